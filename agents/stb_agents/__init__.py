@@ -1,0 +1,1 @@
+"""Agents and the runner that gives them queries: query → agent → trajectory."""

@@ -1,0 +1,1 @@
+"""The words that every room uses: values, errors, settings, model client and store."""

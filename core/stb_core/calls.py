@@ -1,0 +1,148 @@
+"""A tool call and its key: the same call has the same key on any machine, whoever makes it.
+
+The key is the SHA-256 of the canonical JSON (RFC 8785) of ``[category, tool, api, arguments]``
+with the names in ToolBench's standard form. Key order and white space do not matter; any change
+of a value or of its type does. RFC 8785 carries numbers as IEEE doubles; integers beyond
+±(2⁵³ - 1), which it cannot tell apart, are written with all their digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import orjson
+import rfc8785
+
+from stb_core.errors import CallError
+
+JsonObject: TypeAlias = dict[str, Any]
+
+MAX_DEPTH = 64
+_LONG_INTEGER = re.compile(r"[0-9]{19}")
+_MAX_EXACT_INTEGER = 2**53 - 1
+
+
+def canonical_json(value: Any) -> bytes:
+    """RFC 8785 bytes of a JSON value.
+
+    Raises:
+        CallError: the value is nested deeper than ``MAX_DEPTH``, or holds something that JSON
+            cannot carry (NaN, an infinity, a lone surrogate, a key that is not a string).
+    """
+    if _is_plain(value, MAX_DEPTH):
+        # Sorted compact output and RFC 8785 agree on strings, integers, booleans and null.
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return _canonical_text(value, MAX_DEPTH).encode()
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether orjson's sorted output is already canonical: ASCII keys, safe integers, no floats."""
+    if isinstance(value, str):
+        return value.isascii()
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, int):
+        return abs(value) <= _MAX_EXACT_INTEGER
+    if depth <= 0:
+        return False
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and k.isascii() and _is_plain(v, depth - 1) for k, v in value.items())
+    return isinstance(value, list) and all(_is_plain(item, depth - 1) for item in value)
+
+
+def _canonical_text(value: Any, depth: int) -> str:
+    if isinstance(value, Mapping | list | tuple) and depth <= 0:
+        raise CallError(f"Arguments are nested deeper than {MAX_DEPTH} levels.")
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) for name in value):
+            raise CallError("A name in the arguments is not a string, which JSON does not allow.")
+        try:
+            names = sorted(value, key=lambda name: name.encode("utf-16-be"))
+        except UnicodeEncodeError:
+            raise CallError("The arguments hold half of a surrogate pair, which is not text.") from None
+        members = (f"{_canonical_text(n, depth)}:{_canonical_text(value[n], depth - 1)}" for n in names)
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_canonical_text(item, depth - 1) for item in value) + "]"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    try:
+        return rfc8785.dumps(value).decode()
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as problem:
+        raise CallError(f"The arguments hold something that JSON cannot carry: {problem}.") from None
+
+
+def parse_arguments(tool_input: str | bytes | Mapping[str, Any] | None) -> JsonObject:
+    """The arguments of a call as clients send them: JSON text of one object, an object, or nothing.
+
+    Raises:
+        CallError: the text is not JSON, or not one object.
+    """
+    if tool_input is None:
+        return {}
+    if isinstance(tool_input, Mapping):
+        return dict(tool_input)
+    if not tool_input.strip():
+        return {}
+    try:
+        value = orjson.loads(tool_input)
+        if _LONG_INTEGER.search(tool_input if isinstance(tool_input, str) else tool_input.decode()):
+            value = json.loads(tool_input)  # orjson makes a float of an integer beyond 64 bits
+    except ValueError as problem:
+        reason = str(problem).split(": line", maxsplit=1)[0]
+        raise CallError(f"tool_input is not one JSON object: {reason}.") from None
+    except RecursionError:
+        raise CallError(f"Arguments are nested deeper than {MAX_DEPTH} levels.") from None
+    if not isinstance(value, dict):
+        raise CallError(f"tool_input is not a JSON object but {_kind(value)}.")
+    return value
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, str):
+        return "a string"
+    if value is None:
+        return "null"
+    return "a boolean" if isinstance(value, bool) else "a number"
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call of one API; names in standard form, arguments as decoded JSON.
+
+    The dataset is not part of the key: it says which recordings may answer the call.
+    """
+
+    category: str
+    tool: str
+    api: str
+    arguments: JsonObject = field(hash=False)
+
+    @cached_property
+    def canonical_arguments(self) -> bytes:
+        """RFC 8785 bytes of the arguments."""
+        return canonical_json(self.arguments)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the call, 64 lower-case hexadecimal digits."""
+        return call_key(self.category, self.tool, self.api, self.canonical_arguments)
+
+
+def call_key(category: str, tool: str, api: str, canonical_arguments: bytes) -> str:
+    """The key of a call whose arguments are already canonical; names in standard form."""
+    names = canonical_json([category, tool, api])
+    return hashlib.sha256(names[:-1] + b"," + canonical_arguments + b"]").hexdigest()
+
+
+def content_hash(value: Any) -> str:
+    """SHA-256 of the canonical JSON of any JSON value, as hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()

@@ -1,0 +1,160 @@
+"""The command ``stb``: finds every room's commands by entry point and gives them one manner.
+
+Every option has an environment twin ``STB_<FLAG>``; every error is one line on stderr with what to
+do, and the exit code is 0 (done), 1 (incomplete, or a check failed) or 2 (bad usage).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.metadata
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import click
+
+from stb_core import logs
+from stb_core.errors import StbError
+from stb_core.settings import PREFIX, Settings, load_settings
+
+ENTRY_POINTS = "stabletoolbench.commands"
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+def command(
+    group: click.Group, name: str, **attributes: Any
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Register an ``async def`` (or plain function) as a subcommand that also takes ``--json``.
+
+    The function receives ``as_json`` among its parameters, and the ``Settings`` by
+    ``click.get_current_context().obj`` (see ``current_settings``).
+    """
+
+    def register(function: Callable[..., Any]) -> click.Command:
+        body = _run_async(function) if asyncio.iscoroutinefunction(function) else function
+        made: click.Command = group.command(name, **attributes)(json_option(body))
+        return made
+
+    return register
+
+
+def _run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return asyncio.run(function(*args, **kwargs))
+
+    return call
+
+
+def current_settings() -> Settings:
+    """The settings of the command that is running."""
+    settings = click.get_current_context().find_object(Settings)
+    assert settings is not None
+    return settings
+
+
+def exit_with(code: int) -> NoReturn:
+    """End the command with this exit code after its output has been printed."""
+    click.get_current_context().exit(code)
+
+
+@click.group(
+    name="stb",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    no_args_is_help=True,
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings from a TOML or YAML file, over stb.toml."
+)
+@click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
+@click.version_option(package_name="stabletoolbench", prog_name="stb")
+@click.pass_context
+def stb(context: click.Context, config: Path | None, log_level: str) -> None:
+    """A stable benchmark for tool-using LLM agents."""
+    settings = load_settings(config)
+    logs.configure(str(settings.values.get("log_level", log_level)))
+    context.obj = settings
+    context.default_map = default_map(stb, settings.values)
+
+
+def load_commands() -> click.Group:
+    """The command tree with every room's commands in it."""
+    for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
+        entry.load()(stb)
+    _name_twins(stb)
+    return stb
+
+
+def default_map(group: click.Group, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Configured values in the shape click wants: by command, then by parameter.
+
+    A value at the top of a file serves every command that has such a flag; one in a table named
+    after the command (``[run]``) serves that command alone and wins.
+    """
+    found: dict[str, Any] = {}
+    for name, member in group.commands.items():
+        own = values.get(name.replace("-", "_"), {})
+        own = {k.replace("-", "_"): v for k, v in own.items()} if isinstance(own, Mapping) else {}
+        if isinstance(member, click.Group):
+            found[name] = default_map(member, {**values, **own})
+            continue
+        found[name] = {}
+        for parameter in member.params:
+            flag = flag_name(parameter)
+            value = own.get(flag, values.get(flag)) if flag else None
+            if value is None or isinstance(value, Mapping):
+                continue
+            if parameter.multiple and isinstance(value, str):
+                value = [part for part in value.replace(",", " ").split() if part]
+            found[name][parameter.name] = value
+    return found
+
+
+def flag_name(parameter: click.Parameter) -> str:
+    """The setting's name of an option: ``--max-connections`` → ``max_connections``; "" for arguments."""
+    if not isinstance(parameter, click.Option) or parameter.name in {"help", "version"}:
+        return ""
+    longest = max(parameter.opts, key=len)
+    return longest.lstrip("-").replace("-", "_")
+
+
+def _name_twins(group: click.Group) -> None:
+    """Say in every option's help which environment variable sets it."""
+    for member in group.commands.values():
+        if isinstance(member, click.Group):
+            _name_twins(member)
+            continue
+        for parameter in member.params:
+            if isinstance(parameter, click.Option) and (flag := flag_name(parameter)):
+                twin = f"[env: {PREFIX}{flag.upper()}]"
+                if twin not in (parameter.help or ""):
+                    parameter.help = f"{parameter.help or ''} {twin}".strip()
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run ``stb``; the only place where an error becomes a line and an exit code."""
+    try:
+        code = load_commands().main(args=args, prog_name="stb", standalone_mode=False)
+    except StbError as problem:
+        click.echo(f"stb: {problem}", err=True)
+        sys.exit(problem.exit_code)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stb: stopped. What was finished is kept; run the same command again to go on.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

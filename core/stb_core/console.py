@@ -1,0 +1,60 @@
+"""What commands print: tables for people, one JSON document for programs; logs and progress on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+import orjson
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+# Progress and notes go to stderr, so that stdout holds nothing but the result.
+notes = Console(stderr=True, highlight=False)
+
+
+def emit_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document."""
+    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str))
+
+
+def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, title: str = "") -> None:
+    """Print rows as a table; a column may be given as ``"name"`` or ``"name:Heading"``."""
+    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]
+    for name, heading in named:
+        numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
+        table.add_column(heading, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(row.get(name))) for name, _ in named))
+    width = None if (out := Console()).is_terminal else 200
+    (Console(width=width, highlight=False) if width else out).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr; never part of the result."""
+    notes.print(Text(text))
+
+
+def progress(*, quiet: bool = False) -> Progress:
+    """A progress bar on stderr; silent when stderr is not a terminal or ``quiet``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=notes,
+        transient=True,
+        disable=quiet or not notes.is_terminal,
+    )

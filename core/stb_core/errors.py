@@ -1,0 +1,81 @@
+"""Every error that the project raises, in one tree.
+
+    StbError                    exit code 1
+    ├── UsageError              exit code 2: the person asked for something impossible
+    │   ├── NotFoundError       a dataset, run, group, query, agent or path that is not there
+    │   └── ConflictError       the name is taken by something else
+    ├── FormatError             a file or body from outside is not in the form it claims
+    ├── CallError               a tool call cannot be identified: its arguments are unusable
+    ├── StoreError              the store cannot be opened, read or written
+    ├── ServiceError            a server of ours or of others does not answer as agreed
+    └── ModelError              a language model gave nothing usable
+        ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
+        └── UnreadableReplyError    it answered, but not in the form asked for
+
+An error says what happened, to which object, and in its ``hint`` what to do now.
+Foreign exceptions are turned into these once, where they enter.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StbError(Exception):
+    """An error with a message of one line and, where there is one, a hint of what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(StbError):
+    """The command or request cannot be carried out as it was given."""
+
+    exit_code = 2
+
+
+class NotFoundError(UsageError):
+    """Something that was named does not exist."""
+
+
+class ConflictError(UsageError):
+    """A name is already taken by something different."""
+
+
+class FormatError(StbError):
+    """A file or body from outside is not in the form that it claims to have."""
+
+
+class CallError(StbError):
+    """A tool call whose arguments cannot be turned into an identity."""
+
+
+class StoreError(StbError):
+    """The store cannot be opened, read or written."""
+
+
+class ServiceError(StbError):
+    """A server does not answer, or not as agreed: an infrastructure fault, never an agent's failure."""
+
+
+class ModelError(StbError):
+    """A language model gave nothing usable."""
+
+
+class ModelUnavailableError(ModelError):
+    """The endpoint refused, was overloaded or could not be reached, after all retries."""
+
+
+class UnreadableReplyError(ModelError):
+    """The model answered, but not in the form that was asked for; ``reply`` is what it said."""
+
+    def __init__(self, message: str, *, reply: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reply = reply

@@ -1,0 +1,39 @@
+"""The manifest of a run: every setting and content hash that could change its score.
+
+Two runs with equal manifests are the same run; the name of a run is made from the hash, so the
+same command again finds it and goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from stb_core.calls import content_hash
+
+
+class Manifest(BaseModel):
+    """What a run is. ``selection`` names the groups, query ids and limit that were asked for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["stabletoolbench-manifest/1"] = "stabletoolbench-manifest/1"
+    dataset: str
+    dataset_hash: str
+    snapshot_hash: str = ""
+    agent: str
+    agent_settings: dict[str, Any] = {}
+    agent_hash: str = ""
+    model: str | None = None
+    model_settings: dict[str, Any] = {}
+    mode: str = "replay"
+    selection: dict[str, Any] = {}
+    trials: int = 1
+    seed: int = 0
+    imported_from: str = ""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical JSON of the manifest, as hexadecimal digits."""
+        return content_hash(self.model_dump(mode="json"))

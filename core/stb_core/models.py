@@ -1,0 +1,83 @@
+"""What a language model is to the rest of the program: one method, pure values in and out.
+
+Two implementations ship: ``OpenAIModel`` for any OpenAI-compatible endpoint, and ``ScriptedModel``,
+which answers by rule and is used in tests and demonstrations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stb_core.calls import content_hash
+from stb_core.trajectories import FunctionCall, Message, Usage
+
+
+class FunctionSchema(BaseModel):
+    """One function that a model may call; ``parameters`` is a JSON Schema of type object."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
+    description: str = ""
+    parameters: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+class Request(BaseModel):
+    """One request to a model.
+
+    ``response_schema`` asks for JSON of that schema (structured output, under ``schema_name``);
+    ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    messages: tuple[Message, ...]
+    functions: tuple[FunctionSchema, ...] = ()
+    tool_choice: str = "auto"
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    response_schema: dict[str, Any] | None = None
+    schema_name: str = "answer"
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the request's canonical JSON: equal requests have equal hashes."""
+        return content_hash(self.model_dump(mode="json"))
+
+
+class Reply(BaseModel):
+    """What a model answered: text, calls, or both."""
+
+    model_config = ConfigDict(frozen=True)
+
+    content: str | None = None
+    tool_calls: tuple[FunctionCall, ...] = ()
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    model: str = ""
+
+    def as_message(self) -> Message:
+        """The reply as a message to be appended to the conversation."""
+        return Message(role="assistant", content=self.content, tool_calls=self.tool_calls)
+
+
+class Model(Protocol):
+    """A language model."""
+
+    @property
+    def name(self) -> str:
+        """``PROVIDER/MODEL``, as it is written on the command line and in manifests."""
+        ...
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request.
+
+        Raises:
+            ModelUnavailableError: no answer after all retries.
+            UnreadableReplyError: an answer that is not in the form asked for.
+        """
+        ...

@@ -1,0 +1,89 @@
+"""The miss ledger: calls that nothing could answer, how often, and the nearest recorded neighbour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from stb_core import clock, tables
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Miss:
+    """One missed call; ``nearest_similarity`` in [0, 1], None when the API has no recording."""
+
+    key: str
+    category: str
+    tool: str
+    api: str
+    arguments: bytes
+    nearest_key: str | None = None
+    nearest_arguments: bytes | None = None
+    nearest_similarity: float | None = None
+    count: int = 1
+    first_at: str = ""
+    last_at: str = ""
+
+
+class Misses:
+    """Reads and writes the ledger."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def record(self, dataset_id: int, misses: list[Miss]) -> None:
+        """Count misses, in one transaction; a call missed before is counted up."""
+        m = tables.misses
+        insert = self._store.insert(m)
+        stamp = clock.now()
+        statement = insert.on_conflict_do_update(
+            index_elements=[m.c.dataset_id, m.c.key],
+            set_={
+                "count": m.c.count + insert.excluded["count"],
+                "last_at": insert.excluded.last_at,
+                "nearest_key": insert.excluded.nearest_key,
+                "nearest_arguments": insert.excluded.nearest_arguments,
+                "nearest_similarity": insert.excluded.nearest_similarity,
+            },
+        )
+        rows = [
+            {
+                "dataset_id": dataset_id,
+                "key": miss.key,
+                "category": miss.category,
+                "tool": miss.tool,
+                "api": miss.api,
+                "arguments": miss.arguments,
+                "nearest_key": miss.nearest_key,
+                "nearest_arguments": miss.nearest_arguments,
+                "nearest_similarity": miss.nearest_similarity,
+                "count": miss.count,
+                "first_at": stamp,
+                "last_at": stamp,
+            }
+            for miss in misses
+        ]
+        if rows:
+            async with self._store.writing() as connection:
+                await connection.execute(statement, rows)
+
+    async def most_frequent(self, dataset_id: int, *, limit: int = 100, offset: int = 0) -> list[Miss]:
+        """Misses of a dataset, the most frequent first."""
+        m = tables.misses
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(m)
+                .where(m.c.dataset_id == dataset_id)
+                .order_by(m.c.count.desc(), m.c.key)
+                .limit(limit)
+                .offset(offset)
+            )
+            return [
+                Miss(**{name: value for name, value in row._mapping.items() if name != "dataset_id"})  # noqa: SLF001 - SQLAlchemy's public name
+                for row in rows
+            ]

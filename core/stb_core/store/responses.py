@@ -1,0 +1,216 @@
+"""Responses in the store: what each call was answered with, in versions, newest first in force.
+
+Every write moves the dataset's fingerprint in the same transaction, so that the hash of all
+current responses is known at any time. Writers of one dataset take turns on its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import clock, tables
+from stb_core.fingerprint import Fingerprint, response_element
+from stb_core.provenance import Provenance
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True)
+class Response:
+    """One answer of one call; ``arguments`` is canonical JSON and ``body`` the exact bytes to send."""
+
+    key: str
+    category: str
+    tool: str
+    api: str
+    arguments: bytes
+    body: bytes
+    provenance: Provenance
+    details: dict[str, Any] | None = None
+    created_at: str = ""
+    version: int = 1
+    superseded_at: str | None = None
+    pinned: bool = False
+    id: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What became of a response that was to be kept: ``response`` is the one now in force."""
+
+    response: Response
+    is_new: bool
+
+
+class Responses:
+    """Reads and writes responses."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def get(self, dataset_id: int, key: str) -> Response | None:
+        """The response in force for a call, or None."""
+        r = tables.responses
+        async with self._store.reading() as connection:
+            row = (
+                await connection.execute(
+                    sa.select(r).where(
+                        r.c.dataset_id == dataset_id, r.c.key == key, r.c.superseded_at.is_(None)
+                    )
+                )
+            ).first()
+        return None if row is None else _response(row)
+
+    async def versions(self, dataset_id: int, key: str) -> list[Response]:
+        """All versions of a call's answer, newest first."""
+        r = tables.responses
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
+            )
+            return [_response(row) for row in rows]
+
+    async def of_api(self, dataset_id: int, category: str, tool: str, api: str) -> list[Response]:
+        """The responses in force of one API, by key."""
+        r = tables.responses
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(r)
+                .where(
+                    r.c.dataset_id == dataset_id,
+                    r.c.category == category,
+                    r.c.tool == tool,
+                    r.c.api == api,
+                    r.c.superseded_at.is_(None),
+                )
+                .order_by(r.c.key)
+            )
+            return [_response(row) for row in rows]
+
+    async def keep(
+        self, dataset_id: int, responses: Sequence[Response], *, supersede: bool = False
+    ) -> list[Kept]:
+        """Keep responses, all in one transaction; returns, for each, the one now in force.
+
+        A call that is already answered stays as it is, unless ``supersede``: then a different
+        body becomes a new version and the old one stays on record. When the call returns, what
+        it says is on disk.
+        """
+        async with self._store.writing() as connection:
+            return await self.keep_within(connection, dataset_id, responses, supersede=supersede)
+
+    async def keep_within(
+        self,
+        connection: AsyncConnection,
+        dataset_id: int,
+        responses: Sequence[Response],
+        *,
+        supersede: bool = False,
+    ) -> list[Kept]:
+        """As ``keep``, within the caller's transaction."""
+        d, r = tables.datasets, tables.responses
+        row = (
+            await connection.execute(
+                sa.select(d.c.responses_fingerprint, d.c.responses_count)
+                .where(d.c.id == dataset_id)
+                .with_for_update()
+            )
+        ).one()
+        fingerprint, count = Fingerprint(row.responses_fingerprint), row.responses_count
+        in_force = await self._in_force(connection, dataset_id, [response.key for response in responses])
+        kept: list[Kept] = []
+        new: list[dict[str, Any]] = []
+        stamp = clock.now()
+        for response in responses:
+            old = in_force.get(response.key)
+            if old is not None and (
+                not supersede
+                or old.pinned
+                or (old.body, old.provenance) == (response.body, response.provenance)
+            ):
+                kept.append(Kept(old, is_new=False))
+                continue
+            version = 1 if old is None else old.version + 1
+            if old is not None:
+                fingerprint.remove(response_element(old.key, old.provenance, old.body))
+                count -= 1
+                if old.id:
+                    await connection.execute(r.update().where(r.c.id == old.id).values(superseded_at=stamp))
+                else:  # superseded by a later member of the same batch
+                    new = [item for item in new if item["key"] != old.key or item["version"] != old.version]
+                    version = old.version
+            current = replace(
+                response, version=version, created_at=response.created_at or stamp, superseded_at=None, id=0
+            )
+            fingerprint.add(response_element(current.key, current.provenance, current.body))
+            count += 1
+            new.append(_row(dataset_id, current))
+            in_force[current.key] = current
+            kept.append(Kept(current, is_new=True))
+        if new:
+            await connection.execute(r.insert(), new)
+            await connection.execute(
+                d.update()
+                .where(d.c.id == dataset_id)
+                .values(responses_fingerprint=fingerprint.state, responses_count=count)
+            )
+        return kept
+
+    async def _in_force(
+        self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str]
+    ) -> dict[str, Response]:
+        r = tables.responses
+        found: dict[str, Response] = {}
+        for start in range(0, len(keys), _CHUNK):
+            rows = await connection.execute(
+                sa.select(r).where(
+                    r.c.dataset_id == dataset_id,
+                    r.c.key.in_(keys[start : start + _CHUNK]),
+                    r.c.superseded_at.is_(None),
+                )
+            )
+            found.update((row.key, _response(row)) for row in rows)
+        return found
+
+
+def _row(dataset_id: int, response: Response) -> dict[str, Any]:
+    return {
+        "dataset_id": dataset_id,
+        "key": response.key,
+        "version": response.version,
+        "category": response.category,
+        "tool": response.tool,
+        "api": response.api,
+        "arguments": response.arguments,
+        "body": response.body,
+        "provenance": response.provenance.value,
+        "created_at": response.created_at,
+        "details": response.details,
+        "pinned": int(response.pinned),
+    }
+
+
+def _response(row: sa.Row[Any]) -> Response:
+    return Response(
+        id=row.id,
+        key=row.key,
+        category=row.category,
+        tool=row.tool,
+        api=row.api,
+        arguments=row.arguments,
+        body=row.body,
+        provenance=Provenance(row.provenance),
+        details=row.details,
+        created_at=row.created_at,
+        version=row.version,
+        superseded_at=row.superseded_at,
+        pinned=bool(row.pinned),
+    )

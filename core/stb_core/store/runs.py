@@ -1,0 +1,239 @@
+"""Runs and trajectories in the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from stb_core import clock, tables
+from stb_core.errors import ConflictError, NotFoundError
+from stb_core.manifest import Manifest
+from stb_core.trajectories import StopReason, Trajectory
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run; ``expected`` maps each group to the ids of the queries it is to answer."""
+
+    run: str
+    name: str
+    dataset: str
+    agent: str
+    model: str | None
+    manifest: Manifest
+    expected: dict[str, list[str]]
+    trials: int
+    created_at: str
+
+    @property
+    def n_expected(self) -> int:
+        """How many trajectories make it complete."""
+        return self.trials * sum(len(ids) for ids in self.expected.values())
+
+
+@dataclass(frozen=True)
+class Done:
+    """The state of one trial: its last attempt and why it stopped."""
+
+    group: str
+    query_id: str
+    trial: int
+    attempt: int
+    stop: StopReason
+
+
+class Runs:
+    """Reads and writes runs, their trajectories and the journal of their model calls."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def create(
+        self, run: str, manifest: Manifest, expected: dict[str, list[str]], name: str = ""
+    ) -> Run:
+        """The run of that name, made if it is not there.
+
+        Raises:
+            ConflictError: a run of that name has a different manifest.
+        """
+        r = tables.runs
+        async with self._store.writing() as connection:
+            await connection.execute(
+                self._store.insert(r)
+                .values(
+                    run=run,
+                    name=name or run,
+                    dataset=manifest.dataset,
+                    agent=manifest.agent,
+                    model=manifest.model,
+                    manifest=manifest.model_dump(mode="json"),
+                    manifest_hash=manifest.hash,
+                    expected=expected,
+                    trials=manifest.trials,
+                    created_at=clock.now(),
+                )
+                .on_conflict_do_nothing()
+            )
+        found = await self.get(run)
+        if found.manifest.hash != manifest.hash:
+            raise ConflictError(
+                f"A run {run!r} exists with other settings.", hint="Choose another name with --name."
+            )
+        return found
+
+    async def all(self) -> list[Run]:
+        """All runs, the oldest first."""
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(tables.runs).order_by(tables.runs.c.created_at, tables.runs.c.run)
+            )
+            return [_run(row) for row in rows]
+
+    async def get(self, run: str) -> Run:
+        """One run by its id or, where that is unambiguous, its name or the beginning of its id.
+
+        Raises:
+            NotFoundError: there is none, or more than one.
+        """
+        there = await self.all()
+        exact = [r for r in there if r.run == run] or [r for r in there if r.name == run]
+        matches = exact or [r for r in there if run and r.run.startswith(run)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            names = ", ".join(r.run for r in matches)
+            raise NotFoundError(f"{run!r} may mean several runs: {names}.", hint="Give one in full.")
+        raise NotFoundError(f"There is no run {run!r}.", hint="See those that are there with: stb ls.")
+
+    async def remove(self, run: str) -> None:
+        """Delete a run with its trajectories and verdicts."""
+        async with self._store.writing() as connection:
+            await connection.execute(tables.runs.delete().where(tables.runs.c.run == run))
+
+    async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
+        """Add trajectories in one transaction; each becomes the next attempt of its trial."""
+        t = tables.trajectories
+        async with self._store.writing() as connection:
+            for trajectory in trajectories:
+                trial = (
+                    t.c.run == run,
+                    t.c.group == trajectory.group,
+                    t.c.query_id == trajectory.query_id,
+                    t.c.trial == trajectory.trial,
+                )
+                last = await connection.scalar(sa.select(sa.func.max(t.c.attempt)).where(*trial))
+                await connection.execute(
+                    t.insert().values(
+                        run=run,
+                        group=trajectory.group,
+                        query_id=trajectory.query_id,
+                        trial=trajectory.trial,
+                        attempt=0 if last is None else last + 1,
+                        stop=trajectory.stop.value,
+                        document=trajectory.model_dump_json(),
+                        content_hash=trajectory.content_hash,
+                        created_at=clock.now(),
+                    )
+                )
+
+    async def done(self, run: str) -> list[Done]:
+        """The last attempt of every trial that has one, without the trajectories themselves."""
+        t = tables.trajectories.c
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(t.group, t.query_id, t.trial, t.attempt, t.stop)
+                .where(t.run == run)
+                .order_by(t.group, t.query_id, t.trial, t.attempt)
+            )
+            last = {(row.group, row.query_id, row.trial): row for row in rows}
+        return [Done(r.group, r.query_id, r.trial, r.attempt, StopReason(r.stop)) for r in last.values()]
+
+    async def trajectories(
+        self, run: str, *, group: str = "", query_id: str = ""
+    ) -> AsyncGenerator[Trajectory]:
+        """The last attempt of every trial, by group, query and trial."""
+        t = tables.trajectories
+        newer = t.alias()
+        where = [
+            t.c.run == run,
+            ~sa.exists().where(
+                newer.c.run == t.c.run,
+                newer.c.group == t.c.group,
+                newer.c.query_id == t.c.query_id,
+                newer.c.trial == t.c.trial,
+                newer.c.attempt > t.c.attempt,
+            ),
+        ]
+        if group:
+            where.append(t.c.group == group)
+        if query_id:
+            where.append(t.c.query_id == query_id)
+        statement = sa.select(t.c.document).where(*where).order_by(t.c.group, t.c.query_id, t.c.trial)
+        async with self._store.reading() as connection:
+            async for (document,) in await connection.stream(statement):
+                yield Trajectory.model_validate_json(document)
+
+    async def journalled_reply(
+        self, run: str, group: str, query_id: str, trial: int, request_hash: str, occurrence: int
+    ) -> str | None:
+        """What a model already answered to this request in this trial, or None."""
+        m = tables.model_calls.c
+        async with self._store.reading() as connection:
+            reply: str | None = await connection.scalar(
+                sa.select(m.reply).where(
+                    m.run == run,
+                    m.group == group,
+                    m.query_id == query_id,
+                    m.trial == trial,
+                    m.request_hash == request_hash,
+                    m.occurrence == occurrence,
+                )
+            )
+            return reply
+
+    async def journal_reply(
+        self,
+        run: str,
+        group: str,
+        query_id: str,
+        trial: int,
+        request_hash: str,
+        occurrence: int,
+        reply: str,
+    ) -> None:
+        """Write down what a model answered, before it is used, so that it is never paid for twice."""
+        async with self._store.writing() as connection:
+            await connection.execute(
+                self._store.insert(tables.model_calls)
+                .values(
+                    run=run,
+                    group=group,
+                    query_id=query_id,
+                    trial=trial,
+                    request_hash=request_hash,
+                    occurrence=occurrence,
+                    reply=reply,
+                    created_at=clock.now(),
+                )
+                .on_conflict_do_nothing()
+            )
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    return Run(
+        run=row.run,
+        name=row.name,
+        dataset=row.dataset,
+        agent=row.agent,
+        model=row.model,
+        manifest=Manifest.model_validate(row.manifest),
+        expected=row.expected,
+        trials=row.trials,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,175 @@
+"""Opening the store, its migrations and its transactions; SQLite (WAL) and PostgreSQL alike.
+
+Any number of processes may use a store at once and any may die at any line: a transaction is
+whole or not there, and a commit that returned is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from stb_core import migrations
+from stb_core.errors import StoreError
+from stb_core.store.datasets import Datasets
+from stb_core.store.misses import Misses
+from stb_core.store.responses import Responses
+from stb_core.store.runs import Runs
+from stb_core.store.verdicts import Verdicts
+
+_BUSY_TIMEOUT_S = 60
+
+
+class Store:
+    """An open store. Get one with ``open_store``; tables are grouped by what they hold."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        # Within a process SQLite's writers take turns here rather than by polling the file lock.
+        self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
+        self.datasets = Datasets(self)
+        self.responses = Responses(self)
+        self.misses = Misses(self)
+        self.runs = Runs(self)
+        self.verdicts = Verdicts(self)
+
+    @property
+    def place(self) -> str:
+        """Where it is: a file's path, or the address without its password."""
+        url = self.engine.url
+        return str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[AsyncConnection]:
+        """A connection that sees one state of the store."""
+        with _as_store_error(self.place):
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncGenerator[AsyncConnection]:
+        """A transaction that is committed, and on disk, when the block ends without an error."""
+        with _as_store_error(self.place):
+            async with AsyncExitStack() as stack:
+                if self._sqlite_turn:
+                    await stack.enter_async_context(self._sqlite_turn)
+                connection = await stack.enter_async_context(self.engine.connect())
+                await connection.execution_options(stb_writes=True)
+                async with connection.begin():
+                    yield connection
+
+    def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT of the dialect in use, which knows ON CONFLICT."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self.engine.dispose()
+
+
+@contextmanager
+def _as_store_error(place: str) -> Generator[None]:
+    """Turns errors of the database into ``StoreError``; others pass."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as problem:
+        raise _explain(problem, place) from problem
+
+
+def _explain(problem: BaseException, place: str) -> StoreError:
+    text = str(problem.orig if isinstance(problem, DBAPIError) and problem.orig else problem)
+    text = " ".join(text.split()).removeprefix("<class '").split("'>: ")[-1]
+    if "readonly" in text or "read-only" in text.lower() or "unable to open" in text:
+        return StoreError(
+            f"The store {place} cannot be written ({text}).",
+            hint="Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
+        )
+    if "is full" in text:
+        return StoreError(f"The disk that holds the store {place} is full.", hint="Make room and try again.")
+    if "malformed" in text or "not a database" in text:
+        return StoreError(
+            f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
+        )
+    return StoreError(f"The store {place} failed: {text}.", hint="See that it is running and reachable.")
+
+
+def sqlite_url(path: Path) -> str:
+    """The database URL of an SQLite file."""
+    return f"sqlite+aiosqlite:///{path}"
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(
+            "STB_DATABASE_URL is not a database URL.",
+            hint="Write postgresql://user@host:5432/name or sqlite:///path/to/file.db.",
+        ) from None
+    if parsed.drivername in {"postgresql", "postgres"}:
+        parsed = parsed.set(drivername="postgresql+asyncpg")
+    if parsed.drivername == "sqlite":
+        parsed = parsed.set(drivername="sqlite+aiosqlite")
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise StoreError(
+            f"A {parsed.get_backend_name()} database cannot be a store.", hint="Use SQLite or PostgreSQL."
+        )
+    try:
+        if parsed.get_backend_name() == "postgresql":
+            return create_async_engine(parsed, pool_size=8, max_overflow=8, pool_pre_ping=True)
+        path = Path(parsed.database or "")
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        engine = create_async_engine(parsed, pool_size=4, max_overflow=4)
+    except ModuleNotFoundError:
+        raise StoreError(
+            "PostgreSQL needs the driver asyncpg.",
+            hint="Install it: pip install 'stabletoolbench[postgres]'.",
+        ) from None
+    except OSError as problem:
+        raise _explain(problem, str(parsed.database)) from problem
+    sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("stb_writes")
+    # A writer takes the write lock at once: one that starts as a reader could be refused later.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+async def open_store(url: str, *, migrate: bool = True) -> Store:
+    """Open the store at a database URL, make it if it is not there, and bring its schema up to date.
+
+    Raises:
+        StoreError: it cannot be opened, or was written by a newer version of this program.
+    """
+    store = Store(_engine(url))
+    try:
+        if migrate:
+            await migrations.upgrade(store)
+    except BaseException:
+        await store.close()
+        raise
+    return store

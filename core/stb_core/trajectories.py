@@ -1,0 +1,174 @@
+"""A trajectory: everything an agent did on one query, in a versioned format.
+
+The content (messages, steps, tree, stop reason, answer) is what the same agent would produce
+again; wall-clock measurements are kept apart in ``timing`` and are not part of ``content_hash``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stb_core.calls import content_hash
+
+FORMAT = "stabletoolbench-trajectory/1"
+FINISH = "Finish"
+
+
+class StopReason(StrEnum):
+    """Why an agent stopped on a query."""
+
+    ANSWERED = "answered"
+    """It called ``Finish`` with ``give_answer``."""
+    GAVE_UP = "gave_up"
+    """It called ``Finish`` with ``give_up_and_restart`` and had no further try."""
+    NO_FINISH = "no_finish"
+    """It ended without calling ``Finish``."""
+    MAX_STEPS = "max_steps"
+    MAX_MODEL_CALLS = "max_model_calls"
+    MAX_TOOL_CALLS = "max_tool_calls"
+    MAX_TOKENS = "max_tokens"
+    MAX_SECONDS = "max_seconds"
+    MAX_COST = "max_cost"
+    AGENT_ERROR = "agent_error"
+    """The agent's own code failed, or its model said something unusable to the end."""
+    INFRASTRUCTURE = "infrastructure"
+    """Our server or the model's endpoint failed: retried, counted, shown, never scored as 0."""
+
+
+class Usage(BaseModel):
+    """What model calls consumed; ``cost_usd`` is None where the price is not known."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    cost_usd: float | None = None
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum of both; a cost is known when either side knows one."""
+        costs = [cost for cost in (self.cost_usd, other.cost_usd) if cost is not None]
+        return Usage(
+            model_calls=self.model_calls + other.model_calls,
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cost_usd=sum(costs) if costs else None,
+        )
+
+
+class FunctionCall(BaseModel):
+    """A model's request to call a function; ``arguments`` is its text, verbatim."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Message(BaseModel):
+    """One message of the conversation, in the shape of OpenAI's chat format."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = None
+    tool_calls: tuple[FunctionCall, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+class Step(BaseModel):
+    """One function call of the agent and what it saw in return.
+
+    ``category``, ``tool`` and ``api`` are None for ``Finish`` and for a name that the agent was
+    not offered (``hallucinated``). ``observation`` is the text the agent was shown.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    function: str
+    arguments: str
+    observation: str = ""
+    category: str | None = None
+    tool: str | None = None
+    api: str | None = None
+    key: str | None = None
+    provenance: str | None = None
+    error: str = ""
+    hallucinated: bool = False
+    truncated: bool = False
+
+
+class Node(BaseModel):
+    """One node of a search tree; ``parent`` is the index of another node, None at the root."""
+
+    model_config = ConfigDict(frozen=True)
+
+    parent: int | None
+    message: Message | None = None
+    step: Step | None = None
+    pruned: str = ""
+    final: bool = False
+
+
+class Timing(BaseModel):
+    """Wall-clock measurements, in seconds; they differ from run to run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float = 0.0
+    model_seconds: float = 0.0
+    tool_seconds: float = 0.0
+
+
+class Trajectory(BaseModel):
+    """What one agent did on one query in one trial.
+
+    ``steps`` is the path that led to the answer, in order; a search keeps all else in ``tree``.
+    ``imported`` holds what a foreign format said and ours has no field for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal["stabletoolbench-trajectory/1"] = "stabletoolbench-trajectory/1"
+    group: str
+    query_id: str
+    query: str
+    trial: int = Field(default=0, ge=0)
+    agent: str
+    model: str | None = None
+    available_tools: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    steps: tuple[Step, ...] = ()
+    tree: tuple[Node, ...] | None = None
+    stop: StopReason
+    final_answer: str = ""
+    usage: Usage = Usage()
+    timing: Timing = Timing()
+    error: str = ""
+    imported: dict[str, Any] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The JSON form without measurements of time."""
+        return self.model_dump(mode="json", exclude={"timing"})
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the canonical JSON of ``content``."""
+        return content_hash(self.content())
+
+    @property
+    def finished(self) -> bool:
+        """Whether an answer was given: the last call is ``Finish`` with ``give_answer``."""
+        return self.stop is StopReason.ANSWERED

@@ -1,0 +1,1 @@
+"""The stable evaluator: trajectory → judge → verdict → score → report."""

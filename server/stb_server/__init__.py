@@ -1,0 +1,1 @@
+"""The virtual API server: request → identity → cache → upstream → simulator → record."""

@@ -1,0 +1,123 @@
+"""Fixtures that every room's tests share: a store, real services, real data, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import AsyncGenerator, Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import services
+from stb_core.store import Store, open_store
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def unavailable(what: str) -> None:
+    """A part that a test needs is not on this machine: a failure in CI, a visible skip elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is needed in CI; .ci/run is to install it", pytrace=False)
+    pytest.skip(f"{what} is not on this machine")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of recorded material named by STB_TEST_DATA, ``../shared/data`` by default."""
+    folder = Path(os.environ.get("STB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "release").is_dir():
+        unavailable(f"The real data (STB_TEST_DATA, looked in {folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[services.Postgres]:
+    """A PostgreSQL server of our own; the tests may stop, pause and kill it."""
+    if not services.Postgres.installed():
+        unavailable("PostgreSQL (initdb, pg_ctl)")
+    with services.Postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: services.Postgres) -> str:
+    """The URL of a new, empty database."""
+    return postgres_server.create_database(f"t{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Generator[services.Redis]:
+    """A Redis server of our own, on a free port of the loopback; the tests may pause, fill and kill it."""
+    if not services.Redis.installed():
+        unavailable("redis-server")
+    with services.Redis(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store: each test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncGenerator[Store]:
+    """An open, empty store on each database."""
+    opened = await open_store(store_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def sqlite_store_url(tmp_path: Path) -> str:
+    """The URL of an empty SQLite store, for tests that do not depend on the database."""
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+async def sqlite_store(sqlite_store_url: str) -> AsyncGenerator[Store]:
+    """An open, empty SQLite store."""
+    opened = await open_store(sqlite_store_url)
+    yield opened
+    await opened.close()
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """The process environment without settings or keys that could leak into a test."""
+    keep = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("STB_") and not name.endswith(("_API_KEY", "_BASE_URL"))
+    }
+    return {**keep, **extra}
+
+
+@pytest.fixture
+def stb(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """``stb(*args, env=…, cwd=…)`` runs the command in a process of its own, in an empty folder.
+
+    The store is ``store.db`` in that folder unless the test names another.
+    """
+
+    def run(
+        *args: Any, env: dict[str, str] | None = None, cwd: Path = tmp_path, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        url = f"sqlite:///{tmp_path / 'store.db'}"
+        return subprocess.run(
+            [sys.executable, "-m", "stb_core.cli", *map(str, args)],
+            env=clean_environment(STB_DATABASE_URL=url, COLUMNS="200") | (env or {}),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
