@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core import clock, tables
 from stb_core.fingerprint import Fingerprint, response_element
 from stb_core.provenance import Provenance
+from stb_core.tools import ApiRef
 
 if TYPE_CHECKING:
     from stb_core.store.store import Store
@@ -94,6 +95,18 @@ class Responses:
                 .order_by(r.c.key)
             )
             return [_response(row) for row in rows]
+
+    async def api_refs(self, dataset_id: int) -> list[ApiRef]:
+        """The standard names of all APIs that have responses, in order."""
+        r = tables.responses.c
+        async with self._store.reading() as connection:
+            rows = await connection.execute(
+                sa.select(r.category, r.tool, r.api)
+                .where(r.dataset_id == dataset_id)
+                .distinct()
+                .order_by(r.category, r.tool, r.api)
+            )
+            return [ApiRef(*row) for row in rows]
 
     async def keep(
         self, dataset_id: int, responses: Sequence[Response], *, supersede: bool = False
