@@ -7,8 +7,10 @@ whole or not there, and a commit that returned is on disk.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def _as_store_error(place: str) -> Generator[None]:
 def _explain(problem: BaseException, place: str) -> StoreError:
     text = str(problem.orig if isinstance(problem, DBAPIError) and problem.orig else problem)
     text = " ".join(text.split()).removeprefix("<class '").split("'>: ")[-1]
-    if "readonly" in text or "read-only" in text.lower() or "unable to open" in text:
+    if (isinstance(problem, OSError) and problem.filename) or "unable to open" in text or "readonly" in text:
         return StoreError(
             f"The store {place} cannot be written ({text}).",
             hint="Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
@@ -100,6 +102,8 @@ def _explain(problem: BaseException, place: str) -> StoreError:
         return StoreError(
             f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
         )
+    if isinstance(problem, OSError):
+        return StoreError(f"The store {place} cannot be reached ({text}).", hint="See that it is running.")
     return StoreError(f"The store {place} failed: {text}.", hint="See that it is running and reachable.")
 
 
@@ -127,7 +131,9 @@ def _engine(url: str) -> AsyncEngine:
     try:
         if parsed.get_backend_name() == "postgresql":
             return create_async_engine(parsed, pool_size=8, max_overflow=8, pool_pre_ping=True)
-        path = Path(parsed.database or "")
+        if not parsed.database or parsed.database == ":memory:":
+            raise StoreError("The store needs a file.", hint="Write sqlite:///path/to/file.db.")
+        path = Path(parsed.database)
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(parsed, pool_size=4, max_overflow=4)
@@ -147,7 +153,6 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
-    cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
@@ -159,6 +164,24 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+async def _use_wal(path: str) -> None:
+    """Switch an SQLite file to write-ahead logging, which it then remembers.
+
+    SQLite does not wait for others here, however long its busy timeout.
+    """
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.DatabaseError as problem:
+            if "locked" not in str(problem) or time.monotonic() > deadline:
+                raise _explain(problem, path) from problem
+            await asyncio.sleep(0.02)
+        else:
+            return
+
+
 async def open_store(url: str, *, migrate: bool = True) -> Store:
     """Open the store at a database URL, make it if it is not there, and bring its schema up to date.
 
@@ -167,6 +190,8 @@ async def open_store(url: str, *, migrate: bool = True) -> Store:
     """
     store = Store(_engine(url))
     try:
+        if store.is_sqlite:
+            await _use_wal(store.place)
         if migrate:
             await migrations.upgrade(store)
     except BaseException:
