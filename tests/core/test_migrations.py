@@ -1,0 +1,37 @@
+"""Migrations build exactly the schema that the code declares, and newer stores are refused."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from stb_core import migrations, tables
+from stb_core.errors import StoreError
+from stb_core.store import Store, open_store
+
+
+async def test_migrations_build_the_declared_schema(store: Store) -> None:
+    """A store brought up from nothing has the tables of ``stb_core.tables``, no more and no less."""
+    async with store.reading() as connection:
+        differences = await connection.run_sync(
+            lambda c: compare_metadata(MigrationContext.configure(c), tables.metadata)
+        )
+
+    assert [] == differences
+
+
+def test_the_head_is_the_last_script() -> None:
+    """The version that the program asks for is the newest that it ships."""
+    assert migrations.HEAD == ScriptDirectory(migrations.__path__[0]).get_current_head()
+
+
+async def test_a_store_of_a_newer_version_is_refused(store: Store, store_url: str) -> None:
+    """It is left as it is, and the error says to upgrade."""
+    async with store.writing() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(StoreError, match="has schema 9999, which this version does not know"):
+        await open_store(store_url)
