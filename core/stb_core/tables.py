@@ -151,6 +151,8 @@ trajectories = Table(
     Column("stop", String(32), nullable=False),
     Column("document", Text, nullable=False),
     Column("content_hash", String(64), nullable=False),
+    # Identity of what a judge may see; empty when there is no answer to judge.
+    Column("answer_hash", String(64), nullable=False, default="", server_default=""),
     Column("created_at", String(32), nullable=False),
 )
 

@@ -172,3 +172,15 @@ class Trajectory(BaseModel):
     def finished(self) -> bool:
         """Whether an answer was given: the last call is ``Finish`` with ``give_answer``."""
         return self.stop is StopReason.ANSWERED
+
+    @property
+    def answer_hash(self) -> str:
+        """SHA-256 of all that a judge may see: query, answer, calls and observations.
+
+        Two trajectories with the same hash deserve the same verdict. Empty when there is nothing
+        to judge: no answer was given, or a blank one.
+        """
+        if not self.finished or not self.final_answer.strip():
+            return ""
+        steps = [[step.function, step.arguments, step.observation] for step in self.steps]
+        return content_hash([self.query, self.final_answer, steps])

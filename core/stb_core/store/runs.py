@@ -39,13 +39,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Done:
-    """The state of one trial: its last attempt and why it stopped."""
+    """The state of one trial: its last attempt, why it stopped and what it is, by hash."""
 
     group: str
     query_id: str
     trial: int
     attempt: int
     stop: StopReason
+    content_hash: str = ""
+    answer_hash: str = ""
 
 
 class Runs:
@@ -111,6 +113,16 @@ class Runs:
             raise NotFoundError(f"{run!r} may mean several runs: {names}.", hint="Give one in full.")
         raise NotFoundError(f"There is no run {run!r}.", hint="See those that are there with: stb ls.")
 
+    async def expect(self, run: str, expected: dict[str, list[str]]) -> None:
+        """Add query ids to those that a run is to answer; none is ever taken away."""
+        r = tables.runs
+        async with self._store.writing() as connection:
+            known = await connection.scalar(sa.select(r.c.expected).where(r.c.run == run))
+            merged = {group: list(ids) for group, ids in (known or {}).items()}
+            for group, ids in expected.items():
+                merged[group] = list(dict.fromkeys([*merged.get(group, []), *ids]))
+            await connection.execute(r.update().where(r.c.run == run).values(expected=merged))
+
     async def remove(self, run: str) -> None:
         """Delete a run with its trajectories and verdicts."""
         async with self._store.writing() as connection:
@@ -118,41 +130,40 @@ class Runs:
 
     async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
         """Add trajectories in one transaction; each becomes the next attempt of its trial."""
+        if not trajectories:
+            return
         t = tables.trajectories
+        where = [t.c.run == run]
+        if len(trajectories) == 1:
+            where += [t.c.group == trajectories[0].group, t.c.query_id == trajectories[0].query_id]
+        attempts = (
+            sa.select(t.c.group, t.c.query_id, t.c.trial, sa.func.max(t.c.attempt))
+            .where(*where)
+            .group_by(t.c.group, t.c.query_id, t.c.trial)
+        )
+        rows = [_trajectory_row(run, trajectory) for trajectory in trajectories]
         async with self._store.writing() as connection:
-            for trajectory in trajectories:
-                trial = (
-                    t.c.run == run,
-                    t.c.group == trajectory.group,
-                    t.c.query_id == trajectory.query_id,
-                    t.c.trial == trajectory.trial,
-                )
-                last = await connection.scalar(sa.select(sa.func.max(t.c.attempt)).where(*trial))
-                await connection.execute(
-                    t.insert().values(
-                        run=run,
-                        group=trajectory.group,
-                        query_id=trajectory.query_id,
-                        trial=trajectory.trial,
-                        attempt=0 if last is None else last + 1,
-                        stop=trajectory.stop.value,
-                        document=trajectory.model_dump_json(),
-                        content_hash=trajectory.content_hash,
-                        created_at=clock.now(),
-                    )
-                )
+            found = await connection.execute(attempts)
+            last = {(group, query_id, trial): attempt for group, query_id, trial, attempt in found}
+            for row in rows:
+                trial = (row["group"], row["query_id"], row["trial"])
+                row["attempt"] = last[trial] = last.get(trial, -1) + 1
+            await connection.execute(t.insert(), rows)
 
     async def done(self, run: str) -> list[Done]:
         """The last attempt of every trial that has one, without the trajectories themselves."""
         t = tables.trajectories.c
         async with self._store.reading() as connection:
             rows = await connection.execute(
-                sa.select(t.group, t.query_id, t.trial, t.attempt, t.stop)
+                sa.select(t.group, t.query_id, t.trial, t.attempt, t.stop, t.content_hash, t.answer_hash)
                 .where(t.run == run)
                 .order_by(t.group, t.query_id, t.trial, t.attempt)
             )
             last = {(row.group, row.query_id, row.trial): row for row in rows}
-        return [Done(r.group, r.query_id, r.trial, r.attempt, StopReason(r.stop)) for r in last.values()]
+        return [
+            Done(r.group, r.query_id, r.trial, r.attempt, StopReason(r.stop), r.content_hash, r.answer_hash)
+            for r in last.values()
+        ]
 
     async def trajectories(
         self, run: str, *, group: str = "", query_id: str = ""
@@ -223,6 +234,20 @@ class Runs:
                 )
                 .on_conflict_do_nothing()
             )
+
+
+def _trajectory_row(run: str, trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "run": run,
+        "group": trajectory.group,
+        "query_id": trajectory.query_id,
+        "trial": trajectory.trial,
+        "stop": trajectory.stop.value,
+        "document": trajectory.model_dump_json(),
+        "content_hash": trajectory.content_hash,
+        "answer_hash": trajectory.answer_hash,
+        "created_at": clock.now(),
+    }
 
 
 def _run(row: sa.Row[Any]) -> Run:

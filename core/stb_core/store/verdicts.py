@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
 from stb_core import clock, tables
-from stb_core.verdicts import Verdict
+from stb_core.verdicts import Status, Verdict
 
 if TYPE_CHECKING:
     from stb_core.store.store import Store
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What scoring needs of one verdict."""
+
+    group: str
+    query_id: str
+    trial: int
+    round: int
+    status: Status
+    answer_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One judge with one rubric on one run: how many verdicts it gave, in how many rounds."""
+
+    run: str
+    metric: str
+    judge: str
+    rubric: str
+    verdicts: int
+    rounds: int
 
 
 class Verdicts:
@@ -57,18 +84,48 @@ class Verdicts:
             documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
             return [Verdict.model_validate_json(document) for document in documents]
 
-    async def by_answer(self, answer_hash: str, *, metric: str, judge: str, rubric: str) -> list[Verdict]:
-        """Verdicts that this judge and rubric already gave on this very answer, in any run."""
+    async def marks(self, run: str, *, metric: str, judge: str, rubric: str) -> list[Mark]:
+        """The log of one run, judge and rubric without reasons and replies, as it was written."""
         v = tables.verdicts.c
         async with self._store.reading() as connection:
-            documents = await connection.scalars(
-                sa.select(v.document)
-                .where(
-                    v.answer_hash == answer_hash,
-                    v.metric == metric,
-                    v.judge == judge,
-                    v.rubric == rubric,
-                )
+            rows = await connection.execute(
+                sa.select(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash)
+                .where(v.run == run, v.metric == metric, v.judge == judge, v.rubric == rubric)
                 .order_by(v.id)
             )
-            return [Verdict.model_validate_json(document) for document in documents]
+            return [Mark(g, q, t, r, Status(status), answer) for g, q, t, r, status, answer in rows]
+
+    async def judges(self, run: str = "", *, metric: str = "") -> list[Judged]:
+        """Who judged what: of one run or of all, of one metric or of all."""
+        v = tables.verdicts.c
+        named = (v.run, v.metric, v.judge, v.rubric)
+        statement = sa.select(*named, sa.func.count(), sa.func.count(sa.distinct(v.round)), sa.func.max(v.id))
+        if run:
+            statement = statement.where(v.run == run)
+        if metric:
+            statement = statement.where(v.metric == metric)
+        async with self._store.reading() as connection:
+            rows = await connection.execute(statement.group_by(*named).order_by(sa.func.max(v.id)))
+            return [Judged(*row[:6]) for row in rows]
+
+    async def by_answers(
+        self, answer_hashes: Iterable[str], *, metric: str, judge: str, rubric: str
+    ) -> list[Verdict]:
+        """Verdicts that this judge and rubric already gave on these very answers, in any run."""
+        v = tables.verdicts.c
+        found: list[Verdict] = []
+        wanted = sorted(set(answer_hashes))
+        async with self._store.reading() as connection:
+            for start in range(0, len(wanted), _CHUNK):
+                documents = await connection.scalars(
+                    sa.select(v.document)
+                    .where(
+                        v.answer_hash.in_(wanted[start : start + _CHUNK]),
+                        v.metric == metric,
+                        v.judge == judge,
+                        v.rubric == rubric,
+                    )
+                    .order_by(v.id)
+                )
+                found += [Verdict.model_validate_json(document) for document in documents]
+        return found
