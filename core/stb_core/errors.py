@@ -10,6 +10,7 @@
     ├── ServiceError            a server of ours or of others does not answer as agreed
     └── ModelError              a language model gave nothing usable
         ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
+        ├── RequestRefusedError     this one request is not accepted: too long, say
         └── UnreadableReplyError    it answered, but not in the form asked for
 
 An error says what happened, to which object, and in its ``hint`` what to do now.
@@ -71,6 +72,10 @@ class ModelError(StbError):
 
 class ModelUnavailableError(ModelError):
     """The endpoint refused, was overloaded or could not be reached, after all retries."""
+
+
+class RequestRefusedError(ModelError):
+    """The endpoint does not accept this very request (too long, say); repeating it will not help."""
 
 
 class UnreadableReplyError(ModelError):

@@ -65,6 +65,26 @@ class Reply(BaseModel):
         return Message(role="assistant", content=self.content, tool_calls=self.tool_calls)
 
 
+class Price(BaseModel):
+    """What a model's tokens cost, in USD per million; cached prompt tokens as others unless stated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0)
+
+    def cost_usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """The price of one call; ``cached_tokens`` are among the prompt's."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        millionths = (
+            (prompt_tokens - cached_tokens) * self.input
+            + cached_tokens * cached
+            + completion_tokens * self.output
+        )
+        return millionths / 1e6
+
+
 class Model(Protocol):
     """A language model."""
 

@@ -35,8 +35,13 @@ class Settings:
 
     def provider(self, name: str) -> tuple[str | None, str | None]:
         """(base URL, API key) of a model provider, from ``<NAME>_BASE_URL`` and ``<NAME>_API_KEY``."""
-        prefix = name.upper().replace("-", "_").replace(".", "_")
+        prefix = provider_prefix(name)
         return self.environment.get(f"{prefix}_BASE_URL"), self.environment.get(f"{prefix}_API_KEY")
+
+
+def provider_prefix(provider: str) -> str:
+    """How the variables of a model provider begin: ``"together-ai"`` → ``"TOGETHER_AI"``."""
+    return provider.upper().replace("-", "_").replace(".", "_")
 
 
 def load_settings(config: Path | None = None) -> Settings:

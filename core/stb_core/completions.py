@@ -1,0 +1,124 @@
+"""OpenAI's chat-completions format: requests into bodies, bodies into replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from stb_core.errors import UnreadableReplyError
+from stb_core.models import Price, Reply, Request
+from stb_core.trajectories import FunctionCall, Message, Usage
+
+
+def payload(request: Request, model_name: str) -> dict[str, Any]:
+    """The body of a request to ``PROVIDER/MODEL``, structured output aside."""
+    provider, _, model = model_name.partition("/")
+    body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
+    if request.functions:
+        body["tools"] = [{"type": "function", "function": f.model_dump()} for f in request.functions]
+        named = {"type": "function", "function": {"name": request.tool_choice}}
+        is_word = request.tool_choice in {"auto", "none", "required"}
+        body["tool_choice"] = request.tool_choice if is_word else named
+    # OpenAI's newer models refuse the old name, and other servers may not know the new one.
+    limit = "max_completion_tokens" if provider == "openai" else "max_tokens"
+    optional = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
+    body |= {name: value for name, value in optional.items() if value is not None}
+    if request.stop:
+        body["stop"] = list(request.stop)
+    return body
+
+
+def message_body(message: Message) -> dict[str, Any]:
+    """One message as the format has it."""
+    body: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        body["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        body["tool_call_id"] = message.tool_call_id
+    return body
+
+
+def with_schema_in_prompt(request: Request, schema: dict[str, Any]) -> Request:
+    """The request with the schema in words, for endpoints that do not take it as a parameter."""
+    asked = (
+        "Answer with one JSON object that fits this JSON Schema, and with nothing else.\n"
+        + orjson.dumps(schema).decode()
+    )
+    *before, last = request.messages
+    if last.role == "user":  # two user messages in a row are not taken everywhere
+        messages = (*before, last.model_copy(update={"content": f"{last.content}\n\n{asked}"}))
+    else:
+        messages = (*before, last, Message(role="user", content=asked))
+    return request.model_copy(update={"messages": messages})
+
+
+def read_reply(body: bytes, price: Price | None = None) -> Reply:
+    """The first choice of a completion.
+
+    Raises:
+        UnreadableReplyError: the body is not a completion.
+    """
+    try:
+        completion = orjson.loads(body)
+        choice = completion["choices"][0]
+        message = choice["message"]
+        calls = tuple(_call(number, call) for number, call in enumerate(message.get("tool_calls") or ()))
+        return Reply(
+            content=_content(message.get("content")),
+            tool_calls=calls,
+            finish_reason=str(choice.get("finish_reason") or "stop"),
+            usage=_usage(completion.get("usage"), price),
+            model=str(completion.get("model") or ""),
+        )
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        text = body[:2000].decode(errors="replace")
+        raise UnreadableReplyError("The body is not a chat completion.", reply=text) from None
+
+
+def _content(content: Any) -> str | None:
+    """Text of a message; some servers send it in parts."""
+    if isinstance(content, list):
+        return "".join(part["text"] for part in content if part.get("type") == "text")
+    if content is None or isinstance(content, str):
+        return content
+    raise TypeError("content is not text")
+
+
+def _call(number: int, call: Mapping[str, Any]) -> FunctionCall:
+    """A function call; what the model wrote as arguments is kept as it is."""
+    function = call["function"]
+    arguments = function.get("arguments")
+    if not isinstance(arguments, str):
+        arguments = "" if arguments is None else orjson.dumps(arguments).decode()
+    return FunctionCall(id=str(call.get("id") or number), name=str(function["name"]), arguments=arguments)
+
+
+def _usage(usage: Any, price: Price | None) -> Usage:
+    """Tokens of one call; without a count of tokens the cost is unknown."""
+    if not isinstance(usage, dict):
+        return Usage(model_calls=1)
+    prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    details = usage.get("prompt_tokens_details") or {}
+    cached = min(prompt, int(details.get("cached_tokens") or 0))
+    return Usage(
+        model_calls=1,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cost_usd=None if price is None else price.cost_usd(prompt, completion, cached),
+    )
+
+
+def error_text(body: Any) -> str:
+    """What an error body says, as far as it can be found; servers differ."""
+    if isinstance(body, Mapping):
+        for name in ("message", "detail", "error"):
+            if body.get(name):
+                return error_text(body[name])
+        return ""
+    return "" if body is None else str(body)

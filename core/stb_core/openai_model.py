@@ -1,0 +1,248 @@
+"""The one client of OpenAI-compatible endpoints: chat completions with retries, usage and cost.
+
+A request that asks for structured output gets a reply whose content is a JSON object that fits the
+schema, or an error. How an endpoint can be made to do that is found out by asking and checking: by
+``json_schema``, else by ``json_object`` or plain words with the schema in the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import httpx2
+import openai
+import orjson
+
+from stb_core import completions, structured
+from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.logs import masked
+from stb_core.models import Price, Reply, Request
+from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
+from stb_core.trajectories import Usage
+
+_log = logging.getLogger(__name__)
+
+_PASSING = frozenset({408, 409, 425, 429})
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is; the variables are named in errors, the key never is."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    url_variable: str
+    key_variable: str
+
+
+class Format(IntEnum):
+    """Ways to ask for structured output, the most reliable first."""
+
+    SCHEMA = 0
+    OBJECT = 1
+    WORDS = 2
+
+
+class OpenAIModel:
+    """A model behind an OpenAI-compatible endpoint.
+
+    Args:
+        name: ``PROVIDER/MODEL``.
+        endpoint: where it is.
+        patience: timeouts and retries.
+        price: of its tokens; without one the cost is unknown.
+        gate: limits the requests in flight; hand the same one to models that share an endpoint.
+        seed: of the jitter between retries.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        *,
+        patience: Patience = DEFAULT_PATIENCE,
+        price: Price | None = None,
+        gate: asyncio.Semaphore | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._name = name
+        self._endpoint = endpoint
+        self._patience = patience
+        self._price = price
+        self._gate = gate or asyncio.Semaphore(16)
+        self._rng = random.Random(seed)
+        self._proven: Format | None = None
+        self._timeout = httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s)
+        # An organisation or project set for OpenAI is nobody else's business.
+        is_openai = name.startswith("openai/")
+        foreign = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        self._client = openai.AsyncOpenAI(
+            api_key=endpoint.api_key or "none",
+            base_url=endpoint.base_url,
+            max_retries=0,
+            default_headers=foreign,  # type: ignore[arg-type]
+            http_client=openai.DefaultAsyncHttpxClient(
+                timeout=self._timeout,
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+            ),
+        )
+
+    @property
+    def name(self) -> str:
+        """``PROVIDER/MODEL``."""
+        return self._name
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def check(self) -> None:
+        """See that the endpoint can be reached and takes the key; asks no model and costs nothing.
+
+        Raises:
+            ModelUnavailableError: it cannot be reached, or refuses the key.
+        """
+        try:
+            await self._client.get("/models", cast_to=httpx2.Response, options={"timeout": self._timeout})
+        except openai.APIStatusError as problem:
+            if problem.status_code in {401, 403}:
+                self._give_up(problem)
+        except openai.APIConnectionError as problem:
+            self._give_up(problem)
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request; see ``Model``.
+
+        Raises:
+            ModelUnavailableError: no answer until the deadline, or one that repeating cannot change.
+            RequestRefusedError: the endpoint does not accept this request.
+            UnreadableReplyError: structured output was asked for, and no reply had it.
+        """
+        retries = Retries(self._patience, self._rng)
+        if request.response_schema is None:
+            return await self._ask(completions.payload(request, self._name), retries)
+        return await self._ask_for_object(request, request.response_schema, retries)
+
+    async def _ask_for_object(self, request: Request, schema: dict[str, Any], retries: Retries) -> Reply:
+        """As ``complete`` with a schema; steps down from one format to the next until one is proven."""
+        usage, refusal = Usage(), None
+        unfit: list[str] = []
+        form = Format.SCHEMA if self._proven is None else self._proven
+        while len(unfit) < self._patience.unreadable_replies:
+            try:
+                reply = await self._ask(_formatted(request, schema, form, self._name), retries, form=form)
+            except RequestRefusedError as problem:
+                refusal = refusal or problem
+                if self._proven is not None or form is Format.WORDS:
+                    raise refusal from None
+                form = Format(form + 1)
+                continue
+            usage += reply.usage
+            found = structured.find_object(reply.content or "", schema)
+            if found is not None:
+                self._proven = form if self._proven is None else min(form, self._proven)
+                return reply.model_copy(update={"content": orjson.dumps(found).decode(), "usage": usage})
+            unfit.append(reply.content or "")
+            if self._proven is not None:
+                form = self._proven
+            elif len(unfit) > 1 and form is not Format.WORDS:  # one slip does not condemn a format
+                form = Format(form + 1)
+        raise UnreadableReplyError(
+            f"{self._name} gave {len(unfit)} replies, none of them the JSON that was asked for.",
+            reply=unfit[-1],
+            hint="Try again, or use another model.",
+        )
+
+    async def _ask(self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS) -> Reply:
+        """One readable reply, whatever it takes within the deadline."""
+        unreadable = 0
+        while True:
+            try:
+                return await self._exchange(payload, retries)
+            except openai.APIStatusError as problem:
+                status = problem.status_code
+                passing = status in _PASSING or status >= 500
+                if not passing or problem.code == "insufficient_quota":
+                    self._give_up(problem)
+                if status >= 500 and form is not Format.WORDS and self._proven is None and retries.failures:
+                    # Some servers answer 500 to a response_format that they do not know.
+                    raise RequestRefusedError(self._reason(problem)) from None
+                wait = retries.next_wait_s(retry_after_s(problem.response.headers))
+                trouble: Exception = problem
+            except (openai.APIConnectionError, TimeoutError) as problem:
+                wait, trouble = retries.next_wait_s(), problem
+            except UnreadableReplyError as problem:
+                unreadable += 1
+                wait, trouble = retries.next_wait_s(), problem
+                if unreadable >= self._patience.unreadable_replies:
+                    wait = None
+            if wait is None:
+                self._give_up(trouble)
+            _log.info(
+                "model request is repeated",
+                extra={"model": self._name, "reason": self._reason(trouble), "wait_s": round(wait, 3)},
+            )
+            await asyncio.sleep(wait)
+
+    async def _exchange(self, payload: dict[str, Any], retries: Retries) -> Reply:
+        async with self._gate:
+            limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
+            async with asyncio.timeout(limit):
+                response = await self._client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    body=payload,
+                    options={"timeout": self._timeout},
+                )
+        return completions.read_reply(response.content, self._price)
+
+    def _give_up(self, problem: Exception) -> NoReturn:
+        """Turn the last trouble into an error of ours."""
+        endpoint, reason = self._endpoint, self._reason(problem)
+        hint = "Try again later; what was paid for is kept."
+        if isinstance(problem, openai.APIConnectionError):
+            hint = f"See that the endpoint is up, and that {endpoint.url_variable} is right."
+        if isinstance(problem, openai.APIStatusError):
+            status = problem.status_code
+            if status in {401, 403}:
+                verb = "Check" if endpoint.api_key else "Set"
+                hint = f"{verb} {endpoint.key_variable}."
+            elif status == 404:
+                hint = f"Check the model's name, and {endpoint.url_variable}."
+            elif status in {400, 413, 422}:
+                raise RequestRefusedError(f"{self._name} does not accept the request: {reason}.") from None
+        raise ModelUnavailableError(f"{self._name} is not available: {reason}.", hint=hint) from None
+
+    def _reason(self, problem: Exception) -> str:
+        """What went wrong, in one line without secrets."""
+        if isinstance(problem, openai.APIStatusError):
+            if problem.status_code in {401, 403}:  # such bodies like to repeat the key
+                return f"the key was refused with HTTP {problem.status_code}"
+            text = f"HTTP {problem.status_code}, {completions.error_text(problem.body)}".rstrip(", ")
+        elif isinstance(problem, openai.APITimeoutError | TimeoutError):
+            text = f"no answer within {self._patience.read_timeout_s:g} s"
+        elif isinstance(problem, openai.APIConnectionError):
+            text = f"{self._endpoint.base_url} cannot be reached ({problem.__cause__ or problem})"
+        else:
+            text = str(problem).rstrip(".")
+        if self._endpoint.api_key:
+            text = text.replace(self._endpoint.api_key, "***")
+        return " ".join(str(masked(text)).split())[:_LONGEST_REASON].rstrip(".")
+
+
+def _formatted(request: Request, schema: dict[str, Any], form: Format, name: str) -> dict[str, Any]:
+    """The body that asks for structured output in one of the ways."""
+    if form is Format.SCHEMA:
+        named = {"name": request.schema_name, "schema": schema, "strict": structured.is_strict(schema)}
+        return {
+            **completions.payload(request, name),
+            "response_format": {"type": "json_schema", "json_schema": named},
+        }
+    body = completions.payload(completions.with_schema_in_prompt(request, schema), name)
+    return {**body, "response_format": {"type": "json_object"}} if form is Format.OBJECT else body

@@ -1,0 +1,94 @@
+"""``PROVIDER/MODEL`` → a model: which variables say where it is, and which setting what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from stb_core.errors import UsageError
+from stb_core.models import Price
+from stb_core.openai_model import Endpoint, OpenAIModel
+from stb_core.retries import DEFAULT_PATIENCE, Patience
+from stb_core.settings import Settings, provider_prefix
+
+_OPENAI_URL = "https://api.openai.com/v1"
+
+
+def open_model(
+    name: str,
+    settings: Settings,
+    *,
+    patience: Patience = DEFAULT_PATIENCE,
+    connections: int = 16,
+    seed: int = 0,
+) -> OpenAIModel:
+    """The model of that name, not yet asked anything; close it after use.
+
+    ``openai/…`` is at api.openai.com unless OPENAI_BASE_URL says otherwise; any other provider is at
+    ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; endpoints at an address of one's own
+    may need none.
+
+    Raises:
+        UsageError: the name is not ``PROVIDER/MODEL``, or it is not known where the provider is.
+    """
+    return OpenAIModel(
+        name,
+        endpoint_of(name, settings),
+        patience=patience,
+        price=price_of(name, settings.values),
+        gate=asyncio.Semaphore(connections),
+        seed=seed,
+    )
+
+
+def endpoint_of(name: str, settings: Settings) -> Endpoint:
+    """Where a model is.
+
+    Raises:
+        UsageError: as ``open_model``.
+    """
+    provider, _, model = name.partition("/")
+    if not provider or not model:
+        raise UsageError(
+            f"{name!r} does not name a model.", hint="Write PROVIDER/MODEL, such as openai/gpt-4o-mini."
+        )
+    prefix = provider_prefix(provider)
+    url, key = settings.provider(provider)
+    if url is None and provider != "openai":
+        raise UsageError(
+            f"It is not known where the provider {provider!r} is.",
+            hint=f"Set {prefix}_BASE_URL to its OpenAI-compatible address, such as http://127.0.0.1:8000/v1.",
+        )
+    if url is None and not key:
+        raise UsageError(
+            "OpenAI needs a key.",
+            hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own.",
+        )
+    return Endpoint(
+        base_url=url or _OPENAI_URL,
+        api_key=key,
+        url_variable=f"{prefix}_BASE_URL",
+        key_variable=f"{prefix}_API_KEY",
+    )
+
+
+def price_of(name: str, values: Mapping[str, Any]) -> Price | None:
+    """The price of a model by the table ``[prices]`` of the settings; None when it is not there.
+
+    Raises:
+        UsageError: the entry is not a price.
+    """
+    table = values.get("prices")
+    entry = table.get(name) if isinstance(table, Mapping) else None
+    if entry is None:
+        return None
+    try:
+        return Price.model_validate(entry)
+    except ValidationError:
+        raise UsageError(
+            f"The price of {name} cannot be read.",
+            hint=f'Write: [prices]  "{name}" = {{ input = 0.15, output = 0.60 }}  (USD per million tokens).',
+        ) from None

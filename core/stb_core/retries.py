@@ -1,0 +1,75 @@
+"""How long to wait before asking an endpoint again, and when to stop asking."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How much trouble of an endpoint is borne."""
+
+    deadline_s: float = 600.0
+    """From the first attempt of a request to the last; overload and outages are borne until then."""
+    connect_timeout_s: float = 10.0
+    """For a connection to be accepted."""
+    read_timeout_s: float = 180.0
+    """For an answer to be complete."""
+    first_wait_s: float = 0.5
+    """The longest wait after the first failure; doubled with each further one."""
+    longest_wait_s: float = 30.0
+    """The longest wait of our own choosing; a longer Retry-After is obeyed."""
+    unreadable_replies: int = 4
+    """How many replies that cannot be read are paid for before a request is given up."""
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+class Retries:
+    """The retries of one request: exponential back-off with full jitter, Retry-After obeyed."""
+
+    def __init__(
+        self, patience: Patience, rng: random.Random, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._patience = patience
+        self._rng = rng
+        self._clock = clock
+        self._end = clock() + patience.deadline_s
+        self.failures = 0
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds until the deadline."""
+        return self._end - self._clock()
+
+    def next_wait_s(self, retry_after_s: float | None = None) -> float | None:
+        """Count a failure; the seconds to wait before the next attempt, None when it is too late."""
+        self.failures += 1
+        ceiling = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2 ** (self.failures - 1))
+        wait = self._rng.uniform(0, ceiling)
+        if retry_after_s is not None:
+            # A little more than asked for, so that waiting clients do not come back all at once.
+            wait = retry_after_s + min(wait, self._patience.first_wait_s)
+        return wait if wait < self.remaining_s else None
+
+
+def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """The wait that a server asks for, in seconds (RFC 9110, section 10.2.3); None if it asks for none."""
+    given = headers.get("retry-after", "").strip()
+    if not given:
+        return None
+    try:
+        seconds = float(given)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(given)
+        except ValueError:
+            return None
+        seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+    return seconds if 0 <= seconds < float("inf") else 0.0 if seconds < 0 else None
