@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from stb_evaluator.commands import importing
+
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
+    importing.register(stb)

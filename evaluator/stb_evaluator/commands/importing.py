@@ -1,0 +1,82 @@
+"""``stb import``: answers and verdicts of others."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stb_core import console
+from stb_core.cli import command, current_settings
+from stb_core.store import open_store
+from stb_evaluator.legacy.imports import NO_DATASET, Summary, import_answers
+
+_SHOWN = 20
+
+
+def register(stb: click.Group) -> None:
+    """Add the command."""
+
+    @command(stb, "import")
+    @click.argument("path", type=click.Path(path_type=Path))
+    @click.option(
+        "--dataset",
+        "-d",
+        default="",
+        help=f"Dataset whose query ids are the denominator; found by itself, or '{NO_DATASET}'.",
+    )
+    @click.option("--name", default="", help="Name of the run, when PATH holds one system.")
+    async def import_(path: Path, dataset: str, name: str, as_json: bool) -> None:
+        """Import runs of others: pass_rate_results, converted answers, ToolBench's raw answers.
+
+        Every system becomes one run, named after its folder. The same import again adds nothing.
+        """
+        store = await open_store(current_settings().database_url)
+        try:
+            with console.progress(quiet=as_json) as bar:
+                task = bar.add_task("Reading", total=None, note="")
+                summary = await import_answers(
+                    store,
+                    path,
+                    dataset=dataset,
+                    name=name,
+                    advance=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+        finally:
+            await store.close()
+        _show(summary, as_json=as_json)
+        if summary.skipped:
+            sys.exit(1)
+
+
+def _show(summary: Summary, *, as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [{**asdict(run), "missing": run.missing} for run in summary.runs]
+    for skipped in summary.skipped[:_SHOWN]:
+        console.say(f"skipped: {skipped}")
+    if len(summary.skipped) > _SHOWN:
+        console.say(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
+    if summary.dataset is None:
+        console.say(
+            "NOTE: no dataset of this store has these queries, so the denominator of each group is the union"
+            " of the answers imported here; answers that every system lacks cannot be noticed."
+            " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
+        )
+    for run in summary.runs:
+        if run.missing:
+            console.say(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
+        if run.not_in_dataset:
+            console.say(
+                f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
+                " they are kept but not scored."
+            )
+    if as_json:
+        skipped_rows = [
+            {"path": str(one.path), "query": one.query_id, "reason": one.reason} for one in summary.skipped
+        ]
+        console.emit_json({"rows": rows, "dataset": summary.dataset, "skipped": skipped_rows})
+        return
+    columns = "run", "kind", "dataset", "groups", "queries", "expected", "missing", "verdicts"
+    console.emit_table(rows, [*columns, "new_queries:new queries", "new_verdicts:new verdicts"])

@@ -1,0 +1,1 @@
+"""ToolBench's and StableToolBench's own answer files, read into trajectories and verdicts."""
