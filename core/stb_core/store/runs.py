@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -48,6 +48,18 @@ class Done:
     stop: StopReason
     content_hash: str = ""
     answer_hash: str = ""
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """A model's reply to the ``occurrence``-th request of that hash within a trial."""
+
+    group: str
+    query_id: str
+    trial: int
+    request_hash: str
+    occurrence: int
+    reply: str
 
 
 class Runs:
@@ -190,64 +202,28 @@ class Runs:
             async for (document,) in await connection.stream(statement):
                 yield Trajectory.model_validate_json(document)
 
-    async def journalled_reply(
-        self, run: str, group: str, query_id: str, trial: int, request_hash: str, occurrence: int
-    ) -> str | None:
-        """What a model already answered to this request in this trial, or None."""
+    async def journalled(self, run: str, group: str, query_id: str, trial: int) -> dict[tuple[str, int], str]:
+        """What models already answered in a trial: (request hash, occurrence) → reply."""
         m = tables.model_calls.c
         async with self._store.reading() as connection:
-            reply: str | None = await connection.scalar(
-                sa.select(m.reply).where(
-                    m.run == run,
-                    m.group == group,
-                    m.query_id == query_id,
-                    m.trial == trial,
-                    m.request_hash == request_hash,
-                    m.occurrence == occurrence,
+            rows = await connection.execute(
+                sa.select(m.request_hash, m.occurrence, m.reply).where(
+                    m.run == run, m.group == group, m.query_id == query_id, m.trial == trial
                 )
             )
-            return reply
+            return {(row.request_hash, row.occurrence): row.reply for row in rows}
 
-    async def journal_reply(
-        self,
-        run: str,
-        group: str,
-        query_id: str,
-        trial: int,
-        request_hash: str,
-        occurrence: int,
-        reply: str,
-    ) -> None:
-        """Write down what a model answered, before it is used, so that it is never paid for twice."""
+    async def journal(self, run: str, replies: Sequence[JournalEntry]) -> None:
+        """Write down what models answered, in one transaction and before it is used.
+
+        What is on disk is never paid for twice.
+        """
+        if not replies:
+            return
+        stamp = clock.now()
+        rows = [{"run": run, "created_at": stamp, **asdict(reply)} for reply in replies]
         async with self._store.writing() as connection:
-            await connection.execute(
-                self._store.insert(tables.model_calls)
-                .values(
-                    run=run,
-                    group=group,
-                    query_id=query_id,
-                    trial=trial,
-                    request_hash=request_hash,
-                    occurrence=occurrence,
-                    reply=reply,
-                    created_at=clock.now(),
-                )
-                .on_conflict_do_nothing()
-            )
-
-
-def _trajectory_row(run: str, trajectory: Trajectory) -> dict[str, Any]:
-    return {
-        "run": run,
-        "group": trajectory.group,
-        "query_id": trajectory.query_id,
-        "trial": trajectory.trial,
-        "stop": trajectory.stop.value,
-        "document": trajectory.model_dump_json(),
-        "content_hash": trajectory.content_hash,
-        "answer_hash": trajectory.answer_hash,
-        "created_at": clock.now(),
-    }
+            await connection.execute(self._store.insert(tables.model_calls).on_conflict_do_nothing(), rows)
 
 
 def _run(row: sa.Row[Any]) -> Run:

@@ -1,0 +1,30 @@
+"""Runs in the store: the journal of model calls."""
+
+from __future__ import annotations
+
+from stb_core.manifest import Manifest
+from stb_core.store import Store
+from stb_core.store.runs import JournalEntry
+
+
+def entry(reply: str, occurrence: int = 0, trial: int = 0) -> JournalEntry:
+    return JournalEntry("G", "1", trial, "hash", occurrence, reply)
+
+
+async def test_what_a_model_answered_is_found_again(store: Store) -> None:
+    """By request and occurrence, trial by trial."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
+
+    await store.runs.journal("r", [entry("one"), entry("two", occurrence=1), entry("other", trial=1)])
+
+    assert await store.runs.journalled("r", "G", "1", 0) == {("hash", 0): "one", ("hash", 1): "two"}
+
+
+async def test_a_reply_that_is_on_record_stays(store: Store) -> None:
+    """The same request of the same trial has one answer, the first."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
+    await store.runs.journal("r", [entry("first")])
+
+    await store.runs.journal("r", [entry("second")])
+
+    assert await store.runs.journalled("r", "G", "1", 0) == {("hash", 0): "first"}
