@@ -226,6 +226,20 @@ class Runs:
             await connection.execute(self._store.insert(tables.model_calls).on_conflict_do_nothing(), rows)
 
 
+def _trajectory_row(run: str, trajectory: Trajectory) -> dict[str, Any]:
+    return {
+        "run": run,
+        "group": trajectory.group,
+        "query_id": trajectory.query_id,
+        "trial": trajectory.trial,
+        "stop": trajectory.stop.value,
+        "document": trajectory.model_dump_json(),
+        "content_hash": trajectory.content_hash,
+        "answer_hash": trajectory.answer_hash,
+        "created_at": clock.now(),
+    }
+
+
 def _run(row: sa.Row[Any]) -> Run:
     return Run(
         run=row.run,
