@@ -181,6 +181,11 @@ class Runs:
         self, run: str, *, group: str = "", query_id: str = ""
     ) -> AsyncGenerator[Trajectory]:
         """The last attempt of every trial, by group, query and trial."""
+        async for document in self.documents(run, group=group, query_id=query_id):
+            yield Trajectory.model_validate_json(document)
+
+    async def documents(self, run: str, *, group: str = "", query_id: str = "") -> AsyncGenerator[str]:
+        """As ``trajectories``, each as the JSON text that is stored."""
         t = tables.trajectories
         newer = t.alias()
         where = [
@@ -200,7 +205,7 @@ class Runs:
         statement = sa.select(t.c.document).where(*where).order_by(t.c.group, t.c.query_id, t.c.trial)
         async with self._store.reading() as connection:
             async for (document,) in await connection.stream(statement):
-                yield Trajectory.model_validate_json(document)
+                yield document
 
     async def journalled(self, run: str, group: str, query_id: str, trial: int) -> dict[tuple[str, int], str]:
         """What models already answered in a trial: (request hash, occurrence) → reply."""
