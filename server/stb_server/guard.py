@@ -1,0 +1,37 @@
+"""Lets only requests with the server's token in, where it has one; liveness is open to all."""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_OPEN = frozenset({"/healthz"})
+
+
+def is_authorized(presented: bytes, token: str) -> bool:
+    """Whether an ``Authorization`` header carries the token."""
+    return hmac.compare_digest(presented, f"Bearer {token}".encode())
+
+
+class TokenGuard:
+    """Refuses requests without the token with 401; lets all pass when the token is empty."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request."""
+        if scope["type"] == "http" and self._token and scope["path"] not in _OPEN:
+            presented = dict(scope["headers"]).get(b"authorization", b"")
+            if not is_authorized(presented, self._token):
+                refusal = JSONResponse(
+                    {"error": "This server needs its token: Authorization: Bearer ….", "response": ""},
+                    401,
+                    headers={"www-authenticate": "Bearer", "x-stb-error": "unauthorized"},
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,39 @@
+"""From a request to the call that it means: names resolved, arguments decoded, key made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stb_core.calls import ToolCall, parse_arguments
+from stb_core.errors import CallError
+from stb_core.naming import standardize_api, standardize_category, standardize_tool
+from stb_core.tools import ApiRef
+from stb_server.catalogue import Catalogue, Unknown
+from stb_server.wire import UNUSABLE_INPUT, VirtualRequest
+
+# An API that ToolBench's clients may offer under any tool and that no server stands behind:
+# the virtual server itself answers it with one sentence.
+CHAT_WITH_USER = "chat_with_user"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that means no call; ``message`` is for the agent, ``kind`` for programs."""
+
+    kind: str
+    message: str
+
+
+def identify(request: VirtualRequest, catalogue: Catalogue) -> ToolCall | Refusal:
+    """The call that a request means, or why it means none."""
+    ref = catalogue.resolve(request.category, request.tool, request.api)
+    if isinstance(ref, Unknown):
+        if standardize_api(request.api.split("_for_", maxsplit=1)[0]) != CHAT_WITH_USER:
+            return Refusal(f"unknown_{ref.what}", ref.message)
+        ref = ApiRef(standardize_category(request.category), standardize_tool(request.tool), CHAT_WITH_USER)
+    try:
+        call = ToolCall(ref.category, ref.tool, ref.api, parse_arguments(request.tool_input))
+        _ = call.key  # canonical JSON may refuse what decoding let pass
+    except CallError as problem:
+        return Refusal(UNUSABLE_INPUT, problem.message)
+    return call

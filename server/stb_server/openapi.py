@@ -1,0 +1,93 @@
+"""What the OpenAPI document says about ``POST /virtual``, which is no FastAPI route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["error", "response"],
+    "properties": {
+        "error": {"type": "string", "description": "Empty, or what went wrong, for the agent to read."},
+        "response": {"description": "What the API answered; an empty string where there is nothing."},
+    },
+}
+
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "required": ["category", "tool_name", "api_name"],
+    "properties": {
+        "category": {"type": "string", "minLength": 1},
+        "tool_name": {"type": "string", "minLength": 1, "description": "With or without _for_<Category>."},
+        "api_name": {"type": "string", "minLength": 1, "description": "With or without _for_<tool>."},
+        "tool_input": {
+            "description": "The arguments: JSON text of an object, an object, an empty string or null.",
+            "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "null"}],
+        },
+        "strip": {"description": "Ignored."},
+        "toolbench_key": {"description": "The caller's credential for the real API. Never stored."},
+    },
+}
+
+_HEADERS: dict[str, Any] = {
+    "X-STB-Provenance": {
+        "description": "Where the answer came from: recorded, live, simulated, recorded-simulated, "
+        "template, fault or miss.",
+        "schema": {"type": "string"},
+    },
+    "X-STB-Key": {
+        "description": "The key of the call, if it could be identified.",
+        "schema": {"type": "string"},
+    },
+    "X-STB-Cache": {"description": "The tier that had the answer, or miss.", "schema": {"type": "string"}},
+    "X-STB-Error": {"description": "The type of an error, if there is one.", "schema": {"type": "string"}},
+}
+
+_PROBLEMS = {
+    400: "The body is not a JSON object, or a header asks for something that is not there.",
+    401: "The server's token is missing.",
+    404: "There is no such dataset.",
+    413: "The body is too large, or nested too deep.",
+    422: "A name is missing, or a member has the wrong type.",
+    503: "The store does not answer.",
+}
+
+
+def document_virtual(app: FastAPI) -> None:
+    """Add ``/virtual`` to the application's OpenAPI document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schema["paths"]["/virtual"] = {"post": _operation()}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _operation() -> dict[str, Any]:
+    content = {"application/json": {"schema": _ANSWER}}
+    return {
+        "summary": "Call a virtual API",
+        "operationId": "virtual",
+        "description": "Answers a call from its recording. What is an observation for the agent comes "
+        "with status 200, also a miss, an unknown tool or API, and arguments that are no JSON object.",
+        "parameters": [
+            {
+                "name": "X-STB-Dataset",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string"},
+                "description": "Another dataset than the server's default.",
+            }
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}},
+        "responses": {
+            "200": {"description": "The observation.", "headers": _HEADERS, "content": content},
+            **{str(status): {"description": text, "content": content} for status, text in _PROBLEMS.items()},
+        },
+    }

@@ -1,0 +1,82 @@
+"""The official request and answer of ``POST /virtual``, as existing clients send and read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stb_core.calls import JsonObject
+
+# What stands in the header X-STB-Error. Those that an agent is to see come with status 200.
+MISS = "miss"
+UNUSABLE_INPUT = "unusable_input"
+
+
+class BadRequestError(Exception):
+    """A request that no client should send; answered with ``status`` and never shown to an agent."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualRequest:
+    """What a client asks: an API by its three names, and the arguments as it wrote them.
+
+    ``toolbench_key`` is the caller's credential: handed on to the real API where one is asked, and
+    otherwise neither logged nor stored. ``strip`` and other members are ignored, as ToolBench's
+    virtual server does.
+    """
+
+    category: str
+    tool: str
+    api: str
+    tool_input: str | JsonObject | None
+    toolbench_key: str = field(default="", repr=False)
+
+
+def read_request(raw: bytes) -> VirtualRequest:
+    """Read a request body.
+
+    Raises:
+        BadRequestError: it is not a JSON object (400), too deep (413), a name is missing or a
+            member has the wrong type (422).
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as problem:
+        if "depth" in problem.msg or "recursion" in problem.msg.lower():  # as orjson words it
+            raise BadRequestError(413, "too_deep", "The request body is nested too deep.") from None
+        raise BadRequestError(400, "not_json", "The request body is not JSON.") from None
+    if not isinstance(body, dict):
+        raise BadRequestError(400, "not_json", "The request body is not a JSON object.")
+    tool_input = body.get("tool_input")
+    if tool_input is not None and not isinstance(tool_input, str | dict):
+        raise BadRequestError(422, "wrong_type", "tool_input must be JSON text, an object or empty.")
+    key = body.get("toolbench_key")
+    return VirtualRequest(
+        category=_name(body, "category"),
+        tool=_name(body, "tool_name"),
+        api=_name(body, "api_name"),
+        tool_input=tool_input,
+        toolbench_key=key if isinstance(key, str) else "",
+    )
+
+
+def _name(body: dict[str, Any], member: str) -> str:
+    value = body.get(member)
+    if value is None or value == "":
+        raise BadRequestError(422, "missing_name", f"{member} is missing.")
+    if not isinstance(value, str):
+        raise BadRequestError(422, "wrong_type", f"{member} must be a string.")
+    return value
+
+
+def encode_answer(error: str, response: Any = "") -> bytes:
+    """The bytes of an answer: ``{"error": …, "response": …}``."""
+    return orjson.dumps({"error": error, "response": response})

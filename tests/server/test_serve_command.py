@@ -1,0 +1,186 @@
+"""``stb serve`` starts, says where it is, refuses what cannot be, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import clean_environment
+from services import free_port
+from stb_core.store import open_store
+from virtual_server import put_weather, recorded, request
+
+ANSWER = recorded({"city": "Bonn"})
+
+
+def make_store(folder: Path, *names: str) -> str:
+    """A store with small datasets of these names; returns its URL."""
+    url = f"sqlite:///{folder / 'store.db'}"
+
+    async def fill() -> None:
+        store = await open_store(url)
+        for name in names:
+            await put_weather(store, ANSWER, name=name)
+        await store.close()
+
+    asyncio.run(fill())
+    return url
+
+
+def start(url: str, *options: str) -> tuple[subprocess.Popen[str], dict]:
+    """A server process and the line that it printed when it was ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stb_core.cli", "serve", "--port", "0", "--json", *options],
+        env=clean_environment(STB_DATABASE_URL=url),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        pytest.fail(process.communicate()[1])
+    return process, json.loads(line)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, workers: int, stop: signal.Signals) -> None:
+    """One JSON line when it is ready; exit code 0 and all misses on disk after the signal."""
+    url = make_store(tmp_path, "weather")
+    process, ready = start(url, "--workers", str(workers))
+    with httpx.Client(base_url=ready["url"]) as client:
+        hit = client.post("/virtual", json=request({"city": "Bonn"}))
+        client.post("/virtual", json=request({"city": "Rome"}))
+
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=30)
+
+    async def misses() -> int:
+        store = await open_store(url)
+        dataset = await store.datasets.get("weather")
+        found = await store.misses.most_frequent(dataset.id)
+        await store.close()
+        return len(found)
+
+    assert ANSWER.body == hit.content
+    assert ("weather", "replay", workers) == (ready["dataset"], ready["mode"], ready["workers"])
+    assert (0, "") == (process.returncode, out)
+    assert f"Serving dataset weather in replay mode at {ready['url']}" in err
+    assert "Traceback" not in err
+    assert 1 == asyncio.run(misses())
+
+
+def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
+    """A request that was accepted before the signal gets its whole answer."""
+    process, ready = start(make_store(tmp_path, "weather"))
+    body = json.dumps(request({"city": "Bonn"})).encode()
+    head = f"POST /virtual HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", httpx.URL(ready["url"]).port or 0), timeout=10) as client:
+        client.sendall(head + body[:10])
+        time.sleep(0.3)
+        process.terminate()
+        time.sleep(0.3)
+        client.sendall(body[10:])
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    process.communicate(timeout=30)
+
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert received.endswith(ANSWER.body)
+    assert 0 == process.returncode
+
+
+def test_two_workers_share_the_port(tmp_path: Path) -> None:
+    """Both processes answer, and one that is killed is replaced."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = [
+        int(pid)
+        for pid in children.read_text().split()
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    subprocess.run(["kill", "-9", str(workers[0])], check=True)
+    statuses = []
+    for _ in range(20):
+        with httpx.Client(timeout=20) as client:
+            statuses.append(client.post(f"{ready['url']}/virtual", json=request()).status_code)
+    process.terminate()
+    process.communicate(timeout=30)
+
+    assert 2 == len(workers)
+    assert [200] * 20 == statuses
+
+
+def test_a_server_whose_parent_was_killed_ends(tmp_path: Path) -> None:
+    """Workers do not outlive a supervisor that had no chance to stop them; the port becomes free."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    process.kill()
+    process.communicate()
+
+    deadline = time.monotonic() + 20
+    alive = True
+    while alive and time.monotonic() < deadline:
+        try:
+            httpx.get(f"{ready['url']}/healthz", timeout=1)
+            time.sleep(0.1)
+        except httpx.TransportError:
+            alive = False
+
+    assert not alive
+
+
+def test_an_occupied_port_is_one_line(tmp_path: Path, stb) -> None:
+    """It says which port and what to do; exit code 2."""
+    make_store(tmp_path, "weather")
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        done = stb("serve", "--port", port)
+
+    assert 2 == done.returncode
+    assert (
+        f"stb: Cannot listen on 127.0.0.1:{port}: Address already in use. "
+        "Choose another port with --port, or 0 for any that is free.\n"
+    ) == done.stderr
+
+
+@pytest.mark.parametrize(
+    ("datasets", "options", "message"),
+    [
+        ([], [], "There is no dataset to serve. Import one: stb data import PATH --name NAME."),
+        (["a", "b"], [], "There are several datasets: a, b. Choose one with --dataset."),
+        (["a"], ["--dataset", "c"], "There is no dataset 'c'. There are: a."),
+        (
+            ["a"],
+            ["--host", "0.0.0.0"],
+            "0.0.0.0 can be reached by others. Set a token with --token, or listen on 127.0.0.1.",
+        ),
+        (
+            ["a"],
+            ["--host", "192.0.2.1", "--token", "t"],
+            (
+                "Cannot listen on 192.0.2.1:8080: Cannot assign requested address. "
+                "Choose another port with --port, or 0 for any that is free."
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    tmp_path: Path, stb, datasets: list[str], options: list[str], message: str
+) -> None:
+    """What is wrong and what to do; exit code 2, no traceback."""
+    make_store(tmp_path, *datasets)
+
+    done = stb("serve", *options)
+
+    assert (2, "", f"stb: {message}\n") == (done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,124 @@
+"""The virtual API server for tests: in this process, on a real socket of the loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from stb_core.calls import ToolCall
+from stb_core.provenance import Provenance
+from stb_core.store import Store
+from stb_core.store.datasets import Dataset
+from stb_core.store.responses import Response
+from stb_core.tools import ToolDocument
+from stb_server.app import create_app
+from stb_server.options import ServerOptions
+from stb_server.service import Service
+from stb_server.serving import bind, url_of
+
+WEATHER = ToolDocument.model_validate(
+    {
+        "category": "Weather",
+        "tool_name": "Sky Watch",
+        "tool_description": "Weather everywhere.",
+        "api_list": [
+            {
+                "name": "Current",
+                "method": "GET",
+                "required_parameters": [{"name": "city", "type": "STRING"}],
+                "optional_parameters": [{"name": "days", "type": "NUMBER", "default": 1}],
+                "template_response": {"city": "str", "degrees": "float", "days": ["int"]},
+            },
+            {"name": "Forecast"},
+        ],
+    }
+)
+
+
+def recorded(
+    arguments: Mapping[str, Any], body: bytes = b'{"error":"","response":"sunny"}', api: str = "current"
+) -> Response:
+    """A recorded answer of the weather tool."""
+    call = ToolCall("Weather", "sky_watch", api, dict(arguments))
+    return Response(
+        key=call.key,
+        category=call.category,
+        tool=call.tool,
+        api=call.api,
+        arguments=call.canonical_arguments,
+        body=body,
+        provenance=Provenance.RECORDED,
+    )
+
+
+async def put_weather(store: Store, *responses: Response, name: str = "weather") -> Dataset:
+    """A small dataset: one tool with two APIs, and these responses."""
+    dataset = await store.datasets.create(name)
+    async with store.writing() as connection:
+        await store.datasets.put_tools(connection, dataset.id, [WEATHER])
+        await store.datasets.set_content_hash(connection, dataset.id, f"{dataset.id:064d}")
+    if responses:
+        await store.responses.keep(dataset.id, responses)
+    return await store.datasets.get(name)
+
+
+def request(arguments: Any = "", api: str = "Current", **other: Any) -> dict[str, Any]:
+    """A request body as existing clients send it."""
+    return {
+        "category": "Weather",
+        "tool_name": "Sky Watch",
+        "api_name": api,
+        "tool_input": arguments,
+        "strip": "truncate",
+        "toolbench_key": "tb-secret-key",
+        **other,
+    }
+
+
+@dataclass
+class Running:
+    """A server that runs; ``client`` talks to it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    url: str
+
+    @property
+    def service(self) -> Service:
+        """What the server holds."""
+        service: Service = self.app.state.service
+        return service
+
+    async def call(self, body: Any, **headers: str) -> httpx.Response:
+        """``POST /virtual``; header names with ``_`` for ``-``."""
+        return await self.client.post(
+            "/virtual", json=body, headers={name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+
+@asynccontextmanager
+async def running(options: ServerOptions) -> AsyncGenerator[Running]:
+    """A server with these options until the block ends, then stopped as by SIGTERM."""
+    app = create_app(options)
+    with bind("127.0.0.1", 0) as listener:
+        url = url_of(listener)
+        config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=10)
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0.01)
+            if task.done():
+                await task
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+                yield Running(app, client, url)
+        finally:
+            server.should_exit = True
+            await task
