@@ -45,6 +45,16 @@ def command(
     return register
 
 
+def group(parent: click.Group, name: str, help_text: str) -> click.Group:
+    """The group ``name`` under ``parent``, made if it is not there: several rooms may add to one group."""
+    found = parent.commands.get(name)
+    if isinstance(found, click.Group):
+        return found
+    made = click.Group(name, help=help_text)
+    parent.add_command(made)
+    return made
+
+
 def _run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

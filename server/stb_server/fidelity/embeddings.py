@@ -1,0 +1,55 @@
+"""Vectors of texts for the cosine: hashed character trigrams, or a model behind an endpoint."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float64]
+
+
+class Embedding(Protocol):
+    """Turns texts into vectors of length one."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n_texts, dimensions)."""
+        ...
+
+
+class CharacterTrigrams:
+    """Counts of byte trigrams, hashed into a fixed number of places: surface likeness, not meaning.
+
+    Needs no model and no download, and is the same on every machine.
+    """
+
+    DIMENSIONS = 4096
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        return "hashed character trigrams"
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n_texts, 4096)."""
+        vectors = np.zeros((len(texts), self.DIMENSIONS))
+        for row, text in enumerate(texts):
+            raw = text.encode("utf-8", "replace")
+            for start in range(max(1, len(raw) - 2)):
+                vectors[row, zlib.crc32(raw[start : start + 3]) % self.DIMENSIONS] += 1
+        return unit(vectors)
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """The rows, each divided by its length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = vectors / np.where(lengths == 0, 1.0, lengths)
+    return scaled
