@@ -149,6 +149,7 @@ class LLMServer:
     def __init__(self) -> None:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(4096)  # a client that is faster than the thread waits in the queue
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             self._app,

@@ -1,0 +1,115 @@
+"""``cot``: the model calls functions until it calls ``Finish`` (CoT of ToolLLM, arXiv:2307.16789)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stb_agents.agent import ModelUse, Outcome, Task
+from stb_agents.budget import BudgetSpent
+from stb_agents.environment import Environment, Finished
+from stb_agents.prompts import read_prompt
+from stb_core.models import Reply
+from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason
+
+SYSTEM_PROMPT = """\
+You carry out tasks for a user by calling functions. Each function is one API of a tool on the web.
+
+Work in turns. In each turn say in a sentence what you know and what is missing, then call one or
+more functions. What they return is all that you know about the world: do not make up results.
+If a call fails, read its error, and try other arguments or another function.
+
+When you have what the user asked for, call Finish with return_type give_answer, and put the whole
+answer into final_answer: the user sees nothing else. If the functions cannot lead to an answer, call
+Finish with return_type give_up_and_restart."""
+
+GO_ON = "Go on: call a function, or call Finish if you have the answer."
+
+# Replies without any call, one after the other, after which there is no point in going on.
+_MAX_IDLE = 3
+
+
+@dataclass(frozen=True)
+class Cot:
+    """Function calling in one conversation.
+
+    Attributes:
+        system_prompt: a file with words to use in place of our own.
+    """
+
+    system_prompt: Path | None = None
+
+    name: ClassVar[str] = "cot"
+    model_use: ClassVar[ModelUse] = "required"
+
+    def settings(self) -> dict[str, Any]:
+        """The words that the model is given."""
+        return {"system_prompt": self._words}
+
+    @cached_property
+    def _words(self) -> str:
+        return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        """One conversation until Finish, silence or the end of the budget."""
+        messages = [
+            Message(role="system", content=self._words),
+            Message(role="user", content=task.text),
+        ]
+        try:
+            return await self._converse(messages, environment)
+        except BudgetSpent as spent:
+            return Outcome(spent.reason, messages=tuple(messages))
+
+    async def _converse(self, messages: list[Message], environment: Environment) -> Outcome:
+        """Appends to ``messages`` what is said and seen."""
+        idle = 0
+        while idle < _MAX_IDLE:
+            environment.begin_step()
+            reply = await environment.ask(messages, functions=environment.functions.schemas)
+            messages.append(spoken(reply))
+            if not reply.tool_calls:
+                idle += 1
+                messages.append(Message(role="user", content=GO_ON))
+                continue
+            idle = 0
+            finished = await act(reply.tool_calls, messages, environment)
+            if finished:
+                return Outcome(finished.stop, finished.final_answer, messages=tuple(messages))
+        return Outcome(StopReason.NO_FINISH, messages=tuple(messages))
+
+
+def spoken(reply: Reply) -> Message:
+    """A reply as a message; one with neither words nor calls is sent as empty words."""
+    message = reply.as_message()
+    return message if message.content or message.tool_calls else message.model_copy(update={"content": ""})
+
+
+async def act(
+    calls: tuple[FunctionCall, ...], messages: list[Message], environment: Environment
+) -> Finished | None:
+    """Make the calls of one turn and append what is seen; how it finished, if it did.
+
+    Calls of a turn do not depend on each other and are made at once. ``Finish`` ends the turn: what
+    stands behind it is not done.
+    """
+    names = [call.name for call in calls]
+    end = names.index(FINISH) if FINISH in names else len(calls)
+    for call, step in zip(calls[:end], await environment.call_all(calls[:end]), strict=True):
+        messages.append(observed(call, step))
+    if end == len(calls):
+        return None
+    read = environment.finish(calls[end].arguments)
+    if isinstance(read, Finished):
+        return read
+    messages.append(observed(calls[end], read))
+    behind = "Not done: it stands behind Finish."
+    messages.extend(Message(role="tool", content=behind, tool_call_id=c.id) for c in calls[end + 1 :])
+    return None
+
+
+def observed(call: FunctionCall, step: Step) -> Message:
+    """What a call returned, as a message."""
+    return Message(role="tool", content=step.observation, tool_call_id=call.id, name=call.name)

@@ -1,0 +1,255 @@
+"""An agent's world in one trial: functions to call, a model to ask, budgets to keep, all on record."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stb_agents.budget import DEFAULT_BUDGET, Budget, BudgetSpent, Meter
+from stb_agents.client import VirtualClient
+from stb_agents.functions import GIVE_ANSWER, GIVE_UP, Functions
+from stb_core.calls import parse_arguments
+from stb_core.errors import CallError, UsageError
+from stb_core.models import FunctionSchema, Model, Reply, Request
+from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Timing, Usage
+
+DEFAULT_OBSERVATION = 1024
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is asked; None leaves it to the endpoint."""
+
+    temperature: float | None = None
+    max_completion_tokens: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a call of ``Finish`` means: ``stop`` is answered or gave up."""
+
+    stop: StopReason
+    final_answer: str = ""
+
+
+class Environment:
+    """Everything an agent can reach in one trial.
+
+    Args:
+        functions: the query's functions.
+        client: the virtual API server.
+        model: what ``ask`` asks; None for agents without one.
+        sampling: how it is asked.
+        budget: limits of this trial.
+        max_observation: characters of an observation that an agent is shown.
+    """
+
+    def __init__(
+        self,
+        functions: Functions,
+        client: VirtualClient,
+        *,
+        model: Model | None = None,
+        sampling: Sampling = Sampling(),
+        budget: Budget = DEFAULT_BUDGET,
+        max_observation: int = DEFAULT_OBSERVATION,
+    ) -> None:
+        self.functions = functions
+        self._client = client
+        self._model = model
+        self._sampling = sampling
+        self._max_observation = max_observation
+        self.meter = Meter(budget)
+        self.steps: list[Step] = []
+        self.messages: tuple[Message, ...] = ()
+        self._calls_made = 0
+        self._model_s = self._tool_s = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        """What model calls have consumed."""
+        return self.meter.usage
+
+    @property
+    def timing(self) -> Timing:
+        """Seconds so far; model and tool seconds include waiting for their turn."""
+        return Timing(seconds=self.meter.seconds, model_seconds=self._model_s, tool_seconds=self._tool_s)
+
+    def begin_step(self) -> None:
+        """Count a turn of the agent's loop.
+
+        Raises:
+            BudgetSpent: it would be one too many, or the time is up.
+        """
+        self.meter.begin_step()
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        *,
+        functions: Sequence[FunctionSchema] = (),
+        tool_choice: str = "auto",
+        stop: Sequence[str] = (),
+    ) -> Reply:
+        """Ask the model. Calls in its reply get ids of ours, ``call00001`` and so on.
+
+        Raises:
+            BudgetSpent: calls, tokens, money or time are used up.
+            ModelError: the model gave nothing usable.
+        """
+        if self._model is None:
+            raise UsageError("This agent asks a model.", hint="Name one with -m PROVIDER/MODEL.")
+        self.meter.begin_model_call()
+        request = Request(
+            messages=tuple(messages),
+            functions=tuple(functions),
+            tool_choice=tool_choice,
+            temperature=self._sampling.temperature,
+            max_tokens=self._sampling.max_completion_tokens,
+            seed=self._sampling.seed,
+            stop=tuple(stop),
+        )
+        self.messages = request.messages
+        started = self.meter.seconds
+        try:
+            async with self._time_limit():
+                reply = await self._model.complete(request)
+        finally:
+            self._model_s += self.meter.seconds - started
+        self.meter.add_usage(reply.usage)
+        return reply.model_copy(update={"tool_calls": tuple(self._renamed(c) for c in reply.tool_calls)})
+
+    def _renamed(self, call: FunctionCall) -> FunctionCall:
+        """Ids of endpoints are random; ours are the same in every run, and of a form all servers take."""
+        self._calls_made += 1
+        return call.model_copy(update={"id": f"call{self._calls_made:05d}"})
+
+    async def call(self, name: str, arguments: str) -> Step:
+        """Call a function with arguments as the model wrote them; the step is on record.
+
+        An unknown function and unusable arguments are not errors: the agent is told in the
+        observation, as it is of a tool's own failure.
+
+        Raises:
+            BudgetSpent: tool calls or time are used up.
+            ServiceError: the server failed.
+        """
+        (step,) = await self.call_all([FunctionCall(id="", name=name, arguments=arguments)])
+        return step
+
+    async def call_all(self, calls: Sequence[FunctionCall]) -> list[Step]:
+        """As ``call``, several at once; the record keeps their order, not that of the answers.
+
+        When the budget ends within them, those before the end are made and on record.
+        """
+        allowed: list[FunctionCall] = []
+        spent: BudgetSpent | None = None
+        for call in calls:
+            try:
+                self.meter.begin_tool_call()
+            except BudgetSpent as reason:
+                spent = reason
+                break
+            allowed.append(call)
+        started = self.meter.seconds
+        try:
+            async with self._time_limit():
+                steps = await asyncio.gather(*(self._step(call) for call in allowed))
+        finally:
+            self._tool_s += self.meter.seconds - started
+        self.steps.extend(steps)
+        if spent:
+            raise spent
+        return steps
+
+    async def _step(self, call: FunctionCall) -> Step:
+        function = self.functions.named(call.name)
+        step = Step(function=call.name, arguments=call.arguments)
+        if function is None:
+            known = ", ".join((*self.functions.names, FINISH))
+            told = f"There is no function {call.name!r}. Use one of: {known}."
+            return self._shown(step, _failure(told), error=told, hallucinated=True)
+        ref = function.ref
+        step = step.model_copy(update={"category": ref.category, "tool": ref.tool, "api": ref.api})
+        try:
+            given = parse_arguments(call.arguments)
+        except CallError as problem:
+            told = _about_arguments(problem, call.name)
+            return self._shown(step, _failure(told), error=told)
+        sent = json.dumps(function.arguments_of_call(given), ensure_ascii=False)
+        answer = await self._client.call(ref, sent)
+        return self._shown(
+            step, answer.body, error=answer.error, key=answer.key, provenance=answer.provenance or None
+        )
+
+    def _shown(self, step: Step, observation: str, **more: Any) -> Step:
+        shown = truncated(observation, self._max_observation)
+        update = {"observation": shown, "truncated": shown != observation, **more}
+        return step.model_copy(update=update)
+
+    def finish(self, arguments: str) -> Finished | Step:
+        """What a call of ``Finish`` means; a step with the complaint when it means nothing.
+
+        Either way the call is on record.
+        """
+        read = read_finish(arguments)
+        told = "" if isinstance(read, Finished) else read
+        step = Step(
+            function=FINISH, arguments=arguments, observation=_failure(told) if told else "", error=told
+        )
+        self.steps.append(step)
+        return read if isinstance(read, Finished) else step
+
+    @asynccontextmanager
+    async def _time_limit(self) -> AsyncGenerator[None]:
+        """Ends what runs within when the trial's time is up."""
+        try:
+            async with asyncio.timeout(self.meter.remaining_s) as limit:
+                yield
+        except TimeoutError:
+            if limit.expired():
+                raise BudgetSpent(StopReason.MAX_SECONDS) from None
+            raise
+
+
+def read_finish(arguments: str) -> Finished | str:
+    """The meaning of the arguments of ``Finish``, or what is wrong with them."""
+    try:
+        given = parse_arguments(arguments)
+    except CallError as problem:
+        return _about_arguments(problem, FINISH)
+    wanted = given.get("return_type")
+    if wanted == GIVE_UP:
+        return Finished(StopReason.GAVE_UP)
+    if wanted != GIVE_ANSWER:
+        return f"return_type must be {GIVE_ANSWER} or {GIVE_UP}."
+    answer = given.get("final_answer")
+    if answer is None or answer == "":
+        return f"final_answer is missing; it is needed with {GIVE_ANSWER}."
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return Finished(StopReason.ANSWERED, text)
+
+
+def truncated(text: str, limit: int) -> str:
+    """The rule for long observations: the first ``limit`` characters, and how many there were."""
+    return text if len(text) <= limit else f"{text[:limit]}… [{limit} of {len(text)} characters]"
+
+
+def _about_arguments(problem: CallError, function: str) -> str:
+    """What is wrong with arguments, in words for the one who wrote them."""
+    return problem.message.replace("tool_input", f"The argument text of {function}")
+
+
+def _failure(message: str) -> str:
+    """An observation in the form of a tool's answer."""
+    return json.dumps({"error": message, "response": ""}, ensure_ascii=False)
+
+
+def with_seed(sampling: Sampling, seed: int | None) -> Sampling:
+    """The same with another seed."""
+    return replace(sampling, seed=seed)

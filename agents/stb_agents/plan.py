@@ -1,0 +1,53 @@
+"""The plan of a run: its manifest, and the name that the manifest gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stb_agents.registry import Chosen
+from stb_agents.runner import Conduct
+from stb_agents.selection import Selection, slug
+from stb_agents.servers import Reached
+from stb_core.manifest import Manifest
+
+
+def manifest_of(
+    chosen: Chosen, model: str | None, selection: Selection, reached: Reached, conduct: Conduct, trials: int
+) -> Manifest:
+    """Everything that could change the run's score; nothing that could not.
+
+    The snapshot is part of it where the server answers from recordings alone: elsewhere the run
+    itself adds to them.
+    """
+    sampling, agent = conduct.sampling, chosen.agent
+    given = {
+        "temperature": sampling.temperature,
+        "max_completion_tokens": sampling.max_completion_tokens,
+        "seed": sampling.seed,
+    }
+    return Manifest(
+        dataset=selection.dataset.name,
+        dataset_hash=selection.dataset.content_hash,
+        snapshot_hash=reached.served.responses_hash if reached.served.mode == "replay" else "",
+        agent=agent.name,
+        agent_settings={
+            **agent.settings(),
+            "budget": conduct.budget.settings(),
+            "max_observation": conduct.max_observation,
+        },
+        agent_hash=chosen.code,
+        model=model,
+        model_settings={name: value for name, value in given.items() if value is not None} if model else {},
+        mode=reached.served.mode,
+        selection=selection.asked_for,
+        trials=trials,
+        seed=sampling.seed or 0,
+    )
+
+
+def run_id(manifest: Manifest, groups: Sequence[str]) -> str:
+    """``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
+    model = (manifest.model or "").partition("/")[2]
+    group = groups[0] if len(groups) == 1 else ""
+    parts = [manifest.agent, model, manifest.dataset, group, manifest.hash[:8]]
+    return "-".join(slug(part) for part in parts if part)

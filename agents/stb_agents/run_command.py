@@ -1,0 +1,132 @@
+"""``stb run``: gives an agent the queries of a dataset and stores what it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stb_core import cli, console
+from stb_core.provenance import CacheMode
+
+if TYPE_CHECKING:
+    from stb_agents.summary import Summary
+    from stb_core.store.runs import Run
+
+_SHOWN_MISSING = 10
+_COLUMNS = (
+    "group",
+    "n_done:done",
+    "n_total:of",
+    "outcomes:ended",
+    "n_calls:calls",
+    "answers:answered by %",
+    "n_hallucinated:unknown functions",
+    "tokens",
+    "cost:USD",
+    "seconds",
+)
+
+_options = (
+    click.option("-a", "--agent", required=True, help="A name, path/file.py:object or pkg.mod:object."),
+    click.option("-m", "--model", help="The model that it asks, as PROVIDER/MODEL."),
+    click.option("-d", "--dataset", required=True, help="DATASET, or DATASET:GROUP,GROUP."),
+    click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group."),
+    click.option("--task-ids", help="Only the queries of these ids, with commas between."),
+    click.option(
+        "-k", "--trials", type=click.IntRange(min=1), default=1, show_default=True, help="Trials a query."
+    ),
+    click.option(
+        "--max-connections",
+        type=click.IntRange(1, 4096),
+        default=16,
+        show_default=True,
+        help="Trials, and model requests, at a time.",
+    ),
+    click.option("--server", default="", help="A virtual API server; else one here, or one of its own."),
+    click.option("--token", default="", help="The server's token, if it needs one."),
+    click.option(
+        "--mode",
+        type=click.Choice([mode.value for mode in CacheMode]),
+        help="What may answer a call.  [default: the server's own, or replay]",
+    ),
+    click.option("--name", help="A name for the run in place of the one made from its settings."),
+    click.option("--seed", type=int, help="Sent to the model, plus the trial's number."),
+    click.option(
+        "--temperature", type=click.FloatRange(min=0), help="Of the model; else the endpoint's own."
+    ),
+    click.option("--max-completion-tokens", type=click.IntRange(min=1), help="Of one reply of the model."),
+    click.option(
+        "--max-steps",
+        type=click.IntRange(min=1),
+        default=12,
+        show_default=True,
+        help="Turns of one trial; for a search, nodes.",
+    ),
+    click.option("--max-model-calls", type=click.IntRange(min=1), help="Of one trial."),
+    click.option("--max-tool-calls", type=click.IntRange(min=1), help="Of one trial."),
+    click.option("--max-tokens", type=click.IntRange(min=1), help="Of one trial, prompts and replies."),
+    click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Of one trial."),
+    click.option(
+        "--max-observation",
+        type=click.IntRange(min=16),
+        default=1024,
+        show_default=True,
+        help="Characters of a tool's answer that an agent is shown.",
+    ),
+    click.option(
+        "-o", "--agent-option", multiple=True, metavar="NAME=VALUE", help="An option of the agent's own."
+    ),
+)
+
+
+def register(stb: click.Group) -> None:
+    """Add ``run`` to ``stb``."""
+
+    async def run(as_json: bool, **given: Any) -> None:
+        """Give an agent the queries of a dataset and store its trajectories.
+
+        The same command again goes on where the run was stopped. Nothing is paid for twice. Exit
+        code 1 when a trial has no result.
+        """
+        from stb_agents.runs import RunRequest, carry_out  # noqa: PLC0415 - the model client is slow to import
+
+        outcome = await carry_out(cli.current_settings(), RunRequest(**given), quiet=as_json)
+        show(outcome.run, outcome.summary, as_json=as_json)
+        if outcome.summary.missing:
+            cli.exit_with(1)
+
+    for option in reversed(_options):
+        run = option(run)
+    cli.command(stb, "run")(run)
+
+
+def show(run: Run, summary: Summary, *, as_json: bool) -> None:
+    """Print what the run has done: a table, or one JSON document."""
+    rows = [tally.row(run) for tally in summary.tallies]
+    if as_json:
+        console.emit_json(
+            {"run": run.run, "complete": not summary.missing, "missing": summary.missing, "rows": rows}
+        )
+        return
+    console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
+    for trial in summary.missing[:_SHOWN_MISSING]:
+        console.say(
+            f"no result: {trial['group']}/{trial['query_id']} trial {trial['trial']}: {trial['reason']}"
+        )
+    if summary.missing:
+        console.say(f"{len(summary.missing)} trials have no result. The same command again goes on.")
+    else:
+        console.say(f"Next: stb score {run.run} --judge rules")
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as people read it."""
+    tokens, cost = row["prompt_tokens"] + row["completion_tokens"], row["cost_usd"]
+    return {
+        **row,
+        "outcomes": ", ".join(f"{name} {count}" for name, count in row["stops"].items()),
+        "answers": ", ".join(f"{name} {share}" for name, share in row["calls_percent"].items()),
+        "tokens": tokens or None,
+        "cost": None if cost is None else f"{cost:.4f}",
+    }

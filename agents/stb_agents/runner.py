@@ -1,0 +1,136 @@
+"""The runner: all trials of a run, many at a time, each stored as soon as it is finished.
+
+A run that was stopped, by whatever, goes on where it was: finished trials are skipped, model replies
+that were paid for are used again. One trial that fails never stops the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from stb_agents.agent import Agent, Task
+from stb_agents.budget import Budget
+from stb_agents.client import VirtualClient
+from stb_agents.environment import Environment, Sampling, with_seed
+from stb_agents.functions import Functions
+from stb_agents.journal import Journal, JournalledModel
+from stb_agents.selection import Selection
+from stb_agents.trial import run_trial
+from stb_core.errors import ServiceError
+from stb_core.models import Model
+from stb_core.queries import Query
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.trajectories import StopReason, Trajectory
+
+# So many trials in a row that infrastructure spoiled, and the run stops: the rest would fare no better.
+_MAX_SPOILED_IN_A_ROW = 20
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How the trials of a run are done."""
+
+    sampling: Sampling
+    budget: Budget
+    max_observation: int
+    connections: int
+    """Trials at a time."""
+
+
+class Runner:
+    """Does the trials of a run that are not done."""
+
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        selection: Selection,
+        agent: Agent,
+        client: VirtualClient,
+        model: Model | None,
+        conduct: Conduct,
+        on_finished: Callable[[Trajectory], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._selection = selection
+        self._agent = agent
+        self._client = client
+        self._model = model
+        self._conduct = conduct
+        self._on_finished = on_finished
+        self._journal = Journal(store, run.run)
+        self._spoiled = 0
+
+    async def trials_left(self) -> list[tuple[Query, int]]:
+        """The trials without a result, trial by trial through all queries."""
+        done = {
+            (trial.group, trial.query_id, trial.trial)
+            for trial in await self._store.runs.done(self._run.run)
+            if trial.stop is not StopReason.INFRASTRUCTURE
+        }
+        return [
+            (query, trial)
+            for trial in range(self._run.trials)
+            for query in self._selection.queries
+            if (query.group, query.query_id, trial) not in done
+        ]
+
+    async def run(self, trials: Iterable[tuple[Query, int]]) -> None:
+        """Do these trials.
+
+        Raises:
+            ServiceError: infrastructure spoiled many in a row; what was finished is kept.
+            StoreError, UsageError: the run cannot go on; what was finished is kept.
+        """
+        left = iter(trials)
+        workers = [asyncio.create_task(self._work(left)) for _ in range(self._conduct.connections)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
+        """One trial after the other until none is left."""
+        for query, trial in left:
+            trajectory = await self._trial(query, trial)
+            await self._store.runs.put_trajectories(self._run.run, [trajectory])
+            self._on_finished(trajectory)
+            self._watch(trajectory)
+
+    async def _trial(self, query: Query, trial: int) -> Trajectory:
+        seed = self._conduct.sampling.seed
+        task = Task(query, trial, None if seed is None else seed + trial)
+        environment = Environment(
+            Functions(self._selection.offered(query)),
+            self._client,
+            model=await self._model_of(query, trial),
+            sampling=with_seed(self._conduct.sampling, task.seed),
+            budget=self._conduct.budget,
+            max_observation=self._conduct.max_observation,
+        )
+        return await run_trial(self._agent, task, environment, self._model.name if self._model else None)
+
+    async def _model_of(self, query: Query, trial: int) -> Model | None:
+        if self._model is None:
+            return None
+        place = (query.group, query.query_id, trial)
+        return JournalledModel(self._model, self._journal, place, await self._journal.replies(*place))
+
+    def _watch(self, trajectory: Trajectory) -> None:
+        """Stop when it is plain that nothing works any more."""
+        if trajectory.stop is not StopReason.INFRASTRUCTURE:
+            self._spoiled = 0
+            return
+        self._spoiled += 1
+        if self._spoiled >= _MAX_SPOILED_IN_A_ROW:
+            raise ServiceError(
+                f"The run was stopped: {self._spoiled} trials in a row were spoiled, the last one since "
+                f"{trajectory.error.rstrip('.')}.",
+                hint="The same command again goes on.",
+            )

@@ -1,0 +1,180 @@
+"""A run from its request to its summary: everything is looked at before the first trial begins."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from rich.progress import Progress, TaskID
+
+from stb_agents.agent import Agent
+from stb_agents.budget import Budget
+from stb_agents.client import VirtualClient
+from stb_agents.environment import Sampling
+from stb_agents.plan import manifest_of, run_id
+from stb_agents.registry import choose_agent
+from stb_agents.runner import Conduct, Runner
+from stb_agents.selection import select, slug
+from stb_agents.servers import reach_server
+from stb_agents.summary import Summary, summarise
+from stb_core import console
+from stb_core.errors import UsageError
+from stb_core.openai_model import OpenAIModel
+from stb_core.providers import open_model
+from stb_core.settings import Settings
+from stb_core.store import open_store
+from stb_core.store.runs import Run
+from stb_core.trajectories import Trajectory, Usage
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What ``stb run`` was asked; each field is an option of that command."""
+
+    agent: str
+    dataset: str
+    model: str | None = None
+    limit: int | None = None
+    task_ids: str | None = None
+    trials: int = 1
+    max_connections: int = 16
+    server: str = ""
+    token: str = ""
+    mode: str | None = None
+    name: str | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    max_completion_tokens: int | None = None
+    max_steps: int | None = 12
+    max_model_calls: int | None = None
+    max_tool_calls: int | None = None
+    max_tokens: int | None = None
+    max_seconds: float | None = None
+    max_observation: int = 1024
+    agent_option: tuple[str, ...] = ()
+
+    @property
+    def conduct(self) -> Conduct:
+        """How the trials are to be done."""
+        return Conduct(
+            sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
+            budget=Budget(
+                max_steps=self.max_steps,
+                max_model_calls=self.max_model_calls,
+                max_tool_calls=self.max_tool_calls,
+                max_tokens=self.max_tokens,
+                max_seconds=self.max_seconds,
+            ),
+            max_observation=self.max_observation,
+            connections=self.max_connections,
+        )
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The agent's own options.
+
+        Raises:
+            UsageError: one is not NAME=VALUE.
+        """
+        found: dict[str, str] = {}
+        for text in self.agent_option:
+            name, separator, value = text.partition("=")
+            if not separator or not name:
+                raise UsageError(f"{text!r} is no option of an agent.", hint="Write -o NAME=VALUE.")
+            found[name.replace("-", "_")] = value
+        return found
+
+    @property
+    def ids(self) -> list[str]:
+        """The query ids that were named."""
+        return [part for part in re.split(r"[,\s]+", self.task_ids or "") if part]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run as it stands after the command."""
+
+    run: Run
+    summary: Summary
+
+
+async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = False) -> Done:
+    """Do what is left of a run.
+
+    Raises:
+        UsageError: the request cannot be carried out as it is.
+        ModelUnavailableError, ServiceError: the model or the server cannot be reached.
+        StoreError: the store cannot be read or written.
+    """
+    conduct = request.conduct
+    chosen = choose_agent(request.agent, request.options)
+    _check_model_use(chosen.agent, request.model)
+    async with AsyncExitStack() as stack:
+        store = await open_store(settings.database_url)
+        stack.push_async_callback(store.close)
+        selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
+        model = None
+        if request.model:
+            model = await _reached_model(request, settings, stack)
+        reached = await stack.enter_async_context(
+            reach_server(
+                selection.dataset,
+                url=request.server,
+                mode=request.mode or "",
+                token=request.token,
+                database_url=settings.database_url,
+                environment=settings.environment,
+            )
+        )
+        manifest = manifest_of(chosen, request.model, selection, reached, conduct, request.trials)
+        name = slug(request.name) if request.name else run_id(manifest, selection.groups)
+        run = await store.runs.create(name, manifest, selection.expected)
+        token = "" if reached.private else request.token
+        client = await stack.enter_async_context(VirtualClient(reached.url, reached.served.name, token=token))
+        progress = stack.enter_context(console.progress(quiet=quiet))
+        bar = Bar(progress, run)
+        runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance)
+        trials = await runner.trials_left()
+        bar.start(run.n_expected - len(trials))
+        await runner.run(trials)
+        return Done(run, await summarise(run, store.runs.trajectories(run.run)))
+
+
+def _check_model_use(agent: Agent, model: str | None) -> None:
+    if agent.model_use == "required" and not model:
+        raise UsageError(f"The agent {agent.name} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
+    if agent.model_use == "none" and model:
+        raise UsageError(f"The agent {agent.name} asks no model.", hint="Leave -m out.")
+
+
+async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
+    """The model, after a look whether it can be reached."""
+    assert request.model
+    model = open_model(request.model, settings, connections=request.max_connections, seed=request.seed or 0)
+    stack.push_async_callback(model.close)
+    await model.check()
+    return model
+
+
+class Bar:
+    """The progress of a run on stderr, with the tokens and the cost of this session."""
+
+    def __init__(self, progress: Progress, run: Run) -> None:
+        self._progress = progress
+        self._run = run
+        self._task = TaskID(0)
+        self._usage = Usage()
+
+    def start(self, done: int) -> None:
+        """Show how many trials are done already."""
+        self._task = self._progress.add_task(
+            self._run.run, total=self._run.n_expected, completed=done, note=""
+        )
+
+    def advance(self, trajectory: Trajectory) -> None:
+        """One trial more."""
+        self._usage += trajectory.usage
+        cost = "" if self._usage.cost_usd is None else f", ${self._usage.cost_usd:.2f}"
+        note = f"{self._usage.total_tokens:,} tokens{cost}" if self._usage.model_calls else ""
+        self._progress.update(self._task, advance=1, note=note)

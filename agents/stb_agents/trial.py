@@ -1,0 +1,69 @@
+"""One trial: an agent at work on one task, and the trajectory of it, whatever happens."""
+
+from __future__ import annotations
+
+from stb_agents.agent import Agent, Outcome, Task
+from stb_agents.budget import BudgetSpent
+from stb_agents.environment import Environment
+from stb_core.errors import (
+    ModelUnavailableError,
+    ServiceError,
+    StbError,
+    StoreError,
+    UnreadableReplyError,
+    UsageError,
+)
+from stb_core.logs import masked
+from stb_core.trajectories import StopReason, Trajectory
+
+_LONGEST_ERROR = 500
+
+
+async def run_trial(agent: Agent, task: Task, environment: Environment, model: str | None) -> Trajectory:
+    """Let the agent work until it ends, fails or has spent its budget.
+
+    A fault of a server or of a model's endpoint is told from a fault of the agent: the first is
+    ``infrastructure``, to be repeated; the second is ``agent_error``, a result.
+
+    Raises:
+        StoreError, UsageError: the run as a whole cannot go on.
+    """
+    outcome = await _outcome(agent, task, environment)
+    messages = environment.messages if outcome.messages is None else outcome.messages
+    steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
+    return Trajectory(
+        group=task.query.group,
+        query_id=task.query.query_id,
+        query=task.text,
+        trial=task.trial,
+        agent=agent.name,
+        model=model,
+        available_tools=environment.functions.names,
+        messages=messages,
+        steps=steps,
+        tree=outcome.tree,
+        stop=outcome.stop,
+        final_answer=outcome.final_answer,
+        usage=environment.usage,
+        timing=environment.timing,
+        error=outcome.error,
+    )
+
+
+async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcome:
+    try:
+        return await agent.solve(task, environment)
+    except BudgetSpent as spent:
+        return Outcome(spent.reason)
+    except (StoreError, UsageError):
+        raise
+    except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
+        return Outcome(StopReason.INFRASTRUCTURE, error=_line(problem.message))
+    except StbError as problem:
+        return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
+    except Exception as problem:  # noqa: BLE001 - anyone's code; one query must not stop the rest
+        return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
+
+
+def _line(text: str) -> str:
+    return " ".join(str(masked(text)).split())[:_LONGEST_ERROR]
