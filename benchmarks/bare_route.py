@@ -1,0 +1,68 @@
+"""The ceiling that the server is measured against: one Starlette route with nothing around it.
+
+It parses the same JSON body, makes the same canonical key, and returns the same bytes: from a dict,
+or by one GET over a multiplexed Redis connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import sys
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from stb_core.calls import call_key, canonical_json, parse_arguments
+
+
+def key_of(raw: bytes) -> str:
+    """The key of a request whose names are in standard form."""
+    body = orjson.loads(raw)
+    arguments = canonical_json(parse_arguments(body["tool_input"]))
+    return call_key(body["category"], body["tool_name"], body["api_name"], arguments)
+
+
+def application(answers: dict[str, bytes]) -> Starlette:
+    """A route that answers from a dict."""
+
+    async def virtual(request: Request) -> Response:
+        return Response(answers[key_of(await request.body())], media_type="application/json")
+
+    return Starlette(routes=[Route("/virtual", virtual, methods=["POST"])])
+
+
+def recorded(path: str, limit: int) -> dict[str, bytes]:
+    """Bodies by key, from a store."""
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT key, body FROM responses ORDER BY id LIMIT ?", (limit,))
+        return dict(rows.fetchall())
+
+
+def main() -> None:
+    path, limit = sys.argv[1:]
+    app = application(recorded(path, int(limit)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    print(
+        json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "pid": os.getpid()}), flush=True
+    )
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+    )
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
