@@ -19,7 +19,10 @@ Foreign exceptions are turned into these once, where they enter.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from stb_core.trajectories import Usage
 
 
 class StbError(Exception):
@@ -79,8 +82,12 @@ class RequestRefusedError(ModelError):
 
 
 class UnreadableReplyError(ModelError):
-    """The model answered, but not in the form that was asked for; ``reply`` is what it said."""
+    """The model answered, but not in the form that was asked for.
 
-    def __init__(self, message: str, *, reply: str = "", hint: str = "") -> None:
+    ``reply`` is what it said last, ``usage`` what its replies cost, where that is known.
+    """
+
+    def __init__(self, message: str, *, reply: str = "", hint: str = "", usage: Usage | None = None) -> None:
         super().__init__(message, hint=hint)
         self.reply = reply
+        self.usage = usage

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -59,6 +60,7 @@ class OpenAIModel:
         price: of its tokens; without one the cost is unknown.
         gate: limits the requests in flight; hand the same one to models that share an endpoint.
         seed: of the jitter between retries.
+        find: finds the object that fits a schema in the text of a reply, None when there is none.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class OpenAIModel:
         price: Price | None = None,
         gate: asyncio.Semaphore | None = None,
         seed: int = 0,
+        find: Callable[[str, structured.Schema], dict[str, Any] | None] = structured.find_object,
     ) -> None:
         self._name = name
+        self._find = find
         self._endpoint = endpoint
         self._patience = patience
         self._price = price
@@ -144,7 +148,7 @@ class OpenAIModel:
                 form = Format(form + 1)
                 continue
             usage += reply.usage
-            found = structured.find_object(reply.content or "", schema)
+            found = self._find(reply.content or "", schema)
             if found is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
                 return reply.model_copy(update={"content": orjson.dumps(found).decode(), "usage": usage})
@@ -157,6 +161,7 @@ class OpenAIModel:
             f"{self._name} gave {len(unfit)} replies, none of them the JSON that was asked for.",
             reply=unfit[-1],
             hint="Try again, or use another model.",
+            usage=usage,
         )
 
     async def _ask(self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS) -> Reply:
