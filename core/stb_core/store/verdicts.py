@@ -84,6 +84,14 @@ class Verdicts:
             documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
             return [Verdict.model_validate_json(document) for document in documents]
 
+    async def of_query(self, run: str, group: str, query_id: str, *, metric: str) -> list[Verdict]:
+        """All verdicts on the answers to one query, of every judge, as they were written."""
+        v = tables.verdicts.c
+        where = v.run == run, v.group == group, v.query_id == query_id, v.metric == metric
+        async with self._store.reading() as connection:
+            documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
+            return [Verdict.model_validate_json(document) for document in documents]
+
     async def marks(self, run: str, *, metric: str, judge: str, rubric: str) -> list[Mark]:
         """The log of one run, judge and rubric without reasons and replies, as it was written."""
         v = tables.verdicts.c

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from stb_evaluator.commands import importing
+from stb_evaluator.commands import importing, scoring, showing
 
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
     importing.register(stb)
+    scoring.register(stb)
+    showing.register(stb)

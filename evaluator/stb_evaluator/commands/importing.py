@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from stb_core import console
-from stb_core.cli import command, current_settings
-from stb_core.store import open_store
+from stb_core.cli import command
+from stb_evaluator.commands.stores import current_store
 from stb_evaluator.legacy.imports import NO_DATASET, Summary, import_answers
 
 _SHOWN = 20
@@ -34,8 +34,7 @@ def register(stb: click.Group) -> None:
 
         Every system becomes one run, named after its folder. The same import again adds nothing.
         """
-        store = await open_store(current_settings().database_url)
-        try:
+        async with current_store() as store:
             with console.progress(quiet=as_json) as bar:
                 task = bar.add_task("Reading", total=None, note="")
                 summary = await import_answers(
@@ -45,8 +44,6 @@ def register(stb: click.Group) -> None:
                     name=name,
                     advance=lambda done, total: bar.update(task, completed=done, total=total),
                 )
-        finally:
-            await store.close()
         _show(summary, as_json=as_json)
         if summary.skipped:
             sys.exit(1)

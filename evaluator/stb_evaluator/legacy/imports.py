@@ -138,11 +138,14 @@ async def import_answers(
     known = await _find_dataset(store, dataset, found.query_texts())
     queries = await store.datasets.queries(known.id) if known else []
     expected = _expected(found, queries)
+    runs = []
     jobs = [
-        await _prepare(store, name or system, found.kinds[system], records, known, queries)
+        (system, await _prepare(store, name or system, found.kinds[system], records, known, queries))
         for system, records in sorted(found.records.items())
     ]
-    runs = [await job.write(store, expected) for job in jobs]
+    for system, job in jobs:
+        groups = _groups_of(found, system)
+        runs.append(await job.write(store, {g: ids for g, ids in expected.items() if g in groups}))
     return Summary(runs, found.skipped, known.name if known else None)
 
 
@@ -170,6 +173,19 @@ def _expected(found: Found, queries: Sequence[Query]) -> dict[str, list[str]]:
         group: ids[group] or sorted(answered[group], key=_number_first)
         for group in sorted(answered, key=group_order)
     }
+
+
+def _groups_of(found: Found, system: str) -> set[str]:
+    """The groups that a system is to answer: its own, and those of systems that share one with it.
+
+    So a group that one system lacks and its companions have is missing, while answers to something
+    else altogether that lie in the same folder ask nothing of it.
+    """
+    sets = {name: {group for group, _ in records} for name, records in found.records.items()}
+    groups = sets[system]
+    while (wider := groups.union(*(other for other in sets.values() if other & groups))) != groups:
+        groups = wider
+    return groups
 
 
 def _number_first(query_id: str) -> tuple[int, str]:

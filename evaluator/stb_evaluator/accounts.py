@@ -1,0 +1,76 @@
+"""What a run consumed: tokens and cost by who paid for them, and where its tool answers came from."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stb_core.store import Store
+from stb_core.trajectories import FINISH
+
+UNKNOWN = "unknown"
+
+# Judges that ask no model.
+FREE_JUDGES = frozenset({"recorded", "rules"})
+
+
+@dataclass
+class Account:
+    """Sums over trajectories and verdicts; a cost is None while no price is known."""
+
+    agent_tokens: int = 0
+    agent_cost_usd: float | None = None
+    judge_tokens: int = 0
+    judge_cost_usd: float | None = None
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Account) -> None:
+        """Add another account to this one."""
+        self.agent_tokens += other.agent_tokens
+        self.judge_tokens += other.judge_tokens
+        self.agent_cost_usd = _sum(self.agent_cost_usd, other.agent_cost_usd)
+        self.judge_cost_usd = _sum(self.judge_cost_usd, other.judge_cost_usd)
+        self.calls += other.calls
+
+    def as_row(self) -> dict[str, Any]:
+        """The fields of a result row; what the simulator consumed is known to the server alone."""
+        return {
+            "agent_tokens": self.agent_tokens,
+            "agent_cost_usd": self.agent_cost_usd,
+            "judge_tokens": self.judge_tokens,
+            "judge_cost_usd": self.judge_cost_usd,
+            "simulator_tokens": None,
+            "simulator_cost_usd": None,
+            "calls_by_provenance": dict(sorted(self.calls.items())),
+        }
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    known = [cost for cost in (one, other) if cost is not None]
+    return sum(known) if known else None
+
+
+async def accounts_of(store: Store, run: str, *, judge: str, rubric: str) -> dict[str, Account]:
+    """The account of every group of a run, with what this judge consumed on it."""
+    found: dict[str, Account] = defaultdict(Account)
+    async for document in store.runs.documents(run):
+        trajectory = orjson.loads(document)
+        account = found[trajectory["group"]]
+        _add_usage(account, "agent", trajectory["usage"])
+        for step in trajectory["steps"]:
+            if step["function"] != FINISH:
+                account.calls[step["provenance"] or UNKNOWN] += 1
+    if judge not in FREE_JUDGES:
+        for verdict in await store.verdicts.of_run(run, judge=judge, rubric=rubric):
+            _add_usage(found[verdict.group], "judge", verdict.usage.model_dump())
+    return found
+
+
+def _add_usage(account: Account, payer: str, usage: dict[str, Any]) -> None:
+    tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+    setattr(account, f"{payer}_tokens", getattr(account, f"{payer}_tokens") + tokens)
+    cost = f"{payer}_cost_usd"
+    setattr(account, cost, _sum(getattr(account, cost), usage["cost_usd"]))

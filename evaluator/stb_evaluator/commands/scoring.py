@@ -1,0 +1,239 @@
+"""``stb score``: verdicts and scores of stored runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from stb_core import console
+from stb_core.cli import command, current_settings
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.openai_model import OpenAIModel
+from stb_core.providers import open_model
+from stb_core.queries import STANDARD_GROUPS
+from stb_core.settings import Settings
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_evaluator.commands.stores import current_store
+from stb_evaluator.judge import Judge, ModelJudge
+from stb_evaluator.passing import METRIC, Tally, fill_log
+from stb_evaluator.results import Row, headline, score_rows
+from stb_evaluator.rubrics import load_rubric
+from stb_evaluator.rules import RulesJudge
+from stb_evaluator.scores import BLOCKS, MACRO, MICRO, Block
+
+RECORDED = "recorded"
+RULES = "rules"
+RUBRIC = "sopr-1"
+DEFAULT_ROUNDS = 3
+
+_CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable)."
+
+
+def register(stb: click.Group) -> None:
+    """Add the command."""
+
+    @command(stb, "score")
+    @click.argument("runs", nargs=-1)
+    @click.option("--judge", default="", help="PROVIDER/MODEL, 'recorded' or 'rules'.")
+    @click.option(
+        "--rounds",
+        type=click.IntRange(1, 100),
+        default=None,
+        help=f"Verdicts on each answer: {DEFAULT_ROUNDS} by a model, 1 by rules, as many as are recorded.",
+    )
+    @click.option("--metric", default=METRIC, type=click.Choice([METRIC]), help="What to measure.")
+    @click.option(
+        "--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Which rules of scoring."
+    )
+    @click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
+    @click.option(
+        "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
+    )
+    @click.option("--seed", type=int, default=0, help="Of the resampling behind the intervals.")
+    async def score(
+        runs: tuple[str, ...],
+        judge: str,
+        rounds: int | None,
+        metric: str,  # noqa: ARG001 - one metric so far
+        block: str,
+        retry_errors: bool,
+        max_connections: int,
+        seed: int,
+        as_json: bool,
+    ) -> None:
+        """Judge the answers of RUNS and print their scores.
+
+        Without RUNS it is the latest run; with --judge recorded all runs that have recorded verdicts.
+        Verdicts are kept: the same command again asks the judge only for what is lacking.
+        """
+        blocks: Sequence[Block] = BLOCKS if block == "both" else (block,)  # type: ignore[assignment]
+        rows: list[Row] = []
+        async with current_store() as store:
+            chosen = await choose_runs(store, runs, judge)
+            named = judge or await default_judge(store, chosen)
+            async with opened_judge(named, current_settings(), connections=max_connections) as opened:
+                for run in chosen:
+                    await _fill(store, run, opened, rounds, max_connections, retry_errors, quiet=as_json)
+                    rows += await score_rows(
+                        store,
+                        run,
+                        judge=opened.name,
+                        rubric=opened.rubric,
+                        rounds=opened.rounds(rounds),
+                        blocks=blocks,
+                        seed=seed,
+                    )
+        show(rows, as_json=as_json)
+        if not all(row["complete"] for row in rows):
+            sys.exit(1)
+
+
+async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Run]:
+    """The named runs; without a name the latest, or for ``recorded`` all that have recorded verdicts.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    if names:
+        found = [await store.runs.get(name) for name in names]
+        return list({run.run: run for run in found}.values())
+    runs = await store.runs.all()
+    if judge == RECORDED:
+        judged = {one.run for one in await store.verdicts.judges(metric=METRIC) if one.judge == RECORDED}
+        runs = [run for run in runs if run.run in judged]
+        if not runs:
+            raise NotFoundError(
+                "No run has recorded verdicts.", hint="Import some: stb import PATH/pass_rate_results."
+            )
+        return runs
+    if not runs:
+        raise NotFoundError("There are no runs yet.", hint="Make one: stb run, or stb import PATH.")
+    return runs[-1:]
+
+
+async def default_judge(store: Store, runs: Sequence[Run]) -> str:
+    """``recorded`` where all runs have recorded verdicts.
+
+    Raises:
+        UsageError: a judge must be chosen.
+    """
+    for run in runs:
+        judges = await store.verdicts.judges(run.run, metric=METRIC)
+        if not any(one.judge == RECORDED for one in judges):
+            raise UsageError(f"The run {run.run!r} has no recorded verdicts.", hint=_CHOICES)
+    return RECORDED
+
+
+@dataclass(frozen=True)
+class OpenedJudge:
+    """A judge ready for use; ``judge`` is None for ``recorded``, whose log is never added to."""
+
+    name: str
+    rubric: str
+    judge: Judge | None = None
+    model: OpenAIModel | None = None
+
+    def rounds(self, wanted: int | None) -> int | None:
+        """How many rounds count; None for all that are there."""
+        if wanted is not None or self.judge is None:
+            return wanted
+        return 1 if self.name == RULES else DEFAULT_ROUNDS
+
+
+@asynccontextmanager
+async def opened_judge(name: str, settings: Settings, *, connections: int) -> AsyncGenerator[OpenedJudge]:
+    """The judge of that name, until the block ends.
+
+    Raises:
+        UsageError: it is not the name of a judge, or it is not known where the model is.
+    """
+    if name == RECORDED:
+        yield OpenedJudge(RECORDED, RECORDED)
+    elif name == RULES:
+        yield OpenedJudge(RULES, RulesJudge.rubric, RulesJudge())
+    elif "/" not in name:
+        raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
+    else:
+        model = open_model(name, settings, connections=connections)
+        judge = ModelJudge(model, load_rubric(RUBRIC))
+        try:
+            yield OpenedJudge(judge.name, judge.rubric, judge, model)
+        finally:
+            await model.close()
+
+
+async def _fill(
+    store: Store,
+    run: Run,
+    opened: OpenedJudge,
+    rounds: int | None,
+    connections: int,
+    retry_errors: bool,
+    *,
+    quiet: bool,
+) -> None:
+    if opened.judge is None:
+        return
+    if opened.model is not None:
+        await opened.model.check()
+    with console.progress(quiet=quiet) as bar:
+        task = bar.add_task(f"Judging {run.run}", total=None, note="")
+        tally = await fill_log(
+            store,
+            run,
+            opened.judge,
+            rounds=opened.rounds(rounds) or 1,
+            connections=connections,
+            retry_errors=retry_errors,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    _tell(run, tally)
+
+
+def _tell(run: Run, tally: Tally) -> None:
+    if tally.unavailable:
+        console.say(f"{run.run}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")
+    if tally.errors:
+        console.say(f"{run.run}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors.")
+
+
+def show(rows: Sequence[Row], *, as_json: bool) -> None:
+    """Print rows: one JSON document, or one table a block beneath the first lines."""
+    lines = headline(rows)
+    if as_json:
+        console.emit_json({"headline": lines, "rows": rows})
+        return
+    for line in lines:
+        click.echo(line)
+    for block in dict.fromkeys(row["block"] for row in rows):
+        mine = [row for row in rows if row["block"] == block]
+        console.emit_table(*_table(mine, block))
+
+
+def _table(rows: Sequence[Row], block: str) -> tuple[list[dict[str, Any]], list[str]]:
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    groups.sort(key=lambda g: (g in {MACRO, MICRO}, g == MICRO, _standard(g)))
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(row["run"], {"run": row["run"], "judge": row["judge"]})
+        line[row["group"]] = _cell(row, block)
+    return list(lines.values()), [f"run:{block} SoPR, %", "judge", *groups]
+
+
+def _standard(group: str) -> int:
+    return STANDARD_GROUPS.index(group) if group in STANDARD_GROUPS else len(STANDARD_GROUPS)
+
+
+def _cell(row: Row, block: str) -> str:
+    if row["value"] is None:
+        return "?"
+    mark = "" if row["complete"] else "*"
+    if block == "reference":
+        return f"{row['value']:.1f}±{row['std_rounds']:.1f}{mark}"
+    return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{mark}"

@@ -1,0 +1,79 @@
+"""What a judge said, read strictly: a verdict, or unreadable. Nothing is ever guessed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stb_core.errors import UnreadableReplyError
+from stb_core.verdicts import Status
+
+VERDICTS = (Status.SOLVED, Status.UNSURE, Status.UNSOLVED)
+
+VERDICT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string"},
+        "answer_status": {"type": "string", "enum": [status.value for status in VERDICTS]},
+    },
+    "required": ["reason", "answer_status"],
+    "additionalProperties": False,
+}
+
+_MAX_LENGTH = 100_000
+
+
+@dataclass(frozen=True)
+class ReadVerdict:
+    """A verdict as the judge gave it."""
+
+    status: Status
+    reason: str
+
+
+def read_verdict(reply: str) -> ReadVerdict:
+    """The verdict in a reply that is one JSON object of ``VERDICT_SCHEMA`` and nothing else.
+
+    Raises:
+        UnreadableReplyError: it is not; ``reply`` is kept.
+    """
+    value = read_object(reply)
+    if value.keys() != {"reason", "answer_status"}:
+        raise UnreadableReplyError("The judge's reply has other members than asked for.", reply=reply)
+    reason, status = value["reason"], value["answer_status"]
+    if not is_text(reason) or not isinstance(status, str) or status not in VERDICTS:
+        raise UnreadableReplyError("The judge's reply is not one of the verdicts.", reply=reply)
+    return ReadVerdict(Status(status), reason)
+
+
+def is_text(value: Any) -> bool:
+    """Whether a value is text that can be written down: without halves of surrogate pairs."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def read_object(reply: str) -> dict[str, Any]:
+    """The JSON object that a reply consists of; repeated members, NaN and infinities are no JSON.
+
+    Raises:
+        UnreadableReplyError: it is none.
+    """
+    if len(reply) > _MAX_LENGTH:
+        raise UnreadableReplyError("The judge's reply is too long.", reply=reply[:_MAX_LENGTH])
+    try:
+        value = json.loads(reply, object_pairs_hook=_without_repeats, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise UnreadableReplyError("The judge's reply is not one JSON object.", reply=reply) from None
+    if not isinstance(value, dict):
+        raise UnreadableReplyError("The judge's reply is not one JSON object.", reply=reply)
+    return value
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a member is repeated")
+    return dict(pairs)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,52 @@
+"""Rubrics: what a judge is told. One versioned file each, identified by the hash of its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from importlib import resources
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from stb_core.errors import NotFoundError
+
+_PLACE = re.compile(r"\{\{(\w+)\}\}")
+
+
+class Rubric(BaseModel):
+    """What a judge is told and under which settings; limits are in characters."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    metric: str
+    temperature: float | None
+    max_tokens: int
+    answer_limit: int
+    observation_limit: int
+    trajectory_limit: int
+    system: str
+    stages: dict[str, str]
+    hash: str
+
+
+def load_rubric(name: str) -> Rubric:
+    """One of our own rubrics by its name, such as ``sopr-1``.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    folder = resources.files(__package__)
+    known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    if name not in known:
+        raise NotFoundError(f"There is no rubric {name!r}.", hint=f"There are: {', '.join(known)}.")
+    data = (folder / f"{name}.yaml").read_bytes()
+    fields: dict[str, Any] = yaml.safe_load(data)
+    return Rubric.model_validate({**fields, "hash": hashlib.sha256(data).hexdigest()})
+
+
+def fill(template: str, **values: str) -> str:
+    """The template with each ``{{name}}`` replaced, in one pass: values are never looked into."""
+    return _PLACE.sub(lambda found: values[found[1]], template)

@@ -1,0 +1,1 @@
+"""Pure statistics on scores: values in, values out; chance takes a seed."""

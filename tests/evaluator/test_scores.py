@@ -1,0 +1,213 @@
+"""Scores are the contract's arithmetic, and an incomplete score never looks complete."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluator_makers import log
+from stb_core.store.runs import Done
+from stb_core.store.verdicts import Mark
+from stb_core.trajectories import StopReason
+from stb_core.verdicts import Status
+from stb_evaluator.scores import Score, Sheet, gate, score, sheet_of
+
+
+def sheet(answers: dict[str, str], ids: str = "", **more: int) -> Sheet:
+    done, marks = log(answers)
+    return sheet_of({"G1_tool": list(ids or answers)}, 1, done, marks, **more)
+
+
+def row(made: Sheet, block: str = "faithful", group: str = "G1_tool") -> Score:
+    return next(r for r in score(made, block) if r.group == group)  # type: ignore[arg-type]
+
+
+def test_a_round_is_the_mean_of_points() -> None:
+    """Solved 1, unsure one half, unsolved 0; the score is the mean over rounds in percent."""
+    found = row(sheet({"1": "ss", "2": "us", "3": "nn", "4": "g"}))
+
+    assert found.round_values == [37.5, 50.0]
+    assert found.value == 43.75
+    assert found.std_rounds == 6.25
+    assert found.complete
+
+
+def test_a_missing_answer_is_unsolved_and_shown() -> None:
+    """Six of ten answered, all solved, is 60 percent and incomplete; the reference calls it 100."""
+    made = sheet(dict.fromkeys("123456", "sss"), ids="1234567890")
+
+    faithful, reference = row(made), row(made, "reference")
+
+    assert (faithful.value, faithful.missing, faithful.n_total, faithful.complete) == (60.0, 4, 10, False)
+    assert (reference.value, reference.n, reference.complete) == (100.0, 6, False)
+
+
+def test_a_judge_error_is_not_scored_as_unsolved() -> None:
+    """It is left out of its round, counted, and makes the row incomplete; the reference scores it 0."""
+    made = sheet({"1": "se", "2": "ss"})
+
+    assert row(made).round_values == [100.0, 100.0]
+    assert (row(made).n_error, row(made).complete) == (1, False)
+    assert row(made, "reference").round_values == [100.0, 50.0]
+
+
+def test_a_verdict_that_is_still_to_be_given_makes_the_row_incomplete() -> None:
+    """An interrupted round is the mean of what was judged; the reference scores the rest 0."""
+    made = sheet({"1": "ss", "2": "s."}, rounds=2)
+
+    assert row(made).round_values == [100.0, 100.0]
+    assert (row(made).n_error, row(made).complete) == (1, False)
+    assert row(made, "reference").round_values == [100.0, 50.0]
+
+
+def test_what_infrastructure_spoiled_is_not_scored() -> None:
+    """Our own fault is never the agent's failure."""
+    found = row(sheet({"1": "s", "2": "i"}))
+
+    assert (found.value, found.n, found.n_total, found.n_error, found.complete) == (100.0, 1, 2, 1, False)
+
+
+def test_a_round_that_is_judged_twice_adds_no_vote() -> None:
+    """The first readable verdict of a round stands."""
+    done, marks = log({"1": "sn"})
+    again = [*marks, *(Mark(m.group, m.query_id, 0, m.round, Status.UNSURE, m.answer_hash) for m in marks)]
+
+    once = sheet_of({"G1_tool": ["1"]}, 1, done, marks)
+    twice = sheet_of({"G1_tool": ["1"]}, 1, done, again)
+
+    assert score(once, "faithful") == score(twice, "faithful")
+
+
+def test_a_verdict_takes_the_place_of_an_error() -> None:
+    """A retry after an error counts, wherever it stands in the log."""
+    done, marks = log({"1": "e"})
+    retry = Mark("G1_tool", "1", 0, 0, Status.SOLVED, "hash 1")
+
+    assert row(sheet_of({"G1_tool": ["1"]}, 1, done, [*marks, retry])).value == 100.0
+
+
+def test_a_verdict_on_another_answer_does_not_count() -> None:
+    """When a trial was run again, the verdict on its former answer is void."""
+    done, _ = log({"1": "s"})
+    stale = Mark("G1_tool", "1", 0, 0, Status.SOLVED, "another hash")
+
+    found = row(sheet_of({"G1_tool": ["1"]}, 1, done, [stale]))
+
+    assert (found.value, found.n_error, found.complete) == (None, 1, False)
+
+
+def test_an_answer_to_a_query_that_was_not_asked_changes_nothing() -> None:
+    """Only expected queries are scored."""
+    assert row(sheet({"1": "s", "9": "n"}, ids="1")).value == 100.0
+
+
+def test_trials_of_one_query_are_averaged() -> None:
+    """Four trials, three solved: 75 percent of one query."""
+    done = [Done("G1_tool", "1", t, 0, StopReason.ANSWERED, answer_hash="h") for t in range(4)]
+    marks = [Mark("G1_tool", "1", t, 0, Status.SOLVED if t else Status.UNSOLVED, "h") for t in range(4)]
+
+    found = row(sheet_of({"G1_tool": ["1"]}, 4, done, marks))
+
+    assert (found.value, found.n) == (75.0, 1)
+
+
+def test_macro_is_the_mean_of_groups_and_micro_that_of_queries() -> None:
+    """Groups stand in their usual order before both."""
+    done, marks = log({"1": "s"}, group="G3_instruction")
+    more, others = log({"1": "n", "2": "n", "3": "n"}, group="G1_instruction")
+    expected = {"G3_instruction": ["1"], "G1_instruction": ["1", "2", "3"]}
+
+    rows = score(sheet_of(expected, 1, [*done, *more], [*marks, *others]), "faithful")
+
+    assert [(r.group, r.value) for r in rows] == [
+        ("G1_instruction", 0.0),
+        ("G3_instruction", 100.0),
+        ("macro", 50.0),
+        ("micro", 25.0),
+    ]
+
+
+def test_the_deviation_of_the_published_average_is_the_mean_of_the_groups() -> None:
+    """The faithful block gives that of the average itself, which is smaller."""
+    done, marks = log({"1": "sn"}, group="G1_tool")
+    more, others = log({"1": "ns"}, group="G2_category")
+    made = sheet_of({"G1_tool": ["1"], "G2_category": ["1"]}, 1, [*done, *more], [*marks, *others])
+
+    assert row(made, "reference", "macro").std_rounds == 50.0
+    assert row(made, "faithful", "macro").std_rounds == 0.0
+
+
+def test_the_first_rounds_count_when_fewer_are_asked_for() -> None:
+    """More verdicts in the log do not change a score of one round."""
+    found = row(sheet({"1": "snn"}, rounds=1))
+
+    assert (found.value, found.rounds) == (100.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("done", "reason"),
+    [
+        (Done("g", "1", 0, 0, StopReason.ANSWERED, answer_hash="h"), ""),
+        (Done("g", "1", 0, 0, StopReason.ANSWERED), "empty"),
+        (Done("g", "1", 0, 0, StopReason.GAVE_UP), "gave_up"),
+        (Done("g", "1", 0, 0, StopReason.NO_FINISH), "no_finish"),
+        (Done("g", "1", 0, 0, StopReason.MAX_STEPS), "no_finish"),
+    ],
+)
+def test_what_needs_no_judge_has_a_reason(done: Done, reason: str) -> None:
+    """Unfinished, given up and blank answers are unsolved without a call."""
+    assert gate(done) == reason
+
+
+letters = st.text(alphabet="sun", min_size=3, max_size=3) | st.sampled_from(["g", "f"])
+
+
+@given(st.dictionaries(st.sampled_from("123456789"), letters, min_size=2), st.data())
+def test_deleting_answers_never_raises_the_score(answers: dict[str, str], data: st.DataObject) -> None:
+    """Delete k answers: the score may only fall, and the row says that k are missing."""
+    gone = data.draw(st.sets(st.sampled_from(sorted(answers)), min_size=1, max_size=len(answers) - 1))
+    kept = {query_id: word for query_id, word in answers.items() if query_id not in gone}
+    ids = "".join(answers)
+
+    whole, less = row(sheet(answers, ids=ids, rounds=3)), row(sheet(kept, ids=ids, rounds=3))
+
+    assert whole.value is not None
+    assert less.value is not None
+    assert less.value <= whole.value + 1e-9
+    assert (less.missing, less.complete) == (len(gone), False)
+
+
+@given(st.dictionaries(st.sampled_from("123456789"), letters, min_size=1), st.randoms())
+def test_the_order_of_the_log_does_not_matter(answers: dict[str, str], random: Random) -> None:
+    """Shuffled answers and marks give the same rows, to the last bit."""
+    done, marks = log(answers)
+    expected = {"G1_tool": list(answers)}
+    before = score(sheet_of(expected, 1, done, marks, rounds=3), "faithful")
+    random.shuffle(done)
+    random.shuffle(marks)
+
+    assert score(sheet_of(expected, 1, done, marks, rounds=3), "faithful") == before
+
+
+@given(st.dictionaries(st.sampled_from("123456789"), letters, min_size=1))
+def test_the_interval_holds_the_score(answers: dict[str, str]) -> None:
+    """Whatever its method, and it stays between 0 and 100."""
+    for found in score(sheet(answers, rounds=3), "faithful"):
+        assert found.value is not None
+        assert found.ci_low is not None
+        assert found.ci_high is not None
+        assert 0 <= found.ci_low <= found.value + 1e-9
+        assert found.value - 1e-9 <= found.ci_high <= 100 + 1e-9
+        assert not math.isnan(found.value)
+
+
+def test_an_empty_run_has_no_score() -> None:
+    """Nothing answered is all missing; the reference has nothing to divide by."""
+    made = sheet({}, ids="123")
+
+    assert (row(made).value, row(made).missing, row(made).complete) == (0.0, 3, False)
+    assert (row(made, "reference").value, row(made, "reference", "macro").value) == (None, None)

@@ -1,0 +1,89 @@
+"""Small runs, trajectories and verdicts for tests of the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from stb_core.manifest import Manifest
+from stb_core.store import Store
+from stb_core.store.runs import Done, Run
+from stb_core.store.verdicts import Mark
+from stb_core.trajectories import Step, StopReason, Trajectory
+from stb_core.verdicts import Status
+
+LETTERS = {
+    "s": Status.SOLVED,
+    "u": Status.UNSURE,
+    "n": Status.UNSOLVED,
+    "e": Status.ERROR,
+}
+STOPS = {"g": StopReason.GAVE_UP, "f": StopReason.NO_FINISH, "i": StopReason.INFRASTRUCTURE}
+
+
+def trajectory(
+    query_id: str = "1",
+    *,
+    answer: str = "It is 4217.",
+    query: str = "",
+    group: str = "G1_tool",
+    trial: int = 0,
+    observation: str = '{"error": "", "response": {"value": 4217}}',
+    stop: StopReason = StopReason.ANSWERED,
+    steps: Sequence[Step] | None = None,
+) -> Trajectory:
+    """One answered trajectory with one call, unless the test says otherwise."""
+    made = (
+        Step(function="f_for_t", arguments="{}", observation=observation, category="C", tool="t", api="f"),
+        Step(function="Finish", arguments="{}"),
+    )
+    return Trajectory(
+        group=group,
+        query_id=query_id,
+        query=query or f"What is number {query_id}?",
+        trial=trial,
+        agent="a",
+        stop=stop,
+        final_answer=answer if stop is StopReason.ANSWERED else "",
+        steps=made if steps is None else tuple(steps),
+    )
+
+
+def log(answers: Mapping[str, str], group: str = "G1_tool") -> tuple[list[Done], list[Mark]]:
+    """Answers and marks from letters, one string a query: ``{"1": "ssn", "2": "g"}``.
+
+    s solved, u unsure, n unsolved, e judge error, one letter a round (``.`` none yet); g gave up,
+    f did not finish, i infrastructure.
+    """
+    done: list[Done] = []
+    marks: list[Mark] = []
+    for query_id, letters in answers.items():
+        stop = STOPS.get(letters, StopReason.ANSWERED)
+        answer_hash = "" if letters in STOPS else f"hash {query_id}"
+        done.append(Done(group, query_id, 0, 0, stop, answer_hash=answer_hash))
+        marks += [
+            Mark(group, query_id, 0, number, LETTERS[letter], answer_hash)
+            for number, letter in enumerate(letters)
+            if letter in LETTERS and letters not in STOPS
+        ]
+    return done, marks
+
+
+async def make_run(
+    store: Store,
+    trajectories: Iterable[Trajectory],
+    *,
+    run: str = "r",
+    expected: dict[str, list[str]] | None = None,
+    trials: int = 1,
+    dataset: str = "d",
+) -> Run:
+    """A run in the store with these trajectories."""
+    made = list(trajectories)
+    ids: dict[str, list[str]] = {}
+    for one in made:
+        if one.query_id not in ids.setdefault(one.group, []):
+            ids[one.group].append(one.query_id)
+    manifest = Manifest(dataset=dataset, dataset_hash="", agent=run, trials=trials)
+    created = await store.runs.create(run, manifest, expected or ids)
+    await store.runs.put_trajectories(run, made)
+    return created
