@@ -1,0 +1,1 @@
+"""Real APIs: reached directly or through a proxy, guarded on the way out and judged on the way in."""

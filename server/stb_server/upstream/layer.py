@@ -1,0 +1,139 @@
+"""The layer that asks the real API: directly where its tool is described, else through the proxy."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import orjson
+
+from stb_core.provenance import Provenance
+from stb_core.tools import ApiDocument, ApiRef
+from stb_server import exact_json
+from stb_server.pipeline import Answer, Asked, Decline
+from stb_server.simulators.response_templates import parse_template
+from stb_server.simulators.template import Documents
+from stb_server.upstream.addresses import Resolver, resolve
+from stb_server.upstream.bodies import Content, decode_text, parse_content
+from stb_server.upstream.configuration import DirectApi, DirectTool, UpstreamConfig
+from stb_server.upstream.direct import direct_request
+from stb_server.upstream.fetch import Fetcher
+from stb_server.upstream.proxy import proxy_request, read_proxy_answer
+from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest, mask_secrets
+from stb_server.usable import Verdict, judge
+
+_log = logging.getLogger(__name__)
+
+
+class Upstream:
+    """Answers from real APIs, with provenance ``live``; declines whatever is not worth keeping.
+
+    A failure of any kind is a decline with one of these kinds: ``not_configured``, ``unsuited``,
+    ``forbidden_address``, ``unreachable``, ``timeout``, ``busy``, ``circuit_open``, ``redirects``,
+    ``too_large``, ``malformed``, ``not_text``, ``unusable``.
+    """
+
+    def __init__(
+        self,
+        config: UpstreamConfig,
+        environment: Mapping[str, str],
+        documents: Documents,
+        *,
+        resolver: Resolver = resolve,
+    ) -> None:
+        """Make the layer; use it as an async context manager.
+
+        Args:
+            config: what real APIs there are.
+            environment: where secrets are looked up.
+            documents: finds the document of an API.
+            resolver: how names become addresses.
+
+        Raises:
+            UsageError: a variable that the configuration names is not set.
+        """
+        self._config = config
+        self._secrets = config.secrets(environment)
+        self._documents = documents
+        self._direct = config.direct_apis()
+        hosts = {name: host.limits() for name, host in config.hosts.items()}
+        self._fetcher = Fetcher(
+            config.limits.of_fetches(), hosts, config.default_host.limits(), resolver=resolver
+        )
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """Calls by host and outcome: ``live``, or the kind of the decline."""
+
+    async def __aenter__(self) -> Self:
+        """Open the connections."""
+        await self._fetcher.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._fetcher.__aexit__(kind, error, trace)
+
+    async def answer(self, asked: Asked) -> Answer | Decline:
+        """The real API's answer, if it is worth keeping."""
+        call = asked.call
+        ref = ApiRef(call.category, call.tool, call.api)
+        direct = self._direct.get(ref)
+        if direct is None and self._config.proxy is None:
+            return Decline("not_configured", f"No real API is configured for {call.api} of {call.tool}.")
+        document = await self._documents(asked.dataset.id, ref)
+        url = direct[0].url if direct else self._config.proxy.url if self._config.proxy else ""
+        host = httpx.URL(url).netloc.decode("ascii")
+        try:
+            found = await (self._ask(asked, direct, document) if direct else self._ask_proxy(asked, document))
+        except UpstreamError as problem:
+            found = Decline(problem.kind, problem.message)
+        outcome = found.kind if isinstance(found, Decline) else "live"
+        self.counts[host, outcome] += 1
+        _log.info("asked a real API", extra={"host": host, "outcome": outcome, "stb_key": call.key})
+        return found
+
+    async def _ask(
+        self, asked: Asked, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
+    ) -> Answer | Decline:
+        tool, api = direct
+        request = direct_request(asked.call, tool, api, self._secrets, document)
+        secrets = [self._secrets[name] for name in tool.secret_headers.values()]
+        reply, content = await self._exchange(request, secrets)
+        verdict = judge(content.value, status=reply.status, promises_json=_promises_json(document))
+        # What is JSON goes on as it came: digits, order and all.
+        response = content.text.encode() if content.is_json else orjson.dumps(content.text)
+        body = b'{"error":"","response":' + response + b"}"
+        return _outcome(verdict, body, {"upstream": "direct", "status": reply.status})
+
+    async def _ask_proxy(self, asked: Asked, document: ApiDocument | None) -> Answer | Decline:
+        proxy = self._config.proxy
+        assert proxy
+        key = asked.toolbench_key or self._secrets.get(proxy.key_variable or "", "")
+        reply, content = await self._exchange(proxy_request(asked.call, proxy.url, key), [key])
+        if not 200 <= reply.status < 300:
+            return _outcome(judge("", status=reply.status), b"", {})
+        said = read_proxy_answer(content.value)
+        verdict = judge(said.response, error=said.error, promises_json=_promises_json(document))
+        return _outcome(verdict, exact_json.encode(said._asdict()), {"upstream": "toolbench_proxy"})
+
+    async def _exchange(self, request: UpstreamRequest, secrets: list[str]) -> tuple[UpstreamReply, Content]:
+        reply = await self._fetcher.fetch(request)
+        if not 200 <= reply.status < 300:
+            return reply, Content("", "", is_json=False)  # its body does not matter
+        text = decode_text(reply.body, reply.content_type)
+        return reply, parse_content(mask_secrets(text, secrets))
+
+
+def _promises_json(document: ApiDocument | None) -> bool:
+    return document is not None and isinstance(parse_template(document.template_response), dict | list)
+
+
+def _outcome(verdict: Verdict, body: bytes, details: dict[str, Any]) -> Answer | Decline:
+    if not verdict.usable:
+        return Decline("unusable", f"Not worth keeping ({verdict.rule}): {verdict.evidence}.")
+    return Answer(body, Provenance.LIVE, details={**details, "rule": verdict.rule.value})
