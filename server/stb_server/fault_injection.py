@@ -121,44 +121,55 @@ class FaultCounts:
         }
 
 
-class FaultInjection:
-    """Stands before other layers and lets their answers through, but for the plan's faults.
+class Faults:
+    """Applies a plan: before an answer is looked for, and to the answer that was found."""
 
-    Before all layers, the agent meets the faults. Before the real API alone and with ``visible``
-    off, a failing API declines as a real one does, and a simulator behind it may answer.
-    """
-
-    def __init__(
-        self,
-        plan: FaultPlan,
-        layers: tuple[Layer, ...],
-        *,
-        visible: bool = True,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, plan: FaultPlan, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.plan = plan
         self.counts = FaultCounts()
-        self._layers = layers
-        self._visible = visible
         self._sleep = sleep
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
-        """The first answer of the layers behind, or the fault in its place."""
-        kind = self.plan.fault(asked.call)
+    async def before(self, asked: Asked) -> Answer | None:
+        """Delay the call, and give the fault that needs no true answer, if such a fault hits it."""
         if (seconds := self.plan.delay_s(asked.call)) > 0:
             self.counts.delayed(seconds)
             await self._sleep(seconds)
-        if kind is not None and kind not in DAMAGES:
-            self.counts.hit(kind, asked.call)
-            if self._visible:
-                return refuse(kind, asked.call, self.plan.seed)
-            return Decline("fault", f"The API fails by plan: {kind}.")
+        kind = self.plan.fault(asked.call)
+        if kind is None or kind in DAMAGES:
+            return None
+        self.counts.hit(kind, asked.call)
+        return refuse(kind, asked.call, self.plan.seed)
+
+    def after(self, asked: Asked, answer: Answer) -> Answer:
+        """The answer, damaged if such a fault hits the call; a miss stays a miss."""
+        kind = self.plan.fault(asked.call)
+        if kind not in DAMAGES or answer.provenance is Provenance.MISS:
+            return answer
+        assert kind
+        self.counts.hit(kind, asked.call)
+        return damage(kind, answer, self.plan.seed)
+
+
+class FaultInjection:
+    """The faults as a layer around others.
+
+    Around the real API with ``visible`` off, a failing API declines as a real one does, and a
+    simulator behind it may answer; damaged answers are seen either way, for nothing gives them away.
+    """
+
+    def __init__(self, faults: Faults, layers: tuple[Layer, ...], *, visible: bool = True) -> None:
+        self._faults = faults
+        self._layers = layers
+        self._visible = visible
+
+    async def answer(self, asked: Asked) -> Answer | Decline:
+        """The first answer of the layers within, or the fault in its place."""
+        fault = await self._faults.before(asked)
+        if fault is not None:
+            return fault if self._visible else Decline("fault", "The API fails by plan.")
         outcome: Answer | Decline = Decline("no_layer", "No layer stands behind the faults.")
         for layer in self._layers:
             outcome = await layer.answer(asked)
             if isinstance(outcome, Answer):
-                break
-        if kind is None or isinstance(outcome, Decline):
-            return outcome
-        self.counts.hit(kind, asked.call)
-        return damage(kind, outcome, self.plan.seed)
+                return self._faults.after(asked, outcome)
+        return outcome

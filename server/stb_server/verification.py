@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from stb_core.store.responses import Response
 from stb_core.tools import ApiRef
 from stb_server.usable import Rule, Verdict, judge
 
@@ -40,6 +39,35 @@ def older_filter_would_drop(response: Any, error: Any = "") -> str | None:
         if word in lower:
             return word
     return next((w for w in (*_WORDS_AS_WRITTEN, *_WHOLE_TEXTS) if w in text), None)
+
+
+class Kept(Protocol):
+    """A response as the store keeps it; a ``Response`` is one, and so is a ``Recording``."""
+
+    @property
+    def key(self) -> str:
+        """The call's key."""
+        ...
+
+    @property
+    def category(self) -> str:
+        """The API's category, in standard form as are the other names."""
+        ...
+
+    @property
+    def tool(self) -> str:
+        """The API's tool."""
+        ...
+
+    @property
+    def api(self) -> str:
+        """The API."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The exact bytes of the answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +109,13 @@ class Summary:
         return self.n - kept
 
 
-def verify_responses(responses: Iterable[Response]) -> Iterator[Finding]:
+def verify_responses(responses: Iterable[Kept]) -> Iterator[Finding]:
     """Judge stored responses one by one, in their order."""
     for response in responses:
         yield verify_response(response)
 
 
-def verify_response(response: Response) -> Finding:
+def verify_response(response: Kept) -> Finding:
     """Judge one stored response; a body that is not ToolBench's envelope is judged as it is."""
     api = ApiRef(response.category, response.tool, response.api)
     try:
@@ -102,22 +130,37 @@ def _is_envelope(body: Any) -> bool:
     return isinstance(body, dict) and "response" in body and body.keys() <= {"response", "error"}
 
 
-def summarize(findings: Iterable[Finding]) -> Summary:
-    """Count findings; counts are ordered, the most frequent first."""
-    rules: Counter[str] = Counter()
-    words: Counter[str] = Counter()
-    wrongly: Counter[str] = Counter()
-    for finding in findings:
-        rules[finding.verdict.rule.value] += 1
+class Tally:
+    """Counts findings as they come."""
+
+    def __init__(self) -> None:
+        self._rules: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
+        self._wrongly: Counter[str] = Counter()
+
+    def add(self, finding: Finding) -> None:
+        """Count one."""
+        self._rules[finding.verdict.rule.value] += 1
         if finding.older_word is not None:
-            words[finding.older_word] += 1
+            self._words[finding.older_word] += 1
             if finding.verdict.usable:
-                wrongly[finding.older_word] += 1
-    return Summary(
-        n=rules.total(),
-        by_rule=dict(rules.most_common()),
-        older_dropped=words.total(),
-        older_by_word=dict(words.most_common()),
-        wrongly_dropped=wrongly.total(),
-        wrongly_by_word=dict(wrongly.most_common()),
-    )
+                self._wrongly[finding.older_word] += 1
+
+    def summary(self) -> Summary:
+        """The counts so far, in each the most frequent first."""
+        return Summary(
+            n=self._rules.total(),
+            by_rule=dict(self._rules.most_common()),
+            older_dropped=self._words.total(),
+            older_by_word=dict(self._words.most_common()),
+            wrongly_dropped=self._wrongly.total(),
+            wrongly_by_word=dict(self._wrongly.most_common()),
+        )
+
+
+def summarize(findings: Iterable[Finding]) -> Summary:
+    """Count findings."""
+    tally = Tally()
+    for finding in findings:
+        tally.add(finding)
+    return tally.summary()

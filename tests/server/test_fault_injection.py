@@ -10,7 +10,7 @@ import pytest
 from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.store.datasets import Dataset
-from stb_server.fault_injection import FaultInjection
+from stb_server.fault_injection import FaultInjection, Faults
 from stb_server.faults import parse_faults
 from stb_server.pipeline import Answer, Asked, Decline
 from stb_server.usable import judge
@@ -39,16 +39,16 @@ class Never:
         return Decline("miss", "nothing here")
 
 
-async def met(spec: str, response: Any = None) -> tuple[Answer | Decline, FaultInjection, Always]:
+async def met(spec: str, response: Any = None) -> tuple[Answer | Decline, Always]:
     layer = Always(response)
-    faults = FaultInjection(parse_faults(spec), (Never(), layer))
-    return await faults.answer(Asked(DATASET, CALLS[0])), faults, layer
+    faults = FaultInjection(Faults(parse_faults(spec)), (Never(), layer))
+    return await faults.answer(Asked(DATASET, CALLS[0])), layer
 
 
 @pytest.mark.parametrize("kind", ["down", "429", "5xx", "empty"])
 async def test_a_failing_api_is_not_asked(kind: str) -> None:
     """The answer is a failure in ToolBench's form, marked as a fault, and nothing is spent on it."""
-    outcome, _, layer = await met(f"{kind}=1", {"a": 1})
+    outcome, layer = await met(f"{kind}=1", {"a": 1})
 
     assert isinstance(outcome, Answer)
     assert (Provenance.FAULT, kind, 0) == (outcome.provenance, (outcome.details or {})["fault"], layer.asked)
@@ -68,7 +68,7 @@ async def test_a_failing_api_is_not_asked(kind: str) -> None:
 )
 async def test_a_damaged_answer_comes_from_a_true_one(spec: str, response: Any, damaged: Any) -> None:
     """The damage is marked, and where the true answer came from is kept."""
-    outcome, _, layer = await met(spec, response)
+    outcome, layer = await met(spec, response)
 
     assert isinstance(outcome, Answer)
     assert {"error": "", "response": damaged} == orjson.loads(outcome.body)
@@ -79,24 +79,26 @@ async def test_a_damaged_answer_comes_from_a_true_one(spec: str, response: Any, 
 
 async def test_without_a_fault_the_answer_is_the_layers() -> None:
     """Not a byte of it is touched."""
-    outcome, _, layer = await met("down=0", {"a": 1})
+    outcome, layer = await met("down=0", {"a": 1})
 
     assert layer.answer_ is outcome
 
 
 async def test_a_decline_cannot_be_damaged() -> None:
     """What no layer answers stays a miss."""
-    faults = FaultInjection(parse_faults("truncated=1"), (Never(),))
+    faults = Faults(parse_faults("truncated=1"))
 
-    outcome = await faults.answer(Asked(DATASET, CALLS[0]))
+    outcome = await FaultInjection(faults, (Never(),)).answer(Asked(DATASET, CALLS[0]))
 
     assert Decline("miss", "nothing here") == outcome
+    miss = Answer(encode_answer("nothing"), Provenance.MISS, error="miss")
+    assert miss is faults.after(Asked(DATASET, CALLS[0]), miss)
     assert {} == faults.counts.report()["faults"]
 
 
 async def test_before_the_real_api_a_fault_can_be_a_decline() -> None:
     """A simulator behind it then answers, as it does when a real API fails."""
-    faults = FaultInjection(parse_faults("down=1"), (Always(),), visible=False)
+    faults = FaultInjection(Faults(parse_faults("down=1")), (Always(),), visible=False)
 
     outcome = await faults.answer(Asked(DATASET, CALLS[0]))
 
@@ -112,9 +114,10 @@ async def test_what_landed_is_counted() -> None:
         waited.append(seconds)
 
     plan = parse_faults("down=0.5,wrong_shape=1,latency=fixed:0.25")
-    faults = FaultInjection(plan, (Always({"a": 1}),), sleep=sleep)
+    faults = Faults(plan, sleep=sleep)
+    layer = FaultInjection(faults, (Always({"a": 1}),))
     for call in CALLS:
-        await faults.answer(Asked(DATASET, call))
+        await layer.answer(Asked(DATASET, call))
 
     report = faults.counts.report()
     down = parse_faults("down=0.5")
