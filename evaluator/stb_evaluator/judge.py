@@ -118,17 +118,20 @@ class ModelJudge:
     async def _ask(self, stage: str, pieces: Mapping[str, str], number: int, said: list[str]) -> _Outcome:
         usage, problem = Usage(), ""
         for attempt in range(ATTEMPTS):
-            before = len(said)
+            request = self._request(stage, pieces, number * ATTEMPTS + attempt)
             try:
-                reply = await self._model.complete(self._request(stage, pieces, number * ATTEMPTS + attempt))
-                usage += reply.usage
-                said.append(_storable(reply.content or ""))
+                reply = await self._model.complete(request)
+            except UnreadableReplyError as error:  # it has asked several times by itself
+                said.append(_storable(error.reply))
+                return _Outcome(None, usage + (error.usage or Usage()), error.message)
+            except RequestRefusedError as error:
+                return _Outcome(None, usage, error.message)
+            usage += reply.usage
+            said.append(_storable(reply.content or ""))
+            try:
                 return _Outcome(read_verdict(reply.content or ""), usage)
             except UnreadableReplyError as error:
                 problem = error.message
-                said += [_storable(error.reply)] if error.reply and len(said) == before else []
-            except RequestRefusedError as error:
-                return _Outcome(None, usage, error.message)
         return _Outcome(None, usage, problem)
 
     def _request(self, stage: str, pieces: Mapping[str, str], seed: int) -> Request:
