@@ -160,7 +160,8 @@ class Fetcher:
             "pool": limits.total_s,
         }
         headers = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"}
-        headers |= {"User-Agent": "stabletoolbench", **dict(request.headers)}
+        headers |= {"User-Agent": "stabletoolbench", "Host": httpx.URL(request.url).netloc.decode("ascii")}
+        headers |= dict(request.headers)
         try:
             async with self._pool.stream(
                 request.method,
@@ -191,6 +192,8 @@ class Fetcher:
             raise UpstreamError("timeout", f"Silence of {limits.read_s:g} s.") from None
         except (httpcore.ConnectError, ssl.SSLError):
             raise UpstreamError("unreachable", "The host cannot be connected to.") from None
+        except httpcore.LocalProtocolError:
+            raise UpstreamError("unsuited", "The call cannot be written as an HTTP request.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
             raise UpstreamError("malformed", "The connection broke, or what came is not HTTP.") from None
 
