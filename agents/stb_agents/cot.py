@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import BudgetSpent
-from stb_agents.environment import Environment, Finished
+from stb_agents.environment import Environment
 from stb_agents.prompts import read_prompt
-from stb_core.models import Reply
-from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason
+from stb_agents.turns import act
+from stb_core.trajectories import Message, StopReason
 
 SYSTEM_PROMPT = """\
 You carry out tasks for a user by calling functions. Each function is one API of a tool on the web.
@@ -24,8 +24,6 @@ If a call fails, read its error, and try other arguments or another function.
 When you have what the user asked for, call Finish with return_type give_answer, and put the whole
 answer into final_answer: the user sees nothing else. If the functions cannot lead to an answer, call
 Finish with return_type give_up_and_restart."""
-
-GO_ON = "Go on: call a function, or call Finish if you have the answer."
 
 # Replies without any call, one after the other, after which there is no point in going on.
 _MAX_IDLE = 3
@@ -69,47 +67,9 @@ class Cot:
         while idle < _MAX_IDLE:
             environment.begin_step()
             reply = await environment.ask(messages, functions=environment.functions.schemas)
-            messages.append(spoken(reply))
-            if not reply.tool_calls:
-                idle += 1
-                messages.append(Message(role="user", content=GO_ON))
-                continue
-            idle = 0
-            finished = await act(reply.tool_calls, messages, environment)
-            if finished:
-                return Outcome(finished.stop, finished.final_answer, messages=tuple(messages))
+            turn = await act(reply, environment)
+            messages.extend(turn.messages)
+            if turn.finished:
+                return Outcome(turn.finished.stop, turn.finished.final_answer, messages=tuple(messages))
+            idle = idle + 1 if turn.is_idle else 0
         return Outcome(StopReason.NO_FINISH, messages=tuple(messages))
-
-
-def spoken(reply: Reply) -> Message:
-    """A reply as a message; one with neither words nor calls is sent as empty words."""
-    message = reply.as_message()
-    return message if message.content or message.tool_calls else message.model_copy(update={"content": ""})
-
-
-async def act(
-    calls: tuple[FunctionCall, ...], messages: list[Message], environment: Environment
-) -> Finished | None:
-    """Make the calls of one turn and append what is seen; how it finished, if it did.
-
-    Calls of a turn do not depend on each other and are made at once. ``Finish`` ends the turn: what
-    stands behind it is not done.
-    """
-    names = [call.name for call in calls]
-    end = names.index(FINISH) if FINISH in names else len(calls)
-    for call, step in zip(calls[:end], await environment.call_all(calls[:end]), strict=True):
-        messages.append(observed(call, step))
-    if end == len(calls):
-        return None
-    read = environment.finish(calls[end].arguments)
-    if isinstance(read, Finished):
-        return read
-    messages.append(observed(calls[end], read))
-    behind = "Not done: it stands behind Finish."
-    messages.extend(Message(role="tool", content=behind, tool_call_id=c.id) for c in calls[end + 1 :])
-    return None
-
-
-def observed(call: FunctionCall, step: Step) -> Message:
-    """What a call returned, as a message."""
-    return Message(role="tool", content=step.observation, tool_call_id=call.id, name=call.name)

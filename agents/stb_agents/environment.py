@@ -95,8 +95,18 @@ class Environment:
         functions: Sequence[FunctionSchema] = (),
         tool_choice: str = "auto",
         stop: Sequence[str] = (),
+        response_schema: dict[str, Any] | None = None,
+        variant: int = 0,
     ) -> Reply:
         """Ask the model. Calls in its reply get ids of ours, ``call00001`` and so on.
+
+        Args:
+            messages: the conversation.
+            functions: what it may call.
+            tool_choice: as in ``Request``.
+            stop: texts at which the reply ends.
+            response_schema: asks for JSON of that schema.
+            variant: added to the seed, where there is one, for another answer to the same question.
 
         Raises:
             BudgetSpent: calls, tokens, money or time are used up.
@@ -111,8 +121,9 @@ class Environment:
             tool_choice=tool_choice,
             temperature=self._sampling.temperature,
             max_tokens=self._sampling.max_completion_tokens,
-            seed=self._sampling.seed,
+            seed=None if self._sampling.seed is None else self._sampling.seed + variant,
             stop=tuple(stop),
+            response_schema=response_schema,
         )
         self.messages = request.messages
         started = self.meter.seconds
@@ -192,10 +203,10 @@ class Environment:
         update = {"observation": shown, "truncated": shown != observation, **more}
         return step.model_copy(update=update)
 
-    def finish(self, arguments: str) -> Finished | Step:
-        """What a call of ``Finish`` means; a step with the complaint when it means nothing.
+    def finish(self, arguments: str) -> tuple[Step, Finished | None]:
+        """A call of ``Finish``, on record, and what it means.
 
-        Either way the call is on record.
+        Where it means nothing, the step's observation says what is wrong.
         """
         read = read_finish(arguments)
         told = "" if isinstance(read, Finished) else read
@@ -203,7 +214,7 @@ class Environment:
             function=FINISH, arguments=arguments, observation=_failure(told) if told else "", error=told
         )
         self.steps.append(step)
-        return read if isinstance(read, Finished) else step
+        return step, read if isinstance(read, Finished) else None
 
     @asynccontextmanager
     async def _time_limit(self) -> AsyncGenerator[None]:

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from stb_agents.shelter import Shelter
 from stb_core.errors import StbError
 from stb_core.models import Model, Reply, Request
 from stb_core.store.runs import JournalEntry
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
 class Journal:
     """The journal of one run; replies that arrive together are written together."""
 
-    def __init__(self, store: Store, run: str) -> None:
+    def __init__(self, store: Store, run: str, shelter: Shelter) -> None:
         self._store = store
         self._run = run
+        self._shelter = shelter
         self._waiting: list[tuple[JournalEntry, asyncio.Future[None]]] = []
-        self._writer: asyncio.Task[None] | None = None
+        self._is_writing = False
 
     async def replies(self, group: str, query_id: str, trial: int) -> dict[tuple[str, int], Reply]:
         """What was answered in a trial: (request hash, occurrence) → reply."""
-        found = await self._store.runs.journalled(self._run, group, query_id, trial)
+        reading = self._store.runs.journalled(self._run, group, query_id, trial)
+        found = await self._shelter.finish(reading)
         return {place: Reply.model_validate_json(text) for place, text in found.items()}
 
     async def write(self, entry: JournalEntry) -> None:
@@ -40,24 +43,33 @@ class Journal:
         """
         written = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, written))
-        if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write_all())
+        if not self._is_writing:
+            self._is_writing = True
+            self._shelter.begin(self._write_all())
         await written
 
     async def _write_all(self) -> None:
         """Write what waits, in one transaction, until nothing waits."""
-        while self._waiting:
-            batch, self._waiting = self._waiting, []
-            try:
-                await self._store.runs.journal(self._run, [entry for entry, _ in batch])
-            except StbError as problem:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_exception(problem)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._write_batch(batch)
+        finally:
+            self._is_writing = False
+
+    async def _write_batch(self, batch: list[tuple[JournalEntry, asyncio.Future[None]]]) -> None:
+        problem: StbError | None = None
+        try:
+            await self._store.runs.journal(self._run, [entry for entry, _ in batch])
+        except StbError as caught:
+            problem = caught
+        for _, written in batch:
+            if written.done():  # whoever waited was stopped
+                continue
+            if problem:
+                written.set_exception(problem)
             else:
-                for _, written in batch:
-                    if not written.done():
-                        written.set_result(None)
+                written.set_result(None)
 
 
 class JournalledModel:

@@ -17,6 +17,7 @@ from stb_agents.environment import Environment, Sampling, with_seed
 from stb_agents.functions import Functions
 from stb_agents.journal import Journal, JournalledModel
 from stb_agents.selection import Selection
+from stb_agents.shelter import Shelter
 from stb_agents.trial import run_trial
 from stb_core.errors import ServiceError
 from stb_core.models import Model
@@ -62,7 +63,8 @@ class Runner:
         self._model = model
         self._conduct = conduct
         self._on_finished = on_finished
-        self._journal = Journal(store, run.run)
+        self._shelter = Shelter()
+        self._journal = Journal(store, run.run, self._shelter)
         self._spoiled = 0
 
     async def trials_left(self) -> list[tuple[Query, int]]:
@@ -94,12 +96,13 @@ class Runner:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            await self._shelter.empty()
 
     async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
         """One trial after the other until none is left."""
         for query, trial in left:
             trajectory = await self._trial(query, trial)
-            await self._store.runs.put_trajectories(self._run.run, [trajectory])
+            await self._shelter.finish(self._store.runs.put_trajectories(self._run.run, [trajectory]))
             self._on_finished(trajectory)
             self._watch(trajectory)
 

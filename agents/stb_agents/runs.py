@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.progress import Progress, TaskID
 
@@ -20,12 +21,13 @@ from stb_agents.servers import reach_server
 from stb_agents.summary import Summary, summarise
 from stb_core import console
 from stb_core.errors import UsageError
-from stb_core.openai_model import OpenAIModel
-from stb_core.providers import open_model
 from stb_core.settings import Settings
 from stb_core.store import open_store
 from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory, Usage
+
+if TYPE_CHECKING:
+    from stb_core.openai_model import OpenAIModel
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
     conduct = request.conduct
     chosen = choose_agent(request.agent, request.options)
     _check_model_use(chosen.agent, request.model)
+    chosen.agent.settings()  # a prompt file that is no use shows here
     async with AsyncExitStack() as stack:
         store = await open_store(settings.database_url)
         stack.push_async_callback(store.close)
@@ -150,6 +153,8 @@ def _check_model_use(agent: Agent, model: str | None) -> None:
 
 async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
     """The model, after a look whether it can be reached."""
+    from stb_core.providers import open_model  # noqa: PLC0415 - slow to import, and not always needed
+
     assert request.model
     model = open_model(request.model, settings, connections=request.max_connections, seed=request.seed or 0)
     stack.push_async_callback(model.close)

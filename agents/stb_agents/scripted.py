@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
-from stb_agents.environment import Environment, Finished
+from stb_agents.environment import Environment
 from stb_agents.functions import GIVE_ANSWER, GIVE_UP, ApiFunction
 from stb_agents.guessing import facts, guesses
 from stb_core.trajectories import FINISH, FunctionCall, Message, Step
@@ -102,8 +102,8 @@ class Script:
         arguments = {"return_type": return_type} | ({"final_answer": answer} if answer else {})
         text = json.dumps(arguments, ensure_ascii=False)
         self._say(FINISH, text)
-        finished = self._environment.finish(text)
-        assert isinstance(finished, Finished)
+        _, finished = self._environment.finish(text)
+        assert finished
         return Outcome(finished.stop, finished.final_answer, messages=tuple(self._messages))
 
     def _say(self, name: str, arguments: str) -> FunctionCall:

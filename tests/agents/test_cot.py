@@ -10,7 +10,8 @@ import pytest
 from stb_agents.agent import Outcome, Task
 from stb_agents.budget import DEFAULT_BUDGET, Budget
 from stb_agents.client import VirtualClient
-from stb_agents.cot import GO_ON, SYSTEM_PROMPT, Cot
+from stb_agents.cot import SYSTEM_PROMPT, Cot
+from stb_agents.turns import GO_ON
 from stb_core.errors import FormatError, NotFoundError
 from stb_core.models import Reply
 from stb_core.scripted_model import ScriptedModel

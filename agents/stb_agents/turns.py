@@ -1,0 +1,75 @@
+"""One turn of a model: what it said, and what came of the calls in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stb_agents.environment import Environment, Finished
+from stb_core.models import Reply
+from stb_core.trajectories import FINISH, FunctionCall, Message, Step
+
+GO_ON = "Go on: call a function, or call Finish if you have the answer."
+_BEHIND = "Not done: it stands behind Finish."
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One thing that came of a turn: a message for the model, the step that it belongs to, or both."""
+
+    message: Message | None = None
+    step: Step | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn; ``finished`` says how, when it ended the work."""
+
+    said: Message
+    seen: tuple[Seen, ...]
+    finished: Finished | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing was called."""
+        return not self.said.tool_calls
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The turn as it stands in a conversation."""
+        return (self.said, *(seen.message for seen in self.seen if seen.message))
+
+
+async def act(reply: Reply, environment: Environment) -> Turn:
+    """Make the calls of a reply.
+
+    Calls of one turn do not depend on each other and are made at once. ``Finish`` ends the turn:
+    what stands behind it is not done. A reply without calls is answered with a nudge.
+    """
+    said = reply.as_message()
+    if not said.tool_calls:
+        # Empty words are sent as such; a message with neither words nor calls is not accepted.
+        said = said.model_copy(update={"content": said.content or ""})
+        return Turn(said, (Seen(Message(role="user", content=GO_ON)),))
+    calls = reply.tool_calls
+    names = [call.name for call in calls]
+    end = names.index(FINISH) if FINISH in names else len(calls)
+    seen = await _observe(calls[:end], environment)
+    if end == len(calls):
+        return Turn(said, tuple(seen))
+    step, finished = environment.finish(calls[end].arguments)
+    if finished:
+        return Turn(said, (*seen, Seen(step=step)), finished)
+    seen.append(Seen(observed(calls[end], step.observation), step))
+    seen.extend(Seen(observed(call, _BEHIND)) for call in calls[end + 1 :])
+    return Turn(said, tuple(seen))
+
+
+async def _observe(calls: Sequence[FunctionCall], environment: Environment) -> list[Seen]:
+    steps = await environment.call_all(calls)
+    return [Seen(observed(call, step.observation), step) for call, step in zip(calls, steps, strict=True)]
+
+
+def observed(call: FunctionCall, observation: str) -> Message:
+    """What a call returned, as a message."""
+    return Message(role="tool", content=observation, tool_call_id=call.id, name=call.name)

@@ -1,0 +1,278 @@
+"""A run: stored trial by trial, resumable at any point, paid for once, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_server import LLMServer, status, text
+from stb_agents import runner as runner_module
+from stb_agents.runs import Done, RunRequest, carry_out
+from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
+from stb_core.settings import Settings
+from stb_core.store import Store, open_store
+from stb_core.trajectories import StopReason, Trajectory
+
+from .world import put_world
+
+Carry = Callable[..., Any]
+
+
+@pytest.fixture
+def carry(world_url: str, sqlite_store_url: str, llm: LLMServer) -> Carry:
+    """``carry(agent="cot", …)`` does a run against the small world and the scripted LLM server."""
+    settings = Settings(
+        database_url=sqlite_store_url,
+        values={"prices": {"stub/any": {"input": 1.0, "output": 1.0}}},
+        environment={"STUB_BASE_URL": llm.url},
+    )
+
+    async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> Done:
+        if agent == "cot":
+            options = {"model": "stub/any"} | options
+        return await carry_out(
+            settings, RunRequest(agent, dataset, **{"server": world_url} | options), quiet=True
+        )
+
+    return do
+
+
+async def trajectories(store: Store, done: Done) -> list[Trajectory]:
+    return [trajectory async for trajectory in store.runs.trajectories(done.run.run)]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in another thread."""
+    while not condition():  # noqa: ASYNC110 - an event cannot be set from there
+        await asyncio.sleep(0.005)
+
+
+async def test_every_query_gets_a_trajectory(carry: Carry, sqlite_store: Store) -> None:
+    """With all that belongs to it."""
+    done = await carry()
+
+    found = await trajectories(sqlite_store, done)
+    assert [(t.query_id, t.stop) for t in found] == [
+        (number, StopReason.ANSWERED) for number in ("0", "1", "2", "3", "10", "11", "12", "13")
+    ]
+    assert found[0].available_tools == (
+        "current_for_sky_watch",
+        "forecast_for_sky_watch",
+        "search_for_inns",
+    )
+    assert found[0].usage.model_calls == 4
+    assert found[0].timing.seconds > 0
+    assert (found[0].agent, found[0].model, done.summary.missing) == ("cot", "stub/any", ())
+
+
+async def test_the_same_run_again_does_nothing(carry: Carry, llm: LLMServer) -> None:
+    """It is the same run by its manifest, and it is done."""
+    first = await carry()
+    asked = llm.count
+
+    again = await carry()
+
+    assert (again.run.run, llm.count) == (first.run.run, asked)
+
+
+async def test_two_runs_of_one_agent_have_the_same_content(carry: Carry, sqlite_store: Store) -> None:
+    """Byte for byte but for the clock, whatever the order in which trials ended."""
+    one = await carry(name="one", max_connections=1)
+    other = await carry(name="other", max_connections=8)
+
+    hashes = [[t.content_hash for t in await trajectories(sqlite_store, run)] for run in (one, other)]
+    assert hashes[0] == hashes[1]
+
+
+async def test_a_run_that_was_cut_off_goes_on_without_paying_twice(
+    carry: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """Cancelled in the middle of its trials: as many replies are paid for as without that."""
+    whole = await carry(name="whole")
+    needed = llm.paid
+    llm.behaviour.latency_s = 0.02
+
+    cut = asyncio.create_task(carry(name="cut", max_connections=3))
+    await until(lambda: llm.paid >= needed + 9)
+    cut.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cut
+    resumed = await carry(name="cut", max_connections=3)
+
+    hashes = [[t.content_hash for t in await trajectories(sqlite_store, run)] for run in (whole, resumed)]
+    assert hashes[0] == hashes[1]
+    assert needed <= llm.paid - needed <= needed + 3  # those that were in flight
+
+
+async def test_trials_of_one_query_are_apart(carry: Carry, llm: LLMServer, sqlite_store: Store) -> None:
+    """Each has its own seed and pays for its own replies."""
+    done = await carry(dataset="world:G3_instruction", limit=1, trials=3, seed=5)
+
+    assert {request["seed"] for request in llm.requests} == {5, 6, 7}
+    assert [t.trial for t in await trajectories(sqlite_store, done)] == [0, 1, 2]
+    assert len(llm.requests) == 9
+
+
+async def test_without_a_seed_none_is_sent(carry: Carry, llm: LLMServer) -> None:
+    """Some endpoints refuse the parameter."""
+    await carry(limit=1)
+
+    assert not any("seed" in request for request in llm.requests)
+
+
+async def test_one_query_that_fails_does_not_stop_the_rest(
+    carry: Carry, sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Its error is recorded and is a result; a key in it is masked."""
+    (tmp_path / "own.py").write_text(
+        "class Own:\n"
+        "    name, model_use = 'own', 'none'\n"
+        "    def settings(self): return {}\n"
+        "    async def solve(self, task, environment):\n"
+        "        if task.query.query_id == '1':\n"
+        "            raise ValueError('odd\\n  sk-abcdefghijkl')\n"
+        "        return environment_outcome()\n"
+        "def environment_outcome():\n"
+        "    from stb_agents.agent import Outcome\n"
+        "    from stb_core.trajectories import StopReason\n"
+        "    return Outcome(StopReason.NO_FINISH)\n"
+    )
+
+    done = await carry(f"{tmp_path / 'own.py'}:Own", "world:G1_instruction")
+
+    found = await trajectories(sqlite_store, done)
+    assert [(t.query_id, t.stop.value, t.error) for t in found] == [
+        ("0", "no_finish", ""),
+        ("1", "agent_error", "ValueError: odd ***"),
+        ("2", "no_finish", ""),
+        ("3", "no_finish", ""),
+    ]
+    assert not done.summary.missing
+
+
+async def test_a_request_that_the_model_refuses_is_the_agents_fault(
+    carry: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """A conversation that grew too long is a result, not an outage."""
+    llm.rule = lambda _: status(400, "context too long")
+
+    done = await carry(limit=1, dataset="world:G3_instruction")
+
+    (found,) = await trajectories(sqlite_store, done)
+    assert (found.stop, "context too long" in found.error) == (StopReason.AGENT_ERROR, True)
+
+
+async def test_what_infrastructure_spoiled_is_repeated(
+    carry: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """It is no result: the run is incomplete and says why, and the same command repeats it."""
+    llm.answer(text("Let me see."), status(404, "no such model"))
+    spoiled = await carry(dataset="world:G3_instruction", max_connections=1)
+    paid = llm.paid
+
+    mended = await carry(dataset="world:G3_instruction", max_connections=1)
+
+    (missing,) = spoiled.summary.missing
+    assert (missing["query_id"], "no such model" in missing["reason"]) == ("10", True)
+    assert mended.summary.missing == ()
+    assert llm.requests[-1]["messages"][2]["content"] == "Let me see."  # the paid reply was used again
+    assert llm.paid - paid == 3
+    attempts = [d.attempt for d in await sqlite_store.runs.done(mended.run.run)]
+    assert attempts == [1, 0, 0, 0]
+
+
+async def test_a_run_stops_when_nothing_works_any_more(
+    carry: Carry, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says why in one line, rather than spoiling every query."""
+    monkeypatch.setattr(runner_module, "_MAX_SPOILED_IN_A_ROW", 3)
+    llm.rule = lambda _: status(404, "no such model")
+
+    with pytest.raises(
+        ServiceError, match=r"3 trials in a row were spoiled, the last one since .*no such model"
+    ):
+        await carry(max_connections=1)
+
+    assert llm.count == 3
+
+
+async def test_an_unreachable_model_is_noticed_before_the_first_query(
+    carry: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """A refused key too; nothing is stored."""
+    llm.behaviour.required_key = "other"
+
+    with pytest.raises(ModelUnavailableError, match="Set STUB_API_KEY"):
+        await carry()
+
+    assert await sqlite_store.runs.all() == []
+
+
+async def test_a_server_with_other_content_is_refused(world_url: str, tmp_path: Path) -> None:
+    """It would answer about another dataset of the same name."""
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    store = await open_store(url)
+    dataset = await put_world(store)
+    async with store.writing() as connection:
+        await store.datasets.set_content_hash(connection, dataset.id, "d" * 64)
+    await store.close()
+
+    request = RunRequest("scripted", "world", server=world_url)
+    with pytest.raises(ServiceError, match="does not serve this dataset 'world': it has world, with other"):
+        await carry_out(Settings(url, {}, {}), request, quiet=True)
+
+
+async def test_a_mode_that_the_server_is_not_in_is_refused(carry: Carry) -> None:
+    """What answers a call is part of what a run is."""
+    with pytest.raises(UsageError, match="is in replay mode"):
+        await carry("scripted", mode="live")
+
+
+async def test_a_name_is_for_one_manifest(carry: Carry) -> None:
+    """The same name with other settings is refused."""
+    await carry("scripted", name="mine", limit=1)
+
+    with pytest.raises(ConflictError, match="exists with other settings"):
+        await carry("scripted", name="mine", limit=2)
+
+
+async def test_the_name_of_a_run_says_what_it_is(carry: Carry) -> None:
+    """Agent, model, dataset, the group if it is one, and digits of the manifest's hash."""
+    one = await carry("scripted", "world:G1_instruction", limit=1)
+    all_groups = await carry(limit=1)
+
+    assert one.run.run == f"scripted-world-G1_instruction-{one.run.manifest.hash[:8]}"
+    assert all_groups.run.run == f"cot-any-world-{all_groups.run.manifest.hash[:8]}"
+
+
+async def test_the_manifest_holds_what_could_change_the_score(carry: Carry) -> None:
+    """And not how many connections were used, or where the server was."""
+    one = await carry("scripted", limit=1, max_connections=1)
+    two = await carry("scripted", limit=1, max_connections=2)
+    manifest = one.run.manifest
+
+    assert one.run.run == two.run.run
+    assert (manifest.dataset_hash, manifest.mode, manifest.model) == ("c" * 64, "replay", None)
+    assert manifest.agent_settings == {"budget": {"max_steps": 12}, "max_observation": 1024}
+    assert len(manifest.snapshot_hash) == 64
+
+
+async def test_a_summary_counts_by_group(carry: Carry) -> None:
+    """Outcomes, calls by provenance, tokens and cost; all groups together last."""
+    done = await carry()
+
+    rows = [tally.row(done.run) for tally in done.summary.tallies]
+    assert [(row["group"], row["n_done"], row["n_total"], row["stops"]) for row in rows] == [
+        ("G1_instruction", 4, 4, {"answered": 4}),
+        ("G3_instruction", 4, 4, {"answered": 4}),
+        ("all", 8, 8, {"answered": 8}),
+    ]
+    assert rows[2]["calls"] == {"miss": 20}
+    assert rows[2]["model_calls"] == 28
+    assert rows[2]["cost_usd"] == pytest.approx(
+        (rows[2]["prompt_tokens"] + rows[2]["completion_tokens"]) / 1e6
+    )
