@@ -1,0 +1,100 @@
+"""What a simulator is told when it is opened: one frozen value that any worker process can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.models import Price
+from stb_core.openai_model import Endpoint
+from stb_core.providers import endpoint_of, price_of
+from stb_core.retries import DEFAULT_PATIENCE, Patience
+from stb_core.settings import Settings
+from stb_server.simulators.mirrorapi import Variant
+from stb_server.simulators.model_answers import DEFAULT_SAMPLING, Sampling
+
+
+@dataclass(frozen=True)
+class SimulatorOptions:
+    """The settings of one simulator."""
+
+    simulator: str
+    """Name of an entry point of the group ``stabletoolbench.simulators``."""
+    model: str = ""
+    """``PROVIDER/MODEL``; empty for a simulator that needs none."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Where the model is; several replicas share the load."""
+    price: Price | None = None
+    """Of the model's tokens."""
+    patience: Patience = DEFAULT_PATIENCE
+    """Timeouts and retries of one request."""
+    connections: int = 64
+    """Most requests in flight, over all endpoints of one worker."""
+    sampling: Sampling = DEFAULT_SAMPLING
+    """How the model is asked."""
+    examples: int = 3
+    """Most recorded answers that are shown to the model."""
+    example_tokens: int = 1500
+    """Budget for them, about four characters a token."""
+    variant: Variant = Variant.SFT
+    """Of MirrorAPI."""
+    system_prompt: str = field(default="", repr=False)
+    """MirrorAPI's system prompt; empty for one of ours."""
+
+
+def read_options(
+    simulator: str,
+    settings: Settings,
+    *,
+    model: str = "",
+    urls: Sequence[str] = (),
+    system_prompt: Path | None = None,
+    **others: object,
+) -> SimulatorOptions:
+    """Options from flags and settings.
+
+    Args:
+        simulator: its name.
+        settings: provider variables and prices.
+        model: ``PROVIDER/MODEL``.
+        urls: addresses of replicas, in the place of ``<PROVIDER>_BASE_URL``.
+        system_prompt: a file with MirrorAPI's system prompt.
+        others: further options by name.
+
+    Raises:
+        UsageError: there is no such simulator, or it is not known where the model is.
+        NotFoundError: the file is not there.
+    """
+    options = replace(SimulatorOptions(simulator), **others)  # type: ignore[arg-type]
+    if system_prompt is not None:
+        try:
+            options = replace(options, system_prompt=system_prompt.read_text(encoding="utf-8").strip())
+        except (OSError, UnicodeDecodeError):
+            raise NotFoundError(
+                f"The system prompt {system_prompt} cannot be read.", hint="Check --simulator-prompt."
+            ) from None
+    if not model:
+        return options
+    return replace(
+        options,
+        model=model,
+        endpoints=_endpoints(model, settings, urls),
+        price=price_of(model, settings.values),
+    )
+
+
+def _endpoints(model: str, settings: Settings, urls: Sequence[str]) -> tuple[Endpoint, ...]:
+    if not urls:
+        return (endpoint_of(model, settings),)
+    provider, _, name = model.partition("/")
+    if not provider or not name:
+        raise UsageError(f"{model!r} does not name a model.", hint="Write PROVIDER/MODEL, such as vllm/qwen.")
+    for url in urls:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is no address.", hint="Write http://HOST:PORT/v1.")
+    _, key = settings.provider(provider)
+    return tuple(
+        Endpoint(url.rstrip("/"), key, "--simulator-endpoint", f"{provider.upper()}_API_KEY") for url in urls
+    )

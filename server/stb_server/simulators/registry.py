@@ -1,0 +1,120 @@
+"""Simulators by name: entry points of the group ``stabletoolbench.simulators``.
+
+An entry point is a function of the options and the context that gives an async context manager of a
+simulator, which is a layer of the pipeline. One in another distribution is found like ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.openai_model import OpenAIModel
+from stb_core.store import Store
+from stb_server.pipeline import Layer
+from stb_server.simulators.examples import Recordings
+from stb_server.simulators.model_answers import ReplyCounts
+from stb_server.simulators.model_simulator import LlmSimulator, MirrorApiSimulator
+from stb_server.simulators.options import SimulatorOptions
+from stb_server.simulators.replicas import Replicas
+from stb_server.simulators.subjects import Subjects
+from stb_server.simulators.template import TemplateSimulator
+
+GROUP = "stabletoolbench.simulators"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a simulator may use: the store, and the moment whose recordings it may be shown."""
+
+    store: Store
+    recorded_before: str
+
+
+Opener: TypeAlias = Callable[[SimulatorOptions, Context], AbstractAsyncContextManager[Layer]]
+
+
+def names() -> list[str]:
+    """The names of all simulators, in order."""
+    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+
+
+def open_simulator(options: SimulatorOptions, context: Context) -> AbstractAsyncContextManager[Layer]:
+    """The simulator that the options name; enter it before use.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        UsageError: it lacks a model.
+    """
+    entries = importlib.metadata.entry_points(group=GROUP, name=options.simulator)
+    for entry in entries:
+        opener: Opener = entry.load()
+        return opener(options, context)
+    raise NotFoundError(
+        f"There is no simulator {options.simulator!r}.", hint=f"There are: {', '.join(names())}."
+    )
+
+
+@asynccontextmanager
+async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[LlmSimulator]:
+    """Any instruct model."""
+    counts = ReplyCounts()
+    async with _replicas(options, counts) as model:
+        yield LlmSimulator(
+            model,
+            Subjects(context.store),
+            Recordings(context.store, context.recorded_before),
+            counts=counts,
+            sampling=options.sampling,
+            examples=options.examples,
+            example_tokens=options.example_tokens,
+        )
+
+
+@asynccontextmanager
+async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerator[MirrorApiSimulator]:
+    """A MirrorAPI model."""
+    counts = ReplyCounts()
+    async with _replicas(options, counts) as model:
+        yield MirrorApiSimulator(
+            model,
+            Subjects(context.store),
+            counts=counts,
+            sampling=options.sampling,
+            variant=options.variant,
+            system=options.system_prompt,
+        )
+
+
+@asynccontextmanager
+async def template(_: SimulatorOptions, context: Context) -> AsyncGenerator[TemplateSimulator]:
+    """The rule-made stand-in, which needs no model."""
+    yield TemplateSimulator(context.store.datasets.api)
+
+
+def _replicas(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
+    if not options.endpoints:
+        raise UsageError(
+            f"The simulator {options.simulator} needs a model.",
+            hint="Name one with --simulator-model PROVIDER/MODEL.",
+        )
+    gate = asyncio.Semaphore(options.connections)
+    return Replicas(
+        [
+            OpenAIModel(
+                options.model,
+                endpoint,
+                patience=options.patience,
+                price=options.price,
+                gate=gate,
+                seed=number,
+                find=counts.find,
+            )
+            for number, endpoint in enumerate(options.endpoints)
+        ]
+    )

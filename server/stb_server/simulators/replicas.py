@@ -1,0 +1,143 @@
+"""One model behind several endpoints: the least loaded one that is well is asked.
+
+Each endpoint is looked at again and again; one that cannot be reached or refuses the key is left out
+until it answers, and what was waiting for it is asked of another. When none is well, all are tried,
+so that a single endpoint is borne with the client's own patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from stb_core.errors import ModelUnavailableError
+from stb_core.models import Model, Reply, Request
+
+_log = logging.getLogger(__name__)
+
+CHECK_INTERVAL_S = 2.0
+"""Between two looks at an endpoint."""
+CHECK_TIMEOUT_S = 5.0
+"""For an endpoint to answer a look."""
+
+
+class Checked(Model, Protocol):
+    """A model whose endpoint can be looked at without asking the model."""
+
+    async def check(self) -> None:
+        """See that it can be reached.
+
+        Raises:
+            ModelUnavailableError: it cannot.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+@dataclass
+class Replica:
+    """One endpoint and its present state."""
+
+    model: Checked
+    well: bool = True
+    in_flight: int = 0
+
+
+class Replicas:
+    """A model over several endpoints; ``async with`` looks after their health meanwhile."""
+
+    def __init__(
+        self,
+        models: Sequence[Checked],
+        *,
+        interval_s: float = CHECK_INTERVAL_S,
+        timeout_s: float = CHECK_TIMEOUT_S,
+    ) -> None:
+        assert models, "at least one endpoint"
+        self.replicas = [Replica(model) for model in models]
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """``PROVIDER/MODEL``."""
+        return self.replicas[0].model.name
+
+    async def __aenter__(self) -> Self:
+        if len(self.replicas) > 1:
+            self._watching = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._watching:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await asyncio.gather(*(replica.model.close() for replica in self.replicas))
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request; see ``Model``.
+
+        Raises:
+            ModelUnavailableError: no endpoint answers.
+        """
+        tried: list[Replica] = []
+        while True:
+            replica = self._least_loaded(tried)
+            try:
+                reply = await self._ask(replica, request)
+            except ModelUnavailableError:
+                tried.append(replica)
+                if len(tried) >= len(self.replicas):
+                    raise
+                continue
+            if reply is not None:
+                return reply
+            tried.append(replica)
+            if len(tried) >= len(self.replicas):
+                tried.clear()
+
+    def _least_loaded(self, tried: Sequence[Replica]) -> Replica:
+        """The endpoint with the fewest requests in flight; of equals the first."""
+        left = [replica for replica in self.replicas if replica not in tried]
+        return min(
+            [replica for replica in left if replica.well] or left, key=lambda replica: replica.in_flight
+        )
+
+    async def _ask(self, replica: Replica, request: Request) -> Reply | None:
+        """Its reply; None when it failed meanwhile and another one is well."""
+        replica.in_flight += 1
+        answering = asyncio.ensure_future(replica.model.complete(request))
+        try:
+            while not answering.done():
+                await asyncio.wait({answering}, timeout=self._interval_s if len(self.replicas) > 1 else None)
+                if not answering.done() and not replica.well and any(other.well for other in self.replicas):
+                    return None
+            return answering.result()
+        finally:
+            replica.in_flight -= 1
+            if not answering.done():
+                answering.cancel()
+                await asyncio.gather(answering, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.gather(*(self._look(replica) for replica in self.replicas))
+            await asyncio.sleep(self._interval_s)
+
+    async def _look(self, replica: Replica) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await replica.model.check()
+        except (ModelUnavailableError, TimeoutError) as problem:
+            if replica.well:
+                _log.warning("an endpoint is left out", extra={"model": self.name, "reason": str(problem)})
+            replica.well = False
+        else:
+            replica.well = True
