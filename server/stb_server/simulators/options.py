@@ -10,10 +10,14 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.models import Price
 from stb_core.openai_model import Endpoint
 from stb_core.providers import endpoint_of, price_of
-from stb_core.retries import DEFAULT_PATIENCE, Patience
+from stb_core.retries import Patience
 from stb_core.settings import Settings
 from stb_server.simulators.mirrorapi import Variant
 from stb_server.simulators.model_answers import DEFAULT_SAMPLING, Sampling
+
+
+PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
+"""An agent waits for the answer meanwhile, so less than a run's own model is borne with."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class SimulatorOptions:
     """Where the model is; several replicas share the load."""
     price: Price | None = None
     """Of the model's tokens."""
-    patience: Patience = DEFAULT_PATIENCE
+    patience: Patience = PATIENCE
     """Timeouts and retries of one request."""
     connections: int = 64
     """Most requests in flight, over all endpoints of one worker."""
