@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from stb_core.errors import RequestRefusedError, UnreadableReplyError
-from stb_core.models import Model, Request
+from stb_core.models import Model
 from stb_core.queries import Query
-from stb_core.trajectories import Message, Trajectory, Usage
+from stb_core.trajectories import Trajectory, Usage
 from stb_core.verdicts import Status
-from stb_evaluator.fences import make_nonce, quote, shorten
+from stb_evaluator.asking import Asked, Form, ask, describe_calls
+from stb_evaluator.fences import shorten
 from stb_evaluator.replies import VERDICT_SCHEMA, ReadVerdict, read_verdict
-from stb_evaluator.rubrics import Rubric, fill
+from stb_evaluator.rubrics import Rubric
 
-ATTEMPTS = 2
+VERDICT = Form("verdict", VERDICT_SCHEMA, read_verdict)
 
 
 @dataclass(frozen=True)
@@ -83,83 +83,26 @@ class ModelJudge:
 
     async def judge(self, case: Case, number: int) -> Judgement:
         """Ask the first stage, and the second when the first is unsure."""
-        said: list[str] = []
-        usage = Usage()
-        stages: list[str] = []
-        verdict = ReadVerdict(Status.UNSURE, "")
-        for stage, pieces in self._stages(case.trajectory):
-            stages.append(stage)
-            outcome = await self._ask(stage, pieces, number, said)
-            usage += outcome.usage
-            if outcome.verdict is None:
-                return Judgement(Status.ERROR, outcome.problem, tuple(said), usage, {"stages": stages})
-            verdict = outcome.verdict
-            if verdict.status is not Status.UNSURE:
-                break
-        return Judgement(verdict.status, verdict.reason, tuple(said), usage, {"stages": stages})
-
-    def _stages(self, trajectory: Trajectory) -> list[tuple[str, dict[str, str]]]:
-        answer = {
+        trajectory, rubric = case.trajectory, self._rubric
+        pieces = {
             "request": trajectory.query,
-            "final answer": shorten(trajectory.final_answer, self._rubric.answer_limit),
+            "final answer": shorten(trajectory.final_answer, rubric.answer_limit),
         }
-        return [("answer", answer), ("trajectory", {**answer, "calls": self._calls(trajectory)})]
-
-    def _calls(self, trajectory: Trajectory) -> str:
-        """All calls in order; one text, so that no observation can end it."""
-        limit = self._rubric.observation_limit
-        lines = [
-            f"Call {number}: {step.function}\nArguments: {shorten(step.arguments, limit)}\n"
-            f"Came back: {shorten(step.observation, limit)}"
-            for number, step in enumerate(trajectory.steps[:-1], start=1)
-        ]
-        return shorten("\n\n".join(lines) or "No call was made.", self._rubric.trajectory_limit)
-
-    async def _ask(self, stage: str, pieces: Mapping[str, str], number: int, said: list[str]) -> _Outcome:
-        usage, problem = Usage(), ""
-        for attempt in range(ATTEMPTS):
-            request = self._request(stage, pieces, number * ATTEMPTS + attempt)
-            try:
-                reply = await self._model.complete(request)
-            except UnreadableReplyError as error:  # it has asked several times by itself
-                said.append(_storable(error.reply))
-                return _Outcome(None, usage + (error.usage or Usage()), error.message)
-            except RequestRefusedError as error:
-                return _Outcome(None, usage, error.message)
-            usage += reply.usage
-            said.append(_storable(reply.content or ""))
-            try:
-                return _Outcome(read_verdict(reply.content or ""), usage)
-            except UnreadableReplyError as error:
-                problem = error.message
-        return _Outcome(None, usage, problem)
-
-    def _request(self, stage: str, pieces: Mapping[str, str], seed: int) -> Request:
-        nonce = make_nonce(pieces)
-        user = fill(self._rubric.stages[stage], material=quote(pieces, nonce), nonce=nonce)
-        return Request(
-            messages=(
-                Message(role="system", content=fill(self._rubric.system, nonce=nonce)),
-                Message(role="user", content=user),
-            ),
-            temperature=self._rubric.temperature,
-            max_tokens=self._rubric.max_tokens,
-            seed=seed,
-            response_schema=VERDICT_SCHEMA,
-            schema_name="verdict",
-        )
+        asked = await ask(self._model, rubric, "answer", pieces, VERDICT, number=number)
+        found = _judgement(asked, "answer")
+        if found.status is not Status.UNSURE:
+            return found
+        pieces["calls"] = describe_calls(trajectory, rubric)
+        again = await ask(self._model, rubric, "trajectory", pieces, VERDICT, number=number)
+        return _judgement(again, "trajectory", before=found)
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    verdict: ReadVerdict | None
-    usage: Usage
-    problem: str = ""
-
-
-def _storable(text: str) -> str:
-    """A reply as it was said, but for halves of surrogate pairs, which no store takes."""
-    return text.encode("utf-8", "replace").decode()
+def _judgement(asked: Asked, stage: str, *, before: Judgement | None = None) -> Judgement:
+    raw, usage = (before.raw, before.usage) if before else ((), Usage())
+    verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
+    return Judgement(
+        verdict.status, verdict.reason, raw + asked.raw, usage + asked.usage, {"decided_by": stage}
+    )
 
 
 class RecordedJudge:

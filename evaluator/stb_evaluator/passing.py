@@ -6,53 +6,19 @@ was judged is never judged again: not in this run, nor in another run with the v
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from stb_core.errors import ModelUnavailableError
-from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Done, Run
 from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Case, Judge, Judgement
-from stb_evaluator.scores import sheet_of
-
-METRIC = "sopr"
-
-# So many refusals in a row, and the judge is taken for gone.
-_PATIENCE = 8
+from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.scores import METRIC
+from stb_evaluator.verdict_log import Tally, judge_all
 
 Place = tuple[str, str, int]
 Job = tuple[Done, int]
-
-
-@dataclass
-class Tally:
-    """What one call of ``fill_log`` did, in verdicts; ``unavailable`` are still to be given."""
-
-    judged: int = 0
-    reused: int = 0
-    errors: int = 0
-    unavailable: int = 0
-    last_problem: str = ""
-
-
-@dataclass
-class _Appender:
-    """Appends verdicts in groups: while one group is being written the next gathers."""
-
-    store: Store
-    _waiting: list[Verdict] = field(default_factory=list)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def append(self, verdict: Verdict) -> None:
-        """Return when the verdict is on disk."""
-        self._waiting.append(verdict)
-        async with self._turn:
-            group, self._waiting = self._waiting, []
-            await self.store.verdicts.append(group)
 
 
 async def fill_log(
@@ -78,52 +44,30 @@ async def fill_log(
     if not jobs:
         return tally
     cases = await _load_cases(store, run, jobs)
-    appender, gate = _Appender(store), asyncio.Semaphore(connections)
-    refused_in_a_row = 0
-    finished = 0
-
-    async def work(done: Done, number: int) -> None:
-        nonlocal refused_in_a_row, finished
-        case = cases[done.group, done.query_id, done.trial]
-        async with gate:
-            if refused_in_a_row >= _PATIENCE:
-                tally.unavailable += 1
-                return
-            try:
-                judgement = await judge.judge(case, number)
-            except ModelUnavailableError as problem:
-                refused_in_a_row += 1
-                tally.unavailable += 1
-                tally.last_problem = str(problem)
-                return
-        refused_in_a_row = 0
-        await appender.append(_verdict(run, judge, done, number, judgement))
-        tally.judged += 1
-        tally.errors += judgement.status is Status.ERROR
-        finished += 1
-        advance(finished, len(jobs))
-
-    advance(0, len(jobs))
-    async with asyncio.TaskGroup() as group:
-        for done, number in jobs:
-            group.create_task(work(done, number))
+    await judge_all(
+        store,
+        jobs,
+        lambda job: judge.judge(cases[job[0].group, job[0].query_id, job[0].trial], job[1]),
+        lambda job, judgement: _verdict(run, judge, *job, judgement),
+        connections=connections,
+        tally=tally,
+        advance=advance,
+    )
     return tally
 
 
 async def _lacking(store: Store, run: Run, judge: Judge, rounds: int, *, retry_errors: bool) -> list[Job]:
     """Judgeable answers and the rounds in which they have no verdict, round by round."""
-    done = await store.runs.done(run.run)
-    marks = await store.verdicts.marks(run.run, metric=METRIC, judge=judge.name, rubric=judge.rubric)
-    there = sheet_of(run.expected, run.trials, done, marks).marks
+    sheet = await load_sheet(store, run, judge=judge.name, rubric=judge.rubric, rounds=rounds)
     wanted = {(group, query_id) for group, ids in run.expected.items() for query_id in ids}
     jobs: list[Job] = []
     for number in range(rounds):
-        for one in done:
+        for one in sheet.answers.values():
             if not one.answer_hash or one.stop is not StopReason.ANSWERED:
                 continue
             if (one.group, one.query_id) not in wanted:
                 continue
-            mark = there.get((one.group, one.query_id, one.trial, number))
+            mark = sheet.marks.get((one.group, one.query_id, one.trial, number))
             if mark is None or (retry_errors and mark.status is Status.ERROR):
                 jobs.append((one, number))
     return jobs
@@ -155,7 +99,7 @@ async def _reuse(store: Store, run: Run, judge: Judge, jobs: Sequence[Job], tall
 
 async def _load_cases(store: Store, run: Run, jobs: Sequence[Job]) -> dict[Place, Case]:
     wanted = {(done.group, done.query_id, done.trial) for done, _ in jobs}
-    queries = await _queries(store, run)
+    queries = await dataset_queries(store, run)
     cases: dict[Place, Case] = {}
     async for trajectory in store.runs.trajectories(run.run):
         place = (trajectory.group, trajectory.query_id, trajectory.trial)
@@ -167,14 +111,6 @@ async def _load_cases(store: Store, run: Run, jobs: Sequence[Job]) -> dict[Place
 def _without_tree(trajectory: Trajectory) -> Trajectory:
     """No judge looks at the search tree, which may be most of the memory."""
     return trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
-
-
-async def _queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:
-    for dataset in await store.datasets.all():
-        if dataset.name == run.dataset:
-            queries = await store.datasets.queries(dataset.id, list(run.expected))
-            return {(query.group, query.query_id): query for query in queries}
-    return {}
 
 
 def _verdict(run: Run, judge: Judge, done: Done, number: int, judgement: Judgement) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,16 @@ VERDICT_SCHEMA: dict[str, Any] = {
         "answer_status": {"type": "string", "enum": [status.value for status in VERDICTS]},
     },
     "required": ["reason", "answer_status"],
+    "additionalProperties": False,
+}
+
+# What is better, in the order shown: the first answer wins, neither does, the second wins.
+PREFERENCES = {"first": Status.SOLVED, "neither": Status.UNSURE, "second": Status.UNSOLVED}
+
+PREFERENCE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "better": {"type": "string", "enum": list(PREFERENCES)}},
+    "required": ["reason", "better"],
     "additionalProperties": False,
 }
 
@@ -38,13 +49,26 @@ def read_verdict(reply: str) -> ReadVerdict:
     Raises:
         UnreadableReplyError: it is not; ``reply`` is kept.
     """
+    return _read(reply, "answer_status", {status.value: status for status in VERDICTS})
+
+
+def read_preference(reply: str) -> ReadVerdict:
+    """The preference in a reply of ``PREFERENCE_SCHEMA``, as the status of the answer shown first.
+
+    Raises:
+        UnreadableReplyError: it is none.
+    """
+    return _read(reply, "better", PREFERENCES)
+
+
+def _read(reply: str, field: str, words: Mapping[str, Status]) -> ReadVerdict:
     value = read_object(reply)
-    if value.keys() != {"reason", "answer_status"}:
+    if value.keys() != {"reason", field}:
         raise UnreadableReplyError("The judge's reply has other members than asked for.", reply=reply)
-    reason, status = value["reason"], value["answer_status"]
-    if not is_text(reason) or not isinstance(status, str) or status not in VERDICTS:
-        raise UnreadableReplyError("The judge's reply is not one of the verdicts.", reply=reply)
-    return ReadVerdict(Status(status), reason)
+    reason, word = value["reason"], value[field]
+    if not is_text(reason) or not isinstance(word, str) or word not in words:
+        raise UnreadableReplyError("The judge's reply is not one of those asked for.", reply=reply)
+    return ReadVerdict(words[word], reason)
 
 
 def is_text(value: Any) -> bool:

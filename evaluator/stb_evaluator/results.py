@@ -10,8 +10,8 @@ from typing import Any
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator.accounts import Account, accounts_of
-from stb_evaluator.passing import METRIC
-from stb_evaluator.scores import BLOCKS, MACRO, MICRO, Block, Score, score, sheet_of
+from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block, Score, score
 
 NOT_COMPARABLE = frozenset({"rules"})
 
@@ -29,11 +29,9 @@ async def score_rows(
     seed: int = 0,
 ) -> list[Row]:
     """The rows of one run, judge and rubric, block by block."""
-    done = await store.runs.done(run.run)
-    marks = await store.verdicts.marks(run.run, metric=METRIC, judge=judge, rubric=rubric)
-    sheet = sheet_of(run.expected, run.trials, done, marks, rounds=rounds)
+    sheet = await load_sheet(store, run, judge=judge, rubric=rubric, rounds=rounds)
     accounts = await accounts_of(store, run.run, judge=judge, rubric=rubric)
-    whole = await _dataset_sizes(store, run)
+    whole = Counter(group for group, _ in await dataset_queries(store, run))
     shared = {
         "judge": judge,
         "rubric": rubric,
@@ -62,14 +60,6 @@ def _score_fields(row: Score) -> Row:
     fields = asdict(row)
     block, group = fields.pop("block"), fields.pop("group")
     return {"block": block, "group": group, **fields}
-
-
-async def _dataset_sizes(store: Store, run: Run) -> dict[str, int]:
-    """How many queries each group of the run's dataset has; empty when the dataset is not here."""
-    for dataset in await store.datasets.all():
-        if dataset.name == run.dataset:
-            return Counter(query.group for query in await store.datasets.queries(dataset.id))
-    return {}
 
 
 def _is_subset(group: str, run: Run, whole: dict[str, int]) -> bool:

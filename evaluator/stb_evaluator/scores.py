@@ -27,6 +27,8 @@ from stb_core.trajectories import StopReason
 from stb_core.verdicts import POINTS, Status
 from stb_evaluator.statistics.intervals import Interval, Scores, mean_interval, weighted_interval
 
+METRIC = "sopr"
+
 Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")
 MACRO, MICRO = "macro", "micro"
@@ -144,6 +146,18 @@ def score(sheet: Sheet, block: Block, *, seed: int = 0) -> list[Score]:
     if not tables:
         return rows
     return [*rows, _mean_row(MACRO, tables, block, seed), _mean_row(MICRO, tables, block, seed)]
+
+
+def query_scores(sheet: Sheet) -> dict[tuple[str, str], float]:
+    """The faithful score, in [0, 1], of every expected query that has one, over trials and rounds."""
+    return {
+        (group, query_id): float(value)
+        for group in sorted(sheet.expected, key=group_order)
+        for query_id, value in zip(
+            sheet.expected[group], _nanmean(_faithful(sheet, group).points, axis=(1, 2)), strict=True
+        )
+        if not np.isnan(value)
+    }
 
 
 def _faithful(sheet: Sheet, group: str) -> Table:

@@ -16,8 +16,9 @@ from stb_core.store.runs import Run
 from stb_core.trajectories import StopReason
 from stb_core.verdicts import Status
 from stb_evaluator.judge import Case, Judgement, ModelJudge
-from stb_evaluator.passing import METRIC, fill_log
+from stb_evaluator.passing import fill_log
 from stb_evaluator.rubrics import load_rubric
+from stb_evaluator.scores import METRIC
 
 
 class CountingJudge:

@@ -55,7 +55,7 @@ def _show(summary: Summary, *, as_json: bool) -> None:
         console.say(f"skipped: {skipped}")
     if len(summary.skipped) > _SHOWN:
         console.say(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
-    if summary.dataset is None:
+    if summary.dataset is None and summary.runs:
         console.say(
             "NOTE: no dataset of this store has these queries, so the denominator of each group is the union"
             " of the answers imported here; answers that every system lacks cannot be noticed."
@@ -73,7 +73,13 @@ def _show(summary: Summary, *, as_json: bool) -> None:
         skipped_rows = [
             {"path": str(one.path), "query": one.query_id, "reason": one.reason} for one in summary.skipped
         ]
-        console.emit_json({"rows": rows, "dataset": summary.dataset, "skipped": skipped_rows})
+        votes = [asdict(one) for one in summary.votes]
+        document = {"rows": rows, "votes": votes, "dataset": summary.dataset, "skipped": skipped_rows}
+        console.emit_json(document)
         return
     columns = "run", "kind", "dataset", "groups", "queries", "expected", "missing", "verdicts"
-    console.emit_table(rows, [*columns, "new_queries:new queries", "new_verdicts:new verdicts"])
+    if rows:
+        console.emit_table(rows, [*columns, "new_queries:new queries", "new_verdicts:new verdicts"])
+    if summary.votes:
+        shown = [asdict(one) for one in summary.votes]
+        console.emit_table(shown, ("run", "run_b", "group", "queries", "votes", "new_votes:new votes"))

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from stb_core import console
 from stb_core.cli import command, current_settings
-from stb_core.errors import NotFoundError, UsageError
-from stb_core.openai_model import OpenAIModel
-from stb_core.providers import open_model
-from stb_core.queries import STANDARD_GROUPS
-from stb_core.settings import Settings
+from stb_core.errors import NotFoundError
+from stb_core.queries import group_order
 from stb_core.store import Store
 from stb_core.store.runs import Run
+from stb_evaluator.commands.judging import DEFAULT_ROUNDS, RECORDED, default_judge, fill, opened_judge
 from stb_evaluator.commands.stores import current_store
-from stb_evaluator.judge import Judge, ModelJudge
-from stb_evaluator.passing import METRIC, Tally, fill_log
 from stb_evaluator.results import Row, headline, score_rows
-from stb_evaluator.rubrics import load_rubric
-from stb_evaluator.rules import RulesJudge
-from stb_evaluator.scores import BLOCKS, MACRO, MICRO, Block
-
-RECORDED = "recorded"
-RULES = "rules"
-RUBRIC = "sopr-1"
-DEFAULT_ROUNDS = 3
-
-_CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable)."
+from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
 
 
 def register(stb: click.Group) -> None:
@@ -79,7 +64,15 @@ def register(stb: click.Group) -> None:
             named = judge or await default_judge(store, chosen)
             async with opened_judge(named, current_settings(), connections=max_connections) as opened:
                 for run in chosen:
-                    await _fill(store, run, opened, rounds, max_connections, retry_errors, quiet=as_json)
+                    await fill(
+                        store,
+                        run,
+                        opened,
+                        rounds=rounds,
+                        connections=max_connections,
+                        retry_errors=retry_errors,
+                        quiet=as_json,
+                    )
                     rows += await score_rows(
                         store,
                         run,
@@ -117,92 +110,6 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
     return runs[-1:]
 
 
-async def default_judge(store: Store, runs: Sequence[Run]) -> str:
-    """``recorded`` where all runs have recorded verdicts.
-
-    Raises:
-        UsageError: a judge must be chosen.
-    """
-    for run in runs:
-        judges = await store.verdicts.judges(run.run, metric=METRIC)
-        if not any(one.judge == RECORDED for one in judges):
-            raise UsageError(f"The run {run.run!r} has no recorded verdicts.", hint=_CHOICES)
-    return RECORDED
-
-
-@dataclass(frozen=True)
-class OpenedJudge:
-    """A judge ready for use; ``judge`` is None for ``recorded``, whose log is never added to."""
-
-    name: str
-    rubric: str
-    judge: Judge | None = None
-    model: OpenAIModel | None = None
-
-    def rounds(self, wanted: int | None) -> int | None:
-        """How many rounds count; None for all that are there."""
-        if wanted is not None or self.judge is None:
-            return wanted
-        return 1 if self.name == RULES else DEFAULT_ROUNDS
-
-
-@asynccontextmanager
-async def opened_judge(name: str, settings: Settings, *, connections: int) -> AsyncGenerator[OpenedJudge]:
-    """The judge of that name, until the block ends.
-
-    Raises:
-        UsageError: it is not the name of a judge, or it is not known where the model is.
-    """
-    if name == RECORDED:
-        yield OpenedJudge(RECORDED, RECORDED)
-    elif name == RULES:
-        yield OpenedJudge(RULES, RulesJudge.rubric, RulesJudge())
-    elif "/" not in name:
-        raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
-    else:
-        model = open_model(name, settings, connections=connections)
-        judge = ModelJudge(model, load_rubric(RUBRIC))
-        try:
-            yield OpenedJudge(judge.name, judge.rubric, judge, model)
-        finally:
-            await model.close()
-
-
-async def _fill(
-    store: Store,
-    run: Run,
-    opened: OpenedJudge,
-    rounds: int | None,
-    connections: int,
-    retry_errors: bool,
-    *,
-    quiet: bool,
-) -> None:
-    if opened.judge is None:
-        return
-    if opened.model is not None:
-        await opened.model.check()
-    with console.progress(quiet=quiet) as bar:
-        task = bar.add_task(f"Judging {run.run}", total=None, note="")
-        tally = await fill_log(
-            store,
-            run,
-            opened.judge,
-            rounds=opened.rounds(rounds) or 1,
-            connections=connections,
-            retry_errors=retry_errors,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    _tell(run, tally)
-
-
-def _tell(run: Run, tally: Tally) -> None:
-    if tally.unavailable:
-        console.say(f"{run.run}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")
-    if tally.errors:
-        console.say(f"{run.run}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors.")
-
-
 def show(rows: Sequence[Row], *, as_json: bool) -> None:
     """Print rows: one JSON document, or one table a block beneath the first lines."""
     lines = headline(rows)
@@ -218,16 +125,12 @@ def show(rows: Sequence[Row], *, as_json: bool) -> None:
 
 def _table(rows: Sequence[Row], block: str) -> tuple[list[dict[str, Any]], list[str]]:
     groups = list(dict.fromkeys(row["group"] for row in rows))
-    groups.sort(key=lambda g: (g in {MACRO, MICRO}, g == MICRO, _standard(g)))
+    groups.sort(key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
     lines: dict[str, dict[str, Any]] = {}
     for row in rows:
         line = lines.setdefault(row["run"], {"run": row["run"], "judge": row["judge"]})
         line[row["group"]] = _cell(row, block)
     return list(lines.values()), [f"run:{block} SoPR, %", "judge", *groups]
-
-
-def _standard(group: str) -> int:
-    return STANDARD_GROUPS.index(group) if group in STANDARD_GROUPS else len(STANDARD_GROUPS)
 
 
 def _cell(row: Row, block: str) -> str:

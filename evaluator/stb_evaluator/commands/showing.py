@@ -18,8 +18,8 @@ from stb_core.store.runs import Done, Run
 from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Verdict
 from stb_evaluator.commands.stores import current_store
-from stb_evaluator.passing import METRIC
 from stb_evaluator.pictures import draw_trajectory
+from stb_evaluator.scores import METRIC
 
 
 def register(stb: click.Group) -> None:

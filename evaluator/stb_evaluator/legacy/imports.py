@@ -14,9 +14,12 @@ from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.trajectories import Trajectory
 from stb_core.verdicts import Verdict
+from stb_evaluator.legacy import preferences
 from stb_evaluator.legacy.functions import resolve_steps
+from stb_evaluator.legacy.preferences import Votes
 from stb_evaluator.legacy.records import Record
 from stb_evaluator.legacy.sources import Skipped, find_files, read_records, read_source
+from stb_evaluator.legacy.votes import ImportedVotes, import_votes
 
 RECORDED = "recorded"
 NO_DATASET = "none"
@@ -30,6 +33,7 @@ class Found:
 
     kinds: dict[str, str] = field(default_factory=dict)
     records: dict[str, dict[tuple[str, str], Record]] = field(default_factory=dict)
+    votes: list[Votes] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
 
     def query_texts(self) -> dict[tuple[str, str], str]:
@@ -67,6 +71,7 @@ class Summary:
     """The outcome of an import; ``dataset`` is None when the denominator is the union of all answers."""
 
     runs: list[Imported]
+    votes: list[ImportedVotes]
     skipped: list[Skipped]
     dataset: str | None
 
@@ -87,6 +92,12 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
         except FormatError as problem:
             found.skipped.append(Skipped(file, problem.message.removeprefix(f"{file} ")))
             continue
+        if source.kind == preferences.KIND:
+            try:
+                found.votes.append(preferences.read_votes(source.document, file.stem))
+            except FormatError as problem:
+                found.skipped.append(Skipped(file, problem.message))
+            continue
         if found.kinds.setdefault(source.system, source.kind) != source.kind:
             raise UsageError(
                 f"{source.system!r} has answers of the kinds {found.kinds[source.system]} and {source.kind}.",
@@ -103,7 +114,7 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
             else:
                 mine[place] = record
         advance(number, len(files))
-    if not any(found.records.values()):
+    if not any(found.records.values()) and not found.votes:
         details = f" ({found.skipped[0]})" if found.skipped else ""
         raise FormatError(
             f"{path} holds no answers that can be imported{details}.",
@@ -146,7 +157,8 @@ async def import_answers(
     for system, job in jobs:
         groups = _groups_of(found, system)
         runs.append(await job.write(store, {g: ids for g, ids in expected.items() if g in groups}))
-    return Summary(runs, found.skipped, known.name if known else None)
+    votes = [await import_votes(store, one) for one in found.votes]
+    return Summary(runs, votes, found.skipped, known.name if known else None)
 
 
 async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], str]) -> Dataset | None:
@@ -157,7 +169,7 @@ async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], st
     best: tuple[float, Dataset | None] = (0.0, None)
     for dataset in await store.datasets.all():
         queries = {(q.group, q.query_id): q.text for q in await store.datasets.queries(dataset.id)}
-        share = sum(queries.get(place) == text for place, text in texts.items()) / len(texts)
+        share = sum(queries.get(place) == text for place, text in texts.items()) / max(1, len(texts))
         if share >= _ENOUGH and share > best[0]:
             best = (share, dataset)
     return best[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
-from stb_evaluator.legacy import converted, pass_rates, raw
+from stb_evaluator.legacy import converted, pass_rates, preferences, raw
 from stb_evaluator.legacy.records import Record, read_json
 
 _READERS = {module.KIND: module.read_record for module in (pass_rates, converted, raw)}
@@ -73,8 +73,10 @@ def read_source(path: Path) -> Source:
         return Source(path, pass_rates.KIND, system, group, document)
     if converted.is_record(first):
         return Source(path, converted.KIND, system, group, document)
+    if preferences.is_record(first):
+        return Source(path, preferences.KIND, system, group, document)
     raise FormatError(
-        "it is neither a pass_rate_results file, nor converted answers, nor an answer of ToolBench"
+        "it is neither pass_rate_results, nor preference_results, nor converted or raw answers of ToolBench"
     )
 
 

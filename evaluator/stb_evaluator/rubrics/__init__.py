@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from stb_core.errors import NotFoundError
 
+# Characters that the published code shows of an answer to its judge of pairs.
+CUT = 1000
+
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -50,3 +53,10 @@ def load_rubric(name: str) -> Rubric:
 def fill(template: str, **values: str) -> str:
     """The template with each ``{{name}}`` replaced, in one pass: values are never looked into."""
     return _PLACE.sub(lambda found: values[found[1]], template)
+
+
+def cut_rubric(rubric: Rubric) -> Rubric:
+    """The rubric with the published code's limit on the text of answers; another hash."""
+    digest = hashlib.sha256(f"{rubric.hash}:cut {CUT}".encode()).hexdigest()
+    limits = {"answer_limit": CUT, "observation_limit": CUT, "trajectory_limit": CUT}
+    return rubric.model_copy(update={**limits, "hash": digest})

@@ -138,7 +138,7 @@ def test_recorded_is_the_default_where_it_can_be(run_stb, sqlite_store_url: str)
     assert run_stb("score", "old", "--json").document["rows"][0]["judge"] == "recorded"
     refused = run_stb("score", "r")
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.startswith("stb: The run 'r' has no recorded verdicts. Choose a judge: --judge")
+    assert refused.err.startswith("stb: The run 'r' has no verdicts yet. Choose a judge: --judge")
 
 
 def test_the_two_blocks_never_share_a_table(run_stb, sqlite_store_url: str) -> None:

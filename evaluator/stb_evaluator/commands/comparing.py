@@ -1,0 +1,229 @@
+"""``stb compare``: is one run better than another, and how sure is that."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import click
+
+from stb_core import console
+from stb_core.cli import command, current_settings
+from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_evaluator.commands.judging import RECORDED, OpenedJudge, default_judge, fill, opened_judge, tell
+from stb_evaluator.commands.stores import current_store
+from stb_evaluator.comparing import Row, Side, adjust, compare_runs, warnings_of
+from stb_evaluator.contests import METRIC as SOWR
+from stb_evaluator.contests import contest_rows, hold, prepare
+from stb_evaluator.loading import load_sheet
+from stb_evaluator.results import NOT_COMPARABLE
+from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
+from stb_evaluator.switches import OURS, set_switches
+
+_ALPHA = 0.05
+
+
+def register(stb: click.Group) -> None:
+    """Add the command."""
+
+    @command(stb, "compare")
+    @click.argument("runs", nargs=-1, required=True, metavar="RUN_A RUN_B [RUN…]")
+    @click.option(
+        "--metric",
+        default=METRIC,
+        type=click.Choice([METRIC, SOWR]),
+        help="Pass rates, or who wins on each query.",
+    )
+    @click.option("--judge", default="", help="PROVIDER/MODEL, 'recorded' or 'rules'.")
+    @click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
+    @click.option(
+        "--pair-rounds", type=click.IntRange(1, 100), default=None, help="Of comparing two answers; 1."
+    )
+    @click.option(
+        "--block", default="faithful", type=click.Choice(BLOCKS), help="Which rules of scoring (for sowr)."
+    )
+    @click.option("--switch", "switches", multiple=True, help="name=value in the reference block.")
+    @click.option(
+        "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
+    )
+    @click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
+    async def compare(
+        runs: tuple[str, ...],
+        metric: str,
+        judge: str,
+        rounds: int | None,
+        pair_rounds: int | None,
+        block: Block,
+        switches: tuple[str, ...],
+        max_connections: int,
+        seed: int,
+        as_json: bool,
+    ) -> None:
+        """Compare runs query by query: difference, 95 % interval and p-value.
+
+        With more than two RUNS every two are compared, and p-values are adjusted for that.
+        Verdicts that are lacking are asked for, as in stb score.
+        """
+        if (switches or block != "faithful") and metric != SOWR:
+            raise UsageError(
+                "Differences are compared by the faithful rules only.", hint="Use --metric sowr."
+            )
+        if switches and block != "reference":
+            raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
+        settings = OURS if block == "faithful" else set_switches(switches)
+        async with current_store() as store:
+            chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
+            if len(chosen) < 2:
+                raise UsageError(
+                    "A comparison needs two runs.", hint="See those that are there with: stb ls."
+                )
+            named = judge or await default_judge(store, chosen)
+            async with opened_judge(named, current_settings(), connections=max_connections) as opened:
+                work = Work(store, opened, max_connections, quiet=as_json)
+                sides = [await work.load_side(run, rounds) for run in chosen]
+                if metric == SOWR:
+                    rows = await work.contest(sides, block, settings, pair_rounds, seed)
+                else:
+                    rows = compare_runs(sides, judge=opened.name, rubric=opened.rubric, seed=seed)
+        show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
+        if not all(row["complete"] for row in rows):
+            sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What comparing runs needs at hand."""
+
+    store: Store
+    opened: OpenedJudge
+    connections: int
+    quiet: bool
+
+    async def load_side(self, run: Run, rounds: int | None) -> Side:
+        """A run with its pass verdicts, those that were lacking included."""
+        await fill(
+            self.store, run, self.opened, rounds=rounds, connections=self.connections, quiet=self.quiet
+        )
+        sheet = await load_sheet(
+            self.store,
+            run,
+            judge=self.opened.name,
+            rubric=self.opened.rubric,
+            rounds=self.opened.rounds(rounds),
+        )
+        return Side(run, sheet)
+
+    async def contest(
+        self,
+        sides: Sequence[Side],
+        block: Block,
+        switches: Mapping[str, str],
+        rounds: int | None,
+        seed: int,
+    ) -> list[Row]:
+        """Win rates of every two runs, with p-values adjusted over all pairs."""
+        judge = self.opened.of_pairs(cut=switches["sowr.text"] == "cut")
+        rows: list[Row] = []
+        for one, other in combinations(sides, 2):
+            contest = await prepare(
+                self.store, one, other, rounds=rounds, switches=switches, recorded=judge is None
+            )
+            with console.progress(quiet=self.quiet) as bar:
+                task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
+                tally = await hold(
+                    self.store,
+                    contest,
+                    judge,
+                    connections=self.connections,
+                    advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
+                )
+            tell(f"{one.run.run} against {other.run.run}", tally)
+            rubric = judge.rubric if judge else RECORDED
+            rows += contest_rows(contest, block, judge=self.opened.name, rubric=rubric, seed=seed)
+        adjust(rows)
+        return rows
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    notes: list[str] = []
+    if any(row["judge"] in NOT_COMPARABLE for row in rows):
+        notes.append("NOT COMPARABLE: judged by rules, without a model; see stb score.")
+    for row in rows:
+        if row["group"] != MICRO or row["complete"]:
+            continue
+        counts = f"{row['n_error']} of {row['n_total']} queries cannot be compared (left out)"
+        if row["missing"] or row["missing_b"]:
+            counts += f", {row['missing']} and {row['missing_b']} answers missing (counted as unsolved)"
+        notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {counts}.")
+    return notes
+
+
+def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
+    """Print the comparison: warnings first; a verdict in words for each pair after the table."""
+    if as_json:
+        console.emit_json({"headline": list(lines), "rows": rows})
+        return
+    for line in lines:
+        click.echo(line)
+    if rows and rows[0]["metric"] == SOWR:
+        _show_wins(rows)
+    else:
+        _show_differences(rows)
+    for row in rows:
+        if row["group"] == MACRO:
+            click.echo(_in_words(row))
+
+
+def _show_differences(rows: Sequence[Row]) -> None:
+    table = [
+        {
+            **_shared_cells(row),
+            "a": row["value_a"],
+            "b": row["value_b"],
+            "difference": f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
+            "queries": f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
+        }
+        for row in rows
+    ]
+    columns = "pair", "group", "a", "b", "difference:difference [95 %]", "p", "p_holm:p (Holm)"
+    console.emit_table(table, [*columns, "queries:better / equal / worse"])
+
+
+def _show_wins(rows: Sequence[Row]) -> None:
+    table = [
+        {
+            **_shared_cells(row),
+            "rate": "?"
+            if row["value"] is None
+            else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]",
+            "queries": f"{row['wins']} / {row['ties']} / {row['losses']}",
+        }
+        for row in rows
+    ]
+    rate = f"rate:{rows[0]['block']} SoWR, % [95 %]"
+    console.emit_table(table, ["pair", "group", rate, "p", "p_holm:p (Holm)", "queries:wins / ties / losses"])
+
+
+def _shared_cells(row: Row) -> Row:
+    return {
+        "pair": f"{row['run']} - {row['run_b']}",
+        "group": row["group"],
+        "p": "" if row["p"] is None else f"{row['p']:.4f}",
+        "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
+    }
+
+
+def _in_words(row: Row) -> str:
+    pair = f"{row['run']} and {row['run_b']}"
+    if row["value"] is None:
+        return f"{pair}: nothing can be compared."
+    lead = row["value"] - (50 if row["metric"] == SOWR else 0)
+    what = f"wins {row['value']:.1f} %" if row["metric"] == SOWR else f"{lead:+.1f} points"
+    if row["p_holm"] is None or row["p_holm"] >= _ALPHA:
+        return f"{pair}: no difference shown (macro {what}, p {row['p_holm']:.3f})."
+    better, worse = (row["run"], row["run_b"]) if lead > 0 else (row["run_b"], row["run"])
+    return f"{better} is better than {worse} (macro {what}, p {row['p_holm']:.4f})."

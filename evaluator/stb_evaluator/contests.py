@@ -1,0 +1,244 @@
+"""Holding a comparison of two runs for the win rate: loading pairs, asking the judge, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stb_core.queries import Query, group_order
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.trajectories import Trajectory
+from stb_core.verdicts import Status, Verdict
+from stb_evaluator.comparing import Row, Side
+from stb_evaluator.judge import Judgement
+from stb_evaluator.loading import dataset_queries
+from stb_evaluator.paired import compare
+from stb_evaluator.preference import Pair, PairJudge
+from stb_evaluator.scores import MACRO, MICRO, Block, Place
+from stb_evaluator.switches import OURS
+from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.winning import Outcome, Question, majority, outcome, questions
+
+METRIC = "sowr"
+RECORDED = "recorded"
+
+
+@dataclass
+class Contest:
+    """Two runs on the queries that both were to answer; ``outcomes`` of the candidate by place."""
+
+    one: Side
+    other: Side
+    pairs: dict[Place, Pair]
+    rounds: int | None
+    switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
+    outcomes: dict[Place, Outcome] = field(default_factory=dict)
+
+    def solved(self, place: Place) -> tuple[bool | None, bool | None]:
+        """What the majority of pass verdicts finds of both answers."""
+        return majority(self.one.sheet, place), majority(self.other.sheet, place)
+
+    def questions(self) -> list[tuple[Place, Question]]:
+        """All that a judge is to be asked."""
+        return [
+            (place, question)
+            for place, pair in self.pairs.items()
+            for question in questions(pair, self.solved(place), self.rounds or 1, self.switches)
+        ]
+
+
+async def prepare(
+    store: Store,
+    one: Side,
+    other: Side,
+    *,
+    rounds: int | None = None,
+    switches: Mapping[str, str] = OURS,
+    recorded: bool = False,
+) -> Contest:
+    """Load the answers of both runs to the queries that both were to answer.
+
+    Votes on record were cast in one order, so only one is asked for; all their rounds count unless
+    fewer are wanted.
+    """
+    if recorded:
+        switches = {**switches, "sowr.order": "one"}
+    shared = {
+        (group, query_id): None
+        for group, ids in one.run.expected.items()
+        for query_id in ids
+        if query_id in other.run.expected.get(group, ())
+    }
+    answers, others = await _answers(store, one.run), await _answers(store, other.run)
+    queries = await dataset_queries(store, one.run)
+    pairs: dict[Place, Pair] = {}
+    for group, query_id in shared:
+        query = queries.get((group, query_id))
+        for trial in range(min(one.run.trials, other.run.trials)):
+            place = (group, query_id, trial)
+            first, second = answers.get(place), others.get(place)
+            pairs[place] = Pair(first, second, _text(query, first, second), query)
+    return Contest(one, other, pairs, rounds, switches)
+
+
+async def _answers(store: Store, run: Run) -> dict[Place, Trajectory]:
+    return {
+        (t.group, t.query_id, t.trial): t.model_copy(update={"tree": None, "messages": ()})
+        async for t in store.runs.trajectories(run.run)
+    }
+
+
+def _text(query: Query | None, *trajectories: Trajectory | None) -> str:
+    if query is not None:
+        return query.text
+    return next((t.query for t in trajectories if t is not None), "")
+
+
+async def hold(
+    store: Store,
+    contest: Contest,
+    judge: PairJudge | None,
+    *,
+    connections: int,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Tally:
+    """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record."""
+    tally = Tally()
+    name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
+    jobs = contest.questions()
+    asked = [pair for _, (pair, _) in jobs]
+    known = await _preferences(store, asked, name, rubric)
+    if judge is not None:
+        lacking = {
+            (pair.hash, number): (place, pair, number)
+            for place, (pair, number) in jobs
+            if (pair.hash, number) not in known
+        }
+        await judge_all(
+            store,
+            list(lacking.values()),
+            lambda job: judge.prefer(*job[1:]),
+            lambda job, judgement: _verdict(contest, judge, *job, judgement),
+            connections=connections,
+            tally=tally,
+            advance=advance,
+        )
+        known = await _preferences(store, asked, name, rubric) if lacking else known
+    if contest.rounds is None:
+        contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
+    contest.outcomes = {
+        place: outcome(pair, contest.solved(place), contest.rounds, known, contest.switches)
+        for place, pair in contest.pairs.items()
+    }
+    return tally
+
+
+async def _preferences(
+    store: Store, asked: Sequence[Pair], judge: str, rubric: str
+) -> dict[tuple[str, int], Status]:
+    """The first readable verdict on each pair as shown, in each round, whichever runs it was given for."""
+    hashes = {one.hash for pair in asked for one in (pair, pair.swapped)}
+    found: dict[tuple[str, int], Status] = {}
+    for verdict in await store.verdicts.by_answers(hashes, metric=METRIC, judge=judge, rubric=rubric):
+        if verdict.status is not Status.ERROR:
+            found.setdefault((verdict.answer_hash, verdict.round), verdict.status)
+    return found
+
+
+def _verdict(
+    contest: Contest, judge: PairJudge, place: Place, pair: Pair, number: int, judgement: Judgement
+) -> Verdict:
+    runs = [contest.one.run.run, contest.other.run.run]
+    shown = runs if pair.hash == contest.pairs[place].hash else runs[::-1]
+    group, query_id, trial = place
+    return Verdict(
+        run=contest.one.run.run,
+        group=group,
+        query_id=query_id,
+        trial=trial,
+        metric=METRIC,
+        judge=judge.name,
+        rubric=judge.rubric,
+        round=number,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=pair.hash,
+        raw=judgement.raw,
+        usage=judgement.usage,
+        details={"first": shown[0], "second": shown[1]},
+    )
+
+
+def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
+    """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50."""
+    scores = _by_query(contest.outcomes)
+    groups = sorted({group for group, _ in scores}, key=group_order)
+    rows: list[Row] = []
+    for name in [*groups, MACRO, MICRO] if groups else []:
+        mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
+        told = {place: score for place, score in mine.items() if score is not None}
+        missing, missing_b = _missing(contest, name)
+        rows.append(
+            {
+                "run": contest.one.run.run,
+                "run_b": contest.other.run.run,
+                "metric": METRIC,
+                "block": block,
+                "group": name,
+                **_fields(told, micro=name == MICRO, seed=seed),
+                "wins": sum(score > 0.5 for score in told.values()),
+                "ties": sum(score == 0.5 for score in told.values()),
+                "losses": sum(score < 0.5 for score in told.values()),
+                "n": len(told),
+                "n_total": len(mine),
+                "n_error": len(mine) - len(told),
+                "missing": missing,
+                "missing_b": missing_b,
+                "rounds": contest.rounds,
+                "complete": len(told) == len(mine) and not missing and not missing_b,
+                "judge": judge,
+                "rubric": rubric,
+                "switches": dict(contest.switches) if block == "reference" else None,
+            }
+        )
+    return rows
+
+
+def _missing(contest: Contest, group: str) -> tuple[int, int]:
+    """Trials without a trajectory, of either run."""
+    pairs = [pair for place, pair in contest.pairs.items() if group in {place[0], MACRO, MICRO}]
+    return sum(pair.first is None for pair in pairs), sum(pair.second is None for pair in pairs)
+
+
+def _by_query(outcomes: Mapping[Place, Outcome]) -> dict[tuple[str, str], float | None]:
+    """The mean over trials; None where one of them cannot be told."""
+    gathered: dict[tuple[str, str], list[Outcome]] = {}
+    for (group, query_id, _), one in outcomes.items():
+        gathered.setdefault((group, query_id), []).append(one)
+    return {
+        place: None if None in ones else float(np.mean([one for one in ones if one is not None]))
+        for place, ones in gathered.items()
+    }
+
+
+def _fields(told: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> Row:
+    names = "value", "ci_low", "ci_high", "interval_method", "p", "p_holm", "test"
+    if not told:
+        return dict.fromkeys(names)
+    values = np.array(list(told.values()))
+    groups = [group for group, _ in told]
+    weighting = "micro" if micro else "macro"
+    found = compare(values, np.full(len(values), 0.5), groups=groups, weighting=weighting, seed=seed)  # type: ignore[arg-type]
+    interval = found.interval
+    return {
+        "value": 50 + found.difference * 100,
+        "ci_low": max(0.0, 50 + interval.low * 100),
+        "ci_high": min(100.0, 50 + interval.high * 100),
+        "interval_method": interval.method,
+        "p": found.significance.p,
+        "p_holm": None,
+        "test": found.significance.method,
+    }

@@ -1,0 +1,117 @@
+"""Runs are compared query by query, and what makes a comparison doubtful is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evaluator_makers import log
+from stb_core.errors import UsageError
+from stb_core.manifest import Manifest
+from stb_core.store.runs import Run
+from stb_evaluator.comparing import Side, compare_runs, warnings_of
+from stb_evaluator.scores import sheet_of
+
+
+def side(name: str, answers: dict[str, str], ids: str = "", **manifest: object) -> Side:
+    expected = {"G1_tool": list(ids or answers)}
+    done, marks = log(answers)
+    settings = {"dataset": "d", "dataset_hash": "h", "agent": name, **manifest}
+    made = Manifest.model_validate(settings)
+    run = Run(name, name, made.dataset, name, None, made, expected, 1, "")
+    return Side(run, sheet_of(expected, 1, done, marks))
+
+
+def rows(*sides: Side) -> dict[str, dict[str, object]]:
+    return {row["group"]: row for row in compare_runs(sides, judge="j", rubric="r")}
+
+
+def test_a_difference_is_paired_by_query() -> None:
+    """In points, first minus second, with the number of queries that each wins."""
+    found = rows(side("a", {"1": "s", "2": "s", "3": "n"}), side("b", {"1": "s", "2": "n", "3": "u"}))
+
+    row = found["G1_tool"]
+    assert (row["run"], row["run_b"]) == ("a", "b")
+    assert row["value"] == pytest.approx(100 / 6)
+    assert (row["value_a"], row["value_b"]) == (pytest.approx(200 / 3), 50.0)
+    assert (row["n_better"], row["n_equal"], row["n_worse"]) == (1, 1, 1)
+    assert set(found) == {"G1_tool", "macro", "micro"}
+
+
+def test_a_run_does_not_differ_from_itself() -> None:
+    """Difference 0, p 1, and an interval that is not a point."""
+    answers = {str(n): "sun"[n % 3] for n in range(60)}
+
+    row = rows(side("a", answers), side("b", answers))["macro"]
+
+    assert (row["value"], row["p"]) == (0.0, 1.0)
+    assert row["ci_low"] < 0 < row["ci_high"]  # type: ignore[operator]
+
+
+def test_a_clear_difference_is_found() -> None:
+    """Eighty of a hundred queries better: p is small and the interval excludes 0."""
+    rng = np.random.default_rng(1)
+    first = {str(n): "s" if rng.random() < 0.9 else "n" for n in range(100)}
+    second = {str(n): "s" if rng.random() < 0.2 else "n" for n in range(100)}
+
+    row = rows(side("a", first), side("b", second))["macro"]
+
+    assert row["p"] < 0.001  # type: ignore[operator]
+    assert row["ci_low"] > 0  # type: ignore[operator]
+
+
+def test_missing_answers_count_as_unsolved_and_make_it_incomplete() -> None:
+    """A run cannot win by leaving queries out."""
+    row = rows(side("a", {"1": "s"}, ids="12"), side("b", {"1": "s", "2": "s"}))["G1_tool"]
+
+    assert (row["value"], row["n"], row["missing"], row["missing_b"]) == (-50.0, 2, 1, 0)
+    assert row["complete"] is False
+
+
+def test_a_query_without_a_score_is_left_out_and_counted() -> None:
+    """A failed verdict makes no pair."""
+    row = rows(side("a", {"1": "s", "2": "e"}), side("b", {"1": "n", "2": "s"}))["G1_tool"]
+
+    assert (row["n"], row["n_total"], row["n_error"], row["complete"]) == (1, 2, 1, False)
+
+
+def test_p_values_are_adjusted_over_all_pairs() -> None:
+    """Three runs make three pairs, and Holm's p is never below the plain one."""
+    answers = [{str(n): "sn"[(n * k) % 2] for n in range(40)} for k in (1, 2, 3)]
+
+    found = compare_runs(
+        [side(name, a) for name, a in zip("abc", answers, strict=True)], judge="j", rubric="r"
+    )
+
+    assert sum(row["group"] == "macro" for row in found) == 3
+    assert all(row["p_holm"] >= row["p"] for row in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "other"}, "differ in dataset (d and other)"),
+        ({"dataset_hash": "k"}, "differ in dataset content (h and k)"),
+        ({"snapshot_hash": "s"}, "differ in snapshot of responses (unknown and s)"),
+        ({"mode": "auto"}, "differ in cache mode (replay and auto)"),
+    ],
+)
+def test_different_grounds_are_said_loudly(change: dict[str, str], words: str) -> None:
+    """Dataset, its content, the snapshot and the cache mode."""
+    found = warnings_of([side("a", {"1": "s"}), side("b", {"1": "s"}, **change)])
+
+    assert found == [f"WARNING: a and b {words}."]
+
+
+def test_different_queries_are_said_loudly() -> None:
+    """Only those in common are compared."""
+    sides = [side("a", {"1": "s", "2": "s"}), side("b", {"1": "n", "3": "s"})]
+
+    assert "were to answer different queries" in warnings_of(sides)[0]
+    assert rows(*sides)["G1_tool"]["n_total"] == 1
+
+
+def test_nothing_in_common_is_refused() -> None:
+    """There is no number to give."""
+    with pytest.raises(UsageError, match="a and b have no scored query in common"):
+        rows(side("a", {"1": "s"}), side("b", {"2": "s"}))
