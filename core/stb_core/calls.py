@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -42,18 +42,25 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Whether orjson's sorted output is already canonical: ASCII keys, safe integers, no floats."""
-    if isinstance(value, str):
-        return value.isascii()
-    if value is None or isinstance(value, bool):
+    """Whether orjson's sorted output is already canonical: ASCII text, safe integers, no floats."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is int:
+        return -_MAX_EXACT_INTEGER <= value <= _MAX_EXACT_INTEGER
+    if value is None or kind is bool:
         return True
-    if isinstance(value, int):
-        return abs(value) <= _MAX_EXACT_INTEGER
     if depth <= 0:
         return False
-    if isinstance(value, dict):
-        return all(isinstance(k, str) and k.isascii() and _is_plain(v, depth - 1) for k, v in value.items())
-    return isinstance(value, list) and all(_is_plain(item, depth - 1) for item in value)
+    if kind is dict:
+        for name, member in value.items():
+            if type(name) is not str or not name.isascii():
+                return False
+            # Text is what most members are; asking here saves a call.
+            if not (member.isascii() if type(member) is str else _is_plain(member, depth - 1)):
+                return False
+        return True
+    return kind is list and all(_is_plain(item, depth - 1) for item in value)
 
 
 def _canonical_text(value: Any, depth: int) -> str:
@@ -139,8 +146,12 @@ class ToolCall:
 
 def call_key(category: str, tool: str, api: str, canonical_arguments: bytes) -> str:
     """The key of a call whose arguments are already canonical; names in standard form."""
-    names = canonical_json([category, tool, api])
-    return hashlib.sha256(names[:-1] + b"," + canonical_arguments + b"]").hexdigest()
+    return hashlib.sha256(_key_prefix(category, tool, api) + canonical_arguments + b"]").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _key_prefix(category: str, tool: str, api: str) -> bytes:
+    return canonical_json([category, tool, api])[:-1] + b","
 
 
 def content_hash(value: Any) -> str:

@@ -10,6 +10,7 @@ hash on any machine.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Self
 
 _BYTES = 256
@@ -30,6 +31,20 @@ class Fingerprint:
     def remove(self, element: bytes) -> Self:
         """Take an element out that was put in before."""
         self._sum = (self._sum - _expand(element)) % _MODULUS
+        return self
+
+    def add_responses(self, provenance: str, responses: Iterable[tuple[str, bytes]]) -> Self:
+        """Put in many responses of one origin, given as key and body: as ``add`` for each, faster."""
+        origin = b"\0" + provenance.encode() + b"\0"
+        self._sum = (
+            self._sum
+            + sum(_expand(key.encode() + origin + hashlib.sha256(body).digest()) for key, body in responses)
+        ) % _MODULUS
+        return self
+
+    def merge(self, other: Self) -> Self:
+        """Put in all elements of another set, none of which is in this one."""
+        self._sum = (self._sum + other._sum) % _MODULUS
         return self
 
     @property

@@ -140,7 +140,7 @@ def _all_api_names(api: str, tool: str, category: str) -> list[str]:
 
 def _cut(name: str, standardize: Callable[[str], str]) -> str:
     """What the reference server looks for: the part before the first ``_for_``."""
-    return standardize(name.split("_for_")[0])
+    return standardize(name.split("_for_", maxsplit=1)[0])
 
 
 _WORDS = {"category": "category", "tool": "tool", "api": "API"}

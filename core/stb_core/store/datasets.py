@@ -63,12 +63,21 @@ class Datasets:
     async def create(self, name: str, *, source: str = "", version: str = "") -> Dataset:
         """The dataset of that name, made if it is not there."""
         async with self._store.writing() as connection:
-            await connection.execute(
-                self._store.insert(tables.datasets)
-                .values(name=name, source=source, version=version, created_at=clock.now())
-                .on_conflict_do_nothing()
-            )
+            await self.put(connection, name, source=source, version=version)
         return await self.get(name)
+
+    async def put(
+        self, connection: AsyncConnection, name: str, *, source: str = "", version: str = ""
+    ) -> int:
+        """As ``create``, within the caller's transaction; other writers of it wait. Returns its id."""
+        await connection.execute(
+            self._store.insert(tables.datasets)
+            .values(name=name, source=source, version=version, created_at=clock.now())
+            .on_conflict_do_nothing()
+        )
+        statement = sa.select(tables.datasets.c.id).where(tables.datasets.c.name == name).with_for_update()
+        found: int = (await connection.execute(statement)).scalar_one()
+        return found
 
     async def remove(self, name: str) -> None:
         """Delete a dataset with all its tools, queries, responses and misses; runs stay."""
@@ -100,7 +109,26 @@ class Datasets:
                 body = api.model_dump(mode="json", exclude_unset=True)
                 api_rows.append({**place, "api": api.standard_name, "position": position, "document": body})
         await self._upsert(connection, tables.tools, tool_rows, ("name", "description", "document"))
+        await self._forget_apis(connection, tool_rows)
         await self._upsert(connection, tables.apis, api_rows, ("position", "document"))
+
+    async def _forget_apis(self, connection: AsyncConnection, tool_rows: list[dict[str, Any]]) -> None:
+        """Delete the APIs of tools that are about to be put again: their new list may be shorter."""
+        if not tool_rows:
+            return
+        a = tables.apis.c
+        statement = tables.apis.delete().where(
+            a.dataset_id == sa.bindparam("of_dataset"),
+            a.category == sa.bindparam("of_category"),
+            a.tool == sa.bindparam("of_tool"),
+        )
+        await connection.execute(
+            statement,
+            [
+                {"of_dataset": r["dataset_id"], "of_category": r["category"], "of_tool": r["tool"]}
+                for r in tool_rows
+            ],
+        )
 
     async def put_queries(
         self, connection: AsyncConnection, dataset_id: int, queries: Sequence[Query]

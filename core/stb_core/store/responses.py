@@ -68,7 +68,7 @@ class Responses:
                     )
                 )
             ).first()
-        return None if row is None else _response(row)
+        return None if row is None else response_of(row)
 
     async def versions(self, dataset_id: int, key: str) -> list[Response]:
         """All versions of a call's answer, newest first."""
@@ -77,7 +77,7 @@ class Responses:
             rows = await connection.execute(
                 sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
             )
-            return [_response(row) for row in rows]
+            return [response_of(row) for row in rows]
 
     async def of_api(self, dataset_id: int, category: str, tool: str, api: str) -> list[Response]:
         """The responses in force of one API, by key."""
@@ -94,7 +94,7 @@ class Responses:
                 )
                 .order_by(r.c.key)
             )
-            return [_response(row) for row in rows]
+            return [response_of(row) for row in rows]
 
     async def api_refs(self, dataset_id: int) -> list[ApiRef]:
         """The standard names of all APIs that have responses, in order."""
@@ -138,7 +138,7 @@ class Responses:
             )
         ).one()
         fingerprint, count = Fingerprint(row.responses_fingerprint), row.responses_count
-        in_force = await self._in_force(connection, dataset_id, [response.key for response in responses])
+        in_force, versions = await self.known(connection, dataset_id, [r.key for r in responses])
         kept: list[Kept] = []
         new: list[dict[str, Any]] = []
         stamp = clock.now()
@@ -151,7 +151,7 @@ class Responses:
             ):
                 kept.append(Kept(old, is_new=False))
                 continue
-            version = 1 if old is None else old.version + 1
+            version = versions.get(response.key, 0) + 1
             if old is not None:
                 fingerprint.remove(response_element(old.key, old.provenance, old.body))
                 count -= 1
@@ -177,21 +177,68 @@ class Responses:
             )
         return kept
 
-    async def _in_force(
+    async def retire(
+        self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str], *, erase: bool = False
+    ) -> int:
+        """Take the answers of these calls out of force, within the caller's transaction.
+
+        They stay on record as superseded versions, or are gone with all their versions if ``erase``.
+        Returns how many were in force.
+        """
+        d, r = tables.datasets, tables.responses
+        locked = sa.select(d.c.responses_fingerprint).where(d.c.id == dataset_id).with_for_update()
+        fingerprint = Fingerprint(await connection.scalar(locked))
+        in_force, _ = await self.known(connection, dataset_id, keys)
+        for old in in_force.values():
+            fingerprint.remove(response_element(old.key, old.provenance, old.body))
+        stamp = clock.now()
+        for start in range(0, len(keys), _CHUNK):
+            here = (r.c.dataset_id == dataset_id, r.c.key.in_(keys[start : start + _CHUNK]))
+            if erase:
+                await connection.execute(r.delete().where(*here))
+            else:
+                await connection.execute(
+                    r.update().where(*here, r.c.superseded_at.is_(None)).values(superseded_at=stamp)
+                )
+        await connection.execute(
+            d.update()
+            .where(d.c.id == dataset_id)
+            .values(
+                responses_fingerprint=fingerprint.state,
+                responses_count=d.c.responses_count - len(in_force),
+            )
+        )
+        return len(in_force)
+
+    async def pin(self, dataset_id: int, key: str, *, pinned: bool) -> None:
+        """Keep the answer in force from being superseded, or no longer."""
+        r = tables.responses.c
+        async with self._store.writing() as connection:
+            await connection.execute(
+                tables.responses.update()
+                .where(r.dataset_id == dataset_id, r.key == key, r.superseded_at.is_(None))
+                .values(pinned=int(pinned))
+            )
+
+    async def known(
         self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str]
-    ) -> dict[str, Response]:
+    ) -> tuple[dict[str, Response], dict[str, int]]:
+        """What the store has for these calls: the responses in force, and the last versions, by key.
+
+        A call whose last version was taken out of force has the latter alone.
+        """
         r = tables.responses
-        found: dict[str, Response] = {}
+        in_force: dict[str, Response] = {}
+        versions: dict[str, int] = {}
         for start in range(0, len(keys), _CHUNK):
             rows = await connection.execute(
-                sa.select(r).where(
-                    r.c.dataset_id == dataset_id,
-                    r.c.key.in_(keys[start : start + _CHUNK]),
-                    r.c.superseded_at.is_(None),
-                )
+                sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key.in_(keys[start : start + _CHUNK]))
             )
-            found.update((row.key, _response(row)) for row in rows)
-        return found
+            for row in rows:
+                versions[row.key] = max(row.version, versions.get(row.key, 0))
+                if row.superseded_at is None:
+                    in_force[row.key] = response_of(row)
+        return in_force, versions
 
 
 def _row(dataset_id: int, response: Response) -> dict[str, Any]:
@@ -211,7 +258,8 @@ def _row(dataset_id: int, response: Response) -> dict[str, Any]:
     }
 
 
-def _response(row: sa.Row[Any]) -> Response:
+def response_of(row: sa.Row[Any]) -> Response:
+    """The response that a row of the table stands for."""
     return Response(
         id=row.id,
         key=row.key,

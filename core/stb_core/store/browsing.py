@@ -1,0 +1,198 @@
+"""Looking through the responses of a dataset: streams in the order of keys, searches, sums."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import tables
+from stb_core.fingerprint import Fingerprint
+from stb_core.provenance import Provenance
+from stb_core.recordings import Recording
+from stb_core.store.responses import Response, response_of
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which responses in force are meant; an empty field means all."""
+
+    category: str = ""
+    tool: str = ""
+    api: str = ""
+    provenances: tuple[Provenance, ...] = ()
+    text: str = ""
+    """Occurs, byte for byte, in the arguments or in the body."""
+    since: str = ""
+    """Kept at this moment (UTC, ISO 8601) or later."""
+    before: str = ""
+    """Kept before this moment."""
+    key: str = ""
+    """Begins the key."""
+    pinned: bool = False
+    """Only those that are pinned."""
+
+
+@asynccontextmanager
+async def snapshot(store: Store) -> AsyncGenerator[AsyncConnection]:
+    """A connection whose reads all see the same state, however long they take."""
+    async with store.reading() as connection:
+        if not store.is_sqlite:
+            await connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
+
+
+async def stream(connection: AsyncConnection, dataset_id: int) -> AsyncIterator[Recording]:
+    """All responses in force, by key; use a ``snapshot`` where others may write."""
+    r = tables.responses.c
+    text = sa.cast(r.details, sa.Text)
+    columns = (r.key, r.category, r.tool, r.api, r.arguments, r.body, r.provenance, text)
+    statement = (
+        sa.select(*columns)
+        .where(r.dataset_id == dataset_id, r.superseded_at.is_(None), r.key > sa.bindparam("last"))
+        .order_by(r.key)
+        .limit(_PAGE)
+    )
+    last = ""
+    while rows := (await connection.execute(statement, {"last": last})).all():
+        for row in rows:
+            details = None if row[7] == "null" else row[7]
+            yield Recording(row[0], row[1], row[2], row[3], row[4], row[5], row[6], details)
+        last = rows[-1].key
+
+
+async def state(connection: AsyncConnection, dataset_id: int) -> tuple[Fingerprint, int]:
+    """The fingerprint and number of all responses in force, as every write has moved them."""
+    d = tables.datasets.c
+    statement = sa.select(d.responses_fingerprint, d.responses_count).where(d.id == dataset_id)
+    row = (await connection.execute(statement)).one()
+    return Fingerprint(row.responses_fingerprint), row.responses_count
+
+
+async def unpinned_keys(connection: AsyncConnection, dataset_id: int) -> list[str]:
+    """The keys of all responses in force that may be superseded."""
+    r = tables.responses.c
+    here = (r.dataset_id == dataset_id, r.superseded_at.is_(None), r.pinned == 0)
+    return list(await connection.scalars(sa.select(r.key).where(*here)))
+
+
+async def search(
+    store: Store, dataset_id: int, wanted: Filter, *, limit: int = 100, offset: int = 0
+) -> list[Response]:
+    """Responses in force that fit, by category, tool, API and key."""
+    r = tables.responses.c
+    statement = (
+        sa.select(tables.responses)
+        .where(*_conditions(store, dataset_id, wanted))
+        .order_by(r.category, r.tool, r.api, r.key)
+        .limit(limit)
+        .offset(offset)
+    )
+    async with store.reading() as connection:
+        return [response_of(row) for row in await connection.execute(statement)]
+
+
+async def count(store: Store, dataset_id: int, wanted: Filter) -> int:
+    """How many responses in force fit."""
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(tables.responses)
+        .where(*_conditions(store, dataset_id, wanted))
+    )
+    async with store.reading() as connection:
+        return await connection.scalar(statement) or 0
+
+
+def _conditions(store: Store, dataset_id: int, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+    r = tables.responses.c
+    found: list[sa.ColumnElement[bool]] = [r.dataset_id == dataset_id, r.superseded_at.is_(None)]
+    for column, value in ((r.category, wanted.category), (r.tool, wanted.tool), (r.api, wanted.api)):
+        if value:
+            found.append(column == value)
+    if wanted.provenances:
+        found.append(r.provenance.in_([provenance.value for provenance in wanted.provenances]))
+    if wanted.since:
+        found.append(r.created_at >= wanted.since)
+    if wanted.before:
+        found.append(r.created_at < wanted.before)
+    if wanted.key:
+        # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
+        found += [r.key >= wanted.key, r.key < f"{wanted.key}g"]
+    if wanted.pinned:
+        found.append(r.pinned == 1)
+    if wanted.text:
+        found.append(
+            sa.or_(*(_contains(store, column, wanted.text.encode()) for column in (r.arguments, r.body)))
+        )
+    return found
+
+
+def _contains(store: Store, column: sa.Column[bytes], text: bytes) -> sa.ColumnElement[bool]:
+    needle = sa.literal(text, sa.LargeBinary)
+    if store.is_sqlite:
+        return sa.func.instr(column, needle) > 0
+    return sa.func.position(needle.op("IN")(column)) > 0
+
+
+@dataclass(frozen=True)
+class Share:
+    """Responses in force of one provenance: how many, and the bytes of their bodies and arguments."""
+
+    provenance: Provenance
+    count: int
+    body_bytes: int
+    argument_bytes: int
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a dataset's responses add up to."""
+
+    shares: Sequence[Share]
+    superseded: int
+    pinned: int
+    apis: int
+    """APIs with at least one response in force."""
+    by_day: Sequence[tuple[str, int]]
+    """(day as YYYY-MM-DD, responses first kept on it), the earliest first."""
+
+
+async def sums(store: Store, dataset_id: int) -> Sums:
+    """Counts and sizes over all responses of a dataset."""
+    r = tables.responses.c
+    here = r.dataset_id == dataset_id
+    in_force = sa.and_(here, r.superseded_at.is_(None))
+    number = sa.func.count()
+    length = sa.func.length if store.is_sqlite else sa.func.octet_length
+    day = sa.func.substr(r.created_at, 1, 10)
+    apis = sa.select(r.category, r.tool, r.api).where(in_force).distinct().subquery()
+    async with snapshot(store) as connection:
+        shares = await connection.execute(
+            sa.select(r.provenance, number, sa.func.sum(length(r.body)), sa.func.sum(length(r.arguments)))
+            .where(in_force)
+            .group_by(r.provenance)
+            .order_by(number.desc(), r.provenance)
+        )
+        found = [Share(Provenance(row[0]), *map(int, row[1:])) for row in shares]
+        days = await connection.execute(sa.select(day, number).where(here).group_by(day).order_by(day))
+        return Sums(
+            shares=found,
+            by_day=[(row[0], row[1]) for row in days],
+            superseded=await _number(connection, here, r.superseded_at.is_not(None)),
+            pinned=await _number(connection, in_force, r.pinned == 1),
+            apis=await connection.scalar(sa.select(number).select_from(apis)) or 0,
+        )
+
+
+async def _number(connection: AsyncConnection, *conditions: Any) -> int:
+    statement = sa.select(sa.func.count()).select_from(tables.responses).where(*conditions)
+    return await connection.scalar(statement) or 0

@@ -1,0 +1,137 @@
+"""Responses into the store by the ten thousand, past the per-row work of SQLAlchemy.
+
+The rules are those of ``Responses.keep``: an answered call stays as it is, and the fingerprint of
+the dataset moves in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import clock, tables
+from stb_core.fingerprint import Fingerprint, response_element
+from stb_core.recordings import Row
+
+if TYPE_CHECKING:
+    from stb_core.store.responses import Response
+    from stb_core.store.store import Store
+
+_CONSTANTS = ("dataset_id", "version", "created_at")
+_FIELDS = ("key", "category", "tool", "api", "arguments", "body", "provenance", "details")
+_PLACES = ", ".join("?" for _ in _FIELDS)
+# SQLite gives the interpreter back once a statement, not once a row: others run in the meantime.
+_ROWS_OF_A_STATEMENT = 200
+
+
+async def add(
+    store: Store,
+    connection: AsyncConnection,
+    dataset_id: int,
+    rows: Sequence[Row],
+    fingerprint: Fingerprint | None = None,
+) -> dict[str, Response]:
+    """Insert answers of calls that have none, within the caller's transaction.
+
+    Args:
+        store: where the connection comes from.
+        connection: one that is ``store.writing``.
+        dataset_id: whose responses they are.
+        rows: no two with the same key.
+        fingerprint: that of all ``rows``, if the caller knows it.
+
+    Returns:
+        For each call that was answered before, by key, the response that stays in force.
+    """
+    locked = sa.select(tables.datasets.c.id).where(tables.datasets.c.id == dataset_id).with_for_update()
+    (await connection.execute(locked)).one()
+    if not rows:
+        return {}
+    if await _insert(store, connection, dataset_id, 1, rows):
+        await _move_fingerprint(connection, dataset_id, rows, fingerprint)
+        return {}
+    in_force, versions = await store.responses.known(connection, dataset_id, [row[0] for row in rows])
+    new = [row for row in rows if row[0] not in in_force]
+    by_version: dict[int, list[Row]] = {}
+    for row in new:
+        by_version.setdefault(versions.get(row[0], 0) + 1, []).append(row)
+    for version, members in by_version.items():
+        await _insert(store, connection, dataset_id, version, members)
+    if new:
+        await _move_fingerprint(connection, dataset_id, new, None)
+    return in_force
+
+
+async def _insert(
+    store: Store, connection: AsyncConnection, dataset_id: int, version: int, rows: Sequence[Row]
+) -> bool:
+    """Insert all rows, or none and say so when one of them is there already."""
+    rows = sorted(rows)  # in the order of the index: each of its pages is touched once
+    constants = (dataset_id, version, clock.now())
+    try:
+        async with connection.begin_nested():
+            if store.is_sqlite:
+                await _insert_many(connection, constants, rows)
+            else:
+                await _copy(connection, constants, rows)
+    except IntegrityError:
+        return False
+    return True
+
+
+async def _insert_many(
+    connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]
+) -> None:
+    """SQLite's INSERT, many rows to a statement."""
+    columns = ", ".join((*_CONSTANTS, *_FIELDS))
+    dataset_id, version, stamp = constants
+    insert = f"INSERT INTO {tables.responses.name} ({columns}) VALUES "  # noqa: S608 - our own words and numbers
+    row = f"({dataset_id:d}, {version:d}, '{stamp}', {_PLACES})"
+    whole = len(rows) - len(rows) % _ROWS_OF_A_STATEMENT
+    starts = range(0, whole, _ROWS_OF_A_STATEMENT)
+    grouped = [tuple(chain.from_iterable(rows[i : i + _ROWS_OF_A_STATEMENT])) for i in starts]
+    if grouped:
+        await connection.exec_driver_sql(insert + ", ".join([row] * _ROWS_OF_A_STATEMENT), grouped)
+    if whole < len(rows):
+        await connection.exec_driver_sql(insert + row, [tuple(member) for member in rows[whole:]])
+
+
+async def _copy(connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]) -> None:
+    """PostgreSQL's COPY, by asyncpg's own method."""
+    from asyncpg.exceptions import UniqueViolationError  # noqa: PLC0415 - an extra
+
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    try:
+        await driver.copy_records_to_table(
+            tables.responses.name,
+            records=[(*constants, *row) for row in rows],
+            columns=[*_CONSTANTS, *_FIELDS],
+        )
+    except UniqueViolationError as problem:
+        raise IntegrityError("COPY", None, problem) from problem
+
+
+async def _move_fingerprint(
+    connection: AsyncConnection, dataset_id: int, rows: Sequence[Row], fingerprint: Fingerprint | None
+) -> None:
+    if fingerprint is None:
+        fingerprint = Fingerprint()
+        for row in rows:
+            fingerprint.add(response_element(row[0], row[6], row[5]))
+    d = tables.datasets
+    state = await connection.scalar(sa.select(d.c.responses_fingerprint).where(d.c.id == dataset_id))
+    await connection.execute(
+        d.update()
+        .where(d.c.id == dataset_id)
+        .values(
+            responses_fingerprint=Fingerprint(state).merge(fingerprint).state,
+            responses_count=d.c.responses_count + len(rows),
+        )
+    )
+

@@ -1,0 +1,222 @@
+"""``stb data``: import a release; list, show, verify and remove datasets."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stb_core import console
+from stb_core.cli import command, exit_with
+from stb_core.errors import UsageError
+from stb_core.store import browsing
+from stb_server.command_store import opened_store
+from stb_server.importing import Imported, import_release
+from stb_server.integrity import check_contents, check_responses
+from stb_server.releases import find_release
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_MOST_SHOWN = 20
+
+
+def register(stb: click.Group) -> None:
+    """Add ``stb data``."""
+
+    @stb.group(name="data")
+    def data() -> None:
+        """Datasets: tools, queries and recorded responses."""
+
+    _add_import(data)
+    _add_ls(data)
+    _add_show(data)
+    _add_verify(data)
+    _add_rm(data)
+
+
+def _add_import(data: click.Group) -> None:
+    @command(data, "import")
+    @click.argument("path", type=click.Path(path_type=Path))
+    @click.option("--name", default="", help="Name of the dataset; by default that of the folder.")
+    async def import_(path: Path, name: str, as_json: bool) -> None:
+        """Import a release in the official layout, or any part of one.
+
+        PATH holds tools/, solvable_queries/, tool_response_cache/ or dumps of responses, or is one
+        of these folders. Importing it again changes nothing; other parts can be added later.
+        """
+        release = find_release(path)
+        name = checked_name(name or release.name)
+        with console.progress() as bar:
+            task = bar.add_task("reading", total=None, note="")
+
+            def advance(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total)
+
+            async with opened_store() as store:
+                imported = await import_release(store, release, name, advance=advance)
+        if as_json:
+            console.emit_json(_import_document(imported))
+        else:
+            _print_import(imported)
+        if imported.skipped:
+            exit_with(1)
+
+
+def _import_document(imported: Imported) -> dict[str, Any]:
+    return {
+        "dataset": imported.dataset,
+        "changed": imported.is_change,
+        **{name: part.found for name, part in imported.parts.items()},
+        "skipped": len(imported.skipped),
+        "conflicts": len(imported.conflicts),
+        "rows": [{"part": name, **asdict(part)} for name, part in imported.parts.items()],
+        "skipped_rows": [skipped._asdict() for skipped in imported.skipped],
+        "conflict_rows": [conflict._asdict() for conflict in imported.conflicts],
+    }
+
+
+def _print_import(imported: Imported) -> None:
+    rows = [{"part": name, **asdict(part)} for name, part in imported.parts.items()]
+    console.emit_table(rows, ("part:", "found", "added", "changed"))
+    conflicts = [conflict._asdict() for conflict in imported.conflicts]
+    _print_some(conflicts, ("file", "kept", "dropped", "agree:same answer"), "Conflicts")
+    _print_some([skipped._asdict() for skipped in imported.skipped], ("file", "reason"), "Skipped")
+    if imported.is_change:
+        click.echo(f"Imported into {imported.dataset}.")
+    else:
+        click.echo(f"Nothing changed: {imported.dataset} holds all of it already.")
+
+
+def _print_some(rows: list[dict[str, Any]], columns: tuple[str, ...], title: str) -> None:
+    if not rows:
+        return
+    console.emit_table(rows[:_MOST_SHOWN], columns, title=f"{title}: {len(rows)}")
+    if len(rows) > _MOST_SHOWN:
+        console.say(f"{len(rows) - _MOST_SHOWN} more; --json lists them all.")
+
+
+def _add_ls(data: click.Group) -> None:
+    @command(data, "ls")
+    async def ls(as_json: bool) -> None:
+        """List all datasets."""
+        async with opened_store() as store:
+            rows: list[dict[str, Any]] = [
+                {
+                    "dataset": dataset.name,
+                    **await store.datasets.counts(dataset.id),
+                    "content_hash": dataset.content_hash,
+                    "responses_hash": dataset.responses_hash,
+                    "created_at": dataset.created_at,
+                    "source": dataset.source,
+                }
+                for dataset in await store.datasets.all()
+            ]
+        if as_json:
+            console.emit_json({"rows": rows})
+        elif rows:
+            columns = ("dataset", "tools", "apis", "queries", "responses", "misses", "created")
+            console.emit_table([{**row, "created": row["created_at"][:16]} for row in rows], columns)
+        else:
+            console.say("There is no dataset yet. Import one: stb data import PATH --name NAME.")
+
+
+def _add_show(data: click.Group) -> None:
+    @command(data, "show")
+    @click.argument("name")
+    async def show(name: str, as_json: bool) -> None:
+        """Show what a dataset holds, with the hashes that identify it."""
+        async with opened_store() as store:
+            dataset = await store.datasets.get(name)
+            counts = await store.datasets.counts(dataset.id)
+            groups = Counter(query.group for query in await store.datasets.queries(dataset.id))
+            sums = await browsing.sums(store, dataset.id)
+        facts: dict[str, Any] = {
+            "dataset": dataset.name,
+            **counts,
+            "content_hash": dataset.content_hash,
+            "responses_hash": dataset.responses_hash,
+            "created_at": dataset.created_at,
+            "source": dataset.source,
+            "provenance": {share.provenance.value: share.count for share in sums.shares},
+        }
+        rows = [{"group": group, "queries": number} for group, number in groups.items()]
+        if as_json:
+            console.emit_json({**facts, "rows": rows})
+            return
+        facts["provenance"] = ", ".join(f"{s.count} {s.provenance}" for s in sums.shares)
+        console.emit_table([{"": key, " ": value} for key, value in facts.items()], ("", " "))
+        if rows:
+            console.emit_table(rows, ("group", "queries"))
+
+
+def _add_verify(data: click.Group) -> None:
+    @command(data, "verify")
+    @click.argument("name")
+    async def verify(name: str, as_json: bool) -> None:
+        """Recompute every hash and key of a dataset, and see that its queries name APIs that are there."""
+        async with opened_store() as store:
+            dataset = await store.datasets.get(name)
+            counts = await store.datasets.counts(dataset.id)
+            problems = await check_contents(store, dataset)
+            with counted("checking responses", counts["responses"]) as advance:
+                problems += await check_responses(store, dataset, advance=advance)
+        rows = [problem._asdict() for problem in problems]
+        if as_json:
+            console.emit_json({"dataset": name, "ok": not rows, **counts, "rows": rows})
+        elif rows:
+            _print_some(rows, ("part", "name", "problem"), "Problems")
+        else:
+            click.echo(
+                f"{name} is whole: {counts['tools']} tools, {counts['apis']} APIs, "
+                f"{counts['queries']} queries, {counts['responses']} responses."
+            )
+        if rows:
+            exit_with(1)
+
+
+def _add_rm(data: click.Group) -> None:
+    @command(data, "rm")
+    @click.argument("name")
+    @click.option("--yes", is_flag=True, help="Really delete it.")
+    async def rm(name: str, yes: bool, as_json: bool) -> None:
+        """Delete a dataset with its tools, queries, responses and misses; runs stay."""
+        async with opened_store() as store:
+            dataset = await store.datasets.get(name)
+            counts = await store.datasets.counts(dataset.id)
+            if not yes:
+                raise UsageError(
+                    f"This would delete {name} with {counts['responses']} responses.",
+                    hint="Add --yes to do it.",
+                )
+            await store.datasets.remove(name)
+        if as_json:
+            console.emit_json({"rows": [{"dataset": name, **counts}]})
+        else:
+            click.echo(f"Deleted {name}.")
+
+
+def checked_name(name: str) -> str:
+    """A dataset's name, if it can be one: commands write ``DATASET:GROUP`` and lists with commas.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"A dataset cannot be called {name!r}.",
+            hint="Choose a name of letters, digits, '.', '_' and '-' with --name.",
+        )
+    return name
+
+
+@contextmanager
+def counted(what: str, total: int) -> Generator[Any]:
+    """A progress bar over ``total`` things, as a function that is told how many more are done."""
+    with console.progress() as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda number: bar.advance(task, number)

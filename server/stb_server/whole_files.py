@@ -1,0 +1,65 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from stb_core.errors import ConflictError, UsageError
+
+
+@contextmanager
+def whole_file(path: Path) -> Generator[IO[bytes]]:
+    """A file to write to that takes its place at ``path`` when the block ends without an error.
+
+    Raises:
+        UsageError: the place cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with _as_usage_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                unfinished.unlink()
+            raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Generator[Path]:
+    """A folder to fill that takes its place at ``path`` when the block ends without an error.
+
+    Raises:
+        ConflictError: something is there already.
+        UsageError: the place cannot be written.
+    """
+    if path.exists():
+        raise ConflictError(f"{path} is there already.", hint="Move it away, or name another folder.")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    with _as_usage_error(path):
+        unfinished.mkdir(parents=True)
+        try:
+            yield unfinished
+            unfinished.rename(path)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _as_usage_error(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise UsageError(
+            f"{path} cannot be written: {problem.strerror}.", hint="Name another place, or make room."
+        ) from problem
