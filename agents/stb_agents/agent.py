@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from stb_agents.budget import Budget
 from stb_core.queries import Query
 from stb_core.trajectories import Message, Node, Step, StopReason
 
@@ -58,6 +59,11 @@ class Agent(Protocol):
     @property
     def model_use(self) -> ModelUse:
         """Whether it asks a model."""
+        ...
+
+    @property
+    def budget(self) -> Budget:
+        """The limits of a trial that nobody has limited otherwise."""
         ...
 
     def settings(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stb_core.trajectories import StopReason, Usage
@@ -22,7 +22,7 @@ class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error
 class Budget:
     """The limits of one trial; None is no limit."""
 
-    max_steps: int | None = 12
+    max_steps: int | None = None
     """Turns of the agent's loop, or nodes that a search expands."""
     max_model_calls: int | None = None
     max_tool_calls: int | None = None
@@ -32,11 +32,15 @@ class Budget:
     max_cost_usd: float | None = None
 
     def settings(self) -> dict[str, Any]:
-        """The limits that are set, for the manifest."""
+        """The limits that are set."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    def with_limits(self, other: Budget) -> Budget:
+        """The same with the limits that ``other`` sets."""
+        return replace(self, **other.settings())
 
-DEFAULT_BUDGET = Budget()
+
+UNLIMITED = Budget()
 
 
 class Meter:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
-from stb_agents.budget import BudgetSpent
+from stb_agents.budget import Budget, BudgetSpent
 from stb_agents.environment import Environment
 from stb_agents.prompts import read_prompt
 from stb_agents.turns import act
@@ -41,6 +41,7 @@ class Cot:
 
     name: ClassVar[str] = "cot"
     model_use: ClassVar[ModelUse] = "required"
+    budget: ClassVar[Budget] = Budget(max_steps=12)
 
     def settings(self) -> dict[str, Any]:
         """The words that the model is given."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stb_agents.budget import DEFAULT_BUDGET, Budget, BudgetSpent, Meter
+from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.functions import GIVE_ANSWER, GIVE_UP, Functions
 from stb_core.calls import parse_arguments
@@ -56,7 +56,7 @@ class Environment:
         *,
         model: Model | None = None,
         sampling: Sampling = Sampling(),
-        budget: Budget = DEFAULT_BUDGET,
+        budget: Budget = UNLIMITED,
         max_observation: int = DEFAULT_OBSERVATION,
     ) -> None:
         self.functions = functions

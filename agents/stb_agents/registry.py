@@ -24,6 +24,7 @@ from stb_core.errors import FormatError, NotFoundError, UsageError
 
 ENTRY_POINTS = "stabletoolbench.agents"
 _DISTRIBUTION = "stabletoolbench"
+_PARTS = ("name", "model_use", "budget", "settings")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -112,12 +113,12 @@ def _as_agent(found: Any, spec: str, options: Mapping[str, str]) -> Agent:
         found = _made(found, spec, options)
     elif options:
         raise UsageError(f"{spec} takes no options.", hint=f"Leave out: {', '.join(options)}.")
-    if callable(getattr(found, "solve", None)) and hasattr(found, "name"):
+    if callable(getattr(found, "solve", None)) and all(hasattr(found, part) for part in _PARTS):
         agent: Agent = found
         return agent
     raise FormatError(
         f"{spec} is neither an agent nor a class of agents.",
-        hint="It needs name, model_use, settings() and async solve(task, environment).",
+        hint="It needs name, model_use, budget, settings() and async solve(task, environment).",
     )
 
 

@@ -59,9 +59,7 @@ _options = (
     click.option(
         "--max-steps",
         type=click.IntRange(min=1),
-        default=12,
-        show_default=True,
-        help="Turns of one trial; for a search, nodes.",
+        help="Turns of one trial; nodes of a search.  [default: the agent's own; 12 for cot]",
     ),
     click.option("--max-model-calls", type=click.IntRange(min=1), help="Of one trial."),
     click.option("--max-tool-calls", type=click.IntRange(min=1), help="Of one trial."),

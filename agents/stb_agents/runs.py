@@ -48,7 +48,7 @@ class RunRequest:
     seed: int | None = None
     temperature: float | None = None
     max_completion_tokens: int | None = None
-    max_steps: int | None = 12
+    max_steps: int | None = None
     max_model_calls: int | None = None
     max_tool_calls: int | None = None
     max_tokens: int | None = None
@@ -56,18 +56,18 @@ class RunRequest:
     max_observation: int = 1024
     agent_option: tuple[str, ...] = ()
 
-    @property
-    def conduct(self) -> Conduct:
-        """How the trials are to be done."""
+    def conduct(self, agent: Agent) -> Conduct:
+        """How the trials are to be done: the agent's own limits but for those that are given."""
+        given = Budget(
+            max_steps=self.max_steps,
+            max_model_calls=self.max_model_calls,
+            max_tool_calls=self.max_tool_calls,
+            max_tokens=self.max_tokens,
+            max_seconds=self.max_seconds,
+        )
         return Conduct(
             sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
-            budget=Budget(
-                max_steps=self.max_steps,
-                max_model_calls=self.max_model_calls,
-                max_tool_calls=self.max_tool_calls,
-                max_tokens=self.max_tokens,
-                max_seconds=self.max_seconds,
-            ),
+            budget=agent.budget.with_limits(given),
             max_observation=self.max_observation,
             connections=self.max_connections,
         )
@@ -109,8 +109,8 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
     """
-    conduct = request.conduct
     chosen = choose_agent(request.agent, request.options)
+    conduct = request.conduct(chosen.agent)
     _check_model_use(chosen.agent, request.model)
     chosen.agent.settings()  # a prompt file that is no use shows here
     async with AsyncExitStack() as stack:

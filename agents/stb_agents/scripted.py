@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
+from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.environment import Environment
 from stb_agents.functions import GIVE_ANSWER, GIVE_UP, ApiFunction
 from stb_agents.guessing import facts, guesses
@@ -29,6 +30,7 @@ class Scripted:
 
     name: ClassVar[str] = "scripted"
     model_use: ClassVar[ModelUse] = "none"
+    budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
         """It has none."""
@@ -55,6 +57,7 @@ class ScriptedHasty:
 
     name: ClassVar[str] = "scripted-hasty"
     model_use: ClassVar[ModelUse] = "none"
+    budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
         """It has none."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stb_agents.agent import Outcome, Task
-from stb_agents.budget import DEFAULT_BUDGET, Budget
+from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.client import VirtualClient
 from stb_agents.cot import SYSTEM_PROMPT, Cot
 from stb_agents.turns import GO_ON
@@ -35,7 +35,7 @@ ANSWER = ("Finish", {"return_type": "give_answer", "final_answer": "Ten degrees.
 
 
 async def solve(
-    client: VirtualClient, *replies: Reply, budget: Budget = DEFAULT_BUDGET
+    client: VirtualClient, *replies: Reply, budget: Budget = UNLIMITED
 ) -> tuple[Outcome, ScriptedModel]:
     model = ScriptedModel(replies)
     outcome = await Cot().solve(TASK, environment_of(client, model=model, budget=budget))

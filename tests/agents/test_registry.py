@@ -14,6 +14,7 @@ from stb_core.errors import FormatError, NotFoundError, UsageError
 OWN = """
 from dataclasses import dataclass
 from typing import ClassVar
+from stb_agents.budget import Budget
 
 @dataclass(frozen=True)
 class Own:
@@ -22,6 +23,7 @@ class Own:
     loud: bool = False
     name: ClassVar[str] = "own"
     model_use: ClassVar[str] = "none"
+    budget: ClassVar[Budget] = Budget()
     def settings(self):
         return {"width": self.width}
     async def solve(self, task, environment):

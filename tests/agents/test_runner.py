@@ -129,8 +129,9 @@ async def test_one_query_that_fails_does_not_stop_the_rest(
 ) -> None:
     """Its error is recorded and is a result; a key in it is masked."""
     (tmp_path / "own.py").write_text(
+        "from stb_agents.budget import Budget\n"
         "class Own:\n"
-        "    name, model_use = 'own', 'none'\n"
+        "    name, model_use, budget = 'own', 'none', Budget()\n"
         "    def settings(self): return {}\n"
         "    async def solve(self, task, environment):\n"
         "        if task.query.query_id == '1':\n"
@@ -257,7 +258,7 @@ async def test_the_manifest_holds_what_could_change_the_score(carry: Carry) -> N
 
     assert one.run.run == two.run.run
     assert (manifest.dataset_hash, manifest.mode, manifest.model) == ("c" * 64, "replay", None)
-    assert manifest.agent_settings == {"budget": {"max_steps": 12}, "max_observation": 1024}
+    assert manifest.agent_settings == {"budget": {}, "max_observation": 1024}
     assert len(manifest.snapshot_hash) == 64
 
 
