@@ -121,3 +121,23 @@ def stb(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``stb demo`` makes, with its store and two scored runs; copy it before changing it.
+
+    What the demo printed stands in ``demo.json``.
+    """
+    folder = tmp_path_factory.mktemp("demo") / "stb-demo"
+    done = subprocess.run(
+        [sys.executable, "-m", "stb_core.cli", "demo", str(folder), "--json"],
+        env=clean_environment(),
+        cwd=folder.parent,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    (folder / "demo.json").write_bytes(done.stdout)
+    return folder

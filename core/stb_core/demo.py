@@ -1,0 +1,180 @@
+"""``stb demo``: the whole job on the bundled dataset, offline, by the commands that anyone would type.
+
+Rooms do not import each other, so each step is a process of its own; a reader of the output sees
+the commands in the order in which a real evaluation needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+import orjson
+
+from stb_core import console
+from stb_core.cli import command, current_settings
+from stb_core.errors import StbError, StoreError
+from stb_core.settings import PREFIX
+
+DATASET = "demo"
+AGENTS = ("scripted", "scripted-hasty")
+SERVER_LOG = "server.log"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 10
+_HINT_WIDTH = 40
+
+
+def demo_data() -> Path:
+    """The folder of the bundled dataset: in the installed package, or in the source tree."""
+    package = Path(__file__).parent
+    bundled = package / "demo_data"
+    return bundled if bundled.is_dir() else package.parent.parent / "cache_dumps" / "demo"
+
+
+def commands(stb: click.Group) -> None:
+    """Add ``stb demo``."""
+
+    @command(stb, "demo")
+    @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="stb-demo")
+    async def demo(folder: Path, as_json: bool) -> None:
+        """The whole job offline: import, serve, run two agents, score and compare.
+
+        Needs no key, no network and no service. What it makes stays in FOLDER (stb-demo by default),
+        where the other commands can look at it afterwards. Run again, it gives the same numbers.
+        """
+        steps = Steps(folder, current_settings().environment, echo=not as_json)
+        runs, rows = await _whole_job(steps)
+        if as_json:
+            console.emit_json({"folder": str(folder), "commands": steps.typed, "runs": runs, "rows": rows})
+        else:
+            _print(steps, runs, rows)
+
+
+class Steps:
+    """Runs ``stb`` commands in a folder, with default settings whatever the environment says."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], *, echo: bool) -> None:
+        self.folder = folder
+        self.typed: list[str] = []
+        self._echo = echo
+        self._environment = {n: v for n, v in environment.items() if not n.startswith(PREFIX)}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise StoreError(
+                f"The folder {folder} cannot be made ({problem.strerror}).",
+                hint="Name one that can be written: stb demo FOLDER.",
+            ) from None
+
+    async def run(self, *args: str) -> list[dict[str, Any]]:
+        """Run ``stb ARGS --json`` to its end and return the rows that it printed.
+
+        Raises:
+            StbError: it failed; the message ends with the last thing that it said.
+        """
+        self._note(args)
+        process = await self._start(args, asyncio.subprocess.PIPE)
+        out, err = await process.communicate()
+        if process.returncode:
+            raise _failed(args, process.returncode, err)
+        rows: list[dict[str, Any]] = orjson.loads(out)["rows"]
+        return rows
+
+    @asynccontextmanager
+    async def serving(self, *args: str) -> AsyncGenerator[str]:
+        """Keep ``stb serve ARGS`` running for the length of the block; gives its address."""
+        self._note(("serve", *args))
+        log = self.folder / SERVER_LOG
+        with log.open("wb") as stderr:
+            process = await self._start(("serve", *args), stderr)
+        try:
+            assert process.stdout
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                announced = await process.stdout.readline()
+            if not announced:
+                raise _failed(("serve", *args), await process.wait(), log.read_bytes())
+            yield orjson.loads(announced)["url"]
+        finally:
+            await _stop(process)
+
+    def _note(self, args: Sequence[str]) -> None:
+        self.typed.append(shlex.join(("stb", *args)))
+        if self._echo:
+            console.say(f"$ {self.typed[-1]}")
+
+    async def _start(self, args: Sequence[str], stderr: int | IO[bytes]) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "stb_core.cli", *args, "--json"),
+            cwd=self.folder,
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+        )
+
+
+async def _whole_job(steps: Steps) -> tuple[list[str], list[dict[str, Any]]]:
+    """The names of the runs, and the rows of their scores and of their comparison."""
+    await steps.run("data", "import", str(demo_data().resolve()), "--name", DATASET)
+    runs: list[str] = []
+    async with steps.serving("--dataset", DATASET, "--port", "0") as url:
+        for agent in AGENTS:
+            made = await steps.run("run", "-a", agent, "-d", DATASET, "--server", url)
+            runs.append(made[0]["run"])
+    scores = await steps.run("score", *runs, "--judge", "rules")
+    pair = await steps.run("compare", *runs, "--judge", "rules")
+    return runs, [*scores, *pair]
+
+
+def _table(runs: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One line a group: each agent's rate with its interval, and the paired difference."""
+    lines: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["block"] != "faithful":
+            continue
+        line = lines.setdefault(row["group"], {"group": row["group"], "n": str(row["n_total"])})
+        column = "difference" if row.get("run_b") else AGENTS[runs.index(row["run"])]
+        line[column] = f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+        if row.get("p") is not None:
+            line["p"] = f"{row['p']:.4f}"
+    return list(lines.values())
+
+
+def _print(steps: Steps, runs: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    click.echo(
+        "Solvable pass rate in %, with 95 % intervals. NOT COMPARABLE with published scores: the judge is\n"
+        "a rule without a model, the agents are scripts, and the dataset is small and invented."
+    )
+    console.emit_table(_table(runs, rows), ("group", "n", *AGENTS, "difference", "p"))
+    click.echo("Where to look next:")
+    for line, what in (
+        (f"cd {shlex.quote(str(steps.folder))}", "everything above is in here"),
+        ("stb ls", "the two runs"),
+        (f"stb show {runs[0]}/301", "a trajectory, call by call, with its verdict"),
+        (f"stb cache misses {DATASET}", "the calls that had no recording"),
+        (f"stb serve --dataset {DATASET}", "the virtual API server, for an agent of yours"),
+    ):
+        click.echo(f"  {line:<{_HINT_WIDTH}}  # {what}")
+
+
+def _failed(args: Sequence[str], code: int, stderr: bytes) -> StbError:
+    said = stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    reason = said[-1].removeprefix("stb: ")
+    return StbError(f"'{shlex.join(('stb', *args))}' ended with exit code {code}: {reason}")
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

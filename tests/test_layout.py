@@ -1,0 +1,134 @@
+"""The shape of the repository: what stands where, what is in the wheel, and what no file may hold."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+
+ROOMS = {"core": "stb_core", "server": "stb_server", "agents": "stb_agents", "evaluator": "stb_evaluator"}
+FOLDERS = {*ROOMS, "cache_dumps", "docs", "benchmarks", "tests"}
+OPTIONAL_FOLDERS = {"examples", ".ci", ".github"}
+
+# Written in halves, so that this file does not hold what it forbids.
+FORBIDDEN = {
+    "a package registry's address": "pypi"
+     r"\.org|pythonhosted"
+     r"\.org|index"
+     r"-url|npmjs"
+     r"\.org",
+    "a path of one machine": r"(?<![\w.])/(?:work|root|home|Users)/" + r"\w",
+    "a mark of an unfinished merge": r"^<{7} |^>{7} ",
+}
+
+
+@cache
+def tracked_files() -> list[Path]:
+    """Every file under version control, as paths in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    names = [name for name in listed.stdout.split("\0") if name]
+    return [path for path in map(Path, names) if (REPOSITORY / path).is_file()]
+
+
+def test_no_package_shadows_another() -> None:
+    """A room's folder is not itself a package: one called ``agents`` would hide other projects'."""
+    found = [room for room in ROOMS if (REPOSITORY / room / "__init__.py").exists()]
+
+    assert [] == found
+
+
+def test_each_room_is_one_typed_package() -> None:
+    """``core/stb_core`` and its three neighbours are packages that ship their types."""
+    missing = [
+        f"{room}/{package}/{name}"
+        for room, package in ROOMS.items()
+        for name in ("__init__.py", "py.typed")
+        if not (REPOSITORY / room / package / name).is_file()
+    ]
+
+    assert [] == missing
+
+
+def test_top_level_folders() -> None:
+    """The folders at the top are those that the documentation names, and no others."""
+    found = {path.parts[0] for path in tracked_files() if len(path.parts) > 1}
+
+    assert FOLDERS == found - OPTIONAL_FOLDERS
+
+
+def test_every_test_file_mirrors_a_place() -> None:
+    """Tests lie in a room's folder, or at the top where they are about the whole."""
+    folders = {path.parts[1] for path in tracked_files() if path.parts[0] == "tests" and len(path.parts) > 2}
+
+    assert folders <= {*ROOMS, "cli", "soak", "end_to_end"}
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_holds(what: str) -> None:
+    """No tracked text names a registry, a machine's own path, or an unfinished merge."""
+    pattern = re.compile(FORBIDDEN[what], re.MULTILINE)
+
+    found = []
+    for path in tracked_files():
+        text = (REPOSITORY / path).read_bytes().decode("utf-8", errors="replace")
+        found += [f"{path}: {match.group()}" for match in pattern.finditer(text)]
+
+    assert [] == found
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The names in a wheel built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    )
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        return archive.namelist()
+
+
+def test_the_wheel_holds_the_demo_dataset(wheel: list[str]) -> None:
+    """Every file of ``cache_dumps/demo`` is installed as ``stb_core/demo_data``."""
+    demo = REPOSITORY / "cache_dumps" / "demo"
+    expected = {
+        f"stb_core/demo_data/{path.relative_to(demo).as_posix()}"
+        for path in demo.rglob("*")
+        if path.is_file()
+    }
+
+    installed = {name for name in wheel if name.startswith("stb_core/demo_data/")}
+
+    assert expected == installed
+
+
+def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel: list[str]) -> None:
+    """No test, document or benchmark is installed."""
+    tops = {name.split("/", maxsplit=1)[0] for name in wheel if ".dist-info/" not in name}
+
+    assert set(ROOMS.values()) == tops
+
+
+def test_the_wheel_holds_files_that_are_not_python(wheel: list[str]) -> None:
+    """Whatever stands in a package under version control, templates included, is installed."""
+    packages = tuple(f"{room}/{package}/" for room, package in ROOMS.items())
+    expected = {
+        path.as_posix().split("/", maxsplit=1)[1]
+        for path in tracked_files()
+        if path.as_posix().startswith(packages)
+    }
+
+    assert set() == expected - set(wheel)
