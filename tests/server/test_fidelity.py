@@ -9,6 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 
+from llm_server import text
 from stb_core.errors import StbError
 from stb_server.fidelity.answers import Outcome, Raw, outcome_of
 from stb_server.fidelity.bench import read_bench, read_reference, released_bleu4
@@ -231,3 +232,56 @@ def test_a_row_without_prediction_is_named_in_one_line(stb, tmp_path):
     done = stb("experiment", "simulator", "--bench", "mine.jsonl")
 
     assert (2, "stb: Row 1 of split mine has no prediction.") == (done.returncode, done.stderr[:43])
+
+
+CALLED = {
+    "api_doc": {
+        "api_name": "Films",
+        "api_description": "Films by title",
+        "required_parameters": [{"name": "title", "type": "STRING", "description": "", "default": ""}],
+        "optional_parameters": [],
+        "tool_description": "Finds films",
+        "tool_name": "Film Finder",
+        "tool_category": "Movies",
+    },
+    "label": answer("{'count': 1}").text,
+}
+REQUESTS = ({"tool_input": '{"title": "Alien"}'}, {"tool_input": '{"actor": "x"}'}, {"tool_input": "{} {}"})
+
+
+@pytest.mark.parametrize("simulator", ["llm", "mirrorapi"])
+def test_a_simulator_is_asked_and_scored(llm, stb, tmp_path, simulator):
+    """Answers, refusals by rule and unusable input are what a client of the server would get."""
+    bench = tmp_path / "mine.jsonl"
+    bench.write_text("".join(json.dumps({**CALLED, "request": request}) + "\n" for request in REQUESTS))
+    llm.rule = lambda body: (
+        text('{"reason": "fine", "adheres": true}')
+        if "adheres" in json.dumps(body)
+        else text('Sure: {"error": "", "response": {"count": 2}}')
+    )
+
+    done = stb(
+        *("experiment", "simulator", "--bench", bench, "--simulator", simulator, "--json"),
+        *("--simulator-model", "stub/any", "--judge", "stub/judge", "--embedding", "stub/vectors"),
+        *("-o", tmp_path / "out"),
+        env={"STUB_BASE_URL": llm.url},
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    document = json.loads(done.stdout)
+    rows = {row["metric"]: row for row in document["rows"]}
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    first, second, third = (json.loads(json.loads(line)["prediction"]) for line in lines)
+    assert {"error": "", "response": {"count": 2}} == first
+    assert "films() got an unexpected keyword argument 'actor'" == second["error"]
+    assert third["error"].startswith("tool_input is not one JSON object")
+    assert ({"words_around": 1}, 1) == (
+        document["simulator"]["replies"],
+        document["simulator"]["usage"]["model_calls"],
+    )
+    assert (100, 100, "stub/vectors") == (
+        rows["adherence"]["value"],
+        rows["adherence"]["real"],
+        document["embedding"],
+    )
+    assert pytest.approx(100 / 3) == rows["schema_valid"]["value"]

@@ -98,6 +98,7 @@ def outcome_of(error: str) -> Outcome:
         ("got an unexpected keyword argument", Outcome.UNEXPECTED_ARGUMENT),
         ("required positional argument", Outcome.MISSING_ARGUMENT),
         ("Tool input parse error", Outcome.UNPARSED_INPUT),
+        ("tool_input is not", Outcome.UNPARSED_INPUT),
         ("Message error", Outcome.API_ERROR),
     ):
         if fragment in error:

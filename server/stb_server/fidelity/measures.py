@@ -36,7 +36,9 @@ MEASURES = {
     "usable": "output is JSON, if need be after repair, %",
     "unique": "equal to no other answer of the split, %",
     "characters": "length in characters",
+    "adherence": "a judge finds that the answer adheres to document and call, %",
 }
+_COMPUTED = tuple(name for name in MEASURES if name != "adherence")
 SHUFFLES = 3
 MOST_CANDIDATES = 200
 """Real answers tried as the best constant, and calls they are tried on; a larger split is sampled."""
@@ -80,7 +82,7 @@ async def measure(
     return Measured(
         predictions=_scores(predictions, labels, likeness[own, own]),
         constant=constant,
-        shuffled={name: _mean_over([scores[name] for scores in shuffled]) for name in MEASURES},
+        shuffled={name: _mean_over([scores[name] for scores in shuffled]) for name in _COMPUTED},
         labels={name: _of_one(labels)[name] for name in ("strict_json", "usable", "unique", "characters")},
         constants={name: labels[place].text for name, place in constants.items()},
     )
@@ -165,7 +167,7 @@ def _best_constants(labels: Sequence[Raw], likeness: Values, rng: Random) -> dic
     shape = best(
         {c: over_calls(np.array([_schema_valid(labels[c], labels[k]) for k in calls])) for c in candidates}
     )
-    chosen = dict.fromkeys(MEASURES, bleu) | dict.fromkeys(ROUGE_KINDS, words)
+    chosen = dict.fromkeys(_COMPUTED, bleu) | dict.fromkeys(ROUGE_KINDS, words)
     return chosen | {"cosine": cosine, "error_kind": kind, "schema_valid": shape}
 
 

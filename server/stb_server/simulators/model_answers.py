@@ -63,9 +63,9 @@ class ReplyCounts:
         """The answer in a reply, for ``OpenAIModel``; None for what cannot be used."""
         outcome = usable_answer(text, schema)
         if isinstance(outcome, Fault):
-            self.kinds[outcome] += 1
+            self.kinds[outcome.value] += 1
             return None
-        self.kinds.update(outcome.repairs or (STRICT,))
+        self.kinds.update([repair.value for repair in outcome.repairs] or [STRICT])
         return outcome.body
 
 

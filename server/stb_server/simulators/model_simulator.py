@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from stb_core.calls import ToolCall
 from stb_core.errors import (
     FormatError,
     ModelError,
@@ -44,12 +45,17 @@ FEWEST_EXAMPLES = 2
 
 @dataclass(frozen=True)
 class Situation:
-    """A call with what is known around it; ``history`` is what its episode was answered, oldest first."""
+    """A call with what is known around it.
 
-    asked: Asked
+    ``dataset_id`` tells where recorded answers are, None for none; ``history`` is what the call's
+    episode was answered, oldest first.
+    """
+
     subject: Subject
-    problems: ArgumentProblems
+    call: ToolCall
+    dataset_id: int | None = None
     history: Sequence[Mapping[str, Any]] = ()
+    problems: ArgumentProblems = NO_PROBLEMS
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class ModelSimulator(ABC):
 
     Args:
         model: is asked; reads structured replies by ``counts.find``.
-        subjects: finds documents.
+        subjects: finds documents; None when only ``play`` is called.
         counts: what replies were like.
         sampling: how the model is asked.
     """
@@ -74,7 +80,9 @@ class ModelSimulator(ABC):
     name: str
     structured: bool
 
-    def __init__(self, model: Model, subjects: Subjects, counts: ReplyCounts, sampling: Sampling) -> None:
+    def __init__(
+        self, model: Model, subjects: Subjects | None, counts: ReplyCounts, sampling: Sampling
+    ) -> None:
         self.counts = counts
         self._model = model
         self._subjects = subjects
@@ -91,13 +99,18 @@ class ModelSimulator(ABC):
             StoreError: the store cannot be read.
         """
         call = asked.call
+        assert self._subjects, "made without a place to find documents"
         subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
-        document = subject.document
+        return await self.play(Situation(subject, call, asked.dataset.id))
+
+    async def play(self, situation: Situation) -> Answer | Decline:
+        """As ``answer``, for an API that need not be in a dataset."""
+        call, document = situation.call, situation.subject.document
         problems = NO_PROBLEMS if document is None else find_problems(document, call.arguments)
         refused = refusal(call.api, problems)
         if refused:
             return _refused(self.name, refused, problems)
-        prompt = await self.prompt(Situation(asked, subject, problems))
+        prompt = await self.prompt(replace(situation, problems=problems))
         if prompt is None:
             return Decline("undocumented", f"Nothing is known of {call.api} of {call.tool}.")
         try:
@@ -164,8 +177,8 @@ class LlmSimulator(ModelSimulator):
     def __init__(
         self,
         model: Model,
-        subjects: Subjects,
-        recordings: Recordings,
+        subjects: Subjects | None,
+        recordings: Recordings | None,
         *,
         counts: ReplyCounts,
         sampling: Sampling = DEFAULT_SAMPLING,
@@ -179,10 +192,12 @@ class LlmSimulator(ModelSimulator):
 
     async def prompt(self, situation: Situation) -> Prompt | None:
         """The document, the recorded answers most like this call's, the episode so far, the call."""
-        subject, call = situation.subject, situation.asked.call
-        found = await self._recordings.similar(
-            situation.asked.dataset.id, subject.ref, call.key, call.canonical_arguments, self._examples
-        )
+        subject, call = situation.subject, situation.call
+        found: list[Example] = []
+        if self._recordings and situation.dataset_id is not None:
+            found = await self._recordings.similar(
+                situation.dataset_id, subject.ref, call.key, call.canonical_arguments, self._examples
+            )
         if subject.document is None and not found:
             return None
         shape = shape_of(subject, found)
@@ -220,7 +235,7 @@ class MirrorApiSimulator(ModelSimulator):
     def __init__(
         self,
         model: Model,
-        subjects: Subjects,
+        subjects: Subjects | None,
         *,
         counts: ReplyCounts,
         sampling: Sampling = DEFAULT_SAMPLING,
@@ -239,7 +254,7 @@ class MirrorApiSimulator(ModelSimulator):
             return None
         messages = mirrorapi.messages_of(
             mirrorapi.api_doc_of(subject),
-            mirrorapi.request_of(subject, situation.asked.call.arguments),
+            mirrorapi.request_of(subject, situation.call.arguments),
             system=self._system,
             history=situation.history,
         )

@@ -15,7 +15,6 @@ from stb_core.settings import Settings
 from stb_server.simulators.mirrorapi import Variant
 from stb_server.simulators.model_answers import DEFAULT_SAMPLING, Sampling
 
-
 PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
 """An agent waits for the answer meanwhile, so less than a run's own model is borne with."""
 

@@ -64,7 +64,7 @@ def open_simulator(options: SimulatorOptions, context: Context) -> AbstractAsync
 async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[LlmSimulator]:
     """Any instruct model."""
     counts = ReplyCounts()
-    async with _replicas(options, counts) as model:
+    async with open_model(options, counts) as model:
         yield LlmSimulator(
             model,
             Subjects(context.store),
@@ -80,7 +80,7 @@ async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[Llm
 async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerator[MirrorApiSimulator]:
     """A MirrorAPI model."""
     counts = ReplyCounts()
-    async with _replicas(options, counts) as model:
+    async with open_model(options, counts) as model:
         yield MirrorApiSimulator(
             model,
             Subjects(context.store),
@@ -97,7 +97,12 @@ async def template(_: SimulatorOptions, context: Context) -> AsyncGenerator[Temp
     yield TemplateSimulator(context.store.datasets.api)
 
 
-def _replicas(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
+def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
+    """The model of a simulator, over all its endpoints; replies are read and counted by ``counts``.
+
+    Raises:
+        UsageError: the options name none.
+    """
     if not options.endpoints:
         raise UsageError(
             f"The simulator {options.simulator} needs a model.",
