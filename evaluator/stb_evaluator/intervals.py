@@ -1,7 +1,7 @@
 """How sure is a mean score: intervals, and which of them to use when.
 
 Scores are in [0, 1], one per query; rounds and trials of a query are averaged before they come here,
-because they are no further queries (Miller, arXiv:2411.00640, section 2). ``mean_interval`` chooses:
+because they are no further queries (Miller, arXiv:2411.00640). ``mean_interval`` chooses:
 
 | queries | interval |
 |---|---|
@@ -90,14 +90,14 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: Seed = 0,
 ) -> Interval:
-    """The bootstrap over queries, or over clusters, within groups; scores: (n,) in [0, 1].
+    """The bootstrap over queries, or over clusters, within groups; scores: (n,), in any unit.
 
-    ValueError where a group has a single query or cluster.
+    For counts, costs and times as well. ValueError where a group has a single query or cluster.
     """
     values = finite(scores)
     design = design_of(len(values), groups=groups, clusters=clusters, weighting=weighting)
     low, high = bootstrap_ends(values, design, level=level, resamples=resamples, seed=seed)
-    return Interval(max(0.0, float(low)), min(1.0, float(high)), "bootstrap")
+    return Interval(float(low), float(high), "bootstrap")
 
 
 def bootstrap_ends(
@@ -107,7 +107,7 @@ def bootstrap_ends(
 
     Percentiles of the bootstrap (Efron, Annals of Statistics 7, 1979), moved out by the factor by which
     Student's t exceeds the normal distribution: nothing to speak of for hundreds of queries, and what
-    plain percentiles lack for few of them (Hesterberg, The American Statistician 69, 2015, section 4.1).
+    plain percentiles lack for few of them (Hesterberg, The American Statistician 69, 2015).
     """
     tail = tail_of(level)
     value = design.estimate(scores)
@@ -124,7 +124,7 @@ def clustered_interval(
     weighting: Weighting = "macro",
     level: float = LEVEL,
 ) -> Interval:
-    """An interval that allows any dependence within clusters; scores: (n,) in [0, 1].
+    """An interval that allows any dependence within clusters; scores: (n,), in any unit.
 
     Student's t with the cluster-robust standard error and Satterthwaite's degrees of freedom, so that
     three clusters give the wide interval that three clusters deserve (Liang and Zeger, Biometrika 73,
@@ -133,7 +133,7 @@ def clustered_interval(
     design = design_of(len(finite(scores)), groups=groups, clusters=clusters, weighting=weighting)
     half = t_quantile(level, float(design.freedom(scores))) * float(design.standard_error(scores))
     value = float(design.estimate(scores))
-    return Interval(max(0.0, value - half), min(1.0, value + half), "cluster-robust")
+    return Interval(value - half, value + half, "cluster-robust")
 
 
 def combined_interval(
@@ -170,15 +170,16 @@ def mean_interval(
     if values.min() < 0 or values.max() > 1:
         raise ValueError("Scores are between 0 and 1.")
     design = design_of(len(values), groups=groups, clusters=clusters, weighting=weighting)
-    if any(is_small(values[design.group == group]) for group in np.unique(design.group)):
+    small = any(is_small(values[design.group == group]) for group in np.unique(design.group))
+    if small or design.has_no_spread(values):
         return _small_interval(values, design, level)
-    if clusters is not None and design.stratum_sizes.min() > 1:
-        return clustered_interval(values, clusters, groups=groups, weighting=weighting, level=level)
     if clusters is not None:
-        return _small_interval(values, design, level)
-    return bootstrap_interval(
-        values, groups=groups, weighting=weighting, level=level, resamples=resamples, seed=seed
-    )
+        found = clustered_interval(values, clusters, groups=groups, weighting=weighting, level=level)
+    else:
+        found = bootstrap_interval(
+            values, groups=groups, weighting=weighting, level=level, resamples=resamples, seed=seed
+        )
+    return Interval(max(0.0, found.low), min(1.0, found.high), found.method)
 
 
 def is_small(scores: Array) -> bool:

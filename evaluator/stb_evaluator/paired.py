@@ -2,7 +2,7 @@
 
 A difference is ``a - b``; scores are in [0, 1], one per query and in the same order, rounds and trials
 averaged. Pairing takes the difficulty of the queries out of the comparison, and that is most of the
-spread of scores (Miller, arXiv:2411.00640, section 4.2).
+spread of scores (Miller, arXiv:2411.00640).
 """
 
 from __future__ import annotations
@@ -196,8 +196,9 @@ def _spread(column: Array, design: Design) -> _Spread:
 
 def _differ_too_little(column: Array, design: Design) -> bool:
     """Whether the systems differ on too few units for their spread to be estimated."""
-    few_units = len(design.stratum) < SMALL_GROUP or design.stratum_sizes.min() < 2
-    return bool(few_units or np.count_nonzero(sums(np.abs(column), design.unit)) < FEW_POINTS)
+    if len(design.stratum) < SMALL_GROUP or design.has_no_spread(column):
+        return True
+    return int(np.count_nonzero(sums(np.abs(column), design.unit))) < FEW_POINTS
 
 
 def _adjusted(column: Array, design: Design) -> _Spread:

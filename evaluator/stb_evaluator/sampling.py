@@ -29,6 +29,8 @@ Seed = int | np.random.Generator
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+# Standard errors below this are 0 but for rounding.
+_ROUNDING = 1e-12
 # Numbers held at once while resampling: 16 MB of them.
 _BLOCK = 2_000_000
 
@@ -84,6 +86,13 @@ class Design:
     def standard_error(self, scores: ArrayLike) -> Array:
         """The standard error of the score, robust to dependence within units; shape () or (m,)."""
         return np.asarray(np.sqrt((self.influence(scores) ** 2).sum(axis=0)))
+
+    def has_no_spread(self, scores: ArrayLike) -> bool:
+        """Whether one column of scores, shape (n,), leaves its uncertainty at 0, or open.
+
+        So it does where a group has a single unit, or all units of each group score alike.
+        """
+        return bool(self.stratum_sizes.min() < 2 or self.standard_error(scores) < _ROUNDING)
 
     def freedom(self, scores: ArrayLike) -> Array:
         """Satterthwaite's degrees of freedom of the standard error; shape () or (m,); at least 1.

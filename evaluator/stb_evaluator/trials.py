@@ -17,7 +17,7 @@ def pass_at_k(trials: ArrayLike, solved: ArrayLike, k: int) -> Array:
     """The chance that at least one of k trials solves each query: 1 - C(n - c, k) / C(n, k).
 
     trials, solved: whole numbers n ≥ k and c ≤ n per query, shape (queries,), or one n for all of
-    them. Values in [0, 1]. Unbiased (Chen and others, arXiv:2107.03374, section 2.1).
+    them. Values in [0, 1]. Unbiased (Chen and others, arXiv:2107.03374).
     """
     n, c = _counts(trials, solved, k)
     return 1 - _all_from(n, n - c, k)
@@ -26,7 +26,7 @@ def pass_at_k(trials: ArrayLike, solved: ArrayLike, k: int) -> Array:
 def pass_hat_k(trials: ArrayLike, solved: ArrayLike, k: int) -> Array:
     """pass^k, the chance that all of k trials solve each query: C(c, k) / C(n, k).
 
-    Shapes, ranges and errors as in ``pass_at_k`` (Yao and others, arXiv:2406.12045, section 4).
+    Shapes, ranges and errors as in ``pass_at_k`` (Yao and others, arXiv:2406.12045).
     """
     n, c = _counts(trials, solved, k)
     return _all_from(n, c, k)

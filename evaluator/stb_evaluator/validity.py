@@ -108,7 +108,7 @@ def ppi_mean(
     Within each group: the mean of λ · judge over the queries without a label, plus the mean of
     label - λ · judge over those with one (prediction-powered inference; Angelopoulos and others,
     Science 382, 2023, arXiv:2301.09633). λ is chosen within [0, 1], for all groups together, to make
-    the interval short (PPI++; arXiv:2311.01453, section 6). ``tuning`` fixes it: 0 is the labels alone,
+    the interval short (PPI++; arXiv:2311.01453). ``tuning`` fixes it: 0 is the labels alone,
     1 plain PPI. ValueError unless every group has two labels or more.
     """
     scores, human = finite(judged), np.asarray(labels, dtype=np.float64)

@@ -70,7 +70,9 @@ def variance_components(
     method 1). For balanced data these are the estimates of the analysis of variance. The labels of a
     nested factor may start anew within each level: a source counts combinations.
 
-    ValueError where the sources cannot be told apart: one has a single level, or two have the same.
+    One source is to tell all scores apart, commonly that of all factors: what varies within it is
+    noise. ValueError without it, and where sources cannot be told from each other: one has a single
+    level, or two have the same.
     """
     values = finite(scores)
     if values.ndim != 1:
@@ -81,6 +83,8 @@ def variance_components(
         raise ValueError(f"Sources are made of the factors {', '.join(coded)}; unknown: {sorted(unknown)}.")
     values = values - values.mean()
     levels = [_combined([coded[name] for name in source]) for source in sources]
+    if max(int(level.max()) for level in levels) + 1 < len(values):
+        raise ValueError("No source tells all scores apart; add one that is made of all factors.")
     # The mean is one more "source" of a single level; its own square is no variance, so it goes last.
     levels.append(np.zeros(len(values), dtype=np.intp))
     squares = np.array([_between(values, level) for level in levels])

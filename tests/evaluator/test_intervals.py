@@ -149,6 +149,23 @@ def test_a_single_cluster_counts_as_one_query() -> None:
     assert ends(bayesian_interval(0.5, 1)) == pytest.approx(ends(found))
 
 
+def test_clusters_that_all_score_alike_say_nothing_of_their_spread() -> None:
+    """One of two solved in each of 50: an interval for 50 queries, not a point."""
+    found = mean_interval([0, 1] * 50, clusters=np.repeat(range(50), 2))
+
+    assert ends(bayesian_interval(0.5, 50)) == pytest.approx(ends(found))
+
+
+def test_counts_and_costs_are_resampled_too() -> None:
+    """Scores of any size: steps per query."""
+    steps = np.random.default_rng(4).poisson(6, 200)
+
+    found = bootstrap_interval(steps)
+
+    expected = stats.t.interval(0.95, 199, loc=steps.mean(), scale=stats.sem(steps))
+    assert tuple(expected) == pytest.approx(ends(found), abs=0.03)
+
+
 @settings(deadline=None, max_examples=60)
 @given(SCORES, st.booleans(), st.sampled_from(["macro", "micro"]))
 def test_an_interval_holds_the_mean_and_stays_in_range(

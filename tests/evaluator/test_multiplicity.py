@@ -46,7 +46,7 @@ def test_benjamini_hochberg_agrees_with_scipy(p_values: list[float]) -> None:
 
 
 def test_benjamini_hochberg_on_its_first_example() -> None:
-    """15 comparisons of which four are found at 5 %, and three by Holm (JRSS B 57, 1995, section 4.1)."""
+    """15 comparisons of which four are found at 5 %, and three by Holm (JRSS B 57, 1995)."""
     p_values = [0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459]
     p_values += [0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0000]
 

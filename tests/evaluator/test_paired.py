@@ -102,6 +102,15 @@ def test_systems_that_agree_everywhere_are_not_equal_for_certain() -> None:
     assert -0.01 < many.interval.low < 0 < many.interval.high < 0.01
 
 
+def test_a_lead_that_is_the_same_everywhere_is_not_certain() -> None:
+    """Half a point on each of 100 queries: an interval, not a point, and no division by 0."""
+    found, other = compare([1.0] * 100, [0.5] * 100), equivalence([1.0] * 100, [0.5] * 100, 0.6)
+
+    assert found.interval.low < 0.5 < found.interval.high
+    assert ("agresti-min", "agresti-min") == (found.interval.method, other.interval.method)
+    assert 0 < other.p < 0.05
+
+
 def test_one_query_is_compared_with_due_doubt() -> None:
     """p = 1 and an interval over most of the range."""
     found = compare([1.0], [0.0])

@@ -104,7 +104,7 @@ def test_a_judge_that_knows_nothing_cannot_be_corrected() -> None:
 
 
 def test_ppi_is_its_published_formula() -> None:
-    """Mean of the judge elsewhere plus mean of label - judge (arXiv:2301.09633, section 2)."""
+    """Mean of the judge elsewhere plus mean of label - judge (arXiv:2301.09633)."""
     judged, labels = some_labels(0)
     known = ~np.isnan(labels)
 
@@ -120,7 +120,7 @@ def test_ppi_is_its_published_formula() -> None:
 
 
 def test_the_judge_is_given_the_weight_that_narrows_the_interval_most() -> None:
-    """cov(label, judge) / ((1 + n/N) var(judge)) (arXiv:2311.01453, section 6); no other λ does better."""
+    """cov(label, judge) / ((1 + n/N) var(judge)) (arXiv:2311.01453); no other λ does better."""
     judged, labels = some_labels(1)
     known = ~np.isnan(labels)
 
