@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from stb_core import console
 from stb_core.cli import command, exit_with
 from stb_core.errors import UsageError
 from stb_core.store import browsing
-from stb_server.command_store import opened_store
+from stb_server.command_store import counted, opened_store
 from stb_server.importing import Imported, import_release
 from stb_server.integrity import check_contents, check_responses
 from stb_server.releases import find_release
@@ -164,7 +162,7 @@ def _add_verify(data: click.Group) -> None:
             counts = await store.datasets.counts(dataset.id)
             problems = await check_contents(store, dataset)
             with counted("checking responses", counts["responses"]) as advance:
-                problems += await check_responses(store, dataset, advance=advance)
+                problems += await check_responses(store, dataset, look=lambda _: advance(1))
         rows = [problem._asdict() for problem in problems]
         if as_json:
             console.emit_json({"dataset": name, "ok": not rows, **counts, "rows": rows})
@@ -212,11 +210,3 @@ def checked_name(name: str) -> str:
             hint="Choose a name of letters, digits, '.', '_' and '-' with --name.",
         )
     return name
-
-
-@contextmanager
-def counted(what: str, total: int) -> Generator[Any]:
-    """A progress bar over ``total`` things, as a function that is told how many more are done."""
-    with console.progress() as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda number: bar.advance(task, number)

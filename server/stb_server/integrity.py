@@ -44,9 +44,12 @@ async def check_contents(store: Store, dataset: Dataset) -> list[Problem]:
 
 
 async def check_responses(
-    store: Store, dataset: Dataset, *, advance: Callable[[int], None] = lambda _: None
+    store: Store, dataset: Dataset, *, look: Callable[[Recording], None] = lambda _: None
 ) -> list[Problem]:
-    """Check the key of every response in force against its call, and the hash and number of all."""
+    """Check the key of every response in force against its call, and the hash and number of all.
+
+    ``look`` is shown every response on the way: for further checks, or to count them.
+    """
     problems: list[Problem] = []
     fingerprint, count = Fingerprint(), 0
     async with browsing.snapshot(store) as connection:
@@ -56,7 +59,7 @@ async def check_responses(
                 problems.append(Problem("response", response.key, problem))
             fingerprint.add(response_element(response.key, response.provenance, response.body))
             count += 1
-            advance(1)
+            look(response)
     if count != expected:
         problems.append(Problem("dataset", "responses", f"are {count}, but {expected} are on record"))
     if fingerprint.hash != state.hash:

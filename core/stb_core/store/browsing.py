@@ -36,8 +36,6 @@ class Filter:
     """Kept at this moment (UTC, ISO 8601) or later."""
     before: str = ""
     """Kept before this moment."""
-    key: str = ""
-    """Begins the key."""
     pinned: bool = False
     """Only those that are pinned."""
 
@@ -85,6 +83,18 @@ async def unpinned_keys(connection: AsyncConnection, dataset_id: int) -> list[st
     return list(await connection.scalars(sa.select(r.key).where(*here)))
 
 
+async def keys_like(store: Store, dataset_id: int, prefix: str, *, limit: int) -> list[str]:
+    """Keys that begin so, of calls with an answer in force or on record, in order."""
+    r = tables.responses.c
+    # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
+    here = (r.dataset_id == dataset_id, r.key >= prefix, r.key < f"{prefix}g")
+    async with store.reading() as connection:
+        found = await connection.scalars(
+            sa.select(r.key).where(*here).distinct().order_by(r.key).limit(limit)
+        )
+        return list(found)
+
+
 async def search(
     store: Store, dataset_id: int, wanted: Filter, *, limit: int = 100, offset: int = 0
 ) -> list[Response]:
@@ -124,9 +134,6 @@ def _conditions(store: Store, dataset_id: int, wanted: Filter) -> list[sa.Column
         found.append(r.created_at >= wanted.since)
     if wanted.before:
         found.append(r.created_at < wanted.before)
-    if wanted.key:
-        # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
-        found += [r.key >= wanted.key, r.key < f"{wanted.key}g"]
     if wanted.pinned:
         found.append(r.pinned == 1)
     if wanted.text:

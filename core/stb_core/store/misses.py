@@ -87,3 +87,11 @@ class Misses:
                 Miss(**{name: value for name, value in row._mapping.items() if name != "dataset_id"})  # noqa: SLF001 - SQLAlchemy's public name
                 for row in rows
             ]
+
+    async def totals(self, dataset_id: int) -> tuple[int, int]:
+        """How many calls were missed, and how many times in all."""
+        m = tables.misses.c
+        statement = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(m.count), 0))
+        async with self._store.reading() as connection:
+            row = (await connection.execute(statement.where(m.dataset_id == dataset_id))).one()
+            return int(row[0]), int(row[1])

@@ -1,0 +1,109 @@
+"""``stb cache``: pin, delete and check recorded responses; the rest of the group is registered from here."""
+
+from __future__ import annotations
+
+import click
+
+from stb_core import console
+from stb_core.cli import command, exit_with
+from stb_core.errors import UsageError
+from stb_core.recordings import Recording
+from stb_server import browsing_commands, dump_commands
+from stb_server.choices import chosen_dataset, chosen_response
+from stb_server.command_store import counted, opened_store
+from stb_server.integrity import check_responses
+
+_KEY_DIGITS = 12
+
+
+def register(stb: click.Group) -> None:
+    """Add ``stb cache``."""
+
+    @stb.group(name="cache")
+    def cache() -> None:
+        """Recorded responses: look into them, keep them, move them.
+
+        DATASET may be left out where the store has only one.
+        """
+
+    browsing_commands.register(cache)
+    _add_pin(cache)
+    _add_rm(cache)
+    _add_verify(cache)
+    dump_commands.register(cache)
+
+
+def _add_pin(cache: click.Group) -> None:
+    def add(name: str, text: str, *, pinned: bool) -> None:
+        @command(cache, name, help=text)
+        @click.argument("key")
+        @click.option("--dataset", default="", help="Where to look; everywhere by default.")
+        async def pin(key: str, dataset: str, as_json: bool) -> None:
+            async with opened_store() as store:
+                there, key = await chosen_response(store, key, dataset)
+                response = await store.responses.get(there.id, key)
+                if response is None:
+                    raise UsageError(
+                        f"Response {key[:_KEY_DIGITS]} is no longer in force.",
+                        hint=f"See its versions: stb cache show {key[:_KEY_DIGITS]}.",
+                    )
+                await store.responses.pin(there.id, key, pinned=pinned)
+            if as_json:
+                console.emit_json({"rows": [{"dataset": there.name, "key": key, "pinned": pinned}]})
+            else:
+                click.echo(f"{'Pinned' if pinned else 'Unpinned'} {key} in {there.name}.")
+
+    add("pin", "Pin a response: nothing supersedes it until it is unpinned.", pinned=True)
+    add("unpin", "Let a pinned response be superseded again.", pinned=False)
+
+
+def _add_rm(cache: click.Group) -> None:
+    @command(cache, "rm")
+    @click.argument("key")
+    @click.option("--dataset", default="", help="Where to look; everywhere by default.")
+    @click.option("--yes", is_flag=True, help="Really delete it.")
+    async def rm(key: str, dataset: str, yes: bool, as_json: bool) -> None:
+        """Delete a response with all its versions, and take it out of the dataset's hash."""
+        async with opened_store() as store:
+            there, key = await chosen_response(store, key, dataset)
+            versions = await store.responses.versions(there.id, key)
+            if not yes:
+                count = f"{len(versions)} version" + ("s" if len(versions) > 1 else "")
+                raise UsageError(
+                    f"This would delete response {key[:_KEY_DIGITS]} of {there.name} with {count}.",
+                    hint="Add --yes to do it.",
+                )
+            async with store.writing() as connection:
+                await store.responses.retire(connection, there.id, [key], erase=True)
+            after = await store.datasets.get(there.name)
+        if as_json:
+            row = {"dataset": there.name, "key": key, "versions": len(versions)}
+            console.emit_json({"responses_hash": after.responses_hash, "rows": [row]})
+        else:
+            click.echo(f"Deleted {key} from {there.name}.")
+
+
+def _add_verify(cache: click.Group) -> None:
+    @command(cache, "verify")
+    @click.argument("dataset", default="")
+    async def verify(dataset: str, as_json: bool) -> None:
+        """Recompute the key of every response, and the hash and number of all."""
+        async with opened_store() as store:
+            there = await chosen_dataset(store, dataset)
+            with counted("checking responses", there.responses_count) as advance:
+
+                def look(_: Recording) -> None:
+                    advance(1)
+
+                problems = await check_responses(store, there, look=look)
+        rows = [problem._asdict() for problem in problems]
+        if as_json:
+            console.emit_json(
+                {"dataset": there.name, "ok": not rows, "responses": there.responses_count, "rows": rows}
+            )
+        elif rows:
+            console.emit_table(rows, ("part", "name", "problem"), title=f"Problems: {len(rows)}")
+        else:
+            click.echo(f"{there.name}: {there.responses_count} responses, all whole.")
+        if rows:
+            exit_with(1)

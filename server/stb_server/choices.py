@@ -1,0 +1,66 @@
+"""What a person means who names a dataset or a response in short."""
+
+from __future__ import annotations
+
+import re
+
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.store import Store, browsing
+from stb_core.store.datasets import Dataset
+
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,64}")
+_MOST_NAMED = 5
+
+
+async def chosen_dataset(store: Store, name: str) -> Dataset:
+    """The dataset of that name, or the only one there is when no name is given.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: no name is given and there are several.
+    """
+    if name:
+        return await store.datasets.get(name)
+    there = await store.datasets.all()
+    if not there:
+        raise NotFoundError("There is no dataset.", hint="Import one: stb data import PATH --name NAME.")
+    if len(there) > 1:
+        names = ", ".join(dataset.name for dataset in there)
+        raise UsageError("There are several datasets.", hint=f"Name one of them: {names}.")
+    return there[0]
+
+
+async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Dataset, str]:
+    """The dataset and the whole key of the one response whose key begins so.
+
+    Args:
+        store: where to look.
+        prefix: the first digits of the key.
+        dataset: where to look alone; in all datasets if empty.
+
+    Raises:
+        UsageError: it is no key, or several responses fit.
+        NotFoundError: none fits.
+    """
+    prefix = prefix.lower()
+    if not _HEXADECIMAL.fullmatch(prefix):
+        raise UsageError(
+            f"{prefix!r} does not begin a key.", hint="Keys are hexadecimal; see them with: stb cache ls."
+        )
+    datasets = [await store.datasets.get(dataset)] if dataset else await store.datasets.all()
+    found = [
+        (there, key)
+        for there in datasets
+        for key in await browsing.keys_like(store, there.id, prefix, limit=_MOST_NAMED)
+    ]
+    if not found:
+        raise NotFoundError(
+            f"There is no response whose key begins with {prefix}.", hint="See them with: stb cache ls."
+        )
+    if len(found) > 1:
+        named = ", ".join(f"{key[: max(12, len(prefix) + 4)]} in {there.name}" for there, key in found)
+        raise UsageError(
+            f"Several responses have keys that begin with {prefix}: {named}.",
+            hint="Give more digits, or the dataset with --dataset.",
+        )
+    return found[0]
