@@ -113,7 +113,10 @@ def show(run: Run, summary: Summary, *, as_json: bool) -> None:
             f"no result: {trial['group']}/{trial['query_id']} trial {trial['trial']}: {trial['reason']}"
         )
     if summary.missing:
-        console.say(f"{len(summary.missing)} trials have no result. The same command again goes on.")
+        console.say(
+            f"{len(summary.missing)} of {run.n_expected} trials have no result. "
+            "The same command again goes on."
+        )
     else:
         console.say(f"Next: stb score {run.run} --judge rules")
 
