@@ -18,7 +18,8 @@ from stb_core.queries import group_order
 from stb_core.store.runs import Run
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
-from stb_evaluator.scores import MACRO, METRIC, MICRO, Sheet, query_scores
+from stb_evaluator.scores import MACRO, METRIC, MICRO, query_scores
+from stb_evaluator.sheets import Sheet
 
 Row = dict[str, Any]
 Place = tuple[str, str]

@@ -17,7 +17,8 @@ from stb_evaluator.judge import Judgement
 from stb_evaluator.loading import dataset_queries
 from stb_evaluator.paired import compare
 from stb_evaluator.preference import Pair, PairJudge
-from stb_evaluator.scores import MACRO, MICRO, Block, Place
+from stb_evaluator.scores import MACRO, MICRO, Block
+from stb_evaluator.sheets import Place
 from stb_evaluator.switches import OURS
 from stb_evaluator.verdict_log import Tally, judge_all
 from stb_evaluator.winning import Outcome, Question, majority, outcome, questions

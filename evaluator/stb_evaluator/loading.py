@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import orjson
+
 from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_evaluator.scores import METRIC, Sheet, sheet_of
+from stb_core.trajectories import Step
+from stb_evaluator.scores import METRIC
+from stb_evaluator.sheets import Place, Sheet, gate_by_words, sheet_of
 
 
-async def load_sheet(store: Store, run: Run, *, judge: str, rubric: str, rounds: int | None) -> Sheet:
-    """All that the scores of a run by one judge and rubric depend on."""
+async def load_sheet(
+    store: Store, run: Run, *, judge: str, rubric: str, rounds: int | None, by_words: bool = False
+) -> Sheet:
+    """All that the scores of a run by one judge and rubric depend on.
+
+    ``by_words`` also looks for what the published code takes for an answer.
+    """
     done = await store.runs.done(run.run)
     marks = await store.verdicts.marks(run.run, metric=METRIC, judge=judge, rubric=rubric)
-    return sheet_of(run.expected, run.trials, done, marks, rounds=rounds)
+    worded: dict[Place, bool] = {}
+    if by_words:
+        async for document in store.runs.documents(run.run):
+            t = orjson.loads(document)
+            last = Step.model_validate(t["steps"][-1]) if t["steps"] else None
+            worded[t["group"], t["query_id"], t["trial"]] = gate_by_words(last)
+    return sheet_of(run.expected, run.trials, done, marks, rounds=rounds, worded=worded)
 
 
 async def dataset_queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from stb_core.store.runs import Run
 from stb_evaluator.accounts import Account, accounts_of
 from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block, Score, score
+from stb_evaluator.switches import PUBLISHED
 
 NOT_COMPARABLE = frozenset({"rules"})
 
@@ -26,10 +27,13 @@ async def score_rows(
     rubric: str,
     rounds: int | None,
     blocks: Sequence[Block] = BLOCKS,
+    switches: Mapping[str, str] = PUBLISHED,
     seed: int = 0,
 ) -> list[Row]:
     """The rows of one run, judge and rubric, block by block."""
-    sheet = await load_sheet(store, run, judge=judge, rubric=rubric, rounds=rounds)
+    sheet = await load_sheet(
+        store, run, judge=judge, rubric=rubric, rounds=rounds, by_words="reference" in blocks
+    )
     accounts = await accounts_of(store, run.run, judge=judge, rubric=rubric)
     whole = Counter(group for group, _ in await dataset_queries(store, run))
     shared = {
@@ -47,12 +51,13 @@ async def score_rows(
             "run": run.run,
             "metric": METRIC,
             **_score_fields(row),
+            "switches": dict(switches) if block == "reference" else None,
             "subset": _is_subset(row.group, run, whole),
             **shared,
             **_account(row.group, accounts).as_row(),
         }
         for block in blocks
-        for row in score(sheet, block, seed=seed)
+        for row in score(sheet, block, switches=switches, seed=seed)
     ]
 
 

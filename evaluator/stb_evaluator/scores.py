@@ -13,19 +13,21 @@ table:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from stb_core.queries import group_order
-from stb_core.store.runs import Done
 from stb_core.store.verdicts import Mark
 from stb_core.trajectories import StopReason
 from stb_core.verdicts import POINTS, Status
-from stb_evaluator.statistics.intervals import Interval, Scores, mean_interval, weighted_interval
+from stb_evaluator.intervals import Interval, mean_interval
+from stb_evaluator.sampling import Array, Weighting
+from stb_evaluator.sheets import Place, Sheet, gate
+from stb_evaluator.switches import PUBLISHED
 
 METRIC = "sopr"
 
@@ -33,45 +35,23 @@ Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")
 MACRO, MICRO = "macro", "micro"
 
-Place = tuple[str, str, int]
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """All that a score depends on; ``marks`` in the order in which they were logged.
-
-    ``rounds`` limits the rounds that count to the first so many; None takes all that are there.
-    """
-
-    expected: Mapping[str, list[str]]
-    trials: int
-    answers: Mapping[Place, Done]
-    marks: Mapping[tuple[str, str, int, int], Mark]
-    rounds: int | None = None
-
-    @cached_property
-    def n_rounds(self) -> int:
-        """How many rounds the score is a mean of, at least 1."""
-        there = max((place[3] + 1 for place in self.marks), default=1)
-        return there if self.rounds is None else self.rounds
-
 
 @dataclass(frozen=True)
 class Table:
     """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored."""
 
     group: str
-    points: Scores
+    points: Array
     n_total: int
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
-    def rounds(self) -> Scores:
+    def rounds(self) -> Array:
         """The score of each round, shape (rounds,); NaN for a round without any verdict."""
         return _nanmean(_nanmean(self.points, axis=1), axis=0)
 
     @property
-    def queries(self) -> Scores:
+    def queries(self) -> Array:
         """The score of each query that has one, over its trials and rounds."""
         scores = _nanmean(self.points, axis=(1, 2))
         return scores[~np.isnan(scores)]
@@ -103,45 +83,18 @@ class Score:
     counts: dict[str, int]
 
 
-def sheet_of(
-    expected: Mapping[str, list[str]],
-    trials: int,
-    done: Iterable[Done],
-    marks: Iterable[Mark],
-    *,
-    rounds: int | None = None,
-) -> Sheet:
-    """Put a log in order: of several verdicts on one round the first that is none counts.
+def score(
+    sheet: Sheet, block: Block, *, switches: Mapping[str, str] = PUBLISHED, seed: int = 0
+) -> list[Score]:
+    """All rows of a block: the groups in their usual order, then ``macro`` and ``micro``.
 
-    The first readable verdict of a round stands, so a round that is judged twice adds no vote and
-    changes no score; an error gives way to a verdict. A verdict on another answer than the present
-    one does not count.
+    ``switches`` set the reference block; the faithful one has none.
     """
-    answers = {(d.group, d.query_id, d.trial): d for d in done}
-    best: dict[tuple[str, str, int, int], Mark] = {}
-    for mark in marks:
-        answer = answers.get((mark.group, mark.query_id, mark.trial))
-        if answer is None or answer.answer_hash != mark.answer_hash:
-            continue
-        place = (mark.group, mark.query_id, mark.trial, mark.round)
-        if place not in best or best[place].status is Status.ERROR:
-            best[place] = mark
-    return Sheet(expected, trials, answers, best, rounds)
-
-
-def gate(answer: Done) -> str:
-    """Why an answer is unsolved without a judge: gave_up, no_finish or empty; "" when it is to be judged."""
-    if answer.answer_hash:
-        return ""
-    if answer.stop is StopReason.ANSWERED:
-        return "empty"
-    return "gave_up" if answer.stop is StopReason.GAVE_UP else "no_finish"
-
-
-def score(sheet: Sheet, block: Block, *, seed: int = 0) -> list[Score]:
-    """All rows of a block: the groups in their usual order, then ``macro`` and ``micro``."""
-    tabulate = _faithful if block == "faithful" else _reference
-    tables = [tabulate(sheet, group) for group in sorted(sheet.expected, key=group_order)]
+    groups = sorted(sheet.expected, key=group_order)
+    if block == "faithful":
+        tables = [_faithful(sheet, group) for group in groups]
+    else:
+        tables = [_reference(sheet, group, switches) for group in groups]
     rows = [_group_row(table, block, seed) for table in tables]
     if not tables:
         return rows
@@ -189,32 +142,47 @@ def _count(mark: Mark | None, counts: Counter[str]) -> float:
     return np.nan if mark is None else POINTS.get(mark.status, np.nan)
 
 
-def _reference(sheet: Sheet, group: str) -> Table:
-    present = sorted(
+def _reference(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
+    missing = [
+        (group, query_id, trial)
+        for query_id in sheet.expected[group]
+        for trial in range(sheet.trials)
+        if (group, query_id, trial) not in sheet.answers
+    ]
+    rows = sorted(
         place
         for place, answer in sheet.answers.items()
         if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
     )
-    points = np.zeros((len(present), 1, sheet.n_rounds))
-    counts: Counter[str] = Counter()
-    for row, place in enumerate(present):
+    if switches["sopr.missing"] == "unsolved":
+        rows += missing
+    points = np.zeros((len(rows), 1, sheet.n_rounds))
+    counts: Counter[str] = Counter(missing=len(missing))
+    for row, place in enumerate(rows):
         for number in range(sheet.n_rounds):
-            mark = sheet.marks.get((*place, number))
-            status = Status.UNSOLVED if mark is None and gate(sheet.answers[place]) else None
-            status = mark.status if mark else status
-            counts[status.value if status else "unjudged"] += 1
-            points[row, 0, number] = POINTS.get(status, 0.0) if status else 0.0
-    counts["missing"] = sum(
-        (group, query_id, trial) not in sheet.answers
-        for query_id in sheet.expected[group]
-        for trial in range(sheet.trials)
-    )
+            status = _reference_status(sheet, place, number, switches)
+            counts["unjudged" if status is None else status.value] += place in sheet.answers
+            gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
+            points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
     return Table(group, points, len(sheet.expected[group]), counts)
+
+
+def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
+    """The verdict of a round as the published code has it; None where it has none."""
+    answer = sheet.answers.get(place)
+    if answer is None:
+        return Status.UNSOLVED
+    mark = sheet.marks.get((*place, number))
+    if mark is None and gate(answer):  # no judge is ever asked about it
+        return Status.UNSOLVED
+    if switches["sopr.gate"] == "words" and not sheet.worded.get(place, True):
+        return Status.UNSOLVED
+    return mark.status if mark else None
 
 
 def _group_row(table: Table, block: Block, seed: int) -> Score:
     rounds = table.rounds
-    interval = mean_interval(table.queries, seed=seed) if len(table.queries) else None
+    interval = _interval([table], table.group, seed) if len(table.queries) else None
     return _row(block, table.group, [table], rounds, _std(rounds), interval)
 
 
@@ -231,14 +199,28 @@ def _mean_row(group: str, tables: list[Table], block: Block, seed: int) -> Score
     # Published tables give the mean of the groups' deviations as that of the average.
     by_group = block == "reference" and group == MACRO
     deviation = float(np.mean([_std(one) for one in rounds])) if by_group else _std(means)
-    queries = [table.queries for table in counted]
-    known = all(len(scores) for scores in queries)
-    interval = weighted_interval(queries, list(weights), seed=seed) if known else None
+    known = all(len(table.queries) for table in counted)
+    interval = _interval(counted, group, seed) if known else None
     return _row(block, group, tables, means, deviation, interval)
 
 
+def _interval(tables: list[Table], group: str, seed: int) -> Interval:
+    """Queries are drawn within groups; the weighting is that of the mean."""
+    groups = tuple(table.group for table in tables for _ in table.queries)
+    scores = tuple(float(score) for table in tables for score in table.queries)
+    return _interval_of(scores, groups, "macro" if group == MACRO else "micro", seed)
+
+
+@lru_cache(maxsize=512)
+def _interval_of(
+    scores: tuple[float, ...], groups: tuple[str, ...], weighting: Weighting, seed: int
+) -> Interval:
+    """Kept, because both blocks mostly rest on the same scores."""
+    return mean_interval(scores, groups=groups, weighting=weighting, seed=seed)
+
+
 def _row(
-    block: Block, group: str, tables: list[Table], rounds: Scores, deviation: float, interval: Interval | None
+    block: Block, group: str, tables: list[Table], rounds: Array, deviation: float, interval: Interval | None
 ) -> Score:
     counts = sum((table.counts for table in tables), Counter[str]())
     errors = counts["infrastructure"] + counts["error"] + counts["unjudged"]
@@ -261,13 +243,13 @@ def _row(
     )
 
 
-def _std(values: Scores) -> float:
+def _std(values: Array) -> float:
     """Population standard deviation, of what is known."""
     known = values[~np.isnan(values)]
     return float(known.std()) if len(known) else float("nan")
 
 
-def _nanmean(values: Scores, *, axis: int | tuple[int, ...]) -> Scores:
+def _nanmean(values: Array, *, axis: int | tuple[int, ...]) -> Array:
     """Mean of what is known; NaN, without a warning, where nothing is."""
     known = ~np.isnan(values)
     counts = known.sum(axis=axis)
@@ -275,6 +257,6 @@ def _nanmean(values: Scores, *, axis: int | tuple[int, ...]) -> Scores:
     return np.asarray(np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0))
 
 
-def _percent(value: float | Scores) -> float | None:
+def _percent(value: float | Array) -> float | None:
     number = float(value) * 100
     return None if np.isnan(number) else number

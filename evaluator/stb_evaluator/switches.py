@@ -16,8 +16,6 @@ SWITCHES: Mapping[str, tuple[str, str]] = {
     "sopr.missing": ("unsolved", "dropped"),
     # A round that lacks a verdict: not scored and incomplete, or worth 0.
     "sopr.gaps": ("unscored", "zero"),
-    # A round that was judged twice: the first verdict, or every verdict as a vote of its own.
-    "sopr.repeats": ("first", "all"),
     # Whether an answer was given: by the structure of the last call, or by words in its text.
     "sopr.gate": ("structure", "words"),
     # Pass verdicts in a comparison: they decide, or they are never looked at.

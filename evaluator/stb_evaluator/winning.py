@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from stb_core.verdicts import Status
 from stb_evaluator.preference import Pair
-from stb_evaluator.scores import Place, Sheet
+from stb_evaluator.sheets import Place, Sheet
 from stb_evaluator.switches import OURS
 
 Outcome = float | None

@@ -10,7 +10,7 @@ from stb_core.errors import UsageError
 from stb_core.manifest import Manifest
 from stb_core.store.runs import Run
 from stb_evaluator.comparing import Side, compare_runs, warnings_of
-from stb_evaluator.scores import sheet_of
+from stb_evaluator.sheets import sheet_of
 
 
 def side(name: str, answers: dict[str, str], ids: str = "", **manifest: object) -> Side:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from random import Random
 
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from evaluator_makers import log
 from stb_core.store.runs import Done
 from stb_core.store.verdicts import Mark
-from stb_core.trajectories import StopReason
+from stb_core.trajectories import Step, StopReason
 from stb_core.verdicts import Status
-from stb_evaluator.scores import Score, Sheet, gate, score, sheet_of
+from stb_evaluator.scores import Score, score
+from stb_evaluator.sheets import Sheet, gate, gate_by_words, sheet_of
+from stb_evaluator.switches import PUBLISHED
 
 
 def sheet(answers: dict[str, str], ids: str = "", **more: int) -> Sheet:
@@ -211,3 +214,52 @@ def test_an_empty_run_has_no_score() -> None:
 
     assert (row(made).value, row(made).missing, row(made).complete) == (0.0, 3, False)
     assert (row(made, "reference").value, row(made, "reference", "macro").value) == (None, None)
+
+
+def published(made: Sheet, **changes: str) -> Score:
+    switches = {**PUBLISHED, **{name.replace("_", "."): value for name, value in changes.items()}}
+    return next(r for r in score(made, "reference", switches=switches) if r.group == "G1_tool")
+
+
+def test_a_switch_undoes_one_fault_of_the_reference() -> None:
+    """Missing answers back in the denominator; lacking verdicts out of it."""
+    made = sheet({"1": "ss", "2": "s."}, ids="1234", rounds=2)
+
+    assert published(made).value == 75.0
+    assert published(made, sopr_missing="unsolved").value == 37.5
+    assert published(made, sopr_gaps="unscored").value == 100.0
+
+
+QUOTED = "{'name': 'Finish', 'arguments': 'give_answer'}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "observation", "stop", "expected"),
+    [
+        ("It is 42.", "", StopReason.ANSWERED, True),
+        ("Call it with give_up_and_restart.", "", StopReason.ANSWERED, False),
+        ("", QUOTED, StopReason.NO_FINISH, True),
+        ("", "nothing", StopReason.NO_FINISH, False),
+    ],
+)
+def test_the_published_gate_searches_for_words(
+    answer: str, observation: str, stop: StopReason, expected: bool
+) -> None:
+    """An answer that mentions giving up fails, and a response that quotes a finish passes."""
+    step = Step(function="f_for_t", arguments="{}", observation=observation)
+    if stop is StopReason.ANSWERED:
+        arguments = json.dumps({"return_type": "give_answer", "final_answer": answer})
+        step = Step(function="Finish", arguments=arguments)
+
+    assert gate_by_words(step) is expected
+
+
+def test_the_published_gate_overrules_verdicts() -> None:
+    """A solved answer with the words of giving up scores 0, unless the switch is set to structure."""
+    done, marks = log({"1": "s", "2": "s"})
+    worded = {("G1_tool", "1", 0): False, ("G1_tool", "2", 0): True}
+    made = sheet_of({"G1_tool": ["1", "2"]}, 1, done, marks, worded=worded)
+
+    assert published(made).value == 50.0
+    assert published(made, sopr_gate="structure").value == 100.0
+    assert row(made).value == 100.0

@@ -10,7 +10,7 @@ from evaluator_makers import log, trajectory
 from stb_core.errors import UsageError
 from stb_core.verdicts import Status
 from stb_evaluator.preference import Pair
-from stb_evaluator.scores import sheet_of
+from stb_evaluator.sheets import sheet_of
 from stb_evaluator.switches import OURS, PUBLISHED, SWITCHES, set_switches
 from stb_evaluator.winning import majority, outcome, questions
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
-from stb_evaluator.commands import importing, scoring, showing
+from stb_evaluator.commands import comparing, importing, scoring, showing
 
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
+    comparing.register(stb)
     importing.register(stb)
     scoring.register(stb)
     showing.register(stb)

@@ -10,7 +10,7 @@ import click
 
 from stb_core import console
 from stb_core.cli import command, current_settings
-from stb_core.errors import NotFoundError
+from stb_core.errors import NotFoundError, UsageError
 from stb_core.queries import group_order
 from stb_core.store import Store
 from stb_core.store.runs import Run
@@ -18,6 +18,7 @@ from stb_evaluator.commands.judging import DEFAULT_ROUNDS, RECORDED, default_jud
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.results import Row, headline, score_rows
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
+from stb_evaluator.switches import set_switches
 
 
 def register(stb: click.Group) -> None:
@@ -36,6 +37,9 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Which rules of scoring."
     )
+    @click.option(
+        "--switch", "switches", multiple=True, help="name=value in the reference block; see the manual."
+    )
     @click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
@@ -47,6 +51,7 @@ def register(stb: click.Group) -> None:
         rounds: int | None,
         metric: str,  # noqa: ARG001 - one metric so far
         block: str,
+        switches: tuple[str, ...],
         retry_errors: bool,
         max_connections: int,
         seed: int,
@@ -58,6 +63,8 @@ def register(stb: click.Group) -> None:
         Verdicts are kept: the same command again asks the judge only for what is lacking.
         """
         blocks: Sequence[Block] = BLOCKS if block == "both" else (block,)  # type: ignore[assignment]
+        if switches and "reference" not in blocks:
+            raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
         rows: list[Row] = []
         async with current_store() as store:
             chosen = await choose_runs(store, runs, judge)
@@ -80,6 +87,7 @@ def register(stb: click.Group) -> None:
                         rubric=opened.rubric,
                         rounds=opened.rounds(rounds),
                         blocks=blocks,
+                        switches=set_switches(switches),
                         seed=seed,
                     )
         show(rows, as_json=as_json)

@@ -1,1 +1,0 @@
-"""Pure statistics on scores: values in, values out; chance takes a seed."""
