@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
-from stb_agents.budget import Budget, BudgetSpent
-from stb_agents.environment import Environment
+from stb_agents.budget import UNLIMITED, Budget, BudgetSpent
+from stb_agents.environment import Environment, Finished
 from stb_agents.prompts import read_prompt
+from stb_agents.tree import Tree
 from stb_agents.turns import act
 from stb_core.trajectories import Message, StopReason
 
@@ -25,52 +26,74 @@ When you have what the user asked for, call Finish with return_type give_answer,
 answer into final_answer: the user sees nothing else. If the functions cannot lead to an answer, call
 Finish with return_type give_up_and_restart."""
 
-# Replies without any call, one after the other, after which there is no point in going on.
+# Turns without any call, one after the other, after which there is no point in going on.
 _MAX_IDLE = 3
 
 
 @dataclass(frozen=True)
 class Cot:
-    """Function calling in one conversation.
+    """Function calling in one conversation, or in several until one leads to an answer.
 
     Attributes:
+        turns: of one try, at most.
+        tries: conversations, at most; the next begins afresh where one ended without an answer.
         system_prompt: a file with words to use in place of our own.
     """
 
+    turns: int = 12
+    tries: int = 1
     system_prompt: Path | None = None
 
     name: ClassVar[str] = "cot"
     model_use: ClassVar[ModelUse] = "required"
-    budget: ClassVar[Budget] = Budget(max_steps=12)
+    budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """The words that the model is given."""
-        return {"system_prompt": self._words}
+        """The limits of its conversations, and the words that the model is given."""
+        return {"turns": self.turns, "tries": self.tries, "system_prompt": self._words}
 
     @cached_property
     def _words(self) -> str:
         return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """One conversation until Finish, silence or the end of the budget."""
-        messages = [
-            Message(role="system", content=self._words),
-            Message(role="user", content=task.text),
-        ]
-        try:
-            return await self._converse(messages, environment)
-        except BudgetSpent as spent:
-            return Outcome(spent.reason, messages=tuple(messages))
+        """Try until there is an answer, no try is left, or the budget is spent.
 
-    async def _converse(self, messages: list[Message], environment: Environment) -> Outcome:
-        """Appends to ``messages`` what is said and seen."""
-        idle = 0
-        while idle < _MAX_IDLE:
+        The trajectory's messages are those of the last try; with several, all are kept as a tree.
+        """
+        tree = Tree()
+        opening = [Message(role="system", content=self._words), Message(role="user", content=task.text)]
+        root = tree.add_all(None, opening)
+        finished = Finished(StopReason.NO_FINISH)
+        try:
+            for number in range(self.tries):
+                finished = await self._try(tree, root, environment, number)
+                if finished.stop is StopReason.ANSWERED:
+                    break
+        except BudgetSpent as spent:
+            finished = Finished(spent.reason)
+        end = len(tree.nodes) - 1
+        return Outcome(
+            finished.stop,
+            finished.final_answer,
+            messages=tree.messages(end),
+            steps=tree.steps(end),
+            tree=tree.nodes if self.tries > 1 else None,
+        )
+
+    async def _try(self, tree: Tree, root: int, environment: Environment, number: int) -> Finished:
+        """One conversation until Finish, silence or the last turn."""
+        end, idle = root, 0
+        for _ in range(self.turns):
             environment.begin_step()
-            reply = await environment.ask(messages, functions=environment.functions.schemas)
+            reply = await environment.ask(
+                tree.messages(end), functions=environment.functions.schemas, variant=number
+            )
             turn = await act(reply, environment)
-            messages.extend(turn.messages)
+            end = tree.add_turn(end, turn)
             if turn.finished:
-                return Outcome(turn.finished.stop, turn.finished.final_answer, messages=tuple(messages))
+                return turn.finished
             idle = idle + 1 if turn.is_idle else 0
-        return Outcome(StopReason.NO_FINISH, messages=tuple(messages))
+            if idle == _MAX_IDLE:
+                return Finished(StopReason.NO_FINISH)
+        return Finished(StopReason.MAX_STEPS)

@@ -192,10 +192,7 @@ class Search:
             self._tree.prune(node, f"{REFUSED}: {problem.message}")
             return None
         turn = await act(reply, self._environment)
-        end = self._tree.add(node, turn.said)
-        for seen in turn.seen:
-            end = self._tree.add(end, seen.message, seen.step)
-        self.last = end
+        self.last = end = self._tree.add_turn(node, turn)
         former.append(end)
         if turn.finished is None:
             return Child(end)

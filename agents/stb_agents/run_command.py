@@ -59,7 +59,7 @@ _options = (
     click.option(
         "--max-steps",
         type=click.IntRange(min=1),
-        help="Turns of one trial; nodes of a search.  [default: the agent's own; 12 for cot]",
+        help="Turns of one trial, over all its tries and branches.",
     ),
     click.option("--max-model-calls", type=click.IntRange(min=1), help="Of one trial."),
     click.option("--max-tool-calls", type=click.IntRange(min=1), help="Of one trial."),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stb_agents.turns import Turn
 from stb_core.trajectories import Message, Node, Step
 
 
@@ -40,6 +41,13 @@ class Tree:
             last = self.add(last, message)
         assert last is not None
         return last
+
+    def add_turn(self, parent: int, turn: Turn) -> int:
+        """New nodes for a turn; the number of the last, from which the next turn goes on."""
+        end = self.add(parent, turn.said)
+        for seen in turn.seen:
+            end = self.add(end, seen.message, seen.step)
+        return end
 
     def prune(self, number: int, why: str) -> None:
         """Say that the search goes no further from a node, and why; what was said first stays."""

@@ -11,6 +11,7 @@ from stb_agents.agent import Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.client import VirtualClient
 from stb_agents.cot import SYSTEM_PROMPT, Cot
+from stb_agents.environment import Sampling
 from stb_agents.turns import GO_ON
 from stb_core.errors import FormatError, NotFoundError
 from stb_core.models import Reply
@@ -118,6 +119,32 @@ async def test_the_end_of_the_budget_keeps_the_conversation(client: VirtualClien
     assert len(outcome.messages) == 6
 
 
+async def test_a_conversation_has_so_many_turns(client: VirtualClient) -> None:
+    """The limit of the agent's own, with the same reason as that of the budget."""
+    model = ScriptedModel([calling(CURRENT)] * 2)
+
+    outcome = await Cot(turns=2).solve(TASK, environment_of(client, model=model))
+
+    assert outcome.stop is StopReason.MAX_STEPS
+
+
+async def test_a_further_try_begins_afresh(client: VirtualClient) -> None:
+    """Until one leads to an answer; its seed is another one, and all tries are kept as a tree."""
+    give_up = calling(("Finish", {"return_type": "give_up_and_restart"}))
+    model = ScriptedModel([calling(CURRENT), give_up, *[Reply()] * 3, calling(CURRENT), calling(ANSWER)])
+    environment = environment_of(client, model=model, sampling=Sampling(seed=50))
+
+    outcome = await Cot(tries=5).solve(TASK, environment)
+
+    assert (outcome.stop, outcome.final_answer) == (StopReason.ANSWERED, "Ten degrees.")
+    assert [request.seed for request in model.requests] == [50, 50, 51, 51, 51, 52, 52]
+    assert [len(model.requests[n].messages) for n in (0, 2, 5)] == [2, 2, 2]
+    assert outcome.steps
+    assert [step.function for step in outcome.steps] == ["current_for_sky_watch", "Finish"]
+    assert outcome.tree
+    assert [number for number, node in enumerate(outcome.tree) if node.parent == 1] == [2, 6, 12]
+
+
 async def test_the_words_can_be_the_users_own(client: VirtualClient, tmp_path: Path) -> None:
     """They are read from a file, and are part of the settings."""
     (tmp_path / "prompt.txt").write_text("Be brief.\n")
@@ -127,7 +154,7 @@ async def test_the_words_can_be_the_users_own(client: VirtualClient, tmp_path: P
     await agent.solve(TASK, environment_of(client, model=model))
 
     assert model.requests[0].messages[0].content == "Be brief."
-    assert agent.settings() == {"system_prompt": "Be brief."}
+    assert agent.settings() == {"turns": 12, "tries": 1, "system_prompt": "Be brief."}
 
 
 def test_a_prompt_file_that_is_no_use_is_named(tmp_path: Path) -> None:
