@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from command_line import in_process
 from llm_server import llm, llm_server
 
-__all__ = ["llm", "llm_server"]
+__all__ = ["in_process", "llm", "llm_server"]
