@@ -89,7 +89,7 @@ def drop() -> Answer:
 
 def obliging(body: Json) -> Answer:
     """Does what the request asks for: the forced function, then each offered one and Finish, JSON, words."""
-    key = hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode()).hexdigest()[:8]
+    key = hashlib.sha256(json.dumps(body.get("messages", body), sort_keys=True).encode()).hexdigest()[:8]
     functions = {tool["function"]["name"]: tool["function"] for tool in body.get("tools", [])}
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
@@ -218,7 +218,7 @@ class LLMServer:
             await _send(send, raw(b'{"object":"list","data":[{"id":"any","object":"model"}]}'))
         elif scope["path"].endswith("/embeddings"):
             await _send(send, raw(_embeddings(json.loads(body))))
-        elif scope["path"].endswith("/chat/completions"):
+        elif scope["path"].endswith("/completions"):
             await self._complete(json.loads(body), headers, send)
         else:
             await _send(send, status(404, "no such path"))
@@ -296,6 +296,8 @@ def _completion(answer: Answer, request: Json) -> bytes:
             }
         ],
     }
+    if "prompt" in request:  # a text completion
+        completion["choices"] = [{"index": 0, "text": message.get("content"), "finish_reason": "stop"}]
     if answer.usage is not None:
         completion["usage"] = {**usage, "total_tokens": sum(usage.values()), **answer.usage}
     return json.dumps(completion).encode()

@@ -97,6 +97,7 @@ class Environment:
         stop: Sequence[str] = (),
         response_schema: dict[str, Any] | None = None,
         variant: int = 0,
+        prompt: str | None = None,
     ) -> Reply:
         """Ask the model. Calls in its reply get ids of ours, ``call00001`` and so on.
 
@@ -107,6 +108,7 @@ class Environment:
             stop: texts at which the reply ends.
             response_schema: asks for JSON of that schema.
             variant: added to the seed, where there is one, for another answer to the same question.
+            prompt: the conversation as one text, for models without a chat format.
 
         Raises:
             BudgetSpent: calls, tokens, money or time are used up.
@@ -124,6 +126,7 @@ class Environment:
             seed=None if self._sampling.seed is None else self._sampling.seed + variant,
             stop=tuple(stop),
             response_schema=response_schema,
+            prompt=prompt,
         )
         self.messages = request.messages
         started = self.meter.seconds

@@ -1,4 +1,4 @@
-"""OpenAI's chat-completions format: requests into bodies, bodies into replies."""
+"""OpenAI's formats of chat and of text completions: requests into bodies, bodies into replies."""
 
 from __future__ import annotations
 
@@ -11,10 +11,30 @@ from stb_core.errors import UnreadableReplyError
 from stb_core.models import Price, Reply, Request
 from stb_core.trajectories import FunctionCall, Message, Usage
 
+# Servers of text completions stop after 16 tokens unless told otherwise.
+_TEXT_TOKENS = 512
+
+
+def path(request: Request) -> str:
+    """The endpoint below the base URL that a request goes to."""
+    return "/chat/completions" if request.prompt is None else "/completions"
+
 
 def payload(request: Request, model_name: str) -> dict[str, Any]:
     """The body of a request to ``PROVIDER/MODEL``, structured output aside."""
     provider, _, model = model_name.partition("/")
+    if request.prompt is not None:
+        settings = {
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "stop": list(request.stop) or None,
+        }
+        return {
+            "model": model,
+            "prompt": request.prompt,
+            "max_tokens": request.max_tokens or _TEXT_TOKENS,
+            **{name: value for name, value in settings.items() if value is not None},
+        }
     body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
     if request.functions:
         body["tools"] = [{"type": "function", "function": f.model_dump()} for f in request.functions]
@@ -66,7 +86,7 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
     try:
         completion = orjson.loads(body)
         choice = completion["choices"][0]
-        message = choice["message"]
+        message = {"content": choice["text"]} if "text" in choice else choice["message"]
         calls = tuple(_call(number, call) for number, call in enumerate(message.get("tool_calls") or ()))
         return Reply(
             content=_content(message.get("content")),

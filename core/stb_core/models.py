@@ -28,7 +28,8 @@ class Request(BaseModel):
     """One request to a model.
 
     ``response_schema`` asks for JSON of that schema (structured output, under ``schema_name``);
-    ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function.
+    ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function. ``prompt``
+    is text to be gone on with, for models without a chat format: it is sent in place of the messages.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +43,7 @@ class Request(BaseModel):
     stop: tuple[str, ...] = ()
     response_schema: dict[str, Any] | None = None
     schema_name: str = "answer"
+    prompt: str | None = None
 
     @property
     def hash(self) -> str:

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _PASSING = frozenset({408, 409, 425, 429})
 _LONGEST_REASON = 300
+_CHAT = "/chat/completions"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class OpenAIModel:
         """
         retries = Retries(self._patience, self._rng)
         if request.response_schema is None:
-            return await self._ask(completions.payload(request, self._name), retries)
+            body = completions.payload(request, self._name)
+            return await self._ask(body, retries, path=completions.path(request))
         return await self._ask_for_object(request, request.response_schema, retries)
 
     async def _ask_for_object(self, request: Request, schema: dict[str, Any], retries: Retries) -> Reply:
@@ -164,12 +166,14 @@ class OpenAIModel:
             usage=usage,
         )
 
-    async def _ask(self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS) -> Reply:
+    async def _ask(
+        self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
+    ) -> Reply:
         """One readable reply, whatever it takes within the deadline."""
         unreadable = 0
         while True:
             try:
-                return await self._exchange(payload, retries)
+                return await self._exchange(path, payload, retries)
             except openai.APIStatusError as problem:
                 status = problem.status_code
                 passing = status in _PASSING or status >= 500
@@ -195,12 +199,12 @@ class OpenAIModel:
             )
             await asyncio.sleep(wait)
 
-    async def _exchange(self, payload: dict[str, Any], retries: Retries) -> Reply:
+    async def _exchange(self, path: str, payload: dict[str, Any], retries: Retries) -> Reply:
         async with self._gate:
             limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
             async with asyncio.timeout(limit):
                 response = await self._client.post(
-                    "/chat/completions",
+                    path,
                     cast_to=httpx2.Response,
                     body=payload,
                     options={"timeout": self._timeout},

@@ -101,6 +101,20 @@ async def test_the_request_is_sent_in_the_usual_form(llm: LLMServer, model: Open
     ]
 
 
+async def test_a_prompt_is_gone_on_with(llm: LLMServer, model: OpenAIModel) -> None:
+    """Models without a chat format are asked at /completions; the text is the reply's content."""
+    llm.answer(text(" and so on."))
+
+    reply = await model.complete(
+        ASKED.model_copy(update={"prompt": "User: hello\nAssistant:", "stop": ("\n",)})
+    )
+
+    assert reply.content == " and so on."
+    assert llm.requests == [
+        {"model": "any", "prompt": "User: hello\nAssistant:", "max_tokens": 512, "stop": ["\n"]}
+    ]
+
+
 async def test_cost_is_counted_by_the_users_price(llm: LLMServer) -> None:
     """Tokens times price."""
     model = model_at(llm.url, price=Price(input=1.0, output=3.0))

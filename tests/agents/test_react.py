@@ -1,0 +1,177 @@
+"""The text protocol: what models write is read tolerantly, and the loop goes on by it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_server import LLMServer, text
+from stb_agents.agent import Outcome, Task
+from stb_agents.client import VirtualClient
+from stb_agents.react import NO_ACTION, React, with_functions
+from stb_agents.react_format import STOP, Written, cut, read
+from stb_core.errors import UsageError
+from stb_core.models import Reply
+from stb_core.openai_model import Endpoint, OpenAIModel
+from stb_core.scripted_model import ScriptedModel
+from stb_core.trajectories import StopReason
+
+from .world import QUERIES, environment_of
+
+TASK = Task(QUERIES[0])
+CALL = Written("I look.", "search", '{"city": "Oslo"}')
+ACT = 'Thought: I look.\nAction: current_for_sky_watch\nAction Input: {"city": "Velmora"}'
+ANSWER = 'Thought: Done.\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "10"}'
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        'Thought: I look.\nAction: search\nAction Input: {"city": "Oslo"}',
+        '  thought : I look.\n  action : search\n  action input : {"city": "Oslo"}\n',
+        '**Thought:** I look.\n**Action:** `search`\n**Action Input:** {"city": "Oslo"}',
+        '### Thought: I look.\n### Action: "search"\n### Action_Input: {"city": "Oslo"}',
+        'Thought: I look.\nAction: search\nAction Input:\n```json\n{"city": "Oslo"}\n```\nThat should do.',
+        'I look.\nAction: search\nAction Input: {"city": "Oslo"} and then we see.',
+        'Thought: I look.\nAction: search({"city": "Oslo"})',
+        'Thought: I look.\nAction: search()\nAction Input: {"city": "Oslo"}\nObservation: {"made": "up"}\nAction: x',
+        'Thought: I look.\nAction: [search]\nAction Input: {"city": "Oslo"}\nThought: More.\nAction: other',
+    ],
+)
+def test_a_call_is_read_however_it_is_decorated(written: str) -> None:
+    """The first action, its arguments, and the thought before it."""
+    assert read(written) == CALL
+
+
+@pytest.mark.parametrize(
+    ("written", "is_read"),
+    [
+        ("Let me think about it.", Written("Let me think about it.")),
+        ("", Written("")),
+        ("Thought: Hm.\nObservation: nothing\nAction: x", Written("Hm.")),
+        ("Action: search", Written("", "search", "")),
+        ('Action: search\nAction Input: {"city": ', Written("", "search", '{"city":')),
+        ("Action: search\nAction Input: Oslo", Written("", "search", "Oslo")),
+        ("Action:\nAction Input: {}", Written("", "", "{}")),
+        (
+            "Thought: Done.\nFinal Answer: It is 10.\nReally.",
+            Written(
+                "Done.",
+                "Finish",
+                json.dumps({"return_type": "give_answer", "final_answer": "It is 10.\nReally."}),
+            ),
+        ),
+    ],
+)
+def test_what_is_no_proper_call_is_read_as_what_it_is(written: str, is_read: Written) -> None:
+    """Words, a call without arguments or with torn ones, an answer in ReAct's own form."""
+    assert read(written) == is_read
+
+
+@given(st.text())
+def test_reading_never_fails(written: str) -> None:
+    """Whatever a model writes."""
+    assert isinstance(read(cut(written)), Written)
+
+
+JSON = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.text()))
+WORDS = st.from_regex(r"[a-z][a-z .,]*[a-z.]", fullmatch=True)
+
+
+@given(WORDS, st.from_regex(r"[a-z_]{1,20}", fullmatch=True), JSON)
+def test_what_keeps_to_the_form_is_read_exactly(thought: str, action: str, arguments: dict[str, Any]) -> None:
+    """Thought, action and arguments come back as they were."""
+    given_text = json.dumps(arguments)
+    action = f"f{action.strip('_')}"
+
+    written = read(f"Thought: {thought}\nAction: {action}\nAction Input: {given_text}")
+
+    assert (written.thought, written.action, written.arguments) == (thought, action, given_text)
+
+
+async def solve(client: VirtualClient, *said: str, **settings: Any) -> tuple[Outcome, ScriptedModel]:
+    model = ScriptedModel([Reply(content=line) for line in said])
+    return await React(**settings).solve(TASK, environment_of(client, model=model)), model
+
+
+async def test_actions_until_finish(client: VirtualClient) -> None:
+    """The observation is the user's next message; the reply ends before one that the model would make up."""
+    outcome, model = await solve(client, ACT + '\nObservation: {"degrees": 99}', ANSWER)
+
+    assert (outcome.stop, outcome.final_answer) == (StopReason.ANSWERED, "10")
+    first, second = model.requests
+    assert [m.role for m in second.messages] == ["system", "user", "assistant", "user"]
+    assert second.messages[2].content == ACT
+    assert (second.messages[3].content or "").startswith('Observation: {"error"')
+    assert (first.functions, first.stop) == ((), STOP)
+
+
+async def test_the_functions_stand_in_the_prompt(client: VirtualClient) -> None:
+    """All of them and Finish, where the prompt says so, or at its end."""
+    _, model = await solve(client, ANSWER)
+
+    words = model.requests[0].messages[0].content or ""
+    names = ["current_for_sky_watch", "forecast_for_sky_watch", "search_for_inns", "Finish"]
+    assert all(f'"name": "{name}"' in words for name in names)
+    assert with_functions("Use {functions} now.", []) == "Use  now."
+    assert with_functions("Use:", []) == "Use:\n"
+
+
+async def test_words_without_an_action_are_answered(client: VirtualClient) -> None:
+    """Three of them in a row end it."""
+    outcome, model = await solve(client, "Hm.", ACT, "Hm.", "Hm.", "Hm.")
+
+    assert outcome.stop is StopReason.NO_FINISH
+    assert model.requests[1].messages[-1].content == f"Observation: {NO_ACTION}"
+
+
+async def test_invented_functions_and_torn_arguments_are_observations(client: VirtualClient) -> None:
+    """The model is told, as in function calling."""
+    outcome, model = await solve(
+        client, "Action: teleport\nAction Input: {}", 'Action: search_for_inns\nAction Input: {"c', ANSWER
+    )
+
+    assert outcome.stop is StopReason.ANSWERED
+    told = [request.messages[-1].content or "" for request in model.requests[1:]]
+    assert "There is no function 'teleport'" in told[0]
+    assert "The argument text of search_for_inns is not one JSON object" in told[1]
+
+
+async def test_turns_are_limited(client: VirtualClient) -> None:
+    """With the reason that budgets have too."""
+    outcome, _ = await solve(client, ACT, ACT, turns=2)
+
+    assert outcome.stop is StopReason.MAX_STEPS
+
+
+async def test_completion_models_go_on_with_one_text(client: VirtualClient, llm: LLMServer) -> None:
+    """In the form in which ToolLLaMA was trained, sent to /completions."""
+    model = OpenAIModel("stub/any", Endpoint(llm.url, None, "", ""))
+    llm.answer(text(ACT), text(ANSWER))
+
+    outcome = await React(template="toolllama").solve(TASK, environment_of(client, model=model))
+    await model.close()
+
+    assert outcome.stop is StopReason.ANSWERED
+    prompt = llm.requests[1]["prompt"]
+    assert prompt.startswith("System: You carry out tasks")
+    assert f"\nUser: {TASK.text}\nAssistant: {ACT}\nFunction: {{" in prompt
+    assert prompt.endswith("}}\nAssistant:\n")
+
+
+def test_a_template_that_is_not_there_is_named() -> None:
+    """With those that are."""
+    with pytest.raises(UsageError, match="There are: chat, toolllama"):
+        React(template="vicuna").settings()
+
+
+def test_the_words_can_be_the_users_own(tmp_path: Path) -> None:
+    """From a file."""
+    (tmp_path / "p.txt").write_text("Go.")
+
+    assert React(system_prompt=tmp_path / "p.txt").settings()["system_prompt"] == "Go."
