@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from stb_core import logs
 from stb_core.errors import StbError
@@ -155,8 +156,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except StbError as problem:
         click.echo(f"stb: {problem}", err=True)
         sys.exit(problem.exit_code)
-    except click.ClickException as problem:
+    except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()
+        sys.exit(problem.exit_code)
+    except click.ClickException as problem:
+        click.echo(f"stb: {_usage(problem)}", err=True)
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stb: stopped. What was finished is kept; run the same command again to go on.", err=True)
@@ -164,6 +168,19 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(problem: click.ClickException) -> str:
+    """One line: what was wrong with the command, and where to read how it is written."""
+    text = " ".join(problem.format_message().split())
+    text += "" if text.endswith((".", "?")) else "."
+    context = problem.ctx if isinstance(problem, click.UsageError) else None
+    if context is None:
+        return text
+    parameter = problem.param if isinstance(problem, click.BadParameter) else None
+    if parameter and context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT_MAP:
+        text += f" It comes from {PREFIX}{flag_name(parameter).upper()} or a configuration file."
+    return f"{text} See: {context.command_path} --help."
 
 
 if __name__ == "__main__":

@@ -1,0 +1,265 @@
+"""Bad input gives one clear line that says what to do, an exit code, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import services
+from conftest import REPOSITORY, clean_environment
+from stb_core import cli
+
+
+class Case(NamedTuple):
+    """A command line, with words in braces filled in, and what comes of it."""
+
+    line: str
+    code: int
+    said: str
+    environment: str = ""
+
+
+DATASETS = "There are: demo."
+
+CASES = [
+    # How it was typed.
+    Case("frobnicate", 2, "No such command 'frobnicate'. See: stb --help."),
+    Case("ls --nope", 2, "No such option '--nope'. See: stb ls --help."),
+    Case("run -d demo", 2, "Missing option '-a' / '--agent'. See: stb run --help."),
+    Case("data import", 2, "Missing argument 'PATH'. See: stb data import --help."),
+    Case("ls more", 2, "Got unexpected extra argument (more). See: stb ls --help."),
+    Case(
+        "run -a scripted -d demo",
+        2,
+        "Invalid value for '--limit': 'many' is not a valid integer range. "
+        "It comes from STB_LIMIT or a configuration file. See: stb run --help.",
+        "STB_LIMIT=many",
+    ),
+    Case("--log-level loud ls", 2, "There is no log level 'loud'. Use debug, info, warning or error."),
+    # Configuration.
+    Case("--config missing.toml ls", 2, "There is no configuration file missing.toml. Check --config."),
+    Case(
+        "--config bad.toml ls",
+        1,
+        "bad.toml cannot be read: Invalid value (at end of document). Mend it, or leave it out.",
+    ),
+    Case(
+        "--config list.yaml ls",
+        1,
+        "list.yaml does not hold settings by name. Write one 'name: value' a line.",
+    ),
+    # The store.
+    Case(
+        "ls",
+        1,
+        "The store /proc/no/store.db cannot be written ([Errno 2] No such file or directory: '/proc/no'). "
+        "Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
+        "STB_DATABASE_URL=sqlite:////proc/no/store.db",
+    ),
+    Case(
+        "ls",
+        1,
+        "A mysql database cannot be a store. Use SQLite or PostgreSQL.",
+        "STB_DATABASE_URL=mysql://host/name",
+    ),
+    Case(
+        "ls",
+        1,
+        "STB_DATABASE_URL is not a database URL. "
+        "Write postgresql://user@host:5432/name or sqlite:///path/to/file.db.",
+        "STB_DATABASE_URL=nonsense",
+    ),
+    Case(
+        "ls",
+        1,
+        "The store bad.toml is damaged (file is not a database). Restore it from a copy, or move it away.",
+        "STB_DATABASE_URL=sqlite:///bad.toml",
+    ),
+    # Datasets.
+    Case("data import missing", 2, "There is no folder missing. Check the path."),
+    Case(
+        "data import empty",
+        2,
+        "empty is not a release: it holds no tools/, solvable_queries/, tool_response_cache/ or dump. "
+        "Name the folder that holds them, or one of them.",
+    ),
+    Case(
+        "data import {demo} --name a:b",
+        2,
+        "A dataset cannot be called 'a:b'. Choose a name of letters, digits, '.', '_' and '-' with --name.",
+    ),
+    Case("data show nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case("data verify nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case("data rm nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case("data rm demo", 2, "This would delete demo with {responses} responses. Add --yes to do it."),
+    # The server.
+    Case("serve --dataset nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case(
+        "serve --dataset demo --port {taken}",
+        2,
+        "Cannot listen on 127.0.0.1:{taken}: Address already in use. "
+        "Choose another port with --port, or 0 for any that is free.",
+    ),
+    Case(
+        "serve --dataset demo --host 0.0.0.0",
+        2,
+        "0.0.0.0 can be reached by others. Set a token with --token, or listen on 127.0.0.1.",
+    ),
+    # Runs.
+    Case("run -a scripted -d nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case(
+        "run -a scripted -d demo:G9",
+        2,
+        "The dataset 'demo' has no group 'G9'. "
+        "There are: G1_instruction, G1_category, G1_tool, G2_category, G2_instruction, G3_instruction.",
+    ),
+    Case(
+        "run -a scripted -d demo --task-ids 99999",
+        2,
+        "There is no query 99999 among those asked for. "
+        "Check --task-ids, and the groups after the dataset's name.",
+    ),
+    Case("run -a nope -d demo", 2, "There is no agent 'nope'. There are: …; or give your own as …"),
+    Case("run -a no.py:Agent -d demo", 2, "There is no file no.py. Check the path before ':'."),
+    Case("run -a no.such:Agent -d demo", 2, "There is no module 'no.such'. Check the name before ':'."),
+    Case("run -a cot -d demo", 2, "The agent cot asks a model. Name one with -m PROVIDER/MODEL."),
+    Case(
+        "run -a cot -d demo -m gpt",
+        2,
+        "'gpt' does not name a model. Write PROVIDER/MODEL, such as openai/gpt-4o-mini.",
+    ),
+    Case(
+        "run -a cot -d demo -m nobody/gpt",
+        2,
+        "It is not known where the provider 'nobody' is. "
+        "Set NOBODY_BASE_URL to its OpenAI-compatible address, such as http://127.0.0.1:8000/v1.",
+    ),
+    Case(
+        "run -a cot -d demo -m local/x",
+        1,
+        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached (All connection attempts "
+        "failed). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
+    ),
+    Case(
+        "run -a scripted -d demo --server http://127.0.0.1:{free}",
+        1,
+        "The server at http://127.0.0.1:{free} cannot be reached (All connection attempts failed). "
+        "Start one with 'stb serve', or leave --server out.",
+    ),
+    Case("show nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case(
+        "show {run}/99999",
+        2,
+        "The run '{run}' has no answer to query '99999'. See what it has with: stb show {run}.",
+    ),
+    Case("rm nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    # Scores.
+    Case("score nope --judge rules", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case(
+        "score {run} --judge nope",
+        2,
+        "There is no judge 'nope'. "
+        "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable).",
+    ),
+    Case(
+        "score {run} --judge local/x",
+        1,
+        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached (All connection attempts "
+        "failed). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
+    ),
+    Case("compare {run}", 2, "A comparison needs two runs. See those that are there with: stb ls."),
+    # Answers of others.
+    Case(
+        "import missing",
+        2,
+        "There is no file or folder missing. Give the path of a folder of answers.",
+    ),
+    Case(
+        "import empty",
+        1,
+        "empty holds no answers that can be imported. "
+        "Give a folder of pass_rate_results, of converted answers or of ToolBench's answers.",
+    ),
+]
+
+
+@pytest.fixture
+def workplace(demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the demo's store and a few files that are no good; an environment without settings."""
+    shutil.copytree(demo_folder / ".stb", tmp_path / ".stb")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.toml").write_text("a = [")
+    (tmp_path / "list.yaml").write_text("- x\n")
+    for name in os.environ.keys() - clean_environment().keys():
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def words(demo_folder: Path) -> Generator[dict[str, object]]:
+    """What stands for the words in braces."""
+    document = json.loads((demo_folder / "demo.json").read_text())
+    lines = (REPOSITORY / "cache_dumps/demo/responses.jsonl").read_text().splitlines()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield {
+            "demo": REPOSITORY / "cache_dumps/demo",
+            "run": document["runs"][0],
+            "responses": len(lines) - 1,
+            "taken": listener.getsockname()[1],
+            "free": services.free_port(),
+        }
+
+
+def end_of(args: list[str]) -> object:
+    """The exit code of a command, run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(args)
+    return ended.value.code
+
+
+def contents(folder: Path) -> tuple[list[str], list[str]]:
+    """The files of a folder, and everything in its store."""
+    with closing(sqlite3.connect(folder / ".stb" / "stb.db")) as connection:
+        rows = list(connection.iterdump())
+    ignored = {".stb/stb.db-wal", ".stb/stb.db-shm"}
+    return sorted({str(path.relative_to(folder)) for path in folder.rglob("*")} - ignored), rows
+
+
+def as_pattern(said: str) -> str:
+    """A regular expression; ``…`` stands for anything."""
+    return ".*".join(re.escape(part) for part in said.split("…"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.environment} {case.line}".strip())
+def test_one_line_says_what_to_do(
+    case: Case,
+    workplace: Path,
+    words: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The first line on stderr is the only one, the exit code is right, and nothing was changed."""
+    for setting in case.environment.format(**words).split():
+        monkeypatch.setenv(*setting.split("=", maxsplit=1))
+    before = contents(workplace)
+
+    code = end_of(case.line.format(**words).split())
+    output = capfd.readouterr()
+
+    assert re.fullmatch(f"stb: {as_pattern(case.said.format(**words))}\n", output.err), output.err
+    assert case.code == code
+    assert "" == output.out
+    assert before == contents(workplace)
