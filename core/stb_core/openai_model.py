@@ -21,6 +21,7 @@ import orjson
 
 from stb_core import completions, structured
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.gate import Gate
 from stb_core.logs import masked
 from stb_core.models import Price, Reply, Request
 from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
@@ -29,6 +30,7 @@ from stb_core.trajectories import Usage
 _log = logging.getLogger(__name__)
 
 _PASSING = frozenset({408, 409, 425, 429})
+_TOO_MANY = frozenset({429, 503})
 _LONGEST_REASON = 300
 _CHAT = "/chat/completions"
 
@@ -71,7 +73,7 @@ class OpenAIModel:
         *,
         patience: Patience = DEFAULT_PATIENCE,
         price: Price | None = None,
-        gate: asyncio.Semaphore | None = None,
+        gate: asyncio.Semaphore | Gate | None = None,
         seed: int = 0,
         find: Callable[[str, structured.Schema], dict[str, Any] | None] = structured.find_object,
     ) -> None:
@@ -80,7 +82,7 @@ class OpenAIModel:
         self._endpoint = endpoint
         self._patience = patience
         self._price = price
-        self._gate = gate or asyncio.Semaphore(16)
+        self._gate = gate or Gate(16)
         self._rng = random.Random(seed)
         self._proven: Format | None = None
         self._timeout = httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s)
@@ -177,6 +179,7 @@ class OpenAIModel:
             except openai.APIStatusError as problem:
                 status = problem.status_code
                 passing = status in _PASSING or status >= 500
+                self._note(refused=status in _TOO_MANY)
                 if not passing or problem.code == "insufficient_quota":
                     self._give_up(problem)
                 if status >= 500 and form is not Format.WORDS and self._proven is None and retries.failures:
@@ -209,7 +212,12 @@ class OpenAIModel:
                     body=payload,
                     options={"timeout": self._timeout},
                 )
+        self._note(refused=False)
         return completions.read_reply(response.content, self._price)
+
+    def _note(self, *, refused: bool) -> None:
+        if isinstance(self._gate, Gate):
+            self._gate.note(refused=refused)
 
     def _give_up(self, problem: Exception) -> NoReturn:
         """Turn the last trouble into an error of ours."""

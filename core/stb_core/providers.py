@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from stb_core.errors import UsageError
+from stb_core.gate import Gate
 from stb_core.models import Price
 from stb_core.openai_model import Endpoint, OpenAIModel
 from stb_core.retries import DEFAULT_PATIENCE, Patience
@@ -27,6 +27,7 @@ def open_model(
 ) -> OpenAIModel:
     """The model of that name, not yet asked anything; close it after use.
 
+    No more than ``connections`` requests are in flight, and fewer where the endpoint says "too many".
     ``openai/…`` is at api.openai.com unless OPENAI_BASE_URL says otherwise; any other provider is at
     ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; endpoints at an address of one's own
     may need none.
@@ -39,7 +40,7 @@ def open_model(
         endpoint_of(name, settings),
         patience=patience,
         price=price_of(name, settings.values),
-        gate=asyncio.Semaphore(connections),
+        gate=Gate(connections),
         seed=seed,
     )
 
