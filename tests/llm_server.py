@@ -231,10 +231,10 @@ class LLMServer:
         try:
             answer = self._decide(body)
             await asyncio.sleep(answer.delay_s or self.behaviour.latency_s)
-            await _send(send, answer, body)
-            self._paid += answer.status == 200 and not answer.drop
         finally:
-            self.in_flight -= 1
+            self.in_flight -= 1  # before the client knows the answer and can send the next request
+        await _send(send, answer, body)
+        self._paid += answer.status == 200 and not answer.drop
 
     def _decide(self, body: Json) -> Answer:
         behaviour = self.behaviour

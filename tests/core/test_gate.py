@@ -63,26 +63,16 @@ def test_the_gate_is_never_shut_nor_wider_than_it_was(answers: list[bool], limit
 async def test_whoever_stops_waiting_gives_up_no_ones_turn() -> None:
     """Cancelled while waiting, or just when its turn had come."""
     gate = Gate(1)
-    entered = asyncio.Event()
-    leave = asyncio.Event()
-
-    async def stay() -> None:
-        async with gate:
-            entered.set()
-            await leave.wait()
 
     async def wait() -> None:
         async with gate:
             pass
 
-    first = asyncio.create_task(stay())
-    await entered.wait()
-    second, third, fourth = (asyncio.create_task(wait()) for _ in range(3))
-    await asyncio.sleep(0)
-    second.cancel()  # while it waits
-    leave.set()
-    await first
-    third.cancel()  # when its turn has come
+    async with gate:
+        second, third, fourth = (asyncio.create_task(wait()) for _ in range(3))
+        await asyncio.sleep(0)
+        second.cancel()  # while it waits
+    third.cancel()  # its turn has come, and it does not know yet
     await asyncio.wait_for(fourth, 1)
 
     assert (second.cancelled(), third.cancelled()) == (True, True)

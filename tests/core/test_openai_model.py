@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
 
 from llm_server import LLMServer, call, calls, drop, raw, status, text
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.gate import Gate
 from stb_core.models import FunctionSchema, Price, Request
 from stb_core.openai_model import Endpoint, OpenAIModel
 from stb_core.retries import Patience
@@ -257,15 +258,30 @@ async def test_checking_an_endpoint_asks_no_model(llm: LLMServer, model: OpenAIM
 
 async def test_no_more_requests_are_in_flight_than_the_gate_lets_through(llm: LLMServer) -> None:
     """The limit is shared by all who use the gate."""
-    gate = asyncio.Semaphore(3)
+    gate = Gate(3)
     models = [model_at(llm.url, gate=gate) for _ in range(2)]
-    llm.behaviour.latency_s = 0.01
+    llm.behaviour.latency_s = 0.1
 
-    await asyncio.gather(*(models[n % 2].complete(ASKED) for n in range(20)))
+    await asyncio.gather(*(models[n % 2].complete(ASKED) for n in range(9)))
     for model in models:
         await model.close()
 
-    assert llm.max_in_flight == 3
+    assert (llm.count, llm.max_in_flight) == (9, 3)
+
+
+async def test_an_endpoint_that_says_too_many_is_asked_by_fewer(llm: LLMServer) -> None:
+    """The gate narrows in a storm, and every request is answered after it."""
+    gate = Gate(32)
+    model = model_at(llm.url, gate=gate)
+    llm.behaviour.rate_limit_share = 0.95
+
+    asked = [asyncio.create_task(model.complete(ASKED)) for _ in range(32)]
+    await until(lambda: gate.allowed <= 4)
+    llm.behaviour.rate_limit_share = 0
+    replies = await asyncio.gather(*asked)
+    await model.close()
+
+    assert len(replies) == 32
 
 
 async def test_a_storm_is_survived(llm: LLMServer) -> None:
@@ -278,6 +294,11 @@ async def test_a_storm_is_survived(llm: LLMServer) -> None:
     await model.close()
 
     assert {reply.content for reply in replies} == {text_of(llm)}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - it comes about in many small steps
+        await asyncio.sleep(0.005)
 
 
 def text_of(llm: LLMServer) -> str:
