@@ -79,6 +79,9 @@ def _add_ls(cache: click.Group) -> None:
             rows = [response_row(response) for response in found]
             console.emit_json({"dataset": there.name, "total": total, "rows": rows})
             return
+        if not found:
+            console.say(f"No response of {there.name} is like that.")
+            return
         console.emit_table(
             [_short_row(response) for response in found],
             ("key", "category", "tool", "api", "arguments", "provenance", "bytes", "kept", "pinned"),
@@ -221,6 +224,9 @@ def _add_misses(cache: click.Group) -> None:
         rows = [_miss_row(miss) for miss in found]
         if as_json:
             console.emit_json({"dataset": there.name, "total": total, "rows": rows})
+            return
+        if not rows:
+            console.say(f"No call to {there.name} was missed.")
             return
         for row, miss in zip(rows, found, strict=True):
             row["arguments"] = shortened(miss.arguments.decode())

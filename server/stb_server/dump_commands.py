@@ -154,9 +154,8 @@ def _add_diff(cache: click.Group) -> None:
             console.emit_table(
                 rows, ("change", "key", "tool", "api", "arguments", "provenance_a", "provenance_b")
             )
-            click.echo(
-                f"{total} differences: " + ", ".join(f"{n} {change}" for change, n in counts.items()) + "."
-            )
+            kinds = ", ".join(f"{number} {change}" for change, number in counts.items())
+            click.echo(f"Answers that differ: {total} ({kinds}).")
         else:
             click.echo(f"{a} and {b} hold the same responses.")
         if left.dataset_hash != right.dataset_hash:
