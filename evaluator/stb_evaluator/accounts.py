@@ -10,6 +10,7 @@ import orjson
 
 from stb_core.store import Store
 from stb_core.trajectories import FINISH
+from stb_evaluator.juries import Jury
 
 UNKNOWN = "unknown"
 
@@ -53,8 +54,8 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return sum(known) if known else None
 
 
-async def accounts_of(store: Store, run: str, *, judge: str, rubric: str) -> dict[str, Account]:
-    """The account of every group of a run, with what this judge consumed on it."""
+async def accounts_of(store: Store, run: str, jury: Jury, *, metric: str) -> dict[str, Account]:
+    """The account of every group of a run, with what this jury consumed on it."""
     found: dict[str, Account] = defaultdict(Account)
     async for document in store.runs.documents(run):
         trajectory = orjson.loads(document)
@@ -63,9 +64,12 @@ async def accounts_of(store: Store, run: str, *, judge: str, rubric: str) -> dic
         for step in trajectory["steps"]:
             if step["function"] != FINISH:
                 account.calls[step["provenance"] or UNKNOWN] += 1
-    if judge not in FREE_JUDGES:
-        for verdict in await store.verdicts.of_run(run, judge=judge, rubric=rubric):
-            _add_usage(found[verdict.group], "judge", verdict.usage.model_dump())
+    for member in jury.members:
+        if member.judge not in FREE_JUDGES:
+            for verdict in await store.verdicts.of_run(
+                run, metric=metric, judge=member.judge, rubric=member.rubric
+            ):
+                _add_usage(found[verdict.group], "judge", verdict.usage.model_dump())
     return found
 
 

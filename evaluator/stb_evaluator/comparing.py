@@ -16,6 +16,7 @@ import numpy as np
 from stb_core.errors import UsageError
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
+from stb_evaluator.juries import Jury
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
 from stb_evaluator.scores import MACRO, METRIC, MICRO, query_scores
@@ -33,7 +34,7 @@ class Side:
     sheet: Sheet
 
 
-def compare_runs(sides: Sequence[Side], *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
+def compare_runs(sides: Sequence[Side], jury: Jury, *, seed: int = 0) -> list[Row]:
     """The rows of every pair: groups, ``macro`` and ``micro``.
 
     p-values are adjusted by Holm's method, see ``adjust``.
@@ -43,7 +44,7 @@ def compare_runs(sides: Sequence[Side], *, judge: str, rubric: str, seed: int = 
     """
     rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, seed)]
     adjust(rows)
-    return [{**row, "judge": judge, "rubric": rubric} for row in rows]
+    return [{**row, "judge": jury.name, "rubric": jury.rubric} for row in rows]
 
 
 def adjust(rows: Sequence[Row]) -> None:

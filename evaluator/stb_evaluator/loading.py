@@ -8,19 +8,31 @@ from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.trajectories import Step
+from stb_evaluator.juries import Jury, vote
 from stb_evaluator.scores import METRIC
 from stb_evaluator.sheets import Place, Sheet, gate_by_words, sheet_of
 
 
 async def load_sheet(
-    store: Store, run: Run, *, judge: str, rubric: str, rounds: int | None, by_words: bool = False
+    store: Store,
+    run: Run,
+    jury: Jury,
+    *,
+    rounds: int | None,
+    metric: str = METRIC,
+    by_words: bool = False,
 ) -> Sheet:
-    """All that the scores of a run by one judge and rubric depend on.
+    """All that the scores of a run by one jury depend on.
 
     ``by_words`` also looks for what the published code takes for an answer.
     """
     done = await store.runs.done(run.run)
-    marks = await store.verdicts.marks(run.run, metric=METRIC, judge=judge, rubric=rubric)
+    marks = vote(
+        [
+            await store.verdicts.marks(run.run, metric=metric, judge=member.judge, rubric=member.rubric)
+            for member in jury.members
+        ]
+    )
     worded: dict[Place, bool] = {}
     if by_words:
         async for document in store.runs.documents(run.run):

@@ -13,6 +13,7 @@ from stb_core.store.runs import Done, Run
 from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Case, Judge, Judgement
+from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.scores import METRIC
 from stb_evaluator.verdict_log import Tally, judge_all
@@ -27,6 +28,7 @@ async def fill_log(
     judge: Judge,
     *,
     rounds: int,
+    metric: str = METRIC,
     connections: int = 16,
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
@@ -38,9 +40,9 @@ async def fill_log(
     counted as ``unavailable``, and the next call asks for it.
     """
     tally = Tally()
-    jobs = await _lacking(store, run, judge, rounds, retry_errors=retry_errors)
+    jobs = await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors)
     if jobs and judge.reusable:
-        jobs = await _reuse(store, run, judge, jobs, tally)
+        jobs = await _reuse(store, run, judge, metric, jobs, tally)
     if not jobs:
         return tally
     cases = await _load_cases(store, run, jobs)
@@ -48,7 +50,7 @@ async def fill_log(
         store,
         jobs,
         lambda job: judge.judge(cases[job[0].group, job[0].query_id, job[0].trial], job[1]),
-        lambda job, judgement: _verdict(run, judge, *job, judgement),
+        lambda job, judgement: _verdict(run, judge, metric, *job, judgement),
         connections=connections,
         tally=tally,
         advance=advance,
@@ -56,9 +58,12 @@ async def fill_log(
     return tally
 
 
-async def _lacking(store: Store, run: Run, judge: Judge, rounds: int, *, retry_errors: bool) -> list[Job]:
+async def _lacking(
+    store: Store, run: Run, judge: Judge, rounds: int, metric: str, *, retry_errors: bool
+) -> list[Job]:
     """Judgeable answers and the rounds in which they have no verdict, round by round."""
-    sheet = await load_sheet(store, run, judge=judge.name, rubric=judge.rubric, rounds=rounds)
+    jury = jury_of(judge.name, judge.rubric)
+    sheet = await load_sheet(store, run, jury, metric=metric, rounds=rounds)
     wanted = {(group, query_id) for group, ids in run.expected.items() for query_id in ids}
     jobs: list[Job] = []
     for number in range(rounds):
@@ -73,12 +78,14 @@ async def _lacking(store: Store, run: Run, judge: Judge, rounds: int, *, retry_e
     return jobs
 
 
-async def _reuse(store: Store, run: Run, judge: Judge, jobs: Sequence[Job], tally: Tally) -> list[Job]:
+async def _reuse(
+    store: Store, run: Run, judge: Judge, metric: str, jobs: Sequence[Job], tally: Tally
+) -> list[Job]:
     """Take verdicts on the same answers from the log; returns the jobs that are left."""
     known: dict[tuple[str, int], Verdict] = {}
     hashes = {done.answer_hash for done, _ in jobs}
     for verdict in await store.verdicts.by_answers(
-        hashes, metric=METRIC, judge=judge.name, rubric=judge.rubric
+        hashes, metric=metric, judge=judge.name, rubric=judge.rubric
     ):
         if verdict.status is not Status.ERROR:
             known.setdefault((verdict.answer_hash, verdict.round), verdict)
@@ -91,7 +98,7 @@ async def _reuse(store: Store, run: Run, judge: Judge, jobs: Sequence[Job], tall
             continue
         details = {**(found.details or {}), "reused_from": found.run}
         judgement = Judgement(found.status, found.reason, found.raw, details=details)
-        taken.append(_verdict(run, judge, done, number, judgement))
+        taken.append(_verdict(run, judge, metric, done, number, judgement))
     await store.verdicts.append(taken)
     tally.reused = len(taken)
     return left
@@ -113,13 +120,13 @@ def _without_tree(trajectory: Trajectory) -> Trajectory:
     return trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
 
 
-def _verdict(run: Run, judge: Judge, done: Done, number: int, judgement: Judgement) -> Verdict:
+def _verdict(run: Run, judge: Judge, metric: str, done: Done, number: int, judgement: Judgement) -> Verdict:
     return Verdict(
         run=run.run,
         group=done.group,
         query_id=done.query_id,
         trial=done.trial,
-        metric=METRIC,
+        metric=metric,
         judge=judge.name,
         rubric=judge.rubric,
         round=number,

@@ -22,6 +22,16 @@ VERDICT_SCHEMA: dict[str, Any] = {
     "additionalProperties": False,
 }
 
+CORRECTNESS = (Status.SOLVED, Status.UNSOLVED)
+
+CORRECTNESS_SCHEMA: dict[str, Any] = {
+    **VERDICT_SCHEMA,
+    "properties": {
+        "reason": {"type": "string"},
+        "answer_status": {"type": "string", "enum": [status.value for status in CORRECTNESS]},
+    },
+}
+
 # What is better, in the order shown: the first answer wins, neither does, the second wins.
 PREFERENCES = {"first": Status.SOLVED, "neither": Status.UNSURE, "second": Status.UNSOLVED}
 
@@ -50,6 +60,23 @@ def read_verdict(reply: str) -> ReadVerdict:
         UnreadableReplyError: it is not; ``reply`` is kept.
     """
     return _read(reply, "answer_status", {status.value: status for status in VERDICTS})
+
+
+def read_correctness(reply: str) -> ReadVerdict:
+    """The verdict in a reply of ``CORRECTNESS_SCHEMA``: from its field, whatever words the reason has.
+
+    Raises:
+        UnreadableReplyError: it is none.
+    """
+    return _read(reply, "answer_status", {status.value: status for status in CORRECTNESS})
+
+
+def read_by_words(reply: str) -> Status:
+    """What the published code makes of a reply about correctness: it searches it for a word.
+
+    So "Solved, no part was left unsolved" is unsolved.
+    """
+    return Status.UNSOLVED if "unsolved" in reply.lower() else Status.SOLVED
 
 
 def read_preference(reply: str) -> ReadVerdict:

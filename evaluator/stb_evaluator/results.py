@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from stb_core.store import Store
 from stb_core.store.runs import Run
+from stb_evaluator import final_answer
 from stb_evaluator.accounts import Account, accounts_of
+from stb_evaluator.juries import Jury
 from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.measures import measure
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block, Score, score
 from stb_evaluator.switches import PUBLISHED
 
 NOT_COMPARABLE = frozenset({"rules"})
+
+# The block, and the name as a metric, of what is measured without a judge.
+TRAJECTORY = "trajectory"
 
 Row = dict[str, Any]
 
@@ -22,24 +28,28 @@ Row = dict[str, Any]
 async def score_rows(
     store: Store,
     run: Run,
+    jury: Jury,
     *,
-    judge: str,
-    rubric: str,
     rounds: int | None,
+    metric: str = METRIC,
     blocks: Sequence[Block] = BLOCKS,
     switches: Mapping[str, str] = PUBLISHED,
     seed: int = 0,
 ) -> list[Row]:
-    """The rows of one run, judge and rubric, block by block."""
-    sheet = await load_sheet(
-        store, run, judge=judge, rubric=rubric, rounds=rounds, by_words="reference" in blocks
-    )
-    accounts = await accounts_of(store, run.run, judge=judge, rubric=rubric)
+    """The rows of one run by one jury, block by block."""
+    by_words = "reference" in blocks
+    sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, by_words=by_words)
+    sheets = dict.fromkeys(blocks, sheet)
+    if metric == final_answer.METRIC and switches["fac.reading"] == "words":
+        reread = await final_answer.reread_by_words(store, run, jury)
+        marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in sheet.marks.items()}
+        sheets["reference"] = replace(sheet, marks=marks)
+    accounts = await accounts_of(store, run.run, jury, metric=metric)
     whole = Counter(group for group, _ in await dataset_queries(store, run))
     shared = {
-        "judge": judge,
-        "rubric": rubric,
-        "comparable": judge not in NOT_COMPARABLE,
+        "judge": jury.name,
+        "rubric": jury.rubric,
+        "comparable": not NOT_COMPARABLE.intersection(member.judge for member in jury.members),
         "dataset": run.dataset,
         "agent": run.agent,
         "model": run.model,
@@ -49,7 +59,7 @@ async def score_rows(
     return [
         {
             "run": run.run,
-            "metric": METRIC,
+            "metric": metric,
             **_score_fields(row),
             "switches": dict(switches) if block == "reference" else None,
             "subset": _is_subset(row.group, run, whole),
@@ -57,8 +67,35 @@ async def score_rows(
             **_account(row.group, accounts).as_row(),
         }
         for block in blocks
-        for row in score(sheet, block, switches=switches, seed=seed)
+        for row in score(sheets[block], block, switches=switches, seed=seed)
     ]
+
+
+async def measure_rows(store: Store, run: Run, *, seed: int = 0) -> list[Row]:
+    """What the trajectories of a run tell without a judge; ``metric`` is the measure's name."""
+    trajectories = [t.model_copy(update={"tree": None}) async for t in store.runs.trajectories(run.run)]
+    return [
+        {
+            "run": run.run,
+            "metric": found.name,
+            "block": TRAJECTORY,
+            "group": found.group,
+            "value": found.value,
+            "unit": found.unit,
+            "n": found.n,
+            "n_total": _n_expected(run, found.group),
+            "ci_low": found.low,
+            "ci_high": found.high,
+            "interval_method": found.method,
+            "complete": found.n == _n_expected(run, found.group),
+            "manifest_hash": run.manifest.hash,
+        }
+        for found in measure(trajectories, seed=seed)
+    ]
+
+
+def _n_expected(run: Run, group: str) -> int:
+    return sum(len(ids) for name, ids in run.expected.items() if group in {name, MICRO})
 
 
 def _score_fields(row: Score) -> Row:

@@ -10,6 +10,7 @@ from stb_core.errors import UsageError
 from stb_core.manifest import Manifest
 from stb_core.store.runs import Run
 from stb_evaluator.comparing import Side, compare_runs, warnings_of
+from stb_evaluator.juries import jury_of
 from stb_evaluator.sheets import sheet_of
 
 
@@ -23,7 +24,7 @@ def side(name: str, answers: dict[str, str], ids: str = "", **manifest: object) 
 
 
 def rows(*sides: Side) -> dict[str, dict[str, object]]:
-    return {row["group"]: row for row in compare_runs(sides, judge="j", rubric="r")}
+    return {row["group"]: row for row in compare_runs(sides, jury_of("j", "r"))}
 
 
 def test_a_difference_is_paired_by_query() -> None:
@@ -79,9 +80,7 @@ def test_p_values_are_adjusted_over_all_pairs() -> None:
     """Three runs make three pairs, and Holm's p is never below the plain one."""
     answers = [{str(n): "sn"[(n * k) % 2] for n in range(40)} for k in (1, 2, 3)]
 
-    found = compare_runs(
-        [side(name, a) for name, a in zip("abc", answers, strict=True)], judge="j", rubric="r"
-    )
+    found = compare_runs([side(name, a) for name, a in zip("abc", answers, strict=True)], jury_of("j", "r"))
 
     assert sum(row["group"] == "macro" for row in found) == 3
     assert all(row["p_holm"] >= row["p"] for row in found)

@@ -15,6 +15,7 @@ from stb_core.store import Store
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.comparing import Side
 from stb_evaluator.contests import Contest, contest_rows, hold, prepare
+from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import load_sheet
 from stb_evaluator.preference import ModelPairJudge
 from stb_evaluator.rubrics import CUT, cut_rubric, load_rubric
@@ -55,7 +56,7 @@ async def two_runs(store: Store, answers: dict[str, tuple[str, str, str, str]]) 
                 for t in made
             ]
         )
-        sides.append(Side(run, await load_sheet(store, run, judge="j", rubric="r", rounds=1)))
+        sides.append(Side(run, await load_sheet(store, run, jury_of("j", "r"), rounds=1)))
     return sides[0], sides[1]
 
 

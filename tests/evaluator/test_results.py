@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from stb_core.store import Store, open_store
+from stb_evaluator.juries import jury_of
 from stb_evaluator.legacy.imports import import_answers
 from stb_evaluator.results import Row, headline, score_rows
 
@@ -42,7 +43,7 @@ def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 async def _rows(store: Store, name: str) -> list[Row]:
     run = await store.runs.get(name)
-    return await score_rows(store, run, judge="recorded", rubric="recorded", rounds=None)
+    return await score_rows(store, run, jury_of("recorded", "recorded"), rounds=None)
 
 
 def pick(rows: list[Row], block: str, group: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import click
@@ -13,8 +12,7 @@ from stb_core import console
 from stb_core.cli import command, current_settings
 from stb_core.errors import UsageError
 from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_evaluator.commands.judging import RECORDED, OpenedJudge, default_judge, fill, opened_judge, tell
+from stb_evaluator.commands.judging import RECORDED, Bench, default_judge, opened_bench, tell
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.comparing import Row, Side, adjust, compare_runs, warnings_of
 from stb_evaluator.contests import METRIC as SOWR
@@ -82,75 +80,59 @@ def register(stb: click.Group) -> None:
                     "A comparison needs two runs.", hint="See those that are there with: stb ls."
                 )
             named = judge or await default_judge(store, chosen)
-            async with opened_judge(named, current_settings(), connections=max_connections) as opened:
-                work = Work(store, opened, max_connections, quiet=as_json)
-                sides = [await work.load_side(run, rounds) for run in chosen]
+            async with opened_bench(
+                named, current_settings(), connections=max_connections, quiet=as_json
+            ) as bench:
+                if metric == SOWR and len(bench.judges) > 1:
+                    raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
+                sides: list[Side] = []
+                for run in chosen:
+                    await bench.fill(store, run, rounds)
+                    sheet = await load_sheet(store, run, bench.jury(), rounds=bench.rounds(rounds))
+                    sides.append(Side(run, sheet))
                 if metric == SOWR:
-                    rows = await work.contest(sides, block, settings, pair_rounds, seed)
+                    rows = await _contest(store, sides, bench, block, settings, pair_rounds, seed)
                 else:
-                    rows = compare_runs(sides, judge=opened.name, rubric=opened.rubric, seed=seed)
+                    rows = compare_runs(sides, bench.jury(), seed=seed)
         show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
         if not all(row["complete"] for row in rows):
             sys.exit(1)
 
 
-@dataclass(frozen=True)
-class Work:
-    """What comparing runs needs at hand."""
-
-    store: Store
-    opened: OpenedJudge
-    connections: int
-    quiet: bool
-
-    async def load_side(self, run: Run, rounds: int | None) -> Side:
-        """A run with its pass verdicts, those that were lacking included."""
-        await fill(
-            self.store, run, self.opened, rounds=rounds, connections=self.connections, quiet=self.quiet
-        )
-        sheet = await load_sheet(
-            self.store,
-            run,
-            judge=self.opened.name,
-            rubric=self.opened.rubric,
-            rounds=self.opened.rounds(rounds),
-        )
-        return Side(run, sheet)
-
-    async def contest(
-        self,
-        sides: Sequence[Side],
-        block: Block,
-        switches: Mapping[str, str],
-        rounds: int | None,
-        seed: int,
-    ) -> list[Row]:
-        """Win rates of every two runs, with p-values adjusted over all pairs."""
-        judge = self.opened.of_pairs(cut=switches["sowr.text"] == "cut")
-        rows: list[Row] = []
-        for one, other in combinations(sides, 2):
-            contest = await prepare(
-                self.store, one, other, rounds=rounds, switches=switches, recorded=judge is None
+async def _contest(
+    store: Store,
+    sides: Sequence[Side],
+    bench: Bench,
+    block: Block,
+    switches: Mapping[str, str],
+    rounds: int | None,
+    seed: int,
+) -> list[Row]:
+    """Win rates of every two runs, with p-values adjusted over all pairs."""
+    (opened,) = bench.judges
+    judge = opened.of_pairs(cut=switches["sowr.text"] == "cut")
+    rows: list[Row] = []
+    for one, other in combinations(sides, 2):
+        contest = await prepare(store, one, other, rounds=rounds, switches=switches, recorded=judge is None)
+        with console.progress(quiet=bench.quiet) as bar:
+            task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
+            tally = await hold(
+                store,
+                contest,
+                judge,
+                connections=bench.connections,
+                advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
-            with console.progress(quiet=self.quiet) as bar:
-                task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
-                tally = await hold(
-                    self.store,
-                    contest,
-                    judge,
-                    connections=self.connections,
-                    advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-                )
-            tell(f"{one.run.run} against {other.run.run}", tally)
-            rubric = judge.rubric if judge else RECORDED
-            rows += contest_rows(contest, block, judge=self.opened.name, rubric=rubric, seed=seed)
-        adjust(rows)
-        return rows
+        tell(f"{one.run.run} against {other.run.run}", tally)
+        rubric = judge.rubric if judge else RECORDED
+        rows += contest_rows(contest, block, judge=opened.name, rubric=rubric, seed=seed)
+    adjust(rows)
+    return rows
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:
     notes: list[str] = []
-    if any(row["judge"] in NOT_COMPARABLE for row in rows):
+    if any(judge in row["judge"] for judge in NOT_COMPARABLE for row in rows):
         notes.append("NOT COMPARABLE: judged by rules, without a model; see stb score.")
     for row in rows:
         if row["group"] != MICRO or row["complete"]:

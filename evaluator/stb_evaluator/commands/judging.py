@@ -1,9 +1,9 @@
-"""Opening a judge by its name, and having it judge what is lacking."""
+"""Opening judges by their names, and having them judge what is lacking."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from stb_core import console
@@ -13,7 +13,10 @@ from stb_core.providers import open_model
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.store.runs import Run
+from stb_evaluator import final_answer
+from stb_evaluator.final_answer import FinalAnswerJudge
 from stb_evaluator.judge import Judge, ModelJudge
+from stb_evaluator.juries import Juror, Jury
 from stb_evaluator.passing import fill_log
 from stb_evaluator.preference import ModelPairJudge, PairJudge, RulesPairJudge
 from stb_evaluator.rubrics import cut_rubric, load_rubric
@@ -23,14 +26,14 @@ from stb_evaluator.verdict_log import Tally
 
 RECORDED = "recorded"
 RULES = "rules"
-RUBRIC = "sopr-1"
+RUBRICS = {METRIC: "sopr-1", final_answer.METRIC: "fac-1"}
 PAIR_RUBRIC = "sowr-1"
-DEFAULT_ROUNDS = 3
+DEFAULT_ROUNDS = {METRIC: 3, final_answer.METRIC: 1}
 
 _CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable)."
 
 
-async def default_judge(store: Store, runs: Sequence[Run]) -> str:
+async def default_judge(store: Store, runs: Sequence[Run], metric: str = METRIC) -> str:
     """``recorded`` where all runs have recorded verdicts, else the one judge that has judged them all.
 
     Raises:
@@ -38,7 +41,7 @@ async def default_judge(store: Store, runs: Sequence[Run]) -> str:
     """
     common: set[str] | None = None
     for run in runs:
-        judges = {one.judge for one in await store.verdicts.judges(run.run, metric=METRIC)}
+        judges = {one.judge for one in await store.verdicts.judges(run.run, metric=metric)}
         if not judges:
             raise UsageError(f"The run {run.run!r} has no verdicts yet.", hint=_CHOICES)
         common = judges if common is None else common & judges
@@ -56,18 +59,27 @@ async def default_judge(store: Store, runs: Sequence[Run]) -> str:
 
 @dataclass(frozen=True)
 class OpenedJudge:
-    """A judge ready for use; ``judge`` is None for ``recorded``, whose log is never added to."""
+    """A judge ready for use: ``recorded``, whose log is never added to, ``rules``, or a model."""
 
     name: str
-    rubric: str
-    judge: Judge | None = None
     model: OpenAIModel | None = None
 
-    def rounds(self, wanted: int | None) -> int | None:
-        """How many rounds count; None for all that are there."""
-        if wanted is not None or self.judge is None:
-            return wanted
-        return 1 if self.name == RULES else DEFAULT_ROUNDS
+    def of_answers(self, metric: str = METRIC) -> Judge | None:
+        """The judge of single answers; None for ``recorded``.
+
+        Raises:
+            UsageError: it cannot judge by this metric.
+        """
+        if self.name == RULES and metric == METRIC:
+            return RulesJudge()
+        if self.name == RULES:
+            raise UsageError(f"There are no rules for {metric}.", hint="Use --judge PROVIDER/MODEL.")
+        if self.model is None:
+            return None
+        rubric = load_rubric(RUBRICS[metric])
+        if metric == final_answer.METRIC:
+            return FinalAnswerJudge(self.model, rubric)
+        return ModelJudge(self.model, rubric)
 
     def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
         """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
@@ -77,55 +89,70 @@ class OpenedJudge:
         return RulesPairJudge() if self.name == RULES else None
 
 
+@dataclass(frozen=True)
+class Bench:
+    """The judges of a command, and how they are to be asked."""
+
+    judges: tuple[OpenedJudge, ...]
+    connections: int
+    retry_errors: bool = False
+    quiet: bool = False
+
+    def jury(self, metric: str = METRIC) -> Jury:
+        """As the verdict log names them."""
+        asked = [(opened, opened.of_answers(metric)) for opened in self.judges]
+        return Jury(tuple(Juror(o.name, judge.rubric if judge else RECORDED) for o, judge in asked))
+
+    def rounds(self, wanted: int | None, metric: str = METRIC) -> int | None:
+        """How many rounds count; None for all that are there."""
+        if wanted is not None or all(opened.name == RECORDED for opened in self.judges):
+            return wanted
+        return 1 if all(opened.name == RULES for opened in self.judges) else DEFAULT_ROUNDS[metric]
+
+    async def fill(self, store: Store, run: Run, rounds: int | None, metric: str = METRIC) -> None:
+        """Have every judge give a run the verdicts that it lacks, with a progress bar unless quiet."""
+        for opened in self.judges:
+            judge = opened.of_answers(metric)
+            if judge is None:
+                continue
+            if opened.model is not None:
+                await opened.model.check()
+            with console.progress(quiet=self.quiet) as bar:
+                task = bar.add_task(f"{opened.name} judges {run.run}", total=None, note="")
+                tally = await fill_log(
+                    store,
+                    run,
+                    judge,
+                    rounds=self.rounds(rounds, metric) or 1,
+                    metric=metric,
+                    connections=self.connections,
+                    retry_errors=self.retry_errors,
+                    advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
+                )
+            tell(run.run, tally)
+
+
 @asynccontextmanager
-async def opened_judge(name: str, settings: Settings, *, connections: int) -> AsyncGenerator[OpenedJudge]:
-    """The judge of that name, until the block ends.
+async def opened_bench(
+    names: str, settings: Settings, *, connections: int, retry_errors: bool = False, quiet: bool = False
+) -> AsyncGenerator[Bench]:
+    """The judges of these names, separated by commas, until the block ends.
 
     Raises:
-        UsageError: it is not the name of a judge, or it is not known where the model is.
+        UsageError: one is not the name of a judge, or it is not known where the model is.
     """
-    if name == RECORDED:
-        yield OpenedJudge(RECORDED, RECORDED)
-    elif name == RULES:
-        yield OpenedJudge(RULES, RulesJudge.rubric, RulesJudge())
-    elif "/" not in name:
-        raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
-    else:
-        model = open_model(name, settings, connections=connections)
-        judge = ModelJudge(model, load_rubric(RUBRIC))
-        try:
-            yield OpenedJudge(judge.name, judge.rubric, judge, model)
-        finally:
-            await model.close()
-
-
-async def fill(
-    store: Store,
-    run: Run,
-    opened: OpenedJudge,
-    *,
-    rounds: int | None,
-    connections: int,
-    retry_errors: bool = False,
-    quiet: bool = False,
-) -> None:
-    """Have the judge give a run the verdicts that it lacks, with a progress bar unless ``quiet``."""
-    if opened.judge is None:
-        return
-    if opened.model is not None:
-        await opened.model.check()
-    with console.progress(quiet=quiet) as bar:
-        task = bar.add_task(f"Judging {run.run}", total=None, note="")
-        tally = await fill_log(
-            store,
-            run,
-            opened.judge,
-            rounds=opened.rounds(rounds) or 1,
-            connections=connections,
-            retry_errors=retry_errors,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )
-    tell(run.run, tally)
+    async with AsyncExitStack() as stack:
+        judges: list[OpenedJudge] = []
+        for name in dict.fromkeys(part.strip() for part in names.split(",")):
+            if name in {RECORDED, RULES}:
+                judges.append(OpenedJudge(name))
+                continue
+            if "/" not in name:
+                raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
+            model = open_model(name, settings, connections=connections)
+            stack.push_async_callback(model.close)
+            judges.append(OpenedJudge(model.name, model))
+        yield Bench(tuple(judges), connections, retry_errors, quiet)
 
 
 def tell(what: str, tally: Tally) -> None:

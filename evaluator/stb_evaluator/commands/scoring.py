@@ -14,11 +14,16 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.queries import group_order
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_evaluator.commands.judging import DEFAULT_ROUNDS, RECORDED, default_judge, fill, opened_judge
+from stb_evaluator import final_answer
+from stb_evaluator.commands.judging import RECORDED, default_judge, opened_bench
 from stb_evaluator.commands.stores import current_store
-from stb_evaluator.results import Row, headline, score_rows
+from stb_evaluator.juries import Jury
+from stb_evaluator.results import TRAJECTORY, Row, headline, measure_rows, score_rows
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
 from stb_evaluator.switches import set_switches
+
+METRICS = (METRIC, final_answer.METRIC, TRAJECTORY)
+LABELS = {METRIC: "SoPR", final_answer.METRIC: "FAC"}
 
 
 def register(stb: click.Group) -> None:
@@ -26,14 +31,16 @@ def register(stb: click.Group) -> None:
 
     @command(stb, "score")
     @click.argument("runs", nargs=-1)
-    @click.option("--judge", default="", help="PROVIDER/MODEL, 'recorded' or 'rules'.")
+    @click.option(
+        "--judge", default="", help="PROVIDER/MODEL (several with commas: a panel), 'recorded' or 'rules'."
+    )
     @click.option(
         "--rounds",
         type=click.IntRange(1, 100),
         default=None,
-        help=f"Verdicts on each answer: {DEFAULT_ROUNDS} by a model, 1 by rules, as many as are recorded.",
+        help="Verdicts on each answer: 3 by a model (1 for fac), 1 by rules, as many as are recorded.",
     )
-    @click.option("--metric", default=METRIC, type=click.Choice([METRIC]), help="What to measure.")
+    @click.option("--metric", default=METRIC, help=f"What to measure, of {', '.join(METRICS)}.")
     @click.option(
         "--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Which rules of scoring."
     )
@@ -49,7 +56,7 @@ def register(stb: click.Group) -> None:
         runs: tuple[str, ...],
         judge: str,
         rounds: int | None,
-        metric: str,  # noqa: ARG001 - one metric so far
+        metric: str,
         block: str,
         switches: tuple[str, ...],
         retry_errors: bool,
@@ -62,37 +69,51 @@ def register(stb: click.Group) -> None:
         Without RUNS it is the latest run; with --judge recorded all runs that have recorded verdicts.
         Verdicts are kept: the same command again asks the judge only for what is lacking.
         """
+        metrics = list(dict.fromkeys(part.strip() for part in metric.split(",")))
+        for name in metrics:
+            if name not in METRICS:
+                raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(METRICS)}.")
         blocks: Sequence[Block] = BLOCKS if block == "both" else (block,)  # type: ignore[assignment]
         if switches and "reference" not in blocks:
             raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
+        settings = set_switches(switches)
         rows: list[Row] = []
         async with current_store() as store:
             chosen = await choose_runs(store, runs, judge)
-            named = judge or await default_judge(store, chosen)
-            async with opened_judge(named, current_settings(), connections=max_connections) as opened:
-                for run in chosen:
-                    await fill(
-                        store,
-                        run,
-                        opened,
-                        rounds=rounds,
-                        connections=max_connections,
-                        retry_errors=retry_errors,
-                        quiet=as_json,
-                    )
-                    rows += await score_rows(
-                        store,
-                        run,
-                        judge=opened.name,
-                        rubric=opened.rubric,
-                        rounds=opened.rounds(rounds),
-                        blocks=blocks,
-                        switches=set_switches(switches),
-                        seed=seed,
-                    )
+            for name in metrics:
+                if name == TRAJECTORY:
+                    rows += [row for run in chosen for row in await measure_rows(store, run, seed=seed)]
+                    continue
+                named = judge or await default_judge(store, chosen, name)
+                async with opened_bench(
+                    named,
+                    current_settings(),
+                    connections=max_connections,
+                    retry_errors=retry_errors,
+                    quiet=as_json,
+                ) as bench:
+                    for run in chosen:
+                        await bench.fill(store, run, rounds, name)
+                        for jury in _juries(bench.jury(name)):
+                            rows += await score_rows(
+                                store,
+                                run,
+                                jury,
+                                metric=name,
+                                rounds=bench.rounds(rounds, name),
+                                blocks=blocks,
+                                switches=settings,
+                                seed=seed,
+                            )
         show(rows, as_json=as_json)
         if not all(row["complete"] for row in rows):
             sys.exit(1)
+
+
+def _juries(jury: Jury) -> list[Jury]:
+    """A panel and each of its members; a single judge alone."""
+    alone = [Jury((member,)) for member in jury.members]
+    return alone if len(alone) == 1 else [jury, *alone]
 
 
 async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Run]:
@@ -119,32 +140,41 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
 
 
 def show(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print rows: one JSON document, or one table a block beneath the first lines."""
-    lines = headline(rows)
+    """Print rows: one JSON document, or one table a metric and block beneath the first lines."""
+    scores = [row for row in rows if row["block"] != TRAJECTORY]
+    lines = headline(scores)
     if as_json:
         console.emit_json({"headline": lines, "rows": rows})
         return
     for line in lines:
         click.echo(line)
-    for block in dict.fromkeys(row["block"] for row in rows):
-        mine = [row for row in rows if row["block"] == block]
-        console.emit_table(*_table(mine, block))
+    for metric, block in dict.fromkeys((row["metric"], row["block"]) for row in scores):
+        mine = [row for row in scores if (row["metric"], row["block"]) == (metric, block)]
+        console.emit_table(*_table(mine, f"{block} {LABELS[metric]}, %"))
+    measured = [row for row in rows if row["block"] == TRAJECTORY and row["group"] == MICRO]
+    if measured:
+        shown = [{**row, "interval": _ends(row)} for row in measured]
+        console.emit_table(shown, ("run", "metric:measure", "value", "interval:95 %", "unit", "n"))
 
 
-def _table(rows: Sequence[Row], block: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _table(rows: Sequence[Row], title: str) -> tuple[list[dict[str, Any]], list[str]]:
     groups = list(dict.fromkeys(row["group"] for row in rows))
     groups.sort(key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
-    lines: dict[str, dict[str, Any]] = {}
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
-        line = lines.setdefault(row["run"], {"run": row["run"], "judge": row["judge"]})
-        line[row["group"]] = _cell(row, block)
-    return list(lines.values()), [f"run:{block} SoPR, %", "judge", *groups]
+        line = lines.setdefault((row["run"], row["judge"]), {"run": row["run"], "judge": row["judge"]})
+        line[row["group"]] = _cell(row)
+    return list(lines.values()), [f"run:{title}", "judge", *groups]
 
 
-def _cell(row: Row, block: str) -> str:
+def _cell(row: Row) -> str:
     if row["value"] is None:
         return "?"
     mark = "" if row["complete"] else "*"
-    if block == "reference":
+    if row["block"] == "reference":
         return f"{row['value']:.1f}±{row['std_rounds']:.1f}{mark}"
-    return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{mark}"
+    return f"{row['value']:.1f} {_ends(row)}{mark}"
+
+
+def _ends(row: Row) -> str:
+    return "" if row["ci_low"] is None else f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
