@@ -143,6 +143,15 @@ class Behaviour:
     seed: int = 0
 
 
+@dataclass
+class Counters:
+    """What the server has seen since it was last reset."""
+
+    in_flight: int = 0
+    max_in_flight: int = 0
+    paid: int = 0
+
+
 class LLMServer:
     """The server, in a thread of its own; a context manager."""
 
@@ -179,7 +188,12 @@ class LLMServer:
     @property
     def paid(self) -> int:
         """How many completions were sent whole: what a provider would charge for."""
-        return self._paid
+        return self._counters.paid
+
+    @property
+    def max_in_flight(self) -> int:
+        """The most requests that were being answered at once."""
+        return self._counters.max_in_flight
 
     def reset(self) -> None:
         """Forget everything: queue, rule, behaviour, counters."""
@@ -187,7 +201,7 @@ class LLMServer:
         self.rule: Callable[[Json], Answer] = obliging
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
-        self.in_flight = self.max_in_flight = self._paid = 0
+        self._counters = Counters()
         self._queue: deque[Answer] = deque()
         self._rng: random.Random | None = None
 
@@ -226,15 +240,16 @@ class LLMServer:
     async def _complete(self, body: Json, headers: dict[str, str], send: Any) -> None:
         self.requests.append(body)
         self.headers.append(headers)
-        self.in_flight += 1
-        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        counters = self._counters  # those of this test, even if the request outlives it
+        counters.in_flight += 1
+        counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
         try:
             answer = self._decide(body)
             await asyncio.sleep(answer.delay_s or self.behaviour.latency_s)
         finally:
-            self.in_flight -= 1  # before the client knows the answer and can send the next request
+            counters.in_flight -= 1  # before the client has the answer and can send the next request
         await _send(send, answer, body)
-        self._paid += answer.status == 200 and not answer.drop
+        counters.paid += answer.status == 200 and not answer.drop
 
     def _decide(self, body: Json) -> Answer:
         behaviour = self.behaviour
