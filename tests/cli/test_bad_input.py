@@ -85,6 +85,13 @@ CASES = [
         "The store bad.toml is damaged (file is not a database). Restore it from a copy, or move it away.",
         "STB_DATABASE_URL=sqlite:///bad.toml",
     ),
+    Case(
+        "data import {demo} --name other",
+        1,
+        "The store file:.stb/stb.db cannot be written (attempt to write a readonly database). "
+        "Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
+        "STB_DATABASE_URL=sqlite:///file:.stb/stb.db?mode=ro&uri=true",
+    ),
     # Datasets.
     Case("data import missing", 2, "There is no folder missing. Check the path."),
     Case(
