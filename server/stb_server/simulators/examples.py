@@ -1,22 +1,26 @@
 """Which recorded answers a simulator is shown: of the same API, to the calls most like the one asked.
 
-Only answers of the real API count, recorded before the server started, so that what a model invents
-never feeds it again and the choice does not depend on the calls made so far.
+Only answers of the real API count, those of the call's snapshot or, without one, those recorded
+before the server started: what a model invents never feeds it again, and the choice does not depend
+on the calls made so far.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from rapidfuzz import fuzz
 
 from stb_core import tables
+from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.store import Store
-from stb_core.tools import ApiRef
+from stb_core.store.datasets import Dataset
+from stb_core.store.snapshots import Snapshot
 from stb_server import exact_json
 from stb_server.simulators.schemas import decode_response
 
@@ -25,6 +29,10 @@ MAX_CANDIDATES = 2000
 """Recordings of one API that are compared, the first by key."""
 MAX_TEXT = 2000
 """Characters of the arguments that are compared."""
+MAX_APIS = 256
+"""APIs whose recorded calls are kept in memory."""
+MAX_REMEMBERED = 1024
+"""Recorded answers that are kept in memory, decoded."""
 CHARACTERS_PER_TOKEN = 4
 """For budgets only: text of JSON has rather fewer tokens than this makes of it."""
 
@@ -35,6 +43,7 @@ class Candidate:
 
     key: str
     arguments: bytes
+    id: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,49 +117,86 @@ def shorten(value: Any, limits: Limits, depth: int = 0) -> Any:
     return value
 
 
+_Place: TypeAlias = tuple[int, int, Snapshot | None, tuple[str, str, str]]
+
+
 class Recordings:
     """Reads recorded answers of real APIs from the store.
 
     Args:
         store: where they are.
-        before: a moment as ``clock.now`` writes it; later recordings are not looked at.
+        before: a moment as ``clock.now`` writes it; for calls without a snapshot, later recordings
+            are not looked at.
     """
 
     def __init__(self, store: Store, before: str) -> None:
         self._store = store
         self._before = before
+        self._candidates: OrderedDict[_Place, list[Candidate]] = OrderedDict()
+        self._shown: OrderedDict[int, Example] = OrderedDict()
 
     async def similar(
-        self, dataset_id: int, ref: ApiRef, key: str, arguments: bytes, count: int
+        self, dataset: Dataset, call: ToolCall, count: int, snapshot: Snapshot | None = None
     ) -> list[Example]:
         """The recorded answers to the calls most like this one, best first; never to this very call.
 
         Raises:
             StoreError: the store cannot be read.
         """
+        candidates = await self._candidates_of(dataset, call, snapshot)
+        others = [candidate for candidate in candidates if candidate.key != call.key]
+        chosen = most_similar(call.canonical_arguments, others, count)
+        unread = [candidate.id for candidate in chosen if candidate.id not in self._shown]
+        found = await self._read(unread) if unread else {}
+        examples = [self._shown.get(candidate.id) or found[candidate.id] for candidate in chosen]
+        self._shown.update(found)
+        while len(self._shown) > MAX_REMEMBERED:
+            self._shown.popitem(last=False)
+        return examples
+
+    async def _candidates_of(
+        self, dataset: Dataset, call: ToolCall, snapshot: Snapshot | None
+    ) -> list[Candidate]:
+        """Recorded calls of the same API; the set is frozen, so it is read once a state of the dataset."""
+        place = dataset.id, dataset.changes, snapshot, (call.category, call.tool, call.api)
+        known = self._candidates.get(place)
+        if known is not None:
+            self._candidates.move_to_end(place)
+            return known
         r = tables.responses.c
-        there = (
-            r.dataset_id == dataset_id,
-            r.category == ref.category,
-            r.tool == ref.tool,
-            r.api == ref.api,
-            r.superseded_at.is_(None),
-            r.provenance.in_([provenance.value for provenance in REAL]),
-            r.created_at <= self._before,
-            r.key != key,
+        statement = (
+            sa.select(r.id, r.key, r.arguments)
+            .where(
+                r.dataset_id == dataset.id,
+                r.category == call.category,
+                r.tool == call.tool,
+                r.api == call.api,
+                r.provenance.in_([provenance.value for provenance in REAL]),
+                *self._visible(snapshot),
+            )
+            .order_by(r.key)
+            .limit(MAX_CANDIDATES)
         )
         async with self._store.reading() as connection:
-            rows = await connection.execute(
-                sa.select(r.key, r.arguments).where(*there).order_by(r.key).limit(MAX_CANDIDATES)
-            )
-            chosen = most_similar(arguments, [Candidate(row.key, row.arguments) for row in rows], count)
-            if not chosen:
-                return []
-            bodies = await connection.execute(
-                sa.select(r.key, r.body).where(*there, r.key.in_([candidate.key for candidate in chosen]))
-            )
-            by_key = {row.key: row.body for row in bodies}
-        return [example_of(c.arguments, by_key[c.key]) for c in chosen if c.key in by_key]
+            rows = await connection.execute(statement)
+            found = [Candidate(row.key, row.arguments, row.id) for row in rows]
+        self._candidates[place] = found
+        while len(self._candidates) > MAX_APIS:
+            self._candidates.popitem(last=False)
+        return found
+
+    async def _read(self, ids: Sequence[int]) -> dict[int, Example]:
+        r = tables.responses.c
+        async with self._store.reading() as connection:
+            rows = await connection.execute(sa.select(r.id, r.arguments, r.body).where(r.id.in_(ids)))
+            return {row.id: example_of(row.arguments, row.body) for row in rows}
+
+    def _visible(self, snapshot: Snapshot | None) -> tuple[sa.ColumnElement[bool], ...]:
+        r = tables.responses.c
+        if snapshot is None:
+            return r.superseded_at.is_(None), r.created_at <= self._before
+        in_force = sa.or_(r.superseded_in.is_(None), r.superseded_in > snapshot.changes)
+        return r.id <= snapshot.last_id, in_force
 
 
 def example_of(arguments: bytes, body: bytes) -> Example:

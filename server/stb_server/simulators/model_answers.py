@@ -7,9 +7,12 @@ would write the same again.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+
+import orjson
 
 from stb_core.calls import JsonObject
 from stb_core.errors import UnreadableReplyError
@@ -132,7 +135,7 @@ async def ask(
         return ModelAnswer(
             error=outcome.body["error"],
             response="" if response is None else response,
-            prompt_hash=request.hash,
+            prompt_hash=hash_of(request),
             seed=request.seed or 0,
             usage=usage,
         )
@@ -145,6 +148,12 @@ _FREE_ENVELOPE: Schema = {
     "properties": {"error": {"type": "string"}, "response": {}},
     "required": ["error", "response"],
 }
+
+
+def hash_of(request: Request) -> str:
+    """SHA-256 of all that a model is asked: messages, schema, seed and sampling."""
+    asked = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(asked).hexdigest()
 
 
 def _request(

@@ -23,6 +23,8 @@ from stb_core.errors import (
 )
 from stb_core.models import Model
 from stb_core.provenance import Provenance
+from stb_core.store.datasets import Dataset
+from stb_core.store.snapshots import Snapshot
 from stb_core.structured import Schema
 from stb_core.tools import ApiRef
 from stb_core.trajectories import Message
@@ -47,13 +49,14 @@ FEWEST_EXAMPLES = 2
 class Situation:
     """A call with what is known around it.
 
-    ``dataset_id`` tells where recorded answers are, None for none; ``history`` is what the call's
+    ``dataset`` tells where recorded answers are, None for none; ``history`` is what the call's
     episode was answered, oldest first.
     """
 
     subject: Subject
     call: ToolCall
-    dataset_id: int | None = None
+    dataset: Dataset | None = None
+    snapshot: Snapshot | None = None
     history: Sequence[Mapping[str, Any]] = ()
     problems: ArgumentProblems = NO_PROBLEMS
 
@@ -101,7 +104,7 @@ class ModelSimulator(ABC):
         call = asked.call
         assert self._subjects, "made without a place to find documents"
         subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
-        return await self.play(Situation(subject, call, asked.dataset.id))
+        return await self.play(Situation(subject, call, asked.dataset, asked.snapshot))
 
     async def play(self, situation: Situation) -> Answer | Decline:
         """As ``answer``, for an API that need not be in a dataset."""
@@ -194,9 +197,9 @@ class LlmSimulator(ModelSimulator):
         """The document, the recorded answers most like this call's, the episode so far, the call."""
         subject, call = situation.subject, situation.call
         found: list[Example] = []
-        if self._recordings and situation.dataset_id is not None:
+        if self._recordings and situation.dataset is not None:
             found = await self._recordings.similar(
-                situation.dataset_id, subject.ref, call.key, call.canonical_arguments, self._examples
+                situation.dataset, call, self._examples, situation.snapshot
             )
         if subject.document is None and not found:
             return None

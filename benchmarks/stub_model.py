@@ -1,0 +1,68 @@
+"""A model that takes its time and always says the same, for benchmarks: one process, one line of JSON.
+
+    python benchmarks/stub_model.py LATENCY_MS
+
+``GET /v1/stats`` tells how many completions were asked for, and how many at most at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+
+import uvicorn
+
+ANSWER = {"error": "", "response": {"title": "Amber 1000", "count": 3}}
+COMPLETION = json.dumps(
+    {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "any",
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"role": "assistant", "content": json.dumps(ANSWER)},
+            }
+        ],
+        "usage": {"prompt_tokens": 500, "completion_tokens": 30, "total_tokens": 530},
+    }
+).encode()
+
+
+class StubModel:
+    """The application."""
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        self.count = self.in_flight = self.most = 0
+
+    async def __call__(self, scope, receive, send) -> None:
+        """Answer one request."""
+        while (await receive()).get("more_body"):
+            pass
+        body = COMPLETION
+        if scope["path"].endswith("/stats"):
+            body = json.dumps({"count": self.count, "most_in_flight": self.most}).encode()
+        else:
+            self.count += 1
+            self.in_flight += 1
+            self.most = max(self.most, self.in_flight)
+            await asyncio.sleep(self._latency_s)
+            self.in_flight -= 1
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+if __name__ == "__main__":
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    port = listener.getsockname()[1]
+    print(json.dumps({"url": f"http://127.0.0.1:{port}/v1", "pid": os.getpid()}), flush=True)
+    app = StubModel(float(sys.argv[1]) / 1000)
+    config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,151 @@
+"""Simulators behind the server: what clients get, what is kept, and how often a model is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+import sim_world
+from llm_server import LLMServer, text
+from sim_world import FILMS
+from stb_core import tables
+from stb_core.openai_model import Endpoint
+from stb_core.provenance import CacheMode
+from stb_core.retries import Patience
+from stb_core.store import Store
+from stb_server.options import ServerOptions
+from stb_server.simulators.options import SimulatorOptions
+from virtual_server import Running, running
+
+HASTY = Patience(deadline_s=5, first_wait_s=0.001, longest_wait_s=0.01)
+
+
+@asynccontextmanager
+async def serving(
+    store_url: str, llm: LLMServer, mode: CacheMode = CacheMode.SIMULATE, **more: Any
+) -> AsyncGenerator[Running]:
+    endpoint = Endpoint(llm.url, None, "STUB_BASE_URL", "STUB_API_KEY")
+    simulator = SimulatorOptions("llm", model="stub/any", endpoints=(endpoint,), patience=HASTY, **more)
+    async with running(ServerOptions(store_url, "small", mode, simulator=simulator)) as server:
+        yield server
+
+
+def search(title: str) -> dict[str, Any]:
+    return {
+        "category": "Movies",
+        "tool_name": FILMS.tool_name,
+        "api_name": "search",
+        "tool_input": json.dumps({"title": title}),
+        "strip": "",
+        "toolbench_key": "tb-secret-key",
+    }
+
+
+def echo(body: dict[str, Any]) -> Any:
+    """A film with the title that the call asks for."""
+    asked = json.loads(body["messages"][1]["content"].rsplit("Call\n", 1)[1])
+    return text(json.dumps(sim_world.film(asked["arguments"]["title"], 2000)))
+
+
+async def test_a_simulated_answer_is_marked_kept_and_served_again_as_such(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """First ``simulated``, then ``recorded-simulated`` and never ``recorded``; details are on record."""
+    dataset = await sim_world.build(sqlite_store)
+    llm.rule = echo
+    async with serving(sqlite_store_url, llm) as server:
+        answers = [await server.call(search("Metropolis")) for _ in range(2)]
+        replayed = await server.call(search("Metropolis"), x_stb_mode="replay")
+
+    assert ["simulated", "recorded-simulated"] == [answer.headers["x-stb-provenance"] for answer in answers]
+    assert "recorded-simulated" == replayed.headers["x-stb-provenance"]
+    assert sim_world.film("Metropolis", 2000) == answers[0].json() == answers[1].json() == replayed.json()
+    assert 1 == llm.count
+    kept = await sqlite_store.responses.get(dataset.id, sim_world.call("search", title="Metropolis").key)
+    assert kept is not None
+    assert kept.details is not None
+    assert {"simulator", "model", "prompt", "prompt_hash", "seed", "usage"} == kept.details.keys()
+    assert "tb-secret-key" not in json.dumps(llm.requests) + json.dumps(kept.details)
+
+
+async def test_a_refusal_by_rule_is_kept_like_every_simulated_answer(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """So that a replay has it; it is marked by its error type."""
+    await sim_world.build(sqlite_store)
+    wrong = {**search(""), "tool_input": '{"actor": "x"}'}
+    async with serving(sqlite_store_url, llm) as server:
+        first = await server.call(wrong)
+        again = await server.call(wrong, x_stb_mode="replay")
+
+    assert ("simulated", "wrong_arguments") == tuple(
+        first.headers[name] for name in ("x-stb-provenance", "x-stb-error")
+    )
+    assert ("recorded-simulated", first.json()) == (again.headers["x-stb-provenance"], again.json())
+    assert 0 == llm.count
+
+
+@pytest.mark.parametrize("reply", ["no JSON", '{"error": "", "response": {"count": "x"}}', '{"error": ""'])
+async def test_nothing_malformed_reaches_a_client_or_the_store(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str, reply: str
+) -> None:
+    """The client gets a miss; the store has what it had before."""
+    await sim_world.build(sqlite_store)
+    llm.rule = lambda _: text(reply)
+    async with serving(sqlite_store_url, llm) as server:
+        answer = await server.call(search("Metropolis"))
+
+    assert ("miss", "miss") == tuple(answer.headers[name] for name in ("x-stb-provenance", "x-stb-error"))
+    assert reply not in answer.text
+    async with sqlite_store.reading() as connection:
+        count = await connection.scalar(sa.select(sa.func.count()).select_from(tables.responses))
+    assert 7 == count
+
+
+async def test_a_thousand_concurrent_misses_ask_a_hundred_times(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """1,000 misses over 100 distinct calls: 100 model calls, and all get the answer of theirs."""
+    await sim_world.build(sqlite_store)
+    llm.rule = echo
+    llm.behaviour.latency_s = 0.3
+    titles = [f"Film {number % 100}" for number in range(1000)]
+    async with serving(sqlite_store_url, llm, connections=64) as server:
+        turns = asyncio.Semaphore(256)
+
+        async def one(title: str) -> str:
+            async with turns:
+                answer = await server.call(search(title))
+            found: str = answer.json()["response"]["films"][0]["title"]
+            return found
+
+        found = await asyncio.gather(*map(one, titles))
+
+    assert (titles, 100) == (found, llm.count)
+    assert llm.max_in_flight <= 64
+
+
+async def test_the_examples_of_a_snapshot_are_those_of_the_snapshot(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """Recordings that came after it are not shown, those that it holds are, superseded or not."""
+    dataset = await sim_world.build(sqlite_store)
+    llm.rule = echo
+    snapshot = await sqlite_store.snapshots.take(dataset.id)
+    late = sim_world.recording(sim_world.call("search", title="Metropolit"), sim_world.film("Late", 2))
+    newer = sim_world.recording(sim_world.call("search", title="Alien"), sim_world.film("Newer", 3))
+    await sqlite_store.responses.keep(dataset.id, [late])
+    await sqlite_store.responses.keep(dataset.id, [newer], supersede=True)
+    async with serving(sqlite_store_url, llm, examples=9) as server:
+        await server.call(search("Metropolis"), x_stb_snapshot=snapshot.hash)
+        await server.call(search("Nosferatu"))
+
+    prompts = [request["messages"][1]["content"] for request in llm.requests]
+    assert [False, False, True] == ["Late" in prompts[0], "Newer" in prompts[0], "1979" in prompts[0]]
+    assert [True, True, False] == ["Late" in prompts[1], "Newer" in prompts[1], "1979" in prompts[1]]
