@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from stb_core.manifest import Manifest
@@ -34,7 +35,7 @@ def trajectory(
     """One answered trajectory with one call, unless the test says otherwise."""
     made = (
         Step(function="f_for_t", arguments="{}", observation=observation, category="C", tool="t", api="f"),
-        Step(function="Finish", arguments="{}"),
+        *_finish(answer, stop),
     )
     return Trajectory(
         group=group,
@@ -46,6 +47,16 @@ def trajectory(
         final_answer=answer if stop is StopReason.ANSWERED else "",
         steps=made if steps is None else tuple(steps),
     )
+
+
+def _finish(answer: str, stop: StopReason) -> list[Step]:
+    if stop is StopReason.ANSWERED:
+        arguments = {"return_type": "give_answer", "final_answer": answer}
+    elif stop is StopReason.GAVE_UP:
+        arguments = {"return_type": "give_up_and_restart"}
+    else:
+        return []
+    return [Step(function="Finish", arguments=json.dumps(arguments))]
 
 
 def log(answers: Mapping[str, str], group: str = "G1_tool") -> tuple[list[Done], list[Mark]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from stb_core.errors import RequestRefusedError, UnreadableReplyError
 from stb_core.models import Model, Request
-from stb_core.trajectories import Message, Trajectory, Usage
+from stb_core.trajectories import FINISH, Message, Trajectory, Usage
 from stb_evaluator.fences import make_nonce, quote, shorten
 from stb_evaluator.replies import ReadVerdict
 from stb_evaluator.rubrics import Rubric, fill
@@ -66,12 +66,13 @@ async def ask(
 
 
 def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:
-    """All calls but the last, in order, within the rubric's limits; one text, so that none can end it."""
+    """All calls of tools, in order, within the rubric's limits; one text, so that none can end it."""
     limit = rubric.observation_limit
+    calls = [step for step in trajectory.steps if step.function != FINISH]
     lines = [
         f"Call {number}: {step.function}\nArguments: {shorten(step.arguments, limit)}\n"
         f"Came back: {shorten(step.observation, limit)}"
-        for number, step in enumerate(trajectory.steps[:-1], start=1)
+        for number, step in enumerate(calls, start=1)
     ]
     return shorten("\n\n".join(lines) or "No call was made.", rubric.trajectory_limit)
 

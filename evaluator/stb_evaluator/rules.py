@@ -62,10 +62,11 @@ def _source_name(tool: str, api: str) -> str:
 def _used_sources(trajectory: Trajectory) -> dict[str, bool]:
     """Each API that was called with success, and whether the answer carries something it returned."""
     answer = _normal(trajectory.final_answer)
-    known = _normal(" ".join([trajectory.query, *(step.arguments for step in trajectory.steps[:-1])]))
+    calls = [step for step in trajectory.steps if step.function != FINISH]
+    known = _normal(" ".join([trajectory.query, *(step.arguments for step in calls)]))
     used: dict[str, bool] = {}
-    for step in trajectory.steps:
-        if step.function == FINISH or step.error or step.hallucinated or not step.observation.strip():
+    for step in calls:
+        if step.error or step.hallucinated or not step.observation.strip():
             continue
         source = _source_name(step.tool, step.api) if step.tool and step.api else step.function
         used[source] = used.get(source, False) or any(

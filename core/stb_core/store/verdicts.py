@@ -73,9 +73,11 @@ class Verdicts:
     async def of_run(
         self, run: str, *, metric: str = "sopr", judge: str = "", rubric: str = ""
     ) -> list[Verdict]:
-        """The log of one run in the order in which it was written."""
+        """The log of one run in the order in which it was written; of all metrics when that is empty."""
         v = tables.verdicts.c
-        where = [v.run == run, v.metric == metric]
+        where = [v.run == run]
+        if metric:
+            where.append(v.metric == metric)
         if judge:
             where.append(v.judge == judge)
         if rubric:

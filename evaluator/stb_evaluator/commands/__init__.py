@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from stb_evaluator.commands import comparing, importing, scoring, showing
+from stb_evaluator.commands import comparing, exporting, importing, scoring, showing
 
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
     comparing.register(stb)
+    exporting.register(stb)
     importing.register(stb)
     scoring.register(stb)
     showing.register(stb)

@@ -11,8 +11,10 @@ import click
 
 from stb_core import console
 from stb_core.cli import command
+from stb_evaluator.bundles import is_bundle, read_bundle
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.legacy.imports import NO_DATASET, Summary, import_answers
+from stb_evaluator.merging import Merged, merge_bundle
 
 _SHOWN = 20
 
@@ -30,10 +32,15 @@ def register(stb: click.Group) -> None:
     )
     @click.option("--name", default="", help="Name of the run, when PATH holds one system.")
     async def import_(path: Path, dataset: str, name: str, as_json: bool) -> None:
-        """Import runs of others: pass_rate_results, converted answers, ToolBench's raw answers.
+        """Import runs: bundles, pass_rate_results, preference_results, converted and raw answers.
 
         Every system becomes one run, named after its folder. The same import again adds nothing.
         """
+        if is_bundle(path):
+            async with current_store() as store:
+                merged = await merge_bundle(store, read_bundle(path), name)
+            _show_merged(merged, as_json=as_json)
+            return
         async with current_store() as store:
             with console.progress(quiet=as_json) as bar:
                 task = bar.add_task("Reading", total=None, note="")
@@ -47,6 +54,14 @@ def register(stb: click.Group) -> None:
         _show(summary, as_json=as_json)
         if summary.skipped:
             sys.exit(1)
+
+
+def _show_merged(merged: Merged, *, as_json: bool) -> None:
+    if as_json:
+        console.emit_json({"rows": [asdict(merged)]})
+        return
+    columns = "run", "dataset", "queries", "verdicts", "new_queries:new queries", "new_verdicts:new verdicts"
+    console.emit_table([asdict(merged)], columns)
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:

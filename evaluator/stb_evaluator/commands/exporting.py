@@ -1,0 +1,138 @@
+"""``stb export``: a run as a bundle, or in the forms of others."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from stb_core import console
+from stb_core.cli import command
+from stb_core.errors import ConflictError, StoreError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.trajectories import Trajectory
+from stb_evaluator.bundles import write_bundle
+from stb_evaluator.commands.stores import current_store
+from stb_evaluator.exports import converted_record, openai_record, pass_rate_record
+from stb_evaluator.juries import jury_of
+from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.scores import METRIC
+
+_NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
+
+FORMATS = ("bundle", "toolbench", "openai-messages")
+
+
+def register(stb: click.Group) -> None:
+    """Add the command."""
+
+    @command(stb, "export")
+    @click.argument("run")
+    @click.option("--format", "form", default="bundle", type=click.Choice(FORMATS), help="What to write.")
+    @click.option(
+        "-o", "--output", type=click.Path(path_type=Path), default=None, help="File, or folder for toolbench."
+    )
+    @click.option(
+        "--judge", default="", help="Whose verdicts go into the toolbench form; the last by default."
+    )
+    @click.option("--force", is_flag=True, help="Overwrite what is there.")
+    async def export(
+        run: str, form: str, output: Path | None, judge: str, force: bool, as_json: bool
+    ) -> None:
+        """Write RUN to a file that others, or another store, can read.
+
+        A bundle is one zip file with everything, which stb import reads. toolbench writes a folder
+        with converted answers, and pass_rate_results where there are verdicts.
+        """
+        async with current_store() as store:
+            found = await store.runs.get(run)
+            trajectories = [t async for t in store.runs.trajectories(found.run)]
+            if form == "bundle":
+                files = {
+                    output or Path(f"{file_name(found.run)}.zip"): await _bundle(store, found, trajectories)
+                }
+            elif form == "openai-messages":
+                lines = b"".join(orjson.dumps(openai_record(t)) + b"\n" for t in trajectories)
+                files = {output or Path(f"{file_name(found.run)}.jsonl"): lines}
+            else:
+                folder = output or Path(f"{file_name(found.run)}-toolbench")
+                files = await _toolbench(store, found, trajectories, folder, judge)
+        for path, data in files.items():
+            write_file(path, data, force=force)
+        rows = [{"path": str(path), "bytes": len(data)} for path, data in files.items()]
+        if as_json:
+            console.emit_json({"run": found.run, "format": form, "rows": rows})
+        else:
+            console.emit_table(rows, ("path", "bytes"))
+
+
+async def _bundle(store: Store, run: Run, trajectories: list[Trajectory]) -> bytes:
+    queries = await dataset_queries(store, run)
+    asked = [
+        queries[group, query_id]
+        for group, ids in run.expected.items()
+        for query_id in ids
+        if (group, query_id) in queries
+    ]
+    return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
+
+
+async def _toolbench(
+    store: Store, run: Run, trajectories: list[Trajectory], folder: Path, judge: str
+) -> dict[Path, bytes]:
+    first = [t for t in trajectories if t.trial == 0]
+    files = _by_group(first, folder / "model_predictions_converted" / file_name(run.run), converted_record)
+    judges = [one for one in await store.verdicts.judges(run.run, metric=METRIC) if judge in {"", one.judge}]
+    if judges:
+        sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)
+        place = folder / "pass_rate_results" / file_name(run.run)
+        files.update(_by_group(first, place, lambda t: pass_rate_record(t, sheet)))
+    return files
+
+
+def _by_group(
+    trajectories: list[Trajectory], folder: Path, record: Callable[[Trajectory], Mapping[str, Any]]
+) -> dict[Path, bytes]:
+    groups: dict[str, dict[str, Any]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.group, {})[trajectory.query_id] = record(trajectory)
+    return {
+        folder / f"{file_name(name)}.json": orjson.dumps(records, option=orjson.OPT_INDENT_2)
+        for name, records in groups.items()
+    }
+
+
+def file_name(name: str) -> str:
+    """A name from outside as the name of a file: nothing in it leads to another folder."""
+    return _NOT_IN_NAMES.sub("_", name).lstrip(".") or "_"
+
+
+def write_file(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ConflictError: something else is there, and ``force`` was not given.
+        StoreError: it cannot be written.
+    """
+    try:
+        if path.exists() and not force:
+            if path.is_file() and path.read_bytes() == data:
+                return
+            raise ConflictError(f"{path} is there already.", hint="Name another with -o, or add --force.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as problem:
+        raise StoreError(
+            f"{path} cannot be written ({problem.strerror}).", hint="Name another place with -o."
+        ) from None

@@ -1,0 +1,115 @@
+"""Runs in the forms of others: ToolBench's converted answers and verdicts, OpenAI's messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from stb_core.trajectories import FINISH, Message, Step, Trajectory
+from stb_core.verdicts import Status
+from stb_evaluator.sheets import Sheet
+
+_WORDS = {
+    Status.SOLVED: "AnswerStatus.Solved",
+    Status.UNSURE: "AnswerStatus.Unsure",
+    Status.UNSOLVED: "AnswerStatus.Unsolved",
+}
+
+
+def converted_record(trajectory: Trajectory) -> dict[str, Any]:
+    """One converted answer; the path that led to the answer, as a chain of messages."""
+    details: list[dict[str, Any]] = []
+    steps = finished_steps(trajectory)
+    for step in reversed(steps):
+        details = [{"role": "tool", "message": _call(step), "next": details}]
+    details = [{"role": "user", "message": trajectory.query, "next": details}]
+    details = [{"role": "system", "message": "", "next": details}]
+    last = steps[-1] if steps else None
+    return {
+        "query": trajectory.query,
+        "available_tools": [{"name": name} for name in trajectory.available_tools],
+        "answer": {
+            "method": trajectory.agent,
+            "total_steps": len(steps),
+            "final_answer": last.arguments if last and last.function == FINISH else "",
+            "answer_details": details,
+        },
+    }
+
+
+def pass_rate_record(trajectory: Trajectory, sheet: Sheet) -> dict[str, Any]:
+    """One record of ``pass_rate_results``: the calls as texts and the verdict of every round.
+
+    What needs no judge is unsolved in every round; a round without a verdict is left out.
+    """
+    texts = [str(_call(step)) for step in finished_steps(trajectory)]
+    place = (trajectory.group, trajectory.query_id, trajectory.trial)
+    verdicts: dict[str, str] = {}
+    for number in range(sheet.n_rounds):
+        mark = sheet.marks.get((*place, number))
+        if mark is not None and mark.status in _WORDS:
+            verdicts[str(number)] = _WORDS[mark.status]
+        elif not trajectory.answer_hash:
+            verdicts[str(number)] = _WORDS[Status.UNSOLVED]
+    return {
+        "query": trajectory.query,
+        "tool_names": list(trajectory.available_tools),
+        "answer_steps": "\n".join(f"Step {n}: {text}" for n, text in enumerate(texts, start=1)),
+        "final_step": f"Final step: {texts[-1] if texts else ''}",
+        "is_solved": verdicts,
+    }
+
+
+def finished_steps(trajectory: Trajectory) -> tuple[Step, ...]:
+    """The calls; an answer that was handed in without a call of ``Finish`` gets one."""
+    if not trajectory.finished or (trajectory.steps and trajectory.steps[-1].function == FINISH):
+        return trajectory.steps
+    arguments = {"return_type": "give_answer", "final_answer": trajectory.final_answer}
+    return (*trajectory.steps, Step(function=FINISH, arguments=orjson.dumps(arguments).decode()))
+
+
+def _call(step: Step) -> dict[str, str]:
+    return {"name": step.function, "arguments": step.arguments, "response": step.observation}
+
+
+def openai_record(trajectory: Trajectory) -> dict[str, Any]:
+    """One conversation in OpenAI's chat format, with what it is beside it."""
+    return {
+        "messages": [_message(message) for message in _conversation(trajectory)],
+        "tools": [{"type": "function", "function": {"name": name}} for name in trajectory.available_tools],
+        "metadata": {
+            "group": trajectory.group,
+            "query_id": trajectory.query_id,
+            "trial": trajectory.trial,
+            "agent": trajectory.agent,
+            "model": trajectory.model,
+            "stop": trajectory.stop.value,
+            "final_answer": trajectory.final_answer,
+        },
+    }
+
+
+def _conversation(trajectory: Trajectory) -> Sequence[Message]:
+    """The messages as they were exchanged, or made from the calls where those were not kept."""
+    if any(message.tool_calls for message in trajectory.messages):
+        return trajectory.messages
+    made = [Message(role="user", content=trajectory.query)]
+    for number, step in enumerate(finished_steps(trajectory)):
+        one = {"id": f"call_{number}", "name": step.function, "arguments": step.arguments}
+        made.append(Message.model_validate({"role": "assistant", "tool_calls": [one]}))
+        made.append(Message(role="tool", content=step.observation, tool_call_id=one["id"]))
+    return made
+
+
+def _message(message: Message) -> dict[str, Any]:
+    made: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        made["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        made["tool_call_id"] = message.tool_call_id
+    return made
