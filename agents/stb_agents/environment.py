@@ -12,8 +12,9 @@ from typing import Any
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.functions import GIVE_ANSWER, GIVE_UP, Functions
+from stb_agents.purse import RunStopped
 from stb_core.calls import parse_arguments
-from stb_core.errors import CallError, UsageError
+from stb_core.errors import CallError, ModelUnavailableError, ServiceError, StoreError, UsageError
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Timing, Usage
 
@@ -67,6 +68,8 @@ class Environment:
         self.meter = Meter(budget)
         self.steps: list[Step] = []
         self.messages: tuple[Message, ...] = ()
+        self.fault: Exception | None = None
+        """What failed that the agent has no part in; remembered, whatever the agent makes of it."""
         self._calls_made = 0
         self._model_s = self._tool_s = 0.0
 
@@ -133,6 +136,9 @@ class Environment:
         try:
             async with self._time_limit():
                 reply = await self._model.complete(request)
+        except (ModelUnavailableError, StoreError, RunStopped) as problem:
+            self.fault = problem
+            raise
         finally:
             self._model_s += self.meter.seconds - started
         self.meter.add_usage(reply.usage)
@@ -174,6 +180,9 @@ class Environment:
         try:
             async with self._time_limit():
                 steps = await asyncio.gather(*(self._step(call) for call in allowed))
+        except ServiceError as problem:
+            self.fault = problem
+            raise
         finally:
             self._tool_s += self.meter.seconds - started
         self.steps.extend(steps)

@@ -103,3 +103,11 @@ class JournalledModel:
         reply = await self._model.complete(request)
         await self._journal.write(JournalEntry(*self._trial, *place, reply.model_dump_json()))
         return reply
+
+
+async def spent_usd(store: Store, run: str) -> float:
+    """What the replies of a run have cost so far, as far as it is known."""
+    spent = 0.0
+    async for text in store.runs.journalled_replies(run):
+        spent += Reply.model_validate_json(text).usage.cost_usd or 0.0
+    return spent

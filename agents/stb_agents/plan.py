@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stb_agents.client import Served
 from stb_agents.registry import Chosen
 from stb_agents.runner import Conduct
 from stb_agents.selection import Selection, slug
-from stb_agents.servers import Reached
 from stb_core.manifest import Manifest
+from stb_core.provenance import CacheMode
 
 
 def manifest_of(
-    chosen: Chosen, model: str | None, selection: Selection, reached: Reached, conduct: Conduct, trials: int
+    chosen: Chosen, model: str | None, selection: Selection, served: Served, conduct: Conduct, trials: int
 ) -> Manifest:
     """Everything that could change the run's score; nothing that could not.
 
@@ -28,7 +29,7 @@ def manifest_of(
     return Manifest(
         dataset=selection.dataset.name,
         dataset_hash=selection.dataset.content_hash,
-        snapshot_hash=reached.served.responses_hash if reached.served.mode == "replay" else "",
+        snapshot_hash=served.responses_hash if served.mode == CacheMode.REPLAY.value else "",
         agent=agent.name,
         agent_settings={
             **agent.settings(),
@@ -38,15 +39,17 @@ def manifest_of(
         agent_hash=chosen.code,
         model=model,
         model_settings={name: value for name, value in given.items() if value is not None} if model else {},
-        mode=reached.served.mode,
+        mode=served.mode,
         selection=selection.asked_for,
         trials=trials,
         seed=sampling.seed or 0,
     )
 
 
-def run_id(manifest: Manifest, groups: Sequence[str]) -> str:
-    """``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
+def run_id(manifest: Manifest, groups: Sequence[str], name: str | None = None) -> str:
+    """The user's own name, or ``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
+    if name:
+        return slug(name)
     model = (manifest.model or "").partition("/")[2]
     group = groups[0] if len(groups) == 1 else ""
     parts = [manifest.agent, model, manifest.dataset, group, manifest.hash[:8]]

@@ -10,10 +10,19 @@ from stb_core import cli, console
 from stb_core.provenance import CacheMode
 
 if TYPE_CHECKING:
-    from stb_agents.summary import Summary
-    from stb_core.store.runs import Run
+    from stb_agents.forecast import Forecast
+    from stb_agents.runs import Done
 
 _SHOWN_MISSING = 10
+_FORECAST_COLUMNS = (
+    "trials",
+    "trials_left:left",
+    "model_calls:model calls",
+    "prompt_tokens:prompt tokens",
+    "completion_tokens:completion tokens",
+    "cost:USD",
+    "based_on:judged by",
+)
 _COLUMNS = (
     "group",
     "n_done:done",
@@ -66,6 +75,16 @@ _options = (
     click.option("--max-tokens", type=click.IntRange(min=1), help="Of one trial, prompts and replies."),
     click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Of one trial."),
     click.option(
+        "--max-trial-cost", type=click.FloatRange(min=0, min_open=True), help="Of one trial, in USD."
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Of the whole run, in USD, over all its sessions; it stops before it costs more.",
+    ),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
+    click.option("--dry-run", is_flag=True, help="Say what would be done and what it may cost; do nothing."),
+    click.option(
         "--max-observation",
         type=click.IntRange(min=16),
         default=1024,
@@ -87,10 +106,14 @@ def register(stb: click.Group) -> None:
         The same command again goes on where the run was stopped. Nothing is paid for twice. Exit
         code 1 when a trial has no result.
         """
-        from stb_agents.runs import RunRequest, carry_out  # noqa: PLC0415 - the model client is slow to import
+        from stb_agents import runs  # noqa: PLC0415 - slow to import, and 'stb --help' does without
 
-        outcome = await carry_out(cli.current_settings(), RunRequest(**given), quiet=as_json)
-        show(outcome.run, outcome.summary, as_json=as_json)
+        request = runs.RunRequest(**given)
+        if request.dry_run:
+            show_forecast(await runs.foresee(cli.current_settings(), request), as_json=as_json)
+            return
+        outcome = await runs.carry_out(cli.current_settings(), request, quiet=as_json)
+        show(outcome, as_json=as_json)
         if outcome.summary.missing:
             cli.exit_with(1)
 
@@ -99,26 +122,46 @@ def register(stb: click.Group) -> None:
     cli.command(stb, "run")(run)
 
 
-def show(run: Run, summary: Summary, *, as_json: bool) -> None:
+def show(done: Done, *, as_json: bool) -> None:
     """Print what the run has done: a table, or one JSON document."""
-    rows = [tally.row(run) for tally in summary.tallies]
+    run, missing = done.run, done.summary.missing
+    rows = [tally.row(run) for tally in done.summary.tallies]
     if as_json:
         console.emit_json(
-            {"run": run.run, "complete": not summary.missing, "missing": summary.missing, "rows": rows}
+            {
+                "run": run.run,
+                "complete": not missing,
+                "stopped": done.stopped,
+                "missing": missing,
+                "rows": rows,
+            }
         )
         return
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
-    for trial in summary.missing[:_SHOWN_MISSING]:
+    for trial in missing[:_SHOWN_MISSING]:
         console.say(
             f"no result: {trial['group']}/{trial['query_id']} trial {trial['trial']}: {trial['reason']}"
         )
-    if summary.missing:
+    if done.stopped:
+        console.say(done.stopped)
+    if missing:
         console.say(
-            f"{len(summary.missing)} of {run.n_expected} trials have no result. "
-            "The same command again goes on."
+            f"{len(missing)} of {run.n_expected} trials have no result. The same command again goes on."
         )
     else:
         console.say(f"Next: stb score {run.run} --judge rules")
+
+
+def show_forecast(forecast: Forecast, *, as_json: bool) -> None:
+    """Print what a run would do."""
+    row = forecast.row()
+    if as_json:
+        console.emit_json({"run": forecast.run, "dry_run": True, "rows": [row]})
+        return
+    cost = None if forecast.cost_usd is None else f"{forecast.cost_usd:.4f}"
+    console.emit_table([{**row, "cost": cost}], _FORECAST_COLUMNS, title=forecast.run)
+    if forecast.model_calls is None:
+        console.say("No run of this agent and model is there to judge the cost by.")
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:

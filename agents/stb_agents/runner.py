@@ -16,10 +16,10 @@ from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment, Sampling, with_seed
 from stb_agents.functions import Functions
 from stb_agents.journal import Journal, JournalledModel
+from stb_agents.purse import RunStopped
 from stb_agents.selection import Selection
 from stb_agents.shelter import Shelter
 from stb_agents.trial import run_trial
-from stb_core.errors import ServiceError
 from stb_core.models import Model
 from stb_core.queries import Query
 from stb_core.store import Store
@@ -39,6 +39,8 @@ class Conduct:
     max_observation: int
     connections: int
     """Trials at a time."""
+    fail_fast: bool = False
+    """Stop at the first trial that fails."""
 
 
 class Runner:
@@ -67,36 +69,24 @@ class Runner:
         self._journal = Journal(store, run.run, self._shelter)
         self._spoiled = 0
 
-    async def trials_left(self) -> list[tuple[Query, int]]:
-        """The trials without a result, trial by trial through all queries."""
-        done = {
-            (trial.group, trial.query_id, trial.trial)
-            for trial in await self._store.runs.done(self._run.run)
-            if trial.stop is not StopReason.INFRASTRUCTURE
-        }
-        return [
-            (query, trial)
-            for trial in range(self._run.trials)
-            for query in self._selection.queries
-            if (query.group, query.query_id, trial) not in done
-        ]
-
-    async def run(self, trials: Iterable[tuple[Query, int]]) -> None:
-        """Do these trials.
+    async def run(self, trials: Iterable[tuple[Query, int]]) -> str:
+        """Do these trials; why it stopped before the last of them, "" when it did not.
 
         Raises:
-            ServiceError: infrastructure spoiled many in a row; what was finished is kept.
             StoreError, UsageError: the run cannot go on; what was finished is kept.
         """
         left = iter(trials)
         workers = [asyncio.create_task(self._work(left)) for _ in range(self._conduct.connections)]
         try:
             await asyncio.gather(*workers)
+        except RunStopped as stopped:
+            return str(stopped)
         finally:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
             await self._shelter.empty()
+        return ""
 
     async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
         """One trial after the other until none is left."""
@@ -126,14 +116,31 @@ class Runner:
         return JournalledModel(self._model, self._journal, place, await self._journal.replies(*place))
 
     def _watch(self, trajectory: Trajectory) -> None:
-        """Stop when it is plain that nothing works any more."""
+        """Stop when it is plain that nothing works any more, or at once if that was asked for."""
+        failed = trajectory.stop in {StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR}
+        if failed and self._conduct.fail_fast:
+            place = f"{trajectory.group}/{trajectory.query_id}"
+            raise RunStopped(f"Stopped at the first failure, {place}: {trajectory.error}")
         if trajectory.stop is not StopReason.INFRASTRUCTURE:
             self._spoiled = 0
             return
         self._spoiled += 1
         if self._spoiled >= _MAX_SPOILED_IN_A_ROW:
-            raise ServiceError(
-                f"The run was stopped: {self._spoiled} trials in a row were spoiled, the last one since "
-                f"{trajectory.error.rstrip('.')}.",
-                hint="The same command again goes on.",
+            raise RunStopped(
+                f"Stopped: {self._spoiled} trials in a row were spoiled, the last one since {trajectory.error}"
             )
+
+
+async def trials_left(store: Store, run: str, selection: Selection, trials: int) -> list[tuple[Query, int]]:
+    """The trials without a result, trial by trial through all queries."""
+    done = {
+        (trial.group, trial.query_id, trial.trial)
+        for trial in await store.runs.done(run)
+        if trial.stop is not StopReason.INFRASTRUCTURE
+    }
+    return [
+        (query, trial)
+        for trial in range(trials)
+        for query in selection.queries
+        if (query.group, query.query_id, trial) not in done
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,22 @@ from rich.progress import Progress, TaskID
 
 from stb_agents.agent import Agent
 from stb_agents.budget import Budget
-from stb_agents.client import VirtualClient
+from stb_agents.client import Served, VirtualClient
 from stb_agents.environment import Sampling
+from stb_agents.forecast import Forecast, forecast
+from stb_agents.journal import spent_usd
 from stb_agents.plan import manifest_of, run_id
-from stb_agents.registry import choose_agent
-from stb_agents.runner import Conduct, Runner
-from stb_agents.selection import select, slug
-from stb_agents.servers import reach_server
+from stb_agents.purse import PaidModel, Purse
+from stb_agents.registry import Chosen, choose_agent
+from stb_agents.runner import Conduct, Runner, trials_left
+from stb_agents.selection import Selection, select
+from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
 from stb_core import console
 from stb_core.errors import UsageError
+from stb_core.models import Model
+from stb_core.prices import price_of
+from stb_core.provenance import CacheMode
 from stb_core.settings import Settings
 from stb_core.store import open_store
 from stb_core.store.runs import Run
@@ -53,7 +59,11 @@ class RunRequest:
     max_tool_calls: int | None = None
     max_tokens: int | None = None
     max_seconds: float | None = None
+    max_trial_cost: float | None = None
+    max_cost: float | None = None
     max_observation: int = 1024
+    fail_fast: bool = False
+    dry_run: bool = False
     agent_option: tuple[str, ...] = ()
 
     def conduct(self, agent: Agent) -> Conduct:
@@ -64,12 +74,14 @@ class RunRequest:
             max_tool_calls=self.max_tool_calls,
             max_tokens=self.max_tokens,
             max_seconds=self.max_seconds,
+            max_cost_usd=self.max_trial_cost,
         )
         return Conduct(
             sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
             budget=agent.budget.with_limits(given),
             max_observation=self.max_observation,
             connections=self.max_connections,
+            fail_fast=self.fail_fast,
         )
 
     @property
@@ -95,10 +107,11 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Done:
-    """A run as it stands after the command."""
+    """A run as it stands after the command; ``stopped`` says why not all of it was tried."""
 
     run: Run
     summary: Summary
+    stopped: str = ""
 
 
 async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = False) -> Done:
@@ -109,46 +122,93 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
     """
-    chosen = choose_agent(request.agent, request.options)
+    chosen = _chosen(request, settings)
     conduct = request.conduct(chosen.agent)
-    _check_model_use(chosen.agent, request.model)
-    chosen.agent.settings()  # a prompt file that is no use shows here
     async with AsyncExitStack() as stack:
         store = await open_store(settings.database_url)
         stack.push_async_callback(store.close)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
-        model = None
-        if request.model:
-            model = await _reached_model(request, settings, stack)
-        reached = await stack.enter_async_context(
-            reach_server(
-                selection.dataset,
-                url=request.server,
-                mode=request.mode or "",
-                token=request.token,
-                database_url=settings.database_url,
-                environment=settings.environment,
-            )
-        )
-        manifest = manifest_of(chosen, request.model, selection, reached, conduct, request.trials)
-        name = slug(request.name) if request.name else run_id(manifest, selection.groups)
+        model: Model | None = await _reached_model(request, settings, stack) if request.model else None
+        reached = await stack.enter_async_context(_server(selection, request, settings))
+        manifest = manifest_of(chosen, request.model, selection, reached.served, conduct, request.trials)
+        name = run_id(manifest, selection.groups, request.name)
         run = await store.runs.create(name, manifest, selection.expected)
+        if model and request.max_cost is not None:
+            model = PaidModel(model, Purse(request.max_cost, await spent_usd(store, name)))
         token = "" if reached.private else request.token
         client = await stack.enter_async_context(VirtualClient(reached.url, reached.served.name, token=token))
-        progress = stack.enter_context(console.progress(quiet=quiet))
-        bar = Bar(progress, run)
+        bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
         runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance)
-        trials = await runner.trials_left()
+        trials = await trials_left(store, name, selection, request.trials)
         bar.start(run.n_expected - len(trials))
-        await runner.run(trials)
-        return Done(run, await summarise(run, store.runs.trajectories(run.run)))
+        stopped = await runner.run(trials)
+        return Done(run, await summarise(run, store.runs.trajectories(run.run)), stopped)
 
 
-def _check_model_use(agent: Agent, model: str | None) -> None:
-    if agent.model_use == "required" and not model:
+async def foresee(settings: Settings, request: RunRequest) -> Forecast:
+    """What ``carry_out`` would do; nothing is asked, started or stored.
+
+    The server is taken to serve what the store holds now.
+
+    Raises:
+        UsageError: the request cannot be carried out as it is.
+        StoreError: the store cannot be read.
+    """
+    chosen = _chosen(request, settings)
+    store = await open_store(settings.database_url)
+    try:
+        selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
+        dataset = selection.dataset
+        served = Served(
+            dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or CacheMode.REPLAY.value
+        )
+        conduct = request.conduct(chosen.agent)
+        manifest = manifest_of(chosen, request.model, selection, served, conduct, request.trials)
+        name = run_id(manifest, selection.groups, request.name)
+        left = await trials_left(store, name, selection, request.trials)
+        return await forecast(
+            store,
+            name,
+            request.trials * len(selection.queries),
+            len(left),
+            agent=chosen.agent.name,
+            model=request.model,
+            dataset=dataset.name,
+            price=price_of(request.model, settings.values) if request.model else None,
+        )
+    finally:
+        await store.close()
+
+
+def _chosen(request: RunRequest, settings: Settings) -> Chosen:
+    """The agent, after a look at whether the request is one that it can be given."""
+    chosen = choose_agent(request.agent, request.options)
+    agent = chosen.agent
+    if agent.model_use == "required" and not request.model:
         raise UsageError(f"The agent {agent.name} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
-    if agent.model_use == "none" and model:
+    if agent.model_use == "none" and request.model:
         raise UsageError(f"The agent {agent.name} asks no model.", hint="Leave -m out.")
+    limits_cost = request.max_cost is not None or request.max_trial_cost is not None
+    if request.model and limits_cost and price_of(request.model, settings.values) is None:
+        raise UsageError(
+            f"A limit on cost needs the price of {request.model}.",
+            hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
+        )
+    agent.settings()  # a prompt file that is no use shows here
+    return chosen
+
+
+def _server(
+    selection: Selection, request: RunRequest, settings: Settings
+) -> AbstractAsyncContextManager[Reached]:
+    return reach_server(
+        selection.dataset,
+        url=request.server,
+        mode=request.mode or "",
+        token=request.token,
+        database_url=settings.database_url,
+        environment=settings.environment,
+    )
 
 
 async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stb_agents.agent import Agent, Outcome, Task
 from stb_agents.budget import BudgetSpent
 from stb_agents.environment import Environment
-from stb_core.errors import (
-    ModelUnavailableError,
-    ServiceError,
-    StbError,
-    StoreError,
-    UnreadableReplyError,
-    UsageError,
-)
+from stb_agents.purse import RunStopped
+from stb_core.errors import StbError, StoreError, UnreadableReplyError, UsageError
 from stb_core.logs import masked
 from stb_core.trajectories import StopReason, Trajectory
 
@@ -26,9 +22,11 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
     ``infrastructure``, to be repeated; the second is ``agent_error``, a result.
 
     Raises:
-        StoreError, UsageError: the run as a whole cannot go on.
+        StoreError, UsageError, RunStopped: the run as a whole cannot go on.
     """
     outcome = await _outcome(agent, task, environment)
+    if environment.fault is not None:  # an agent that went on regardless is not judged by what it did
+        outcome = replace(_spoiled(environment.fault), tree=outcome.tree)
     messages = environment.messages if outcome.messages is None else outcome.messages
     steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
     return Trajectory(
@@ -55,14 +53,21 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
         return await agent.solve(task, environment)
     except BudgetSpent as spent:
         return Outcome(spent.reason)
-    except (StoreError, UsageError):
+    except (UsageError, RunStopped):
         raise
-    except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
-        return Outcome(StopReason.INFRASTRUCTURE, error=_line(problem.message))
+    except UnreadableReplyError as problem:
+        return _spoiled(problem)
     except StbError as problem:
         return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
     except Exception as problem:  # noqa: BLE001 - anyone's code; one query must not stop the rest
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
+
+
+def _spoiled(fault: Exception) -> Outcome:
+    """A trial without a result; a fault of the store or a decision to stop ends the run itself."""
+    if isinstance(fault, StoreError | RunStopped):
+        raise fault
+    return Outcome(StopReason.INFRASTRUCTURE, error=_line(getattr(fault, "message", str(fault))))
 
 
 def _line(text: str) -> str:

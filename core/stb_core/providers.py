@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from pydantic import ValidationError
-
 from stb_core.errors import UsageError
 from stb_core.gate import Gate
-from stb_core.models import Price
 from stb_core.openai_model import Endpoint, OpenAIModel
+from stb_core.prices import price_of
 from stb_core.retries import DEFAULT_PATIENCE, Patience
 from stb_core.settings import Settings, provider_prefix
+
+__all__ = ["endpoint_of", "open_model", "price_of"]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 
@@ -74,22 +71,3 @@ def endpoint_of(name: str, settings: Settings) -> Endpoint:
         url_variable=f"{prefix}_BASE_URL",
         key_variable=f"{prefix}_API_KEY",
     )
-
-
-def price_of(name: str, values: Mapping[str, Any]) -> Price | None:
-    """The price of a model by the table ``[prices]`` of the settings; None when it is not there.
-
-    Raises:
-        UsageError: the entry is not a price.
-    """
-    table = values.get("prices")
-    entry = table.get(name) if isinstance(table, Mapping) else None
-    if entry is None:
-        return None
-    try:
-        return Price.model_validate(entry)
-    except ValidationError:
-        raise UsageError(
-            f"The price of {name} cannot be read.",
-            hint=f'Write: [prices]  "{name}" = {{ input = 0.15, output = 0.60 }}  (USD per million tokens).',
-        ) from None

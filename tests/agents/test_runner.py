@@ -11,7 +11,9 @@ import pytest
 
 from llm_server import LLMServer, status, text
 from stb_agents import runner as runner_module
-from stb_agents.runs import Done, RunRequest, carry_out
+from stb_agents.forecast import Forecast
+from stb_agents.journal import spent_usd
+from stb_agents.runs import Done, RunRequest, carry_out, foresee
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
@@ -22,14 +24,47 @@ from .world import put_world
 Carry = Callable[..., Any]
 
 
+SWALLOWING = """
+from stb_agents.agent import Outcome
+from stb_agents.budget import Budget
+from stb_core.trajectories import Message, StopReason
+
+class Own:
+    name, model_use, budget = "own", "optional", Budget()
+    def settings(self):
+        return {}
+    async def solve(self, task, environment):
+        try:
+            await environment.ask([Message(role="user", content=task.text)])
+        except Exception:
+            pass
+        return Outcome(StopReason.ANSWERED, "I know it all.")
+"""
+
+
 @pytest.fixture
-def carry(world_url: str, sqlite_store_url: str, llm: LLMServer) -> Carry:
-    """``carry(agent="cot", …)`` does a run against the small world and the scripted LLM server."""
-    settings = Settings(
+def settings(sqlite_store_url: str, llm: LLMServer) -> Settings:
+    """Where the store and the model are, and what its tokens cost."""
+    return Settings(
         database_url=sqlite_store_url,
         values={"prices": {"stub/any": {"input": 1.0, "output": 1.0}}},
         environment={"STUB_BASE_URL": llm.url},
     )
+
+
+@pytest.fixture
+def foresee_run(settings: Settings, world_url: str) -> Carry:
+    """``foresee_run(…)`` forecasts what ``carry(…)`` would do."""
+
+    async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> Forecast:
+        return await foresee(settings, RunRequest(agent, dataset, **{"model": "stub/any"} | options))
+
+    return do
+
+
+@pytest.fixture
+def carry(settings: Settings, world_url: str) -> Carry:
+    """``carry(agent="cot", …)`` does a run against the small world and the scripted LLM server."""
 
     async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> Done:
         if agent == "cot":
@@ -193,12 +228,89 @@ async def test_a_run_stops_when_nothing_works_any_more(
     monkeypatch.setattr(runner_module, "_MAX_SPOILED_IN_A_ROW", 3)
     llm.rule = lambda _: status(404, "no such model")
 
-    with pytest.raises(
-        ServiceError, match=r"3 trials in a row were spoiled, the last one since .*no such model"
-    ):
-        await carry(max_connections=1)
+    done = await carry(max_connections=1)
 
-    assert llm.count == 3
+    assert done.stopped.startswith(
+        "Stopped: 3 trials in a row were spoiled, the last one since stub/any is not"
+    )
+    assert (llm.count, len(done.summary.missing)) == (3, 8)
+
+
+async def test_a_run_can_be_told_to_stop_at_the_first_failure(carry: Carry, llm: LLMServer) -> None:
+    """What was finished before is kept."""
+    llm.answer(*[text("Hm.")] * 3, status(400, "odd"))
+
+    done = await carry(max_connections=1, fail_fast=True)
+
+    assert done.stopped == (
+        "Stopped at the first failure, G1_instruction/1: stub/any does not accept the request: HTTP 400, odd."
+    )
+    assert len(done.summary.missing) == 6
+
+
+async def test_a_run_never_costs_more_than_it_may(carry: Carry, llm: LLMServer, sqlite_store: Store) -> None:
+    """Over all its sessions; unfinished trials have no result, and a higher limit lets it go on."""
+    whole = await carry(name="whole")
+    full_cost = whole.summary.tallies[-1].usage.cost_usd
+    assert full_cost
+
+    halves = [await carry(name="half", max_cost=full_cost / 2) for _ in range(2)]
+    spent = await spent_usd(sqlite_store, "half")
+    done = await carry(name="half", max_cost=full_cost * 1.01)
+
+    assert full_cost / 4 < spent <= full_cost / 2
+    assert all("that --max-cost allows are spent" in half.stopped for half in halves)
+    assert all(half.summary.missing for half in halves)
+    assert (done.stopped, done.summary.missing) == ("", ())
+    assert await spent_usd(sqlite_store, "half") == pytest.approx(full_cost)
+
+
+async def test_a_trial_can_have_a_limit_on_its_cost(carry: Carry, sqlite_store: Store) -> None:
+    """Its end is a result, with its own reason."""
+    done = await carry(limit=1, dataset="world:G3_instruction", max_trial_cost=1e-6)
+
+    (found,) = await trajectories(sqlite_store, done)
+    assert (found.stop, found.usage.model_calls) == (StopReason.MAX_COST, 1)
+
+
+async def test_a_limit_on_cost_needs_a_price(sqlite_store: Store, sqlite_store_url: str) -> None:
+    """It says where to write it."""
+    settings = Settings(sqlite_store_url, {}, {"STUB_BASE_URL": "http://127.0.0.1:9/v1"})
+
+    with pytest.raises(UsageError, match=r"needs the price of stub/any\. Write into stb\.toml: \[prices\]"):
+        await carry_out(settings, RunRequest("cot", "world", "stub/any", max_cost=1.0))
+
+
+async def test_a_fault_that_an_agent_swallows_is_still_a_fault(
+    carry: Carry, llm: LLMServer, sqlite_store: Store, tmp_path: Path
+) -> None:
+    """An agent that goes on without its model is not judged by what it says then."""
+    (tmp_path / "own.py").write_text(SWALLOWING)
+    llm.rule = lambda _: status(404, "no such model")
+
+    done = await carry(f"{tmp_path / 'own.py'}:Own", limit=1, model="stub/any")
+
+    found = await trajectories(sqlite_store, done)
+    assert {t.stop for t in found} == {StopReason.INFRASTRUCTURE}
+
+
+async def test_a_forecast_does_nothing_and_judges_by_what_was(
+    carry: Carry, foresee_run: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """By the latest run of that agent and model; the trials that are done already do not count."""
+    unknown = await foresee_run()
+    half = await carry(dataset="world:G1_instruction")
+    asked, runs = llm.count, len(await sqlite_store.runs.all())
+
+    known = await foresee_run(trials=2)
+    done = await foresee_run(dataset="world:G1_instruction")
+
+    usage = half.summary.tallies[-1].usage
+    assert (unknown.trials_left, unknown.model_calls, unknown.cost_usd) == (8, None, None)
+    assert (known.trials_left, known.based_on, known.model_calls) == (16, half.run.run, 64)
+    assert known.cost_usd == pytest.approx(4 * (usage.cost_usd or 0))
+    assert (done.run, done.trials_left, done.cost_usd) == (half.run.run, 0, 0.0)
+    assert (llm.count, len(await sqlite_store.runs.all())) == (asked, runs)
 
 
 async def test_an_unreachable_model_is_noticed_before_the_first_query(

@@ -8,7 +8,8 @@ import pytest
 
 from stb_core.errors import UsageError
 from stb_core.models import Price
-from stb_core.providers import endpoint_of, price_of
+from stb_core.prices import price_of
+from stb_core.providers import endpoint_of
 from stb_core.settings import Settings
 
 

@@ -218,6 +218,13 @@ class Runs:
             )
             return {(row.request_hash, row.occurrence): row.reply for row in rows}
 
+    async def journalled_replies(self, run: str) -> AsyncGenerator[str]:
+        """All replies in the journal of a run, in no particular order."""
+        m = tables.model_calls.c
+        async with self._store.reading() as connection:
+            async for (reply,) in await connection.stream(sa.select(m.reply).where(m.run == run)):
+                yield reply
+
     async def journal(self, run: str, replies: Sequence[JournalEntry]) -> None:
         """Write down what models answered, in one transaction and before it is used.
 
