@@ -44,6 +44,8 @@ datasets = Table(
     # Sum over all current responses, see stb_core.fingerprint; moves with every write.
     Column("responses_fingerprint", LargeBinary),
     Column("responses_count", BigInteger, nullable=False, default=0, server_default="0"),
+    # Counts the times that responses were taken out of force: caches follow it.
+    Column("changes", BigInteger, nullable=False, default=0, server_default="0"),
     Column("source", Text, nullable=False, default="", server_default=""),
     Column("created_at", String(32), nullable=False),
 )
@@ -99,10 +101,23 @@ responses = Table(
     # Model, prompt hash and seed of a simulated answer; status and source of a recorded one.
     Column("details", JSON),
     Column("superseded_at", String(32)),
+    # The dataset's change that took it out of force.
+    Column("superseded_in", BigInteger),
     Column("pinned", Integer, nullable=False, default=0, server_default="0"),
     UniqueConstraint("dataset_id", "key", "version"),
     Index("ix_responses_dataset_id_category_tool_api", "dataset_id", "category", "tool", "api"),
     sqlite_autoincrement=True,
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), primary_key=True),
+    Column("hash", String(64), primary_key=True),
+    Column("last_id", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False),
+    Column("responses_count", BigInteger, nullable=False),
+    Column("created_at", String(32), nullable=False),
 )
 
 misses = Table(
@@ -121,6 +136,14 @@ misses = Table(
     Column("nearest_key", String(64)),
     Column("nearest_arguments", LargeBinary),
     Column("nearest_similarity", Float),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("token", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
 )
 
 runs = Table(

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset's row; ``content_hash`` covers its tools and queries, not its responses."""
+    """A dataset's row; ``content_hash`` covers its tools and queries, not its responses.
+
+    ``changes`` counts the times that responses were taken out of force.
+    """
 
     id: int
     name: str
@@ -31,6 +34,7 @@ class Dataset:
     responses_count: int
     source: str
     created_at: str
+    changes: int = 0
 
 
 class Datasets:
@@ -260,6 +264,7 @@ def _dataset(row: sa.Row[Any]) -> Dataset:
         content_hash=row.content_hash,
         responses_hash=Fingerprint(row.responses_fingerprint).hash,
         responses_count=row.responses_count,
+        changes=row.changes,
         source=row.source,
         created_at=row.created_at,
     )

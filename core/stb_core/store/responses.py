@@ -132,12 +132,13 @@ class Responses:
         d, r = tables.datasets, tables.responses
         row = (
             await connection.execute(
-                sa.select(d.c.responses_fingerprint, d.c.responses_count)
+                sa.select(d.c.responses_fingerprint, d.c.responses_count, d.c.changes)
                 .where(d.c.id == dataset_id)
                 .with_for_update()
             )
         ).one()
         fingerprint, count = Fingerprint(row.responses_fingerprint), row.responses_count
+        changes = row.changes
         in_force, versions = await self.known(connection, dataset_id, [r.key for r in responses])
         kept: list[Kept] = []
         new: list[dict[str, Any]] = []
@@ -156,7 +157,12 @@ class Responses:
                 fingerprint.remove(response_element(old.key, old.provenance, old.body))
                 count -= 1
                 if old.id:
-                    await connection.execute(r.update().where(r.c.id == old.id).values(superseded_at=stamp))
+                    changes = row.changes + 1
+                    await connection.execute(
+                        r.update()
+                        .where(r.c.id == old.id)
+                        .values(superseded_at=stamp, superseded_in=changes)
+                    )
                 else:  # superseded by a later member of the same batch
                     new = [item for item in new if item["key"] != old.key or item["version"] != old.version]
                     version = old.version
@@ -173,7 +179,7 @@ class Responses:
             await connection.execute(
                 d.update()
                 .where(d.c.id == dataset_id)
-                .values(responses_fingerprint=fingerprint.state, responses_count=count)
+                .values(responses_fingerprint=fingerprint.state, responses_count=count, changes=changes)
             )
         return kept
 
@@ -186,8 +192,10 @@ class Responses:
         Returns how many were in force.
         """
         d, r = tables.datasets, tables.responses
-        locked = sa.select(d.c.responses_fingerprint).where(d.c.id == dataset_id).with_for_update()
-        fingerprint = Fingerprint(await connection.scalar(locked))
+        columns = d.c.responses_fingerprint, d.c.changes
+        locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
+        row = (await connection.execute(locked)).one()
+        fingerprint, changes = Fingerprint(row.responses_fingerprint), row.changes + 1
         in_force, _ = await self.known(connection, dataset_id, keys)
         for old in in_force.values():
             fingerprint.remove(response_element(old.key, old.provenance, old.body))
@@ -198,7 +206,9 @@ class Responses:
                 await connection.execute(r.delete().where(*here))
             else:
                 await connection.execute(
-                    r.update().where(*here, r.c.superseded_at.is_(None)).values(superseded_at=stamp)
+                    r.update()
+                    .where(*here, r.c.superseded_at.is_(None))
+                    .values(superseded_at=stamp, superseded_in=changes)
                 )
         await connection.execute(
             d.update()
@@ -206,6 +216,7 @@ class Responses:
             .values(
                 responses_fingerprint=fingerprint.state,
                 responses_count=d.c.responses_count - len(in_force),
+                changes=changes,
             )
         )
         return len(in_force)

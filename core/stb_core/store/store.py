@@ -26,6 +26,7 @@ from stb_core.store.datasets import Datasets
 from stb_core.store.misses import Misses
 from stb_core.store.responses import Responses
 from stb_core.store.runs import Runs
+from stb_core.store.snapshots import Snapshots
 from stb_core.store.verdicts import Verdicts
 
 _BUSY_TIMEOUT_S = 60
@@ -41,6 +42,7 @@ class Store:
         self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
         self.datasets = Datasets(self)
         self.responses = Responses(self)
+        self.snapshots = Snapshots(self)
         self.misses = Misses(self)
         self.runs = Runs(self)
         self.verdicts = Verdicts(self)

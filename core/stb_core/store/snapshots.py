@@ -1,0 +1,82 @@
+"""Snapshots: the set of responses that a run may see, frozen, under one content hash.
+
+Responses are never changed in place: one is added with a higher number than all before, and taken
+out of force by the dataset's next change. So a snapshot is two numbers, taken in no time however
+many responses there are, and what it shows can still be read when newer answers are in force.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from stb_core import clock, tables
+from stb_core.fingerprint import Fingerprint
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One frozen set of responses.
+
+    It holds the responses of the dataset with an ``id`` up to ``last_id`` that were taken out of
+    force by no change up to ``changes``.
+    """
+
+    dataset_id: int
+    hash: str
+    last_id: int
+    changes: int
+    responses_count: int
+    created_at: str
+
+
+class Snapshots:
+    """Takes and finds snapshots."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def take(self, dataset_id: int) -> Snapshot:
+        """The snapshot of what is in force now; taking it twice gives the same one."""
+        d, s = tables.datasets, tables.snapshots
+        async with self._store.writing() as connection:
+            columns = d.c.responses_fingerprint, d.c.responses_count, d.c.changes
+            locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
+            row = (await connection.execute(locked)).one()
+            last_id = await connection.scalar(sa.select(sa.func.max(tables.responses.c.id))) or 0
+            taken = Snapshot(
+                dataset_id=dataset_id,
+                hash=Fingerprint(row.responses_fingerprint).hash,
+                last_id=last_id,
+                changes=row.changes,
+                responses_count=row.responses_count,
+                created_at=clock.now(),
+            )
+            insert = self._store.insert(s)
+            # The same content may have come back in the meantime; the newer numbers show it too.
+            statement = insert.values(**vars(taken)).on_conflict_do_update(
+                index_elements=[s.c.dataset_id, s.c.hash],
+                set_={name: insert.excluded[name] for name in ("last_id", "changes", "responses_count")},
+            )
+            await connection.execute(statement)
+        return taken
+
+    async def get(self, dataset_id: int, content_hash: str) -> Snapshot | None:
+        """A snapshot that was taken, or None."""
+        s = tables.snapshots.c
+        async with self._store.reading() as connection:
+            row = (
+                await connection.execute(
+                    sa.select(tables.snapshots).where(s.dataset_id == dataset_id, s.hash == content_hash)
+                )
+            ).first()
+        return None if row is None else _snapshot(row)
+
+
+def _snapshot(row: sa.Row[Any]) -> Snapshot:
+    return Snapshot(row.dataset_id, row.hash, row.last_id, row.changes, row.responses_count, row.created_at)
