@@ -6,6 +6,7 @@ or by one GET over a multiplexed Redis connection.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import socket
@@ -20,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stb_core.calls import call_key, canonical_json, parse_arguments
+from stb_server.redis_pipe import RedisPipe, connect
 
 
 def key_of(raw: bytes) -> str:
@@ -38,6 +40,27 @@ def application(answers: dict[str, bytes]) -> Starlette:
     return Starlette(routes=[Route("/virtual", virtual, methods=["POST"])])
 
 
+def application_on_redis(url: str) -> Starlette:
+    """A route that does the same with one GET over a multiplexed Redis connection."""
+    pipe: RedisPipe | None = None
+
+    async def virtual(request: Request) -> Response:
+        nonlocal pipe
+        if pipe is None:
+            pipe = await connect(url, 5)
+        body = await pipe.call(b"GET", key_of(await request.body()).encode())
+        return Response(body, media_type="application/json")
+
+    return Starlette(routes=[Route("/virtual", virtual, methods=["POST"])])
+
+
+async def fill(url: str, answers: dict[str, bytes]) -> None:
+    """Put the bodies into Redis."""
+    pipe = await connect(url, 5)
+    await asyncio.gather(*(pipe.call(b"SET", key.encode(), body) for key, body in answers.items()))
+    pipe.close()
+
+
 def recorded(path: str, limit: int) -> dict[str, bytes]:
     """Bodies by key, from a store."""
     with sqlite3.connect(path) as connection:
@@ -46,8 +69,11 @@ def recorded(path: str, limit: int) -> dict[str, bytes]:
 
 
 def main() -> None:
-    path, limit = sys.argv[1:]
-    app = application(recorded(path, int(limit)))
+    path, limit, *redis_url = sys.argv[1:]
+    answers = recorded(path, int(limit))
+    if redis_url:
+        asyncio.run(fill(redis_url[0], answers))
+    app = application_on_redis(redis_url[0]) if redis_url else application(answers)
     listener = socket.create_server(("127.0.0.1", 0))
     print(
         json.dumps({"url": f"http://127.0.0.1:{listener.getsockname()[1]}", "pid": os.getpid()}), flush=True

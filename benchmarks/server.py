@@ -6,7 +6,8 @@ The bare route parses the same body, makes the same canonical key and returns th
 dict. Both run as one process each with the same uvicorn; they are loaded in turn, A B A B, from 32
 connections, and medians over the rounds are compared. Two workloads: ``repeated`` sends the same
 request bytes again and again, ``unlike`` changes a member of each request that does not matter, so
-that nothing can be remembered by the bytes of a request.
+that nothing can be remembered by the bytes of a request. Where there is a redis-server, a third
+comparison answers unlike requests from Redis, against a bare route with one GET.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,6 +36,7 @@ from stb_core.store import open_store
 from stb_core.store.responses import Response
 
 HERE = Path(__file__).parent
+SERVE = ("-m", "stb_core.cli", "serve", "--port", "0", "--json")
 CONNECTIONS = 32
 CALLS = 2_000
 WORDS = [
@@ -55,9 +60,8 @@ WORDS = [
 def synthetic(rng: random.Random, number: int) -> Response:
     """A recorded answer of about 1 kB to a call with two to five arguments."""
     arguments: dict[str, Any] = {"query": f"{rng.choice(WORDS)} {rng.choice(WORDS)}", "item_id": number}
-    for name, value in (("language", "en"), ("limit", 25), ("detailed", True)):
-        if rng.random() < 0.5:
-            arguments[name] = value
+    others = {"language": "en", "limit": 25, "detailed": True}
+    arguments |= {name: value for name, value in others.items() if rng.random() < 0.5}
     call = ToolCall("Sports", f"tool_{number % 97:03d}", f"api_{number % 4}", arguments)
     items = [{"name": rng.choice(WORDS), "score": rng.randrange(10**6)} for _ in range(26)]
     body = json.dumps({"error": "", "response": json.dumps(items)}).encode()
@@ -128,20 +132,55 @@ def process(path: Path, *command: str) -> Iterator[dict[str, Any]]:
         started.wait()
 
 
-async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> dict[str, Any]:
-    """Ratios of the server to the bare route, for both workloads."""
-    result: dict[str, Any] = {}
+async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The comparisons: from memory by both workloads, and from Redis where there is one."""
+    rows = []
     with ExitStack() as stack:
         bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), "100000"))
-        ours = stack.enter_context(process(path, "-m", "stb_core.cli", "serve", "--port", "0", "--json"))
+        ours = stack.enter_context(process(path, *SERVE))
         for workload in ("repeated", "unlike"):
-            loads: dict[str, list[closed_loop.Load]] = {"bare": [], "ours": []}
-            for _ in range(args.rounds):
-                for name, at in (("bare", bare), ("ours", ours)):
-                    loads[name].append(await load(at, bodies, args, unlike=workload == "unlike"))
-            result[workload] = compared(loads["bare"], loads["ours"])
-        result["peak_memory_mb"] = round(closed_loop.peak_memory_bytes(ours["pid"]) / 2**20, 1)
-    return result
+            unlike = workload == "unlike"
+            rows.append({"workload": workload, **await compare(bare, ours, bodies, args, unlike=unlike)})
+        rows[0]["peak_memory_mb"] = round(closed_loop.peak_memory_bytes(ours["pid"]) / 2**20, 1)
+    if shutil.which("redis-server"):
+        with ExitStack() as stack:
+            url = stack.enter_context(redis())
+            bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), "100000", url))
+            ours = stack.enter_context(process(path, *SERVE, "--redis-url", url, "--memory-mb", "0"))
+            rows.append({"workload": "from Redis", **await compare(bare, ours, bodies, args, unlike=True)})
+    return rows
+
+
+async def compare(
+    bare: dict[str, Any], ours: dict[str, Any], bodies: list[bytes], args: argparse.Namespace, *, unlike: bool
+) -> dict[str, float]:
+    """Both in turn, round after round."""
+    loads: dict[str, list[closed_loop.Load]] = {"bare": [], "ours": []}
+    for _ in range(args.rounds):
+        for name, at in (("bare", bare), ("ours", ours)):
+            loads[name].append(await load(at, bodies, args, unlike=unlike))
+    return compared(loads["bare"], loads["ours"])
+
+
+@contextmanager
+def redis() -> Iterator[str]:
+    """A Redis server of our own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        started.terminate()
+        started.wait()
 
 
 async def load(
@@ -195,14 +234,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.db"
         bodies = uvloop.run(real(path, args.data) if args.data else fill(path, args.responses))
-        result = uvloop.run(measure(path, bodies, args))
-    rows = [{"workload": name, **found} for name, found in result.items() if isinstance(found, dict)]
+        rows = uvloop.run(measure(path, bodies, args))
     if args.json:
-        print(json.dumps({"rows": rows, "peak_memory_mb": result["peak_memory_mb"]}, indent=2))
+        print(json.dumps({"rows": rows}, indent=2))
         return
     for name in rows[0]:
-        print(f"{name:18}" + "".join(f"{row[name]:>14}" for row in rows))
-    print(f"{'peak_memory_mb':18}{result['peak_memory_mb']:>14}")
+        print(f"{name:18}" + "".join(f"{row.get(name, ''):>14}" for row in rows))
 
 
 if __name__ == "__main__":

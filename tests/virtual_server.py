@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +82,16 @@ def request(arguments: Any = "", api: str = "Current", **other: Any) -> dict[str
     }
 
 
+async def eventually(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 20) -> None:
+    """Return when the condition holds; TimeoutError if it does not within that time."""
+    for _ in range(int(seconds / 0.02)):
+        found = condition()
+        if await found if isinstance(found, Awaitable) else found:
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError(condition)
+
+
 @dataclass
 class Running:
     """A server that runs; ``client`` talks to it."""
@@ -112,10 +122,9 @@ async def running(options: ServerOptions) -> AsyncGenerator[Running]:
         config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=10)
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            await asyncio.sleep(0.01)
-            if task.done():
-                await task
+        await eventually(lambda: server.started or task.done())
+        if task.done():
+            await task
         try:
             async with httpx.AsyncClient(base_url=url, timeout=60) as client:
                 yield Running(app, client, url)

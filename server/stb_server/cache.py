@@ -1,18 +1,20 @@
-"""Recorded answers, nearest first: the worker's memory, then the store.
+"""Recorded answers, nearest first: the worker's memory, then Redis, then the store.
 
-Memory is a bounded LRU of the bytes that are sent. It holds only what the store holds; it may be
-emptied at any moment and nothing is lost.
+Memory is a bounded LRU of the bytes that are sent. It and Redis hold only what the store holds;
+both may be emptied at any moment and nothing is lost. Answers are kept under a ``space``, which
+names a dataset in one state: when answers are taken out of force, or for a snapshot, it is another.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from stb_core.provenance import Provenance
 from stb_server.pipeline import Answer, Asked, Decline
-from stb_server.reader import Reader
+from stb_server.reader import Found, Reader
+from stb_server.redis_cache import RedisCache
 from stb_server.wire import MISS
 
 # What an entry costs beside its body: key, objects, and its place in the index.
@@ -20,18 +22,6 @@ _OVERHEAD_BYTES = 500
 
 # How an answer that was made or fetched earlier is called when it is served again.
 _SERVED_AS = {Provenance.SIMULATED: Provenance.RECORDED_SIMULATED, Provenance.LIVE: Provenance.RECORDED}
-
-
-class Cache(Protocol):
-    """Keeps entries by dataset and key, for as long as it likes."""
-
-    def get(self, space: int, key: str) -> Entry | None:
-        """The entry, or None."""
-        ...
-
-    def put(self, space: int, key: str, entry: Entry) -> None:
-        """Keep an entry."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +46,12 @@ class MemoryCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.size_bytes = 0
-        self._entries: OrderedDict[tuple[int, str], Entry] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], Entry] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get(self, space: int, key: str) -> Entry | None:
+    def get(self, space: str, key: str) -> Entry | None:
         """The entry, or None."""
         place = space, key
         entry = self._entries.get(place)
@@ -69,7 +59,7 @@ class MemoryCache:
             self._entries.move_to_end(place)
         return entry
 
-    def put(self, space: int, key: str, entry: Entry) -> None:
+    def put(self, space: str, key: str, entry: Entry) -> None:
         """Keep an entry, and drop those used longest ago until there is room."""
         place = space, key
         old = self._entries.pop(place, None)
@@ -87,22 +77,78 @@ class MemoryCache:
         self.size_bytes = 0
 
 
+class Tiers:
+    """The tiers of the cache, each a copy of part of the next."""
+
+    def __init__(self, memory: MemoryCache, redis: RedisCache | None, reader: Reader) -> None:
+        self.memory = memory
+        self.redis = redis
+        self.reader = reader
+        self.counts: Counter[str] = Counter()
+        """Look-ups that were answered by ``memory``, ``redis``, ``store``, or by none: ``miss``."""
+
+    async def get(
+        self, space: str, key: str, read: Callable[[], Awaitable[Found | None]]
+    ) -> tuple[Entry, str] | None:
+        """An answer and the tier that had it; ``read`` asks the store.
+
+        Raises:
+            StoreError: the store had to be asked and does not answer.
+        """
+        entry = self.memory.get(space, key)
+        if entry is not None:
+            self.counts["memory"] += 1
+            return entry, "memory"
+        tier, found = "redis", await self.redis.get(space, key) if self.redis else None
+        if found is None:
+            tier, found = "store", await read()
+            if found is None:
+                self.counts["miss"] += 1
+                return None
+            if self.redis:
+                await self.redis.put(space, key, found)
+        self.counts[tier] += 1
+        entry = Entry.of(found.body, found.provenance)
+        self.memory.put(space, key, entry)
+        return entry, tier
+
+    async def put(self, space: str, key: str, found: Found) -> Entry:
+        """Copy what the store holds into Redis and memory."""
+        if self.redis:
+            await self.redis.put(space, key, found)
+        entry = Entry.of(found.body, found.provenance)
+        self.memory.put(space, key, entry)
+        return entry
+
+
 class Recorded:
     """The layer that answers from recordings."""
 
-    def __init__(self, memory: MemoryCache, reader: Reader) -> None:
-        self._memory = memory
-        self._reader = reader
+    def __init__(self, tiers: Tiers, *, growing: bool = False) -> None:
+        """Make the layer.
+
+        Args:
+            tiers: where recordings are.
+            growing: whether a snapshot is completed by what was recorded after it, as in modes that
+                record: a call keeps the first answer that it got.
+        """
+        self._tiers = tiers
+        self._growing = growing
 
     async def answer(self, asked: Asked) -> Answer | Decline:
-        """The answer in force, from the nearest tier that has it."""
-        dataset_id, key = asked.dataset.id, asked.call.key
-        entry = self._memory.get(dataset_id, key)
-        if entry is not None:
-            return Answer(entry.body, entry.provenance, "memory")
-        found = await self._reader.get(dataset_id, key)
+        """The recorded answer, from the nearest tier that has it."""
+        key = asked.call.key
+        found = await self._tiers.get(asked.space, key, lambda: self._read(asked, key))
         if found is None:
             return Decline(MISS, "The call has no recorded response.")
-        entry = Entry.of(found.body, found.provenance)
-        self._memory.put(dataset_id, key, entry)
-        return Answer(entry.body, entry.provenance, "store")
+        entry, tier = found
+        return Answer(entry.body, entry.provenance, tier)
+
+    async def _read(self, asked: Asked, key: str) -> Found | None:
+        reader, snapshot = self._tiers.reader, asked.snapshot
+        if snapshot is None:
+            return await reader.in_force(asked.dataset.id, key)
+        found = await reader.in_snapshot(snapshot, key)
+        if found is None and self._growing:
+            return await reader.after_snapshot(snapshot, key)
+        return found

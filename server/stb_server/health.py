@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from stb_core.errors import StoreError
+from stb_server.counts import numbers_of
+from stb_server.metrics import exposition
+from stb_server.redis_cache import RedisCache
+from stb_server.redis_link import RedisLink
 from stb_server.service import Service
 
 router = APIRouter(tags=["health"])
@@ -27,6 +32,12 @@ async def readyz(request: Request) -> JSONResponse:
     return JSONResponse(document, 200 if ready else 503)
 
 
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """The numbers of all workers, in Prometheus's text format."""
+    return Response(exposition(numbers_of(request.app.state.service)), media_type=CONTENT_TYPE_LATEST)
+
+
 async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     """Whether calls can be answered, and the state of every part."""
     ledger = service.parts.ledger
@@ -38,6 +49,17 @@ async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
             "lost": ledger.lost,
         },
     }
+    if service.parts.redis:
+        parts["redis"] = await _redis(service.parts.redis, service.parts.tiers.redis)
+    if service.parts.upstream:
+        parts["upstream"] = {"status": "configured"}
+    if service.options.simulator:
+        parts["simulator"] = {"status": "configured", "name": service.options.simulator.simulator}
+    if service.faults:
+        parts["faults"] = {
+            "status": "injecting",
+            "plan": str(service.faults.plan),
+        } | service.faults.counts.report()
     ready = True
     try:
         there = await service.parts.store.datasets.all()
@@ -61,7 +83,16 @@ async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     document = {
         "status": "ready" if ready else "not ready",
         "mode": service.options.mode.value,
+        "modes": [mode.value for mode in service.parts.pipelines],
         "parts": parts,
         "datasets": datasets,
     }
     return ready, document
+
+
+async def _redis(link: RedisLink, cache: RedisCache | None) -> dict[str, Any]:
+    """Redis's state: ``ok``, ``full`` when it refuses to keep answers, or ``down``; never a reason not to be ready."""
+    await link.check()
+    if not link.is_up:
+        return {"status": "down", "reason": link.problem}
+    return {"status": "full" if cache and cache.is_refusing else "ok"}

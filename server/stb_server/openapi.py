@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from stb_core.provenance import CacheMode
+
 _ANSWER: dict[str, Any] = {
     "type": "object",
     "required": ["error", "response"],
@@ -46,13 +48,26 @@ _HEADERS: dict[str, Any] = {
     "X-STB-Error": {"description": "The type of an error, if there is one.", "schema": {"type": "string"}},
 }
 
+_ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
+    "X-STB-Dataset": ({"type": "string"}, "Another dataset than the server's default."),
+    "X-STB-Mode": (
+        {"type": "string", "enum": [mode.value for mode in CacheMode]},
+        "What may answer this call; the server's mode unless given.",
+    ),
+    "X-STB-Snapshot": (
+        {"type": "string"},
+        "The content hash of the frozen set of responses that may answer this call.",
+    ),
+}
+
 _PROBLEMS = {
     400: "The body is not a JSON object, or a header asks for something that is not there.",
     401: "The server's token is missing.",
-    404: "There is no such dataset.",
+    404: "There is no such dataset or snapshot.",
     413: "The body is too large, or nested too deep.",
     422: "A name is missing, or a member has the wrong type.",
-    503: "The store does not answer.",
+    429: "Too many calls from this address; Retry-After says when to come back.",
+    503: "The store does not answer, or did not take what had to be kept.",
 }
 
 
@@ -77,13 +92,8 @@ def _operation() -> dict[str, Any]:
         "description": "Answers a call from its recording. What is an observation for the agent comes "
         "with status 200, also a miss, an unknown tool or API, and arguments that are no JSON object.",
         "parameters": [
-            {
-                "name": "X-STB-Dataset",
-                "in": "header",
-                "required": False,
-                "schema": {"type": "string"},
-                "description": "Another dataset than the server's default.",
-            }
+            {"name": name, "in": "header", "required": False, "schema": schema, "description": text}
+            for name, (schema, text) in _ASKED_BY_HEADER.items()
         ],
         "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}},
         "responses": {

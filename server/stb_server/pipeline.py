@@ -1,20 +1,31 @@
-"""How a call gets its answer: a tuple of layers, each answers or declines; the first that answers wins.
+"""How a call gets its answer: layers, each answers or declines; the first that answers wins.
 
-    mode       layers
-    replay     recorded
-    …          later modes put the real API and a simulator behind it
+    mode       near                far                    kept
+    replay     recorded            -                      -
+    simulate   recorded            simulator              yes
+    auto       recorded            real API, simulator    yes
+    record     -                   real API               yes, in place of a simulated answer too
+    refresh    -                   real API, simulator    yes, in place of any
+    live       -                   real API               no
 
-What every layer declined is a miss, which is recorded too.
+Near layers are asked for each call. Far ones cost time or money: identical calls that are under way
+at once share one flight, in this process and in all others, and its answer is kept before it is
+given. What every layer declined is a miss, which is recorded too. ``chat_with_user`` is answered
+by a near layer in every mode.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from stb_core import clock
 from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.store.datasets import Dataset
+from stb_core.store.snapshots import Snapshot
+from stb_server.flights import Flights
 from stb_server.identity import CHAT_WITH_USER
 from stb_server.wire import MISS, encode_answer
 
@@ -27,6 +38,10 @@ class Asked:
     call: ToolCall
     toolbench_key: str = field(default="", repr=False)
     """The caller's credential for the real API; never stored, logged or shown."""
+    space: str = ""
+    """Under what the cache keeps answers of this dataset, in the state in which it is served."""
+    snapshot: Snapshot | None = None
+    """The frozen set of responses that may answer; None for all that are in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,22 @@ class Layer(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Keeps answers, so that the same call gets the same answer from then on."""
+
+    async def keep(self, asked: Asked, answer: Answer) -> Answer:
+        """Keep an answer; returns what is in force for the call now, which is on disk.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        ...
+
+    async def kept_meanwhile(self, asked: Asked, since: str) -> Answer | None:
+        """What another process kept for this call since then, if it did."""
+        ...
+
+
 class MissLog(Protocol):
     """Takes note of calls that nothing could answer."""
 
@@ -74,18 +105,67 @@ class MissLog(Protocol):
 class Pipeline:
     """The layers of one cache mode."""
 
-    def __init__(self, layers: tuple[Layer, ...], misses: MissLog) -> None:
-        self._layers = layers
+    def __init__(
+        self,
+        near: Sequence[Layer],
+        far: Sequence[Layer],
+        *,
+        flights: Flights[Answer],
+        keeper: Keeper | None,
+        misses: MissLog,
+    ) -> None:
+        """Put a mode together.
+
+        Args:
+            near: asked for each call.
+            far: asked, in shared flights, for what no near layer answers.
+            flights: those of this mode.
+            keeper: keeps answers of far layers; None if they are not to be kept.
+            misses: takes note of what nothing could answer.
+        """
+        self.flights = flights
+        self._near = tuple(near)
+        self._far = tuple(far)
+        self._keeper = keeper
         self._misses = misses
 
-    async def run(self, asked: Asked) -> Answer:
+    async def answer(self, asked: Asked) -> Answer:
         """The answer of the first layer that has one; a miss, noted in the ledger, if none has."""
-        for layer in self._layers:
-            outcome = await layer.answer(asked)
-            if isinstance(outcome, Answer):
-                return outcome
-        self._misses.note(asked)
-        return miss(asked.call)
+        answer = await _first_answer(self._near, asked)
+        if answer.error == MISS and self._far:
+            since, name = clock.now(), f"{asked.dataset.id}:{asked.call.key}"
+            answer = await self.flights.share(
+                name, lambda waited: self._fetch(asked, since if waited else "")
+            )
+        if answer.error == MISS:
+            self._misses.note(asked)
+        return answer
+
+    async def _fetch(self, asked: Asked, since: str) -> Answer:
+        """Ask the far layers, unless a flight that landed in between has left its answer behind."""
+        answer = await _first_answer(self._near, asked)
+        if answer.error != MISS:
+            return answer
+        if since and self._keeper and (kept := await self._keeper.kept_meanwhile(asked, since)):
+            return kept
+        answer = await _first_answer(self._far, asked)
+        if self._keeper and answer.provenance in KEPT:
+            return await self._keeper.keep(asked, answer)
+        return answer
+
+
+KEPT = frozenset({Provenance.LIVE, Provenance.SIMULATED})
+"""Answers that are kept; what a rule made can be made again, and a failure is never kept."""
+
+
+async def _first_answer(layers: Sequence[Layer], asked: Asked) -> Answer:
+    declined: list[str] = []
+    for layer in layers:
+        outcome = await layer.answer(asked)
+        if isinstance(outcome, Answer):
+            return outcome
+        declined.append(outcome.kind)
+    return miss(asked.call, declined)
 
 
 class ChatWithUser:
@@ -100,7 +180,11 @@ class ChatWithUser:
         return Answer(self._BODY, Provenance.TEMPLATE)
 
 
-def miss(call: ToolCall) -> Answer:
-    """The answer to a call that nothing could answer; the same for every such call of an API."""
+def miss(call: ToolCall, declined: Sequence[str] = ()) -> Answer:
+    """The answer to a call that nothing could answer; the same for every such call of an API.
+
+    ``declined`` says of each layer why it has no answer; for programs, not for the agent.
+    """
     text = f"No recorded response: {call.api} of {call.tool} was not recorded with these arguments."
-    return Answer(encode_answer(text), Provenance.MISS, error=MISS)
+    details = {"declined": list(declined)}
+    return Answer(encode_answer(text), Provenance.MISS, error=MISS, details=details)

@@ -7,17 +7,22 @@ The hot path cannot pay for an ORM: SQLite is read by a prepared statement on th
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from stb_core.errors import StoreError
 from stb_core.provenance import Provenance
 from stb_core.store import Store
+from stb_core.store.snapshots import Snapshot
 
-_COLUMNS = "SELECT body, provenance FROM responses"
+_SELECT = "SELECT body, provenance, created_at FROM responses WHERE dataset_id = $1 AND key = $2"
+_IN_FORCE = f"{_SELECT} AND superseded_at IS NULL"
+_IN_SNAPSHOT = f"{_SELECT} AND id <= $3 AND (superseded_in IS NULL OR superseded_in > $4)"
+_AFTER_SNAPSHOT = f"{_SELECT} AND id > $3 ORDER BY id LIMIT 1"
+
+_SQLITE = {text: text.replace("$", "?") for text in (_IN_FORCE, _IN_SNAPSHOT, _AFTER_SNAPSHOT)}
+
 _QUERY_TIMEOUT_S = 5.0
 _POOL_SIZE = 4
 
@@ -28,21 +33,32 @@ class Found:
 
     body: bytes
     provenance: Provenance
+    created_at: str = ""
+
+
+_Row: TypeAlias = Any
 
 
 class Reader(Protocol):
-    """Reads answers in force."""
+    """Reads recorded answers.
 
-    async def get(self, dataset_id: int, key: str) -> Found | None:
-        """The answer in force of a call, or None.
+    All methods raise ``StoreError`` when the database does not answer.
+    """
 
-        Raises:
-            StoreError: the database does not answer.
-        """
+    async def in_force(self, dataset_id: int, key: str) -> Found | None:
+        """The answer of a call that is in force now, or None."""
+        ...
+
+    async def in_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+        """The answer of a call that a snapshot holds, or None."""
+        ...
+
+    async def after_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+        """The first answer of a call that was recorded after a snapshot, or None."""
         ...
 
     async def close(self) -> None:
-        """Give its connections back."""
+        """Give all connections back."""
         ...
 
 
@@ -53,12 +69,36 @@ async def open_reader(store: Store) -> Reader:
     return await PostgresReader.open(store)
 
 
-class SqliteReader:
+class _Statements:
+    """The three questions, put to whatever fetches one row."""
+
+    async def _fetch(self, statement: str, *values: Any) -> _Row | None:
+        raise NotImplementedError
+
+    async def in_force(self, dataset_id: int, key: str) -> Found | None:
+        """The answer of a call that is in force now, or None."""
+        return _found(await self._fetch(_IN_FORCE, dataset_id, key))
+
+    async def in_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+        """The answer of a call that a snapshot holds, or None."""
+        values = snapshot.dataset_id, key, snapshot.last_id, snapshot.changes
+        return _found(await self._fetch(_IN_SNAPSHOT, *values))
+
+    async def after_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+        """The first answer of a call that was recorded after a snapshot, or None."""
+        return _found(await self._fetch(_AFTER_SNAPSHOT, snapshot.dataset_id, key, snapshot.last_id))
+
+
+def _found(row: _Row | None) -> Found | None:
+    return None if row is None else Found(row[0], Provenance(row[1]), row[2])
+
+
+class SqliteReader(_Statements):
     """Reads an SQLite file through a connection of its own that cannot write."""
 
     def __init__(self, path: Path) -> None:
         self._place = str(path)
-        with self._errors():
+        try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro",
                 uri=True,
@@ -66,29 +106,24 @@ class SqliteReader:
                 isolation_level=None,
                 check_same_thread=False,
             )
+        except sqlite3.Error as problem:
+            raise self._unreadable(problem) from problem
 
-    async def get(self, dataset_id: int, key: str) -> Found | None:
-        """The answer in force of a call, or None."""
-        with self._errors():
-            row = self._connection.execute(
-                f"{_COLUMNS} WHERE dataset_id = ? AND key = ? AND superseded_at IS NULL",
-                (dataset_id, key),
-            ).fetchone()
-        return row and Found(row[0], Provenance(row[1]))
+    async def _fetch(self, statement: str, *values: Any) -> _Row | None:
+        try:
+            return self._connection.execute(_SQLITE[statement], values).fetchone()
+        except sqlite3.Error as problem:
+            raise self._unreadable(problem) from problem
+
+    def _unreadable(self, problem: Exception) -> StoreError:
+        return StoreError(f"The store {self._place} cannot be read: {problem}.")
 
     async def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    @contextmanager
-    def _errors(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as problem:
-            raise StoreError(f"The store {self._place} cannot be read: {problem}.") from problem
 
-
-class PostgresReader:
+class PostgresReader(_Statements):
     """Reads PostgreSQL through its own pool, with statements prepared once a connection."""
 
     def __init__(self, pool: Any, place: str) -> None:
@@ -97,31 +132,34 @@ class PostgresReader:
 
     @classmethod
     async def open(cls, store: Store) -> PostgresReader:
-        """Connect to the store's database."""
+        """Connect to the store's database.
+
+        Raises:
+            StoreError: it cannot be reached.
+        """
         import asyncpg  # noqa: PLC0415 - comes with the extra "postgres"
 
         url = store.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         try:
             pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=_POOL_SIZE, command_timeout=_QUERY_TIMEOUT_S
+                url,
+                min_size=1,
+                max_size=_POOL_SIZE,
+                timeout=_QUERY_TIMEOUT_S,
+                command_timeout=_QUERY_TIMEOUT_S,
             )
-        except (OSError, asyncpg.PostgresError) as problem:
+        except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
             raise StoreError(f"The store {store.place} cannot be reached ({problem}).") from problem
         return cls(pool, store.place)
 
-    async def get(self, dataset_id: int, key: str) -> Found | None:
-        """The answer in force of a call, or None."""
+    async def _fetch(self, statement: str, *values: Any) -> _Row | None:
         import asyncpg  # noqa: PLC0415 - comes with the extra "postgres"
 
         try:
-            row = await self._pool.fetchrow(
-                f"{_COLUMNS} WHERE dataset_id = $1 AND key = $2 AND superseded_at IS NULL",
-                dataset_id,
-                key,
-            )
+            async with self._pool.acquire(timeout=_QUERY_TIMEOUT_S) as connection:
+                return await connection.fetchrow(statement, *values)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            raise StoreError(f"The store {self._place} cannot be read: {problem}.") from problem
-        return row and Found(row[0], Provenance(row[1]))
+            raise StoreError(f"The store {self._place} cannot be read: {problem!r}.") from problem
 
     async def close(self) -> None:
         """Close all connections."""

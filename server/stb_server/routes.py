@@ -54,6 +54,18 @@ async def dataset(request: Request, name: str) -> dict[str, Any]:
     return {**_row(found), **await store.datasets.counts(found.id)}
 
 
+@router.post("/datasets/{name}/snapshots", status_code=201)
+async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
+    """Freeze the responses that are in force now; calls see them alone with ``X-STB-Snapshot: <hash>``.
+
+    Taken twice without a change in between, it is the same snapshot.
+    """
+    store = _store(request)
+    found = await store.datasets.get(name)
+    snapshot = await store.snapshots.take(found.id)
+    return {"dataset": name, "snapshot": snapshot.hash, "responses": snapshot.responses_count}
+
+
 @router.get("/datasets/{name}/queries")
 async def queries(request: Request, name: str, group: Name = "") -> dict[str, Any]:
     """The queries of a dataset, or of one of its groups, in order."""

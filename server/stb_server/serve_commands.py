@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,8 +11,10 @@ import click
 from stb_core import cli
 from stb_core.errors import UsageError
 from stb_core.provenance import CacheMode
-from stb_server.options import ServerOptions
-from stb_server.serving import bind, choose_dataset, serve
+from stb_core.settings import Settings
+
+# What runs a server takes two seconds to import, which other commands shall not pay: it is imported
+# within the function.
 
 
 def register(stb: click.Group) -> None:
@@ -21,10 +24,10 @@ def register(stb: click.Group) -> None:
     @click.option("--dataset", default="", help="Dataset to answer from; may be left out when there is one.")
     @click.option(
         "--mode",
-        type=click.Choice([CacheMode.REPLAY.value]),
+        type=click.Choice([mode.value for mode in CacheMode]),
         default=CacheMode.REPLAY.value,
         show_default=True,
-        help="What may answer a call.",
+        help="What may answer a call; a request may name another by its header X-STB-Mode.",
     )
     @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
     @click.option(
@@ -34,25 +37,94 @@ def register(stb: click.Group) -> None:
         "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes."
     )
     @click.option("--token", default="", help="Requests must carry it; needed beyond the loopback.")
+    @click.option("--redis-url", default="", help="Redis that all workers and replicas share as a cache.")
+    @click.option(
+        "--upstream",
+        type=click.Path(path_type=Path),
+        help="File that says what real APIs there are (auto, record, live, refresh).",
+    )
+    @click.option(
+        "--simulator",
+        default="template",
+        show_default=True,
+        help="What stands in for real APIs (auto, simulate, refresh), or none.",
+    )
+    @click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator, if it needs one.")
+    @click.option("--simulator-endpoint", multiple=True, help="Address of the model; several share the load.")
+    @click.option(
+        "--simulator-prompt", type=click.Path(path_type=Path), help="File with the model's system prompt."
+    )
+    @click.option("--faults", default="", help="Faults to inject, such as down=0.1,latency=fixed:0.2.")
+    @click.option("--fault-seed", type=int, default=0, show_default=True, help="Which calls they hit.")
+    @click.option(
+        "--rate-limit",
+        type=click.FloatRange(0),
+        default=0.0,
+        show_default=True,
+        help="Calls a second that one client may make of one worker; 0: any number.",
+    )
+    @click.option(
+        "--memory-mb",
+        type=click.IntRange(0),
+        default=128,
+        show_default=True,
+        help="Answers that one worker keeps in memory.",
+    )
+    @click.option(
+        "--max-body-kb",
+        type=click.IntRange(1),
+        default=1024,
+        show_default=True,
+        help="Largest request that is read.",
+    )
     def serve_command(as_json: bool, **given: Any) -> None:
         """Serve recorded responses over HTTP: POST /virtual, as StableToolBench's clients call it.
 
         With --json, one line with the server's address is printed when it accepts requests.
         """
-        if not given["token"] and not _is_loopback(given["host"]):
-            raise UsageError(
-                f"{given['host']} can be reached by others.",
-                hint="Set a token with --token, or listen on 127.0.0.1.",
-            )
-        settings = cli.current_settings()
-        options = ServerOptions(
-            database_url=settings.database_url,
-            dataset=choose_dataset(settings.database_url, given["dataset"]),
-            mode=CacheMode(given["mode"]),
-            token=given["token"],
+        _serve(cli.current_settings(), given, as_json=as_json)
+
+
+def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
+    from stb_server.faults import parse_faults  # noqa: PLC0415
+    from stb_server.options import MEBIBYTE, ServerOptions  # noqa: PLC0415
+    from stb_server.redis_pipe import check_url  # noqa: PLC0415
+    from stb_server.serving import bind, check, serve  # noqa: PLC0415
+    from stb_server.simulators.options import read_options  # noqa: PLC0415
+
+    if not given["token"] and not _is_loopback(given["host"]):
+        raise UsageError(
+            f"{given['host']} can be reached by others.",
+            hint="Set a token with --token, or listen on 127.0.0.1.",
         )
-        with bind(given["host"], given["port"]) as listener:
-            serve(options, listener, workers=given["workers"], as_json=as_json)
+    if given["redis_url"]:
+        check_url(given["redis_url"])
+    simulator = None
+    if given["simulator"] != "none":
+        simulator = read_options(
+            given["simulator"],
+            settings,
+            model=given["simulator_model"],
+            urls=given["simulator_endpoint"],
+            system_prompt=given["simulator_prompt"],
+        )
+    options = ServerOptions(
+        database_url=settings.database_url,
+        dataset=given["dataset"],
+        mode=CacheMode(given["mode"]),
+        token=given["token"],
+        redis_url=given["redis_url"],
+        simulator=simulator,
+        upstream=given["upstream"],
+        faults=parse_faults(given["faults"], given["fault_seed"]) if given["faults"] else None,
+        environment=settings.environment,
+        rate_limit=given["rate_limit"],
+        memory_bytes=given["memory_mb"] * MEBIBYTE,
+        max_body_bytes=given["max_body_kb"] * 1024,
+    )
+    options = check(options)
+    with bind(given["host"], given["port"]) as listener:
+        serve(options, listener, workers=given["workers"], as_json=as_json)
 
 
 def _is_loopback(host: str) -> bool:

@@ -5,41 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from stb_core import clock
 from stb_core.errors import NotFoundError, StoreError
+from stb_core.provenance import CacheMode
 from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
-from stb_server.cache import MemoryCache, Recorded
+from stb_core.store.snapshots import Snapshot
+from stb_server import modes
+from stb_server.cache import MemoryCache, Tiers
 from stb_server.catalogue import Catalogue
+from stb_server.fault_injection import Faults
+from stb_server.lanes import Lane, Names, Wanted
+from stb_server.limits import RateLimit
+from stb_server.locks import Locks, RedisLocks, StoreLocks
+from stb_server.metrics import RequestTimes
 from stb_server.misses import MissLedger
 from stb_server.options import ServerOptions
-from stb_server.pipeline import ChatWithUser, Pipeline
-from stb_server.reader import Reader, open_reader
+from stb_server.pipeline import Answer, Asked, Layer, Pipeline
+from stb_server.reader import open_reader
+from stb_server.recorder import Recorder
+from stb_server.redis_cache import RedisCache
+from stb_server.redis_link import RedisLink
+from stb_server.simulators.registry import Context, open_simulator
+from stb_server.upstream.configuration import read_upstream_config
+from stb_server.upstream.layer import Upstream
+from stb_server.wire import BadRequestError
 
 _log = logging.getLogger(__name__)
 
-MAX_REMEMBERED = 65_536
-"""Request bodies whose call is remembered, a lane."""
-
-
-class Lane:
-    """One dataset as this worker serves it; replaced as a whole when others change the dataset."""
-
-    def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
-        self.dataset = dataset
-        self.catalogue = catalogue
-        self._keys: dict[bytes, str] = {}
-
-    def remembered(self, digest: bytes) -> str | None:
-        """The key of the call that the request body with this digest means, if it was seen before."""
-        return self._keys.get(digest)
-
-    def remember(self, digest: bytes, key: str) -> None:
-        """Keep what a request body means; the oldest is forgotten when there are too many."""
-        if len(self._keys) >= MAX_REMEMBERED:
-            del self._keys[next(iter(self._keys))]
-        self._keys[digest] = key
+_MAX_LANES = 256
 
 
 @dataclass(frozen=True)
@@ -47,9 +44,13 @@ class Parts:
     """What is open while a worker serves."""
 
     store: Store
-    reader: Reader
+    tiers: Tiers
+    redis: RedisLink | None
     ledger: MissLedger
-    pipeline: Pipeline
+    recorder: Recorder
+    upstream: Upstream | None
+    simulator: Layer | None
+    pipelines: dict[CacheMode, Pipeline]
 
 
 class Service:
@@ -58,9 +59,13 @@ class Service:
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
         self.memory = MemoryCache(options.memory_bytes)
-        self.lanes: dict[str, Lane] = {}
+        self.faults = Faults(options.faults) if options.faults else None
+        self.times = RequestTimes()
+        self.rate_limit = RateLimit(options.rate_limit) if options.rate_limit else None
+        self.lanes: dict[Wanted, Lane] = {}
+        self._names: dict[str, Names] = {}
         self._parts: Parts | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._open = AsyncExitStack()
         self._opening = asyncio.Lock()
 
     @property
@@ -75,48 +80,143 @@ class Service:
         Raises:
             StoreError: the store cannot be opened.
             NotFoundError: the default dataset is not there.
+            UsageError: a real API or the simulator is not configured as it must be.
         """
-        store = await open_store(self.options.database_url)
+        try:
+            await self._open_parts()
+            await self.lane(Wanted())
+        except BaseException:
+            await self._open.aclose()
+            raise
+        self._open.push_async_callback(_cancel, asyncio.create_task(self._watch_forever()))
+
+    async def _open_parts(self) -> None:
+        options, opened = self.options, self._open
+        store = await open_store(options.database_url)
+        opened.push_async_callback(store.close)
         reader = await open_reader(store)
-        ledger = MissLedger(store, self.options.flush_interval_s)
-        pipeline = Pipeline((Recorded(self.memory, reader), ChatWithUser()), ledger)
-        self._parts = Parts(store, reader, ledger, pipeline)
-        await self.lane(self.options.dataset)
+        opened.push_async_callback(reader.close)
+        redis = None
+        if options.redis_url:
+            redis = RedisLink(options.redis_url, options.redis_timeout_s)
+            await redis.start()
+            opened.push_async_callback(redis.close)
+        recorder = Recorder(store, options.write_timeout_s)
+        recorder.start()
+        opened.push_async_callback(recorder.close)
+        ledger = MissLedger(store, options.flush_interval_s)
         ledger.start()
-        self._watch = asyncio.create_task(self._watch_forever())
+        opened.push_async_callback(self._close_ledger)
+        upstream = None
+        if options.upstream:
+            config = read_upstream_config(options.upstream)
+            upstream = Upstream(config, options.environment, store.datasets.api)
+            await opened.enter_async_context(upstream)
+        simulator = None
+        if options.simulator:
+            context = Context(store, recorded_before=clock.now())
+            simulator = await opened.enter_async_context(open_simulator(options.simulator, context))
+        tiers = Tiers(self.memory, RedisCache(redis) if redis else None, reader)
+        locks: Locks = StoreLocks(store, recorder)
+        workshop = modes.Workshop(
+            tiers=tiers,
+            recorder=recorder,
+            locks=RedisLocks(redis, locks) if redis else locks,
+            misses=ledger,
+            upstream=upstream,
+            simulator=simulator,
+            changed=self.look,
+        )
+        self._parts = Parts(
+            store, tiers, redis, ledger, recorder, upstream, simulator, modes.pipelines(workshop)
+        )
 
     async def close(self) -> None:
         """Write what is queued and close everything."""
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
-        parts = self.parts
-        try:
-            await parts.ledger.close()
-        except StoreError as problem:
-            _log.error("misses are lost", extra={"queued": parts.ledger.queued, "reason": str(problem)})
-        finally:
-            await parts.reader.close()
-            await parts.store.close()
+        await self._open.aclose()
 
-    async def lane(self, name: str) -> Lane:
-        """The lane of a dataset, opened on first use.
+    async def _close_ledger(self) -> None:
+        ledger = self.parts.ledger
+        try:
+            await ledger.close()
+        except StoreError as problem:
+            _log.error("misses are lost", extra={"queued": ledger.queued, "reason": str(problem)})
+
+    async def lane(self, wanted: Wanted) -> Lane:
+        """The lane for requests with these headers, opened on first use.
 
         Raises:
-            NotFoundError: there is no such dataset.
+            BadRequestError: there is no such dataset, mode or snapshot, or the mode needs what the
+                server lacks.
             StoreError: the store cannot be read.
         """
-        lane = self.lanes.get(name)
+        lane = self.lanes.get(wanted)
         if lane is None:
             async with self._opening:
-                lane = self.lanes.get(name) or await self._open_lane(name)
+                lane = self.lanes.get(wanted) or await self._open_lane(wanted)
         return lane
 
-    async def _open_lane(self, name: str) -> Lane:
-        store = self.parts.store
-        dataset = await store.datasets.get(name)
-        self.lanes[name] = lane = Lane(dataset, await Catalogue.load(store, dataset))
+    async def answer(self, lane: Lane, asked: Asked) -> Answer:
+        """The answer to a call in a lane, with the faults that are to hit it.
+
+        Raises:
+            StoreError: the store does not answer, or did not take what had to be written.
+        """
+        if self.faults is None:
+            return await lane.pipeline.answer(asked)
+        fault = await self.faults.before(asked)
+        return fault or self.faults.after(asked, await lane.pipeline.answer(asked))
+
+    async def _open_lane(self, wanted: Wanted) -> Lane:
+        mode = self._mode(wanted.mode)
+        names = await self._names_of(wanted.dataset or self.options.dataset)
+        snapshot = await self._snapshot(names, wanted.snapshot) if wanted.snapshot else None
+        lane = Lane.of(names, mode, self.parts.pipelines[mode], snapshot)
+        if self.faults:
+            lane = lane.without_reading()
+        if len(self.lanes) >= _MAX_LANES:
+            self.lanes.clear()
+        self.lanes[wanted] = lane
         return lane
+
+    def _mode(self, name: str) -> CacheMode:
+        try:
+            mode = CacheMode(name.lower()) if name else self.options.mode
+        except ValueError:
+            modes_there = ", ".join(CacheMode)
+            raise BadRequestError(
+                400, "unknown_mode", f"There is no mode {name[:80]!r}. There are: {modes_there}."
+            ) from None
+        if mode not in self.parts.pipelines:
+            raise BadRequestError(400, "mode_unavailable", modes.why_not(mode))
+        return mode
+
+    async def _names_of(self, name: str) -> Names:
+        names = self._names.get(name)
+        if names is None:
+            store = self.parts.store
+            try:
+                dataset = await store.datasets.get(name)
+            except NotFoundError:
+                raise BadRequestError(
+                    404, "unknown_dataset", f"There is no dataset {name[:80]!r} here."
+                ) from None
+            names = self._names[name] = Names(dataset, await Catalogue.load(store, dataset))
+        return names
+
+    async def _snapshot(self, names: Names, content_hash: str) -> Snapshot:
+        store = self.parts.store
+        snapshot = await store.snapshots.get(names.dataset.id, content_hash)
+        if snapshot is None:
+            taken = await store.snapshots.take(names.dataset.id)
+            snapshot = taken if taken.hash == content_hash else None
+        if snapshot is None:
+            raise BadRequestError(
+                404,
+                "unknown_snapshot",
+                f"Dataset {names.dataset.name} has no snapshot {content_hash[:80]!r}.",
+            )
+        return snapshot
 
     async def _watch_forever(self) -> None:
         while True:
@@ -125,13 +225,25 @@ class Service:
                 await self.look()
 
     async def look(self) -> None:
-        """Take note of what other processes changed: datasets that are new, gone, or have new content."""
+        """Take note of what other processes changed: datasets that are new, gone, or in a new state."""
         there = {dataset.name: dataset for dataset in await self.parts.store.datasets.all()}
-        for name, lane in list(self.lanes.items()):
-            dataset = there.get(name)
-            if dataset == lane.dataset:
-                continue
-            self.memory.clear()
-            self.lanes.pop(name)
-            with contextlib.suppress(NotFoundError):
-                await self._open_lane(name)
+        async with self._opening:
+            for name, names in list(self._names.items()):
+                dataset, old = there.get(name), names.dataset
+                if dataset is not None and _state(dataset) == _state(old):
+                    continue
+                _log.info("a dataset changed", extra={"dataset": name})
+                del self._names[name]
+                for wanted, lane in list(self.lanes.items()):
+                    if lane.names is names:
+                        del self.lanes[wanted]
+
+
+def _state(dataset: Dataset) -> tuple[int, str, str, int]:
+    """What must be equal for requests to be answered from what this worker knows of a dataset."""
+    return dataset.id, dataset.created_at, dataset.content_hash, dataset.changes
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

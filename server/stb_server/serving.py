@@ -8,9 +8,12 @@ import http.client
 import os
 import signal
 import socket
+import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
 
 import click
 import orjson
@@ -20,9 +23,12 @@ from uvicorn.supervisors import Multiprocess
 
 from stb_core import console
 from stb_core.errors import NotFoundError, ServiceError, UsageError
-from stb_core.store import open_store
+from stb_core.store import Store, open_store
 from stb_server.app import create_app
+from stb_server.lanes import Wanted
 from stb_server.options import ServerOptions
+from stb_server.service import Service
+from stb_server.wire import BadRequestError
 
 GRACE_S = 30
 """How long requests that were accepted may take to finish when the server is told to stop."""
@@ -32,24 +38,38 @@ _PROBE_INTERVAL_S = 0.02
 _SUPERVISOR_INTERVAL_S = 0.5
 
 
-def choose_dataset(database_url: str, name: str) -> str:
-    """The dataset to serve: the one named, or the only one there is.
+def check(options: ServerOptions) -> ServerOptions:
+    """See that a server with these options can start; returns them with the dataset filled in.
 
     Raises:
-        NotFoundError: it is not there, or there is none.
-        UsageError: none is named and there are several.
+        NotFoundError: the dataset is not there, or there is none.
+        UsageError: no dataset is named and there are several, or the mode needs what is missing.
+        StoreError: the store cannot be opened.
     """
-    return asyncio.run(_choose_dataset(database_url, name))
+    return asyncio.run(_check(options))
 
 
-async def _choose_dataset(database_url: str, name: str) -> str:
-    store = await open_store(database_url)
+async def _check(options: ServerOptions) -> ServerOptions:
+    store = await open_store(options.database_url)
     try:
-        if name:
-            return (await store.datasets.get(name)).name
-        names = [dataset.name for dataset in await store.datasets.all()]
+        chosen = replace(options, dataset=await _choose_dataset(store, options.dataset))
     finally:
         await store.close()
+    service = Service(replace(chosen, redis_url="", metrics_folder=None))
+    await service.open()
+    try:
+        await service.lane(Wanted(mode=options.mode.value))
+    except BadRequestError as problem:
+        raise UsageError(problem.message, hint="Name one with --upstream or --simulator.") from None
+    finally:
+        await service.close()
+    return chosen
+
+
+async def _choose_dataset(store: Store, name: str) -> str:
+    if name:
+        return (await store.datasets.get(name)).name
+    names = [dataset.name for dataset in await store.datasets.all()]
     if not names:
         raise NotFoundError(
             "There is no dataset to serve.", hint="Import one: stb data import PATH --name NAME."
@@ -95,6 +115,15 @@ def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_j
     Raises:
         ServiceError: a worker cannot start.
     """
+    with ExitStack() as stack:
+        if workers > 1:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stb-metrics-"))
+            options = replace(options, metrics_folder=Path(folder))
+        _run(options, listener, workers=workers, as_json=as_json)
+    console.say("Stopped.")
+
+
+def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
     config = uvicorn.Config(
         functools.partial(_worker_app, options, os.getpid()),
         factory=True,
@@ -121,7 +150,6 @@ def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_j
             uvicorn.Server(config).run(sockets=[listener])
     except SystemExit:
         raise ServiceError("The server could not start.", hint="The log above says why.") from None
-    console.say("Stopped.")
 
 
 def _worker_app(options: ServerOptions, supervisor: int) -> FastAPI:
@@ -138,9 +166,9 @@ def _end_with(supervisor: int) -> None:
 
 
 def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_json: bool) -> None:
-    """Wait until a worker answers, then say where the server is and what to do next."""
+    """Wait until all workers are there, then say where the server is and what to do next."""
     url = url_of(listener)
-    while not _answers(listener):
+    while not _answers(listener) or _started(options) < workers:
         time.sleep(_PROBE_INTERVAL_S)
     if as_json:
         click.echo(
@@ -157,6 +185,11 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
     console.say(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
     console.say(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")
     console.say("Stop with Ctrl-C.")
+
+
+def _started(options: ServerOptions) -> int:
+    """How many workers have left their numbers, as they do when they have started."""
+    return len(list(options.metrics_folder.glob("*.json"))) if options.metrics_folder else 1
 
 
 def _answers(listener: socket.socket) -> bool:

@@ -6,46 +6,52 @@ two sends. Nothing is decoded, validated or encoded between the look-up and the 
 
 from __future__ import annotations
 
-import hmac
 import logging
+import math
 from hashlib import blake2b
+from time import monotonic
 
 from starlette.types import Receive, Scope, Send
 
-from stb_core.errors import NotFoundError, StoreError
+from stb_core.errors import StoreError
 from stb_core.provenance import Provenance
+from stb_server.guard import is_authorized
 from stb_server.identity import Refusal, identify
+from stb_server.lanes import Lane, Wanted
 from stb_server.pipeline import Answer, Asked
-from stb_server.service import Lane, Service
+from stb_server.service import Service
 from stb_server.wire import BadRequestError, encode_answer, read_request
 
 _log = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
 _IN_MEMORY = (b"x-stb-cache", b"memory")
+_DEFAULT = Wanted()
 
 
 class Virtual:
-    """The endpoint; ``service`` is looked at anew for each request."""
+    """The endpoint."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._memory = service.memory
         self._lanes = service.lanes
-        self._default = service.options.dataset
-        self._authorization = f"Bearer {token}".encode() if (token := service.options.token) else b""
+        self._times = service.times
+        self._limit = service.rate_limit
+        self._token = service.options.token
         self._max_body_bytes = service.options.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        started = monotonic()
         try:
-            name = self._dataset_named(scope)
+            wanted = self._check_head(scope, started)
             raw = await self._body(receive)
-            lane = self._lanes.get(name) or await self._lane(name)
+            lane = self._lanes.get(wanted) or await self._service.lane(wanted)
             digest = blake2b(raw, digest_size=16).digest()
-            key = lane.remembered(digest)
-            if key is not None:
-                entry = self._memory.get(lane.dataset.id, key)
+            key = lane.names.remembered(digest)
+            if key is not None and lane.reads:
+                entry = self._memory.get(lane.space, key)
                 if entry is not None:
                     headers = [
                         _JSON,
@@ -56,43 +62,94 @@ class Virtual:
                     ]
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
                     await send({"type": "http.response.body", "body": entry.body})
+                    self._times.of(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
-            await self._answer(lane, raw, digest, send)
+            await self._answer(lane, raw, digest, send, started)
         except BadRequestError as problem:
-            await _send_error(send, problem.status, problem.kind, problem.message)
+            await self._refuse(send, problem, started)
         except StoreError as problem:
             _log.warning("a call could not be answered", extra={"reason": str(problem)})
-            await _send_error(send, 503, "store_unavailable", "The store does not answer; try again later.")
+            text = "The store does not answer; nothing was kept. Try again later."
+            await self._refuse(send, BadRequestError(503, "store_unavailable", text), started)
         except Exception:  # noqa: BLE001 - the border: a client gets an answer whatever happened
             _log.exception("a call failed")
-            await _send_error(send, 500, "internal", "The server failed on this call; its log says why.")
+            text = "The server failed on this call; its log says why."
+            await self._refuse(send, BadRequestError(500, "internal", text), started)
 
-    async def _answer(self, lane: Lane, raw: bytes, digest: bytes, send: Send) -> None:
+    async def _answer(self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float) -> None:
         request = read_request(raw)
-        call = identify(request, lane.catalogue)
+        call = identify(request, lane.names.catalogue)
+        key = ""
         if isinstance(call, Refusal):
-            body = encode_answer(call.message)
-            await _send(send, 200, body, Answer(body, Provenance.MISS, error=call.kind))
-            return
-        lane.remember(digest, call.key)
-        answer = await self._service.parts.pipeline.run(Asked(lane.dataset, call, request.toolbench_key))
-        await _send(send, 200, answer.body, answer, call.key)
+            answer = Answer(encode_answer(call.message), Provenance.MISS, error=call.kind)
+        else:
+            key = call.key
+            lane.names.remember(digest, key)
+            asked = Asked(lane.names.dataset, call, request.toolbench_key, lane.space, lane.snapshot)
+            answer = await self._service.answer(lane, asked)
+        headers = [
+            _JSON,
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"x-stb-provenance", answer.provenance.encode()),
+            (b"x-stb-cache", answer.tier.encode()),
+        ]
+        if key:
+            headers.append((b"x-stb-key", key.encode()))
+        if answer.error:
+            headers.append((b"x-stb-error", answer.error.encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._times.of(answer.provenance, answer.tier, 200, answer.error).observe(monotonic() - started)
 
-    def _dataset_named(self, scope: Scope) -> str:
-        authorized = not self._authorization
-        name = self._default
+    async def _refuse(self, send: Send, problem: BadRequestError, started: float) -> None:
+        body = encode_answer(problem.message)
+        headers = [
+            _JSON,
+            (b"content-length", str(len(body)).encode()),
+            (b"x-stb-error", problem.kind.encode()),
+            *problem.headers,
+        ]
+        self._times.of("", "", problem.status, problem.kind).observe(monotonic() - started)
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _check_head(self, scope: Scope, now: float) -> Wanted:
+        """What the headers ask for; refuses what need not be read further."""
+        authorized = not self._token
+        asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
-            if header == b"x-stb-dataset":
-                name = value.decode("latin-1")
-            elif header == b"authorization" and self._authorization:
-                authorized = hmac.compare_digest(value, self._authorization)
+            if header.startswith(b"x-stb-"):
+                asked_for[header.decode("latin-1")] = value.decode("latin-1")
             elif header == b"content-length" and int(value) > self._max_body_bytes:
                 raise self._too_large()
+            elif header == b"authorization" and not authorized:
+                authorized = is_authorized(value, self._token)
         if not authorized:
             raise BadRequestError(
-                401, "unauthorized", "This server needs its token: Authorization: Bearer …."
+                401,
+                "unauthorized",
+                "This server needs its token: Authorization: Bearer ….",
+                headers=((b"www-authenticate", b"Bearer"),),
             )
-        return name
+        if self._limit:
+            self._check_rate(self._limit.wait_s((scope.get("client") or ("",))[0], now))
+        if not asked_for:
+            return _DEFAULT
+        return Wanted(
+            asked_for.get("x-stb-dataset", ""),
+            asked_for.get("x-stb-mode", ""),
+            asked_for.get("x-stb-snapshot", ""),
+        )
+
+    @staticmethod
+    def _check_rate(wait_s: float) -> None:
+        if wait_s:
+            raise BadRequestError(
+                429,
+                "rate_limited",
+                "Too many calls from this address.",
+                headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
+            )
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -112,35 +169,3 @@ class Virtual:
         return BadRequestError(
             413, "too_large", f"The request body is larger than {self._max_body_bytes} bytes."
         )
-
-    async def _lane(self, name: str) -> Lane:
-        try:
-            return await self._service.lane(name)
-        except NotFoundError:
-            raise BadRequestError(
-                404, "unknown_dataset", f"There is no dataset {name[:80]!r} here."
-            ) from None
-
-
-async def _send(send: Send, status: int, body: bytes, answer: Answer, key: str = "") -> None:
-    headers = [
-        _JSON,
-        (b"content-length", str(len(body)).encode()),
-        (b"x-stb-provenance", answer.provenance.encode()),
-        (b"x-stb-cache", answer.tier.encode()),
-    ]
-    if key:
-        headers.append((b"x-stb-key", key.encode()))
-    if answer.error:
-        headers.append((b"x-stb-error", answer.error.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _send_error(send: Send, status: int, kind: str, message: str) -> None:
-    body = encode_answer(message)
-    headers = [_JSON, (b"content-length", str(len(body)).encode()), (b"x-stb-error", kind.encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -17,11 +17,14 @@ UNUSABLE_INPUT = "unusable_input"
 class BadRequestError(Exception):
     """A request that no client should send; answered with ``status`` and never shown to an agent."""
 
-    def __init__(self, status: int, kind: str, message: str) -> None:
+    def __init__(
+        self, status: int, kind: str, message: str, *, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.kind = kind
         self.message = message
+        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)

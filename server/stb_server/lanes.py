@@ -1,0 +1,86 @@
+"""A lane: one dataset, in one state and one mode, as requests with the same headers meet it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from stb_core.provenance import CacheMode
+from stb_core.store.datasets import Dataset
+from stb_core.store.snapshots import Snapshot
+from stb_server.catalogue import Catalogue
+from stb_server.modes import READING, RECORDING
+from stb_server.pipeline import Pipeline
+
+MAX_REMEMBERED = 65_536
+"""Request bodies whose call is remembered, a dataset."""
+
+
+class Names:
+    """What requests to one dataset mean: its names, and the calls of request bodies seen before."""
+
+    def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
+        self.dataset = dataset
+        self.catalogue = catalogue
+        self._keys: dict[bytes, str] = {}
+
+    def remembered(self, digest: bytes) -> str | None:
+        """The key of the call that the request body with this digest means, if it was seen before."""
+        return self._keys.get(digest)
+
+    def remember(self, digest: bytes, key: str) -> None:
+        """Keep what a request body means; the oldest is forgotten when there are too many."""
+        if len(self._keys) >= MAX_REMEMBERED:
+            del self._keys[next(iter(self._keys))]
+        self._keys[digest] = key
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for by its headers; empty fields mean the server's defaults."""
+
+    dataset: str = ""
+    mode: str = ""
+    snapshot: str = ""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Where requests with the same headers go.
+
+    ``space`` names the dataset's state for the cache; ``reads`` says that a recording answers
+    first, so that what memory holds may be answered at once.
+    """
+
+    names: Names
+    mode: CacheMode
+    pipeline: Pipeline
+    snapshot: Snapshot | None
+    space: str
+    reads: bool
+
+    @classmethod
+    def of(cls, names: Names, mode: CacheMode, pipeline: Pipeline, snapshot: Snapshot | None) -> Lane:
+        """The lane of a dataset in the state in which it is now, or in that of a snapshot."""
+        growing = snapshot is not None and mode in RECORDING
+        space = space_of(names.dataset, snapshot, growing=growing)
+        return cls(names, mode, pipeline, snapshot, space, mode in READING)
+
+    def without_reading(self) -> Lane:
+        """The same, but every call goes through all layers."""
+        return replace(self, reads=False)
+
+
+def space_of(dataset: Dataset, snapshot: Snapshot | None, *, growing: bool) -> str:
+    """Under what answers are cached: never the same for two datasets, stores or states.
+
+    Args:
+        dataset: whose answers they are.
+        snapshot: the frozen set that they come from; None for what is in force.
+        growing: whether the snapshot is completed by what was recorded after it.
+    """
+    state = (
+        f"in force {dataset.changes}" if snapshot is None else f"snapshot {snapshot.hash} {snapshot.last_id}"
+    )
+    identity = f"{dataset.id}/{dataset.name}/{dataset.created_at}/{state}/{growing}"
+    return blake2b(identity.encode(), digest_size=12).hexdigest()

@@ -1,0 +1,153 @@
+"""Writes answers into the store: one writer a process, one transaction for all that wait.
+
+A commit costs milliseconds however much it holds, so whatever is asked for while one is under way
+goes into the next. What was acknowledged is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core.errors import StoreError
+from stb_core.provenance import Provenance
+from stb_core.store import Store
+from stb_core.store.responses import Kept, Response
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[AsyncConnection], Awaitable[Any]]
+
+MAX_BATCH = 500
+"""Pieces of work in one transaction."""
+
+
+class Replacing(Enum):
+    """Which answers in force a new one may replace; the old one stays on record."""
+
+    NOTHING = "nothing"
+    SIMULATED = "simulated"
+    ANYTHING = "anything"
+
+
+@dataclass(frozen=True)
+class _Job:
+    work: Work
+    done: asyncio.Future[Any]
+
+
+class Recorder:
+    """Takes work for the store and says when it is on disk."""
+
+    def __init__(self, store: Store, timeout_s: float) -> None:
+        """Make a recorder.
+
+        Args:
+            store: where it writes.
+            timeout_s: how long a transaction may take before its work counts as not done.
+        """
+        self._store = store
+        self._timeout_s = timeout_s
+        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+        self.transactions = 0
+        self.written = 0
+        self.failed = 0
+
+    @property
+    def queued(self) -> int:
+        """Pieces of work that wait for the next transaction."""
+        return self._jobs.qsize()
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._write_forever())
+
+    async def close(self) -> None:
+        """Finish what waits, then stop."""
+        self._jobs.put_nowait(None)
+        if self._task:
+            await self._task
+
+    async def keep(
+        self, dataset_id: int, response: Response, replacing: Replacing = Replacing.NOTHING
+    ) -> Kept:
+        """Keep a response; returns the one now in force, which is on disk.
+
+        Raises:
+            StoreError: it could not be written, and nothing was kept.
+        """
+
+        async def write(connection: AsyncConnection) -> Kept:
+            supersede = replacing is Replacing.ANYTHING
+            if replacing is Replacing.SIMULATED:
+                in_force, _ = await self._store.responses.known(connection, dataset_id, [response.key])
+                old = in_force.get(response.key)
+                supersede = old is not None and old.provenance is Provenance.SIMULATED
+            (kept,) = await self._store.responses.keep_within(
+                connection, dataset_id, [response], supersede=supersede
+            )
+            return kept
+
+        return await self.do(write)
+
+    async def do(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do a piece of work within the next transaction; returns after its commit.
+
+        Raises:
+            StoreError: the transaction failed; none of it is done.
+        """
+        job = _Job(work, asyncio.get_running_loop().create_future())
+        self._jobs.put_nowait(job)
+        found: T = await job.done
+        return found
+
+    async def _write_forever(self) -> None:
+        stopping = False
+        while not stopping:
+            batch = [await self._jobs.get()]
+            while len(batch) < MAX_BATCH and not self._jobs.empty():
+                batch.append(self._jobs.get_nowait())
+            stopping = None in batch
+            if jobs := [job for job in batch if job is not None and not job.done.cancelled()]:
+                await self._write(jobs)
+
+    async def _write(self, jobs: list[_Job]) -> None:
+        try:
+            results = await self._transaction(jobs)
+        except StoreError as problem:
+            if len(jobs) > 1 and not isinstance(problem.__cause__, OSError | TimeoutError):
+                for job in jobs:  # one of them may be at fault: the others shall not suffer
+                    await self._write([job])
+                return
+            self.failed += len(jobs)
+            _settle(jobs, problem)
+        except Exception as problem:  # noqa: BLE001 - a writer that ended would leave all callers waiting
+            self.failed += len(jobs)
+            _settle(jobs, problem)
+        else:
+            self.transactions += 1
+            self.written += len(jobs)
+            for job, result in zip(jobs, results, strict=True):
+                if not job.done.done():
+                    job.done.set_result(result)
+
+    async def _transaction(self, jobs: list[_Job]) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout_s), self._store.writing() as connection:
+                return [await job.work(connection) for job in jobs]
+        except TimeoutError as problem:
+            raise StoreError(
+                f"The store {self._store.place} did not answer within {self._timeout_s:g} s.",
+                hint="See that it is running and reachable.",
+            ) from problem
+
+
+def _settle(jobs: list[_Job], problem: Exception) -> None:
+    for job in jobs:
+        if not job.done.done():
+            job.done.set_exception(problem)

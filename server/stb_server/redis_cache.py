@@ -1,0 +1,73 @@
+"""The shared tier of the cache: recorded answers in Redis, for all workers and replicas.
+
+Redis is never the only copy. Whatever goes wrong here is a miss of this tier, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stb_core.provenance import Provenance
+from stb_server.reader import Found
+from stb_server.redis_link import RedisLink
+from stb_server.redis_pipe import RedisGoneError, RedisRefusedError
+
+_KEEP_S = b"86400"
+MAX_BODY_BYTES = 1 << 20
+"""Larger answers are not put into Redis."""
+
+
+class RedisCache:
+    """Gets and puts recorded answers; never raises for what Redis does."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self.link = link
+        self.counts: Counter[str] = Counter()
+        """Events: ``hit``, ``miss``, ``down``, ``put``, ``put_failed``, ``damaged``."""
+        self.is_refusing = False
+        """Whether Redis refused what was put into it last, as it does when it is full."""
+
+    async def get(self, space: str, key: str) -> Found | None:
+        """The answer under this key, or None."""
+        if not self.link.is_up:
+            self.counts["down"] += 1
+            return None
+        try:
+            value = await self.link.call(b"GET", _name(space, key))
+        except (RedisGoneError, RedisRefusedError):
+            self.counts["down"] += 1
+            return None
+        if not isinstance(value, bytes):
+            self.counts["miss"] += 1
+            return None
+        found = _decode(value)
+        self.counts["hit" if found else "damaged"] += 1
+        return found
+
+    async def put(self, space: str, key: str, found: Found) -> None:
+        """Keep an answer for a day, if Redis takes it."""
+        if not self.link.is_up or len(found.body) > MAX_BODY_BYTES:
+            return
+        value = found.provenance.encode() + b"\n" + found.body
+        try:
+            await self.link.call(b"SET", _name(space, key), value, b"EX", _KEEP_S)
+        except RedisGoneError:
+            self.counts["put_failed"] += 1
+        except RedisRefusedError:
+            self.counts["put_failed"] += 1
+            self.is_refusing = True
+        else:
+            self.counts["put"] += 1
+            self.is_refusing = False
+
+
+def _name(space: str, key: str) -> bytes:
+    return f"stb:{space}:{key}".encode()
+
+
+def _decode(value: bytes) -> Found | None:
+    provenance, newline, body = value.partition(b"\n")
+    try:
+        return Found(body, Provenance(provenance.decode())) if newline else None
+    except ValueError:
+        return None
