@@ -7,6 +7,8 @@ import hmac
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stb_server.inspector import access
+
 _OPEN = frozenset({"/healthz"})
 
 
@@ -15,8 +17,15 @@ def is_authorized(presented: bytes, token: str) -> bool:
     return hmac.compare_digest(presented, f"Bearer {token}".encode())
 
 
+def _is_open(path: str) -> bool:
+    return path in _OPEN or access.is_open(path)
+
+
 class TokenGuard:
-    """Refuses requests without the token with 401; lets all pass when the token is empty."""
+    """Refuses requests without the token with 401; lets all pass when the token is empty.
+
+    A browser is sent to a form, which takes the token and leaves a cookie in its place.
+    """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -24,10 +33,10 @@ class TokenGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] == "http" and self._token and scope["path"] not in _OPEN:
+        if scope["type"] == "http" and self._token and not _is_open(scope["path"]):
             presented = dict(scope["headers"]).get(b"authorization", b"")
-            if not is_authorized(presented, self._token):
-                refusal = JSONResponse(
+            if not is_authorized(presented, self._token) and not access.admits(scope, self._token):
+                refusal = access.way_in(scope, self._token) or JSONResponse(
                     {"error": "This server needs its token: Authorization: Bearer ….", "response": ""},
                     401,
                     headers={"www-authenticate": "Bearer", "x-stb-error": "unauthorized"},

@@ -1,0 +1,1 @@
+"""The inspector: pages that show what the store holds. They are made on the server and need no network."""

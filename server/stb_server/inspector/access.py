@@ -1,0 +1,133 @@
+"""Lets a browser in where the server has a token: a form takes the token once and leaves a cookie.
+
+The cookie is not the token but a value derived from it, can be read by no script, and is sent by no
+other site's pages. It opens what is read, and the inspector's own forms; other writes need the token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Scope
+
+from stb_server.inspector.rendering import HEADERS, page
+
+COOKIE = "stb_inspector"
+_MAX_AGE_S = 30 * 24 * 3600
+_MAX_FORM_BYTES = 64 * 1024
+_OPEN = ("/login", "/static/")
+_READS = frozenset({"GET", "HEAD"})
+_FORMS = ("/login", "/logout", "/cache/")
+
+
+def is_open(path: str) -> bool:
+    """Whether a path is for everybody: the form itself, and what it looks like."""
+    return path.startswith(_OPEN)
+
+
+def admits(scope: Scope, token: str) -> bool:
+    """Whether a request carries the cookie and asks for something that it opens."""
+    if scope["method"] not in _READS and not scope["path"].startswith(_FORMS):
+        return False
+    try:
+        cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
+    except CookieError:
+        return False
+    presented = cookies[COOKIE].value if COOKIE in cookies else ""
+    return hmac.compare_digest(presented.encode(), _session(token).encode())
+
+
+def way_in(scope: Scope, token: str) -> Response | None:
+    """Where to send a browser that has no cookie yet; None for other clients.
+
+    An address with ``?token=…`` is taken as if the form had been sent, and loses the token.
+    """
+    if scope["method"] != "GET" or "text/html" not in Headers(scope=scope).get("accept", ""):
+        return None
+    members = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    presented = [value for name, value in members if name == "token"]
+    rest = [(name, value) for name, value in members if name != "token"]
+    here = scope["path"] + (f"?{urlencode(rest)}" if rest else "")
+    if presented and _is_token(presented[-1], token):
+        return _let_in(here, token, scope)
+    return RedirectResponse(f"/login?{urlencode({'next': here})}", 303, HEADERS)
+
+
+async def login(request: Request) -> Response:
+    """The form, and what becomes of it."""
+    token: str = request.app.state.inspector.token
+    wanted = _own_path(request.query_params.get("next", "/"))
+    if not token:
+        return RedirectResponse(wanted, 303, HEADERS)
+    if request.method == "POST":
+        form = await read_form(request)
+        wanted = _own_path(form.get("next", "/"))
+        if _is_token(form.get("token", ""), token):
+            return _let_in(wanted, token, request.scope)
+        return page(request, "login.html", status=401, wanted=wanted, refused=True)
+    return page(request, "login.html", wanted=wanted, refused=False)
+
+
+async def logout(request: Request) -> Response:
+    """Take the cookie back."""
+    if not is_same_origin(request):
+        return page(
+            request, "error.html", status=403, title="Not from here", text="The form came from elsewhere."
+        )
+    response = RedirectResponse("/login", 303, HEADERS)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    return response
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The members of a form, the last of each name; nothing of one that is too large."""
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MAX_FORM_BYTES:
+            return {}
+    return dict(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
+
+
+def is_same_origin(request: Request) -> bool:
+    """Whether a form was sent by one of our own pages, as far as the browser says."""
+    headers: Mapping[str, str] = request.headers
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in {"same-origin", "none"}
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def _is_token(presented: str, token: str) -> bool:
+    return hmac.compare_digest(presented.encode(), token.encode())
+
+
+def _session(token: str) -> str:
+    return hmac.new(token.encode(), b"stb inspector session", hashlib.sha256).hexdigest()
+
+
+def _let_in(where: str, token: str, scope: Scope) -> Response:
+    response = RedirectResponse(where, 303, HEADERS)
+    response.set_cookie(
+        COOKIE,
+        _session(token),
+        max_age=_MAX_AGE_S,
+        httponly=True,
+        samesite="strict",
+        secure=scope["scheme"] == "https",
+    )
+    return response
+
+
+def _own_path(wanted: str) -> str:
+    """A path on this server; the first page for anything that could lead elsewhere."""
+    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
+    return wanted if is_own else "/"

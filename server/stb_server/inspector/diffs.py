@@ -1,0 +1,119 @@
+"""What differs between two sets of arguments, or between two texts; bounded however long they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rapidfuzz.distance import Indel
+
+from stb_server.inspector import json_view
+
+MAX_LINES = 1_500
+_LONGEST_LINE = 300
+_CONTEXT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One argument in both calls; the JSON text of a side is empty where it is not there."""
+
+    name: str
+    kind: Literal["same", "changed", "added", "removed"]
+    before: str
+    after: str
+
+
+def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+    """Argument by argument, those of ``after`` first, in their order."""
+    found: list[Change] = []
+    for name in [*after, *(name for name in before if name not in after)]:
+        old = _text(before[name]) if name in before else ""
+        new = _text(after[name]) if name in after else ""
+        if name not in before:
+            found.append(Change(name, "added", "", new))
+        elif name not in after:
+            found.append(Change(name, "removed", old, ""))
+        else:
+            found.append(Change(name, "same" if old == new else "changed", old, new))
+    return found
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def arguments_of(raw: bytes | str | None) -> dict[str, Any]:
+    """Arguments from their JSON text; none where it is no object."""
+    _, value = json_view.read(raw or b"{}")
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a comparison; ``skip`` stands for lines that are equal and not shown."""
+
+    kind: Literal["same", "removed", "added", "skip"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A comparison of two texts; ``is_cut`` when one was too long to compare as a whole."""
+
+    lines: list[Line]
+    added: int
+    removed: int
+    is_cut: bool
+
+
+def line_difference(before: bytes, after: bytes) -> Difference:
+    """Line by line; JSON is laid out first, one member a line."""
+    old, new = _lines(before), _lines(after)
+    is_cut = len(old) > MAX_LINES or len(new) > MAX_LINES
+    old, new = old[:MAX_LINES], new[:MAX_LINES]
+    found: list[Line] = []
+    come: list[Line] = []
+    added = removed = 0
+    for step in Indel.opcodes(old, new):
+        gone = old[step.src_start : step.src_end]
+        if step.tag == "equal":
+            found += [*come, *(Line("same", line) for line in gone)]
+            come = []
+            continue
+        here = new[step.dest_start : step.dest_end]
+        removed, added = removed + len(gone), added + len(here)
+        # What is gone stands before what has come in its place, in whichever order they were told.
+        found += [Line("removed", line) for line in gone]
+        come += [Line("added", line) for line in here]
+    found += come
+    return Difference(_without_long_equal_parts(found), added, removed, is_cut)
+
+
+def _lines(raw: bytes) -> list[str]:
+    is_json, value = json_view.read(raw)
+    text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
+    return [line[:_LONGEST_LINE] for line in text.splitlines()]
+
+
+def _without_long_equal_parts(lines: list[Line]) -> list[Line]:
+    near = [False] * len(lines)
+    for position, line in enumerate(lines):
+        if line.kind != "same":
+            for around in range(max(0, position - _CONTEXT), min(len(lines), position + _CONTEXT + 1)):
+                near[around] = True
+    found: list[Line] = []
+    skipped = 0
+    for line, is_near in zip(lines, near, strict=True):
+        if is_near:
+            if skipped:
+                found.append(Line("skip", f"{skipped} equal lines"))
+                skipped = 0
+            found.append(line)
+        else:
+            skipped += 1
+    if skipped:
+        found.append(Line("skip", f"{skipped} equal lines"))
+    return found

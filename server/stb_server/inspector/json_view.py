@@ -1,0 +1,167 @@
+"""A JSON value as a flat list of tokens that a page can fold, bounded however large the value is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from stb_core.errors import FormatError
+from stb_server.literals import parse_arguments_literal
+
+MAX_NODES = 1_500
+MAX_TEXT = 60_000
+_LONGEST_STRING = 4_000
+_MAX_DEPTH = 40
+_OPEN_DEPTH = 2
+_OPEN_MEMBERS = 12
+_LARGEST = 8_000_000
+_LONGEST_LITERAL = 200_000
+_LONG_INTEGER = re.compile(r"[0-9]{19}")
+
+Kind = Literal["open", "close", "value", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A line of the view, or the end of a container.
+
+    ``name`` is the member's name or the item's number, None at the top; ``count`` the members of a
+    container, or for ``cut`` how many members (or characters) are not shown.
+    """
+
+    kind: Kind
+    name: str | None = None
+    text: str = ""
+    type: str = ""
+    count: int = 0
+    is_open: bool = False
+
+
+@dataclass(slots=True)
+class Budget:
+    """What may still be shown on a page."""
+
+    nodes: int = MAX_NODES
+    text: int = MAX_TEXT
+
+
+def read(raw: str | bytes) -> tuple[bool, Any]:
+    """(whether it is JSON, its value or its text)."""
+    if len(raw) <= _LARGEST:
+        text = raw if isinstance(raw, str) else raw.decode(errors="replace")
+        try:
+            value = orjson.loads(raw)
+            # orjson makes a float of an integer beyond 64 bits.
+            return True, json.loads(text) if _LONG_INTEGER.search(text) else value
+        except (ValueError, RecursionError):
+            pass
+    return False, raw if isinstance(raw, str) else raw.decode(errors="replace")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The body of an answer, taken apart: ``value`` is its response, unfolded where that was text."""
+
+    error: str
+    value: Any
+    is_unfolded: bool
+
+
+def answer(raw: str | bytes) -> Answer:
+    """A body of the form ``{"error", "response"}``; any other is all response."""
+    is_json, value = read(raw)
+    if not is_json or not isinstance(value, dict) or value.keys() != {"error", "response"}:
+        return Answer("", value, is_unfolded=False)
+    error, response = value["error"], value["response"]
+    shown = unfold(response)
+    text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
+    return Answer(text, shown, is_unfolded=isinstance(response, str) and not isinstance(shown, str))
+
+
+def is_cut(shown: Iterable[Token]) -> bool:
+    """Whether something of a value is not shown."""
+    return any(token.kind == "cut" or (token.kind == "value" and token.count) for token in shown)
+
+
+def unfold(text: Any) -> Any:
+    """The value of text that is itself an object or array in JSON, or a dict in Python's notation.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(text, str) or text.lstrip()[:1] not in {"{", "["}:
+        return text
+    found, value = read(text)
+    if found:
+        return value
+    try:
+        return parse_arguments_literal(text) if len(text) <= _LONGEST_LITERAL else text
+    except FormatError:
+        return text
+
+
+def tokens(value: Any, budget: Budget | None = None) -> list[Token]:
+    """The view of a value; takes what it shows from the budget."""
+    budget = budget or Budget()
+    found: list[Token] = []
+    waiting: list[Iterator[tuple[str | None, Any]]] = [iter([(None, value)])]
+    left: list[int] = [1]
+    while waiting:
+        member = next(waiting[-1], None)
+        if member is None or budget.nodes <= 0 or budget.text <= 0:
+            if member is not None and left[-1]:
+                found.append(Token("cut", count=left[-1]))
+            waiting.pop()
+            left.pop()
+            if waiting:
+                found.append(Token("close"))
+            continue
+        left[-1] -= 1
+        budget.nodes -= 1
+        name, item = member
+        if isinstance(item, tuple):
+            item = list(item)
+        if isinstance(item, dict | list) and item and len(waiting) <= _MAX_DEPTH:
+            depth = len(waiting) - 1
+            is_open = depth == 0 or (depth < _OPEN_DEPTH and len(item) <= _OPEN_MEMBERS)
+            kind = "object" if isinstance(item, dict) else "array"
+            found.append(Token("open", name, type=kind, count=len(item), is_open=is_open))
+            waiting.append(_members(item))
+            left.append(len(item))
+        else:
+            found.append(_leaf(name, item, budget))
+    return found
+
+
+def _members(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str | None, Any]]:
+    if isinstance(item, dict):
+        return ((str(name), member) for name, member in item.items())
+    return ((str(position), member) for position, member in enumerate(item))
+
+
+def _leaf(name: str | None, item: Any, budget: Budget) -> Token:
+    if isinstance(item, str):
+        shown = item[: min(_LONGEST_STRING, budget.text)]
+        budget.text -= len(shown)
+        return Token("value", name, shown, "string", len(item) - len(shown))
+    text = _folded(item) if isinstance(item, dict | list) else json.dumps(item, default=str)
+    budget.text -= len(text)
+    return Token("value", name, text, _type(item))
+
+
+def _folded(item: dict[str, Any] | list[Any]) -> str:
+    if not item:
+        return "{}" if isinstance(item, dict) else "[]"
+    return "{…}" if isinstance(item, dict) else "[…]"
+
+
+def _type(item: Any) -> str:
+    if item is None:
+        return "null"
+    if isinstance(item, bool):
+        return "boolean"
+    return "number" if isinstance(item, int | float) else "empty"

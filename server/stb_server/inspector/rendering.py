@@ -1,0 +1,173 @@
+"""Turns templates into pages: escaping, formats of numbers and times, and headers that browsers obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from stb_core.provenance import Provenance
+
+# Nothing but files of this server may run, style or be shown; a page can neither be framed nor send
+# a form elsewhere. Text from outside is escaped; should any slip through, it still cannot run.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
+
+MARKS = {
+    Provenance.RECORDED: "●",
+    Provenance.LIVE: "◆",
+    Provenance.SIMULATED: "◇",
+    Provenance.RECORDED_SIMULATED: "◈",
+    Provenance.TEMPLATE: "▣",
+    Provenance.FAULT: "✕",
+    Provenance.MISS: "○",
+}
+"""A sign for each provenance, so that colour never tells it alone."""
+
+MEANINGS = {
+    Provenance.RECORDED: "imported, or captured earlier from the real API",
+    Provenance.LIVE: "from the real API at the time",
+    Provenance.SIMULATED: "made by a language model",
+    Provenance.RECORDED_SIMULATED: "made by a language model earlier, served again from the cache",
+    Provenance.TEMPLATE: "made by rule from the API's document",
+    Provenance.FAULT: "injected on purpose",
+    Provenance.MISS: "nothing could answer",
+}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("stb_server", "inspector/templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=number,
+        percent=percent,
+        time=short_time,
+        size=size,
+        short=short,
+        bytes_text=bytes_text,
+        answer_text=answer_text,
+    )
+    environment.globals.update(
+        url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds
+    )
+    return environment
+
+
+def page(request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+    """One page as a response."""
+    inspector = request.app.state.inspector
+    text = (
+        _environment()
+        .get_template(template)
+        .render(
+            path=request.url.path,
+            signed_in=bool(inspector.token) and request.url.path != "/login",
+            version=inspector.version,
+            **context,
+        )
+    )
+    # A body may hold half of a surrogate pair, which no encoding carries.
+    return HTMLResponse(text.encode(errors="replace"), status, headers=HEADERS)
+
+
+def url(path: str, **query: Any) -> str:
+    """An address on this server: segments of the path in quotes where needed, empty values left out."""
+    given = {name: value for name, value in query.items() if value not in ("", None, 0, False)}
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+
+
+def place(*segments: str) -> str:
+    """A path of these segments, whatever characters they hold."""
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+
+def number(value: float | None) -> str:
+    """``12345`` → ``12,345``."""
+    return "-" if value is None else f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """A share in percent; a little is never shown as nothing, nor almost all as all."""
+    if not whole:
+        return "-"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "< 0.1 %"
+    if 99.9 < share < 100:
+        return "> 99.9 %"
+    return f"{share:.3g} %"
+
+
+def short_time(stamp: str | None) -> str:
+    """``2026-01-02T03:04:05.678+00:00`` → ``2026-01-02 03:04``."""
+    if not stamp:
+        return "-"
+    try:
+        return datetime.fromisoformat(stamp).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return stamp[:16]
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("B", "kB"):
+        if count < 1000:
+            return f"{count:,.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} MB"
+
+
+def seconds(value: float) -> str:
+    """A duration in the unit that suits it."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def short(text: str | None, length: int = 120) -> str:
+    """Text in one line, cut where it is too long."""
+    line = " ".join((text or "")[: 4 * length].split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
+def bytes_text(raw: bytes | None) -> str:
+    """What bytes say as text, whatever they are."""
+    return (raw or b"").decode(errors="replace")
+
+
+def answer_text(raw: bytes | None) -> str:
+    """The beginning of a body, without the frame that all answers without an error share."""
+    return bytes_text(raw).removeprefix('{"error":"","response":')
+
+
+def share_bar(counts: Mapping[str, int], width: int = 1000) -> list[tuple[str, float, float]]:
+    """(name, start, length) of each part of a bar of that width, in the order given."""
+    total = sum(counts.values())
+    parts: list[tuple[str, float, float]] = []
+    start = 0.0
+    for name, count in counts.items():
+        if count:
+            length = width * count / total
+            parts.append((name, round(start, 2), round(length, 2)))
+            start += length
+    return parts

@@ -1,0 +1,285 @@
+"""Finding responses: by names through the index, by text in a bounded scan that says how far it came.
+
+A page looks at no more than ``MAX_EXAMINED`` responses, so that it takes as long with a million as
+with ten thousand. It ends either with a full page or with the place from which to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import tables
+from stb_core.provenance import Provenance
+from stb_core.store import Store
+from stb_core.tools import ApiRef
+from stb_server.inspector.tally import ApiCount, Tally
+
+PAGE = 50
+MAX_EXAMINED = 10_000
+_MAX_SEGMENTS = 100
+_FIRST_WINDOW = 250
+_PREVIEW = 400
+
+Segment = tuple[ApiRef, ApiRef]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for; empty fields mean all. The fields are the names in a page's address."""
+
+    category: str = ""
+    tool: str = ""
+    api: str = ""
+    name: str = ""
+    """Words that all occur in the names of category, tool and API."""
+    text: str = ""
+    """Occurs in the arguments or in the body, byte for byte."""
+    provenance: str = ""
+    since: str = ""
+    """Kept on this day (YYYY-MM-DD) or later."""
+    before: str = ""
+    """Kept before this day."""
+
+    @classmethod
+    def read(cls, query: Any) -> Search:
+        """From the query of an address."""
+        given = {
+            field.name: str(query.get(field.name, "")).replace("\x00", "").strip() for field in fields(cls)
+        }
+        if given["provenance"] not in set(Provenance):
+            given["provenance"] = ""
+        return cls(**given)
+
+    def query(self, **changes: str) -> dict[str, str]:
+        """The members of an address that mean this search, with changes."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)} | changes
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all responses are meant."""
+        return not self.query()
+
+    def fits_api(self, api: ApiCount) -> bool:
+        """Whether an API may have what is looked for, by its names and provenances."""
+        if self.provenance and not api.counts.get(self.provenance):
+            return False
+        names = " ".join(api.ref).lower()
+        return all(word in names for word in self.name.lower().split())
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A response in a list, with the beginnings of its arguments and body."""
+
+    id: int
+    key: str
+    ref: ApiRef
+    arguments: bytes
+    body: bytes
+    body_bytes: int
+    provenance: str
+    created_at: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A page of a search: ``after`` is where to go on, 0 at the end."""
+
+    hits: list[Hit]
+    examined: int
+    after: int
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the scan stopped before the page was full or all was seen."""
+        return bool(self.after) and len(self.hits) < PAGE
+
+
+async def search(
+    store: Store, dataset_id: int, wanted: Search, tally: Tally | None, *, after: int = 0
+) -> Found:
+    """The next page of responses in force that fit, by category, tool, API and age."""
+    async with store.reading() as connection:
+        scan = _Scan(store, connection, dataset_id, wanted, tally)
+        return await scan.run(after)
+
+
+async def by_key(store: Store, dataset_id: int, beginning: str) -> list[str]:
+    """Keys of responses in force that begin so, up to a page."""
+    r = tables.responses.c
+    statement = (
+        sa.select(r.key)
+        .where(r.dataset_id == dataset_id, r.superseded_at.is_(None))
+        # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
+        .where(r.key >= beginning, r.key < f"{beginning}g")
+        .order_by(r.key)
+        .limit(PAGE)
+    )
+    async with store.reading() as connection:
+        return list(await connection.scalars(statement))
+
+
+async def neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> list[Hit]:
+    """Responses in force of one API, the oldest first."""
+    found = await search(store, dataset_id, Search(*ref), None)
+    return found.hits[:limit]
+
+
+class _Scan:
+    """One page's walk along the index of (category, tool, API)."""
+
+    def __init__(
+        self,
+        store: Store,
+        connection: AsyncConnection,
+        dataset_id: int,
+        wanted: Search,
+        tally: Tally | None,
+    ) -> None:
+        self._store = store
+        self._connection = connection
+        self._dataset_id = dataset_id
+        self._wanted = wanted
+        self._narrows = bool(tally and (wanted.name or wanted.provenance))
+        self._segments: Sequence[Segment | None] = (
+            tally.select(self._fits) if tally and self._narrows else [None]
+        )
+        self._hits: list[Hit] = []
+        self._examined = 0
+        self._last = 0
+
+    def _fits(self, api: ApiCount) -> bool:
+        wanted = self._wanted
+        given = zip(api.ref, (wanted.category, wanted.tool, wanted.api), strict=True)
+        return all(not name or name == have for have, name in given) and wanted.fits_api(api)
+
+    async def run(self, after: int) -> Found:
+        r = tables.responses.c
+        places: list[tuple[Segment | None, list[sa.ColumnElement[bool]]]] = []
+        start = await self._place(after) if after else None
+        if start:
+            rest = [r.category == start.category, r.tool == start.tool, r.api == start.api, r.id > after]
+            places.append((None, rest))
+        beyond = [sa.tuple_(r.category, r.tool, r.api) > start] if start else []
+        places += [(segment, beyond) for segment in self._segments]
+        for number, (segment, conditions) in enumerate(places):
+            is_open = await self._walk([*conditions, *_within(segment)])
+            if is_open or (number >= _MAX_SEGMENTS and number + 1 < len(places) and self._last):
+                return Found(self._hits, self._examined, self._last)
+        return Found(self._hits, self._examined, 0)
+
+    async def _place(self, after: int) -> ApiRef | None:
+        r = tables.responses.c
+        names = sa.select(r.category, r.tool, r.api).where(r.id == after, r.dataset_id == self._dataset_id)
+        row = (await self._connection.execute(names)).first()
+        return ApiRef(*row) if row else None
+
+    async def _walk(self, conditions: list[sa.ColumnElement[bool]]) -> bool:
+        """Go through one part of the index; whether there may be more in it than was looked at."""
+        fits = self._conditions()
+        last: tuple[str, str, str, int] | None = None
+        window = _FIRST_WINDOW if fits else PAGE + 1
+        while True:
+            window = min(window, MAX_EXAMINED - self._examined)
+            if window <= 0:
+                return True
+            here = conditions if last is None else [*conditions, _beyond(last)]
+            rows = (await self._connection.execute(self._statement(here, fits, window))).all()
+            for row in rows:
+                if row.fits:
+                    if len(self._hits) == PAGE:
+                        return True
+                    self._hits.append(_hit(row))
+                self._examined += 1
+                self._last = row.id
+            if len(rows) < window:
+                return False
+            last = rows[-1].category, rows[-1].tool, rows[-1].api, rows[-1].id
+            window *= 4
+
+    def _statement(
+        self, where: list[sa.ColumnElement[bool]], fits: list[sa.ColumnElement[bool]], limit: int
+    ) -> sa.Select[Any]:
+        r = tables.responses.c
+        does = sa.and_(*fits) if fits else sa.true()
+        length = sa.func.length if self._store.is_sqlite else sa.func.octet_length
+        arguments, body = (
+            sa.case((does, sa.func.substr(column, 1, _PREVIEW)), else_=None)
+            for column in (r.arguments, r.body)
+        )
+        wanted = self._wanted
+        exact = [
+            column == value
+            for column, value in ((r.category, wanted.category), (r.tool, wanted.tool), (r.api, wanted.api))
+            if value
+        ]
+        return (
+            sa.select(
+                *(r.id, r.key, r.category, r.tool, r.api, r.provenance, r.created_at),
+                sa.case((does, 1), else_=0).label("fits"),
+                sa.type_coerce(arguments, sa.LargeBinary).label("arguments"),
+                sa.type_coerce(body, sa.LargeBinary).label("body"),
+                sa.case((does, length(r.body)), else_=0).label("body_bytes"),
+            )
+            .where(r.dataset_id == self._dataset_id, r.superseded_at.is_(None), *exact, *where)
+            .order_by(r.category, r.tool, r.api, r.id)
+            .limit(limit)
+        )
+
+    def _conditions(self) -> list[sa.ColumnElement[bool]]:
+        """What no index can tell."""
+        r, wanted = tables.responses.c, self._wanted
+        found: list[sa.ColumnElement[bool]] = []
+        if wanted.provenance:
+            found.append(r.provenance == wanted.provenance)
+        if not self._narrows:
+            names = sa.func.lower(r.category + " " + r.tool + " " + r.api)
+            found += [names.contains(word, autoescape=True) for word in wanted.name.lower().split()]
+        if wanted.since:
+            found.append(r.created_at >= wanted.since)
+        if wanted.before:
+            found.append(r.created_at < wanted.before)
+        if wanted.text:
+            found.append(sa.or_(*(self._contains(column) for column in (r.arguments, r.body))))
+        return found
+
+    def _contains(self, column: sa.Column[bytes]) -> sa.ColumnElement[bool]:
+        needle = sa.literal(self._wanted.text.encode(errors="replace"), sa.LargeBinary)
+        if self._store.is_sqlite:
+            return sa.func.instr(column, needle) > 0
+        return sa.func.position(needle.op("IN")(column)) > 0
+
+
+def _within(segment: Segment | None) -> list[sa.ColumnElement[bool]]:
+    if segment is None:
+        return []
+    r = tables.responses.c
+    first, last = segment
+    if first == last:
+        return [r.category == first.category, r.tool == first.tool, r.api == first.api]
+    names = sa.tuple_(r.category, r.tool, r.api)
+    return [names >= first, names <= last]
+
+
+def _beyond(last: tuple[str, str, str, int]) -> sa.ColumnElement[bool]:
+    r = tables.responses.c
+    return sa.tuple_(r.category, r.tool, r.api, r.id) > last
+
+
+def _hit(row: Any) -> Hit:
+    return Hit(
+        id=row.id,
+        key=row.key,
+        ref=ApiRef(row.category, row.tool, row.api),
+        arguments=row.arguments,
+        body=row.body,
+        body_bytes=row.body_bytes,
+        provenance=row.provenance,
+        created_at=row.created_at,
+    )

@@ -1,0 +1,146 @@
+"""Puts the pages on an application: ``mount`` beside the virtual server, ``create_inspector`` alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from stb_core.errors import NotFoundError, StbError, StoreError
+from stb_core.store import Store, open_store
+from stb_server.inspector import (
+    access,
+    cache_pages,
+    live,
+    miss_pages,
+    overview,
+    response_pages,
+    run_pages,
+    trajectory_pages,
+)
+from stb_server.inspector.digests import Digests
+from stb_server.inspector.rendering import HEADERS, page
+from stb_server.inspector.tally import Tallies
+from stb_server.service import Service
+
+_log = logging.getLogger(__name__)
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+STATIC = Path(__file__).parent / "static"
+
+
+@dataclass
+class Inspector:
+    """What the pages share; reached as ``request.app.state.inspector``.
+
+    ``service`` is the virtual server that runs in this process, None where there is none.
+    """
+
+    open_store: Callable[[], Store]
+    service: Service | None = None
+    token: str = field(default="", repr=False)
+    tallies: Tallies = field(default_factory=Tallies)
+    digests: Digests = field(default_factory=Digests)
+    version: str = version("stabletoolbench")
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        return self.open_store()
+
+
+def mount(app: Starlette, service: Service) -> None:
+    """Add the pages to the virtual server's application."""
+    token = service.options.token
+    app.state.inspector = Inspector(lambda: service.parts.store, service, token)
+    app.router.routes.extend(routes())
+
+
+def create_inspector(database_url: str, started: Callable[[], None] = lambda: None) -> Starlette:
+    """The pages alone, over a store: nothing is served to agents, nothing can be changed.
+
+    ``started`` is called when the store is open.
+    """
+    opened: list[Store] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        store = await open_store(database_url)
+        opened.append(store)
+        started()
+        try:
+            yield
+        finally:
+            await app.state.inspector.tallies.close()
+            await store.close()
+
+    app = Starlette(routes=routes(), lifespan=lifespan)
+    app.state.inspector = Inspector(lambda: opened[0])
+    return app
+
+
+def routes() -> Sequence[BaseRoute]:
+    """All pages with their addresses."""
+    return [
+        Route("/", _guarded(overview.overview), name="inspector"),
+        Route("/login", _guarded(access.login), methods=["GET", "POST"]),
+        Route("/logout", _guarded(access.logout), methods=["POST"]),
+        Route("/cache", _guarded(cache_pages.datasets)),
+        Route("/cache/{dataset}", _guarded(cache_pages.responses)),
+        Route("/cache/{dataset}/try", _guarded(response_pages.attempt), methods=["GET", "POST"]),
+        Route("/cache/{dataset}/{key}", _guarded(response_pages.response)),
+        Route("/cache/{dataset}/{key}/raw", _guarded(response_pages.raw)),
+        Route("/cache/{dataset}/{key}/diff", _guarded(response_pages.difference)),
+        Route("/misses", _guarded(miss_pages.misses)),
+        Route("/misses/{dataset}", _guarded(miss_pages.misses)),
+        Route("/runs", _guarded(run_pages.runs)),
+        Route("/runs/{run}", _guarded(run_pages.run)),
+        Route("/runs/{run}/events", _guarded(live.events)),
+        Route("/runs/{run}/{group}/{query_id}", _guarded(trajectory_pages.trajectory)),
+        Route("/runs/{run}/{group}/{query_id}/raw", _guarded(trajectory_pages.raw)),
+        Mount("/static", _Static(directory=STATIC), name="static"),
+        *(Route(f"/{room}/{{rest:path}}", _guarded(_nowhere)) for room in ("cache", "misses", "runs")),
+    ]
+
+
+class _Static(StaticFiles):
+    """Files of the pages, with the same headers."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        """One file."""
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers.update(HEADERS)
+        return response
+
+
+async def _nowhere(request: Request) -> Response:
+    raise NotFoundError(f"There is no page {request.url.path}.")
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with a page that says what is wrong in place of an error."""
+
+    @wraps(endpoint)
+    async def call(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except NotFoundError as problem:
+            return page(request, "error.html", status=404, title="Not found", text=str(problem))
+        except StoreError as problem:
+            _log.warning("a page could not be made", extra={"reason": str(problem)})
+            text = "The store does not answer. Try again in a moment."
+            return page(request, "error.html", status=503, title="The store does not answer", text=text)
+        except StbError as problem:
+            return page(request, "error.html", status=400, title="This cannot be shown", text=str(problem))
+
+    return call

@@ -1,0 +1,93 @@
+// What pages do beyond showing: copying, folding a tree by key, coming again, and following a run.
+// Every page can be read without it.
+"use strict";
+
+// Copy buttons appear only where copying works.
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  const label = button.textContent;
+  button.addEventListener("click", async (event) => {
+    event.preventDefault();
+    await navigator.clipboard.writeText(button.dataset.copy);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = label; }, 1500);
+  });
+}
+
+// A page that waits for the server to finish counting.
+const waiting = document.querySelector("[data-reload]");
+if (waiting) setTimeout(() => location.reload(), 1000 * Number(waiting.dataset.reload));
+
+// Trees: the arrow keys go from line to line, open and close.
+for (const tree of document.querySelectorAll("[data-tree]")) {
+  const lines = () => [...tree.querySelectorAll("summary")].filter((line) => {
+    for (let at = line.parentElement.parentElement.closest("details"); at && tree.contains(at); at = at.parentElement.closest("details")) {
+      if (!at.open) return false;
+    }
+    return true;
+  });
+  tree.addEventListener("keydown", (event) => {
+    const line = event.target.closest("summary");
+    if (!line || event.altKey || event.ctrlKey || event.metaKey) return;
+    const all = lines();
+    const here = all.indexOf(line);
+    const details = line.parentElement;
+    let next = null;
+    if (event.key === "ArrowDown") next = all[here + 1];
+    else if (event.key === "ArrowUp") next = all[here - 1];
+    else if (event.key === "Home") next = all[0];
+    else if (event.key === "End") next = all[all.length - 1];
+    else if (event.key === "ArrowRight") {
+      if (!details.open) details.open = true;
+      else next = all[here + 1];
+    } else if (event.key === "ArrowLeft") {
+      if (details.open) details.open = false;
+      else next = details.parentElement.closest("details")?.querySelector(":scope > summary");
+    } else return;
+    event.preventDefault();
+    if (next && tree.contains(next)) next.focus();
+  });
+  const tools = document.querySelector("[data-tree-tools]");
+  if (tools) {
+    tools.hidden = false;
+    const branches = tree.querySelectorAll("details.branch");
+    tools.querySelector("[data-open-all]").addEventListener("click", () => { for (const one of branches) one.open = true; });
+    tools.querySelector("[data-close-all]").addEventListener("click", () => {
+      for (const one of branches) one.open = "answer" in one.dataset;
+    });
+  }
+}
+
+// A run that is under way. The server ends each answer, and the browser asks again by itself; only
+// silence for a while means that the server is away.
+const followed = document.querySelector("[data-events]");
+if (followed) {
+  const number = new Intl.NumberFormat("en-US");
+  const part = (name) => document.querySelector(`[data-live="${name}"]`);
+  const show = (name, text) => { if (part(name)) part(name).textContent = text; };
+  const source = new EventSource(followed.dataset.events);
+  const loaded = part("done").textContent;
+  let heard = Date.now();
+  const hear = (event) => {
+    heard = Date.now();
+    const state = JSON.parse(event.data);
+    show("done", number.format(state.done));
+    show("expected", number.format(state.expected));
+    if (state.tokens) show("tokens", number.format(state.tokens));
+    part("bar").max = state.expected || 1;
+    part("bar").value = state.done;
+    if (state.complete) {
+      show("state", "✓ complete");
+      part("state").className = "ok";
+      source.close();
+    }
+    show("note", part("done").textContent === loaded ? "" : "Figures and trials below are older: load the page again to see them.");
+  };
+  source.addEventListener("progress", hear);
+  source.addEventListener("same", hear);
+  setInterval(() => {
+    if (source.readyState === EventSource.CLOSED || Date.now() - heard < 12000) return;
+    show("note", "The server does not answer; trying again.");
+  }, 2000);
+}

@@ -1,0 +1,261 @@
+"""One trajectory: what was said and called in order, the search tree, and what judges made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stb_core import tables
+from stb_core.errors import NotFoundError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.trajectories import FINISH, Message, Step, Trajectory
+from stb_core.verdicts import Verdict
+from stb_server.inspector import json_view, outcomes, trees
+from stb_server.inspector.digests import Digest, key_of
+from stb_server.inspector.json_view import Budget, Token
+from stb_server.inspector.rendering import HEADERS, page, place
+
+_CHUNK = 400
+_PAGE_NODES = 1_200
+_PAGE_TEXT = 150_000
+_STEP_NODES = 150
+_STEP_TEXT = 8_000
+_MAX_MESSAGE = 8_000
+_MAX_ROWS = 400
+
+
+@dataclass(frozen=True)
+class Item:
+    """A call or a message as a page shows it; ``response`` is the address of the recorded answer."""
+
+    number: int
+    step: Step | None = None
+    message: Message | None = None
+    arguments: tuple[Token, ...] = ()
+    observation: tuple[Token, ...] = ()
+    error: str = ""
+    response: str = ""
+    is_cut: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """A trajectory with all that its page shows."""
+
+    run: Run
+    trajectory: Trajectory
+    verdicts: list[Verdict]
+    items: list[Item]
+    left_out: int
+    has_order: bool
+    tree: trees.Tree | None
+    nodes: dict[int, Item]
+    address: str
+
+
+async def trajectory(request: Request) -> Response:
+    """The page; with ``against=RUN`` two runs side by side on the same query."""
+    inspector = request.app.state.inspector
+    store = inspector.store
+    found = await store.runs.get(request.path_params["run"])
+    group, query_id = request.path_params["group"], request.path_params["query_id"]
+    trial = _trial(request)
+    chosen, attempts = await _load(store, found, group, query_id, trial)
+    against = request.query_params.get("against", "")
+    digest = await inspector.digests.of(store, found.run)
+    other = None
+    if against:
+        rival = await store.runs.get(against)
+        loaded, _ = await _load(store, rival, group, query_id, min(trial, rival.trials - 1))
+        other = await _side(store, rival, loaded, with_tree=False)
+    previous, following = _around(found, digest, (group, query_id, trial))
+    return page(
+        request,
+        "pair.html" if other else "trajectory.html",
+        side=await _side(store, found, chosen, with_tree=other is None),
+        other=other,
+        attempts=attempts,
+        rivals=await _rivals(store, found, group, query_id),
+        previous=previous,
+        following=following,
+        signs=outcomes.SIGNS,
+        finish=FINISH,
+    )
+
+
+async def raw(request: Request) -> Response:
+    """The trajectory as it is stored."""
+    store = request.app.state.inspector.store
+    found = await store.runs.get(request.path_params["run"])
+    where = found.run, request.path_params["group"], request.path_params["query_id"], _trial(request)
+    document, _ = await _document(store, *where)
+    return Response(document, media_type="application/json", headers=HEADERS)
+
+
+def address(run: str, group: str, query_id: str, trial: int = 0) -> str:
+    """The page of a trajectory."""
+    return place("runs", run, group, query_id) + (f"?trial={trial}" if trial else "")
+
+
+def _trial(request: Request) -> int:
+    given = request.query_params.get("trial", "0")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else 0
+
+
+async def _load(store: Store, run: Run, group: str, query_id: str, trial: int) -> tuple[Trajectory, int]:
+    document, attempts = await _document(store, run.run, group, query_id, trial)
+    return Trajectory.model_validate_json(document), attempts
+
+
+async def _document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
+    """(the last attempt of a trial, how many attempts there are)."""
+    t = tables.trajectories.c
+    statement = (
+        sa.select(t.document, t.attempt)
+        .where(t.run == run, t.group == group, t.query_id == query_id, t.trial == trial)
+        .order_by(t.attempt.desc())
+        .limit(1)
+    )
+    async with store.reading() as connection:
+        row = (await connection.execute(statement)).first()
+    if row is None:
+        raise NotFoundError(f"Run {run} has no trajectory of {group} {query_id[:80]}, trial {trial}.")
+    return row.document, row.attempt + 1
+
+
+async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -> Side:
+    given = await store.verdicts.of_query(run.run, found.group, found.query_id, metric=outcomes.METRIC)
+    tree = trees.draw(found.tree) if with_tree and found.tree else None
+    drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
+    steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
+    recorded = await _recorded(store, run.dataset, steps)
+    budget = Budget(_PAGE_NODES, _PAGE_TEXT)
+    path = _in_order(found, tree or (trees.draw(found.tree) if found.tree else None))
+    items = [
+        _item(number, step, message, recorded, budget)
+        for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)
+    ]
+    nodes = {
+        number: _item(number, node.step, node.message, recorded, budget) for number, node in drawn.items()
+    }
+    return Side(
+        run=run,
+        trajectory=found,
+        verdicts=[one for one in given if one.trial == found.trial],
+        items=items,
+        left_out=max(0, len(path) - _MAX_ROWS),
+        has_order=_has_order(found),
+        tree=tree,
+        nodes=nodes,
+        address=place("runs", run.run, found.group, found.query_id),
+    )
+
+
+def _in_order(found: Trajectory, tree: trees.Tree | None) -> list[tuple[Step | None, Message | None]]:
+    """What was said and called on the way to the answer; a call stands for the message that reports it."""
+    if found.tree and tree and tree.path:
+        nodes = [found.tree[number] for number in tree.path]
+        return [
+            (node.step, None if node.step else node.message)
+            for node in nodes
+            if node.step or (node.message and node.message.content)
+        ]
+    steps = list(found.steps)
+    rows: list[tuple[Step | None, Message | None]] = []
+    for message in found.messages:
+        if message.role == "tool" and steps:
+            rows.append((steps.pop(0), None))
+        elif message.content:
+            rows.append((None, message))
+    return [*rows, *((step, None) for step in steps)]
+
+
+def _has_order(found: Trajectory) -> bool:
+    """Whether the record says in which order was spoken and called; some formats of others do not."""
+    said = any(message.role == "assistant" for message in found.messages)
+    return found.tree is not None or not said or any(message.role == "tool" for message in found.messages)
+
+
+def _item(
+    number: int,
+    step: Step | None,
+    message: Message | None,
+    recorded: dict[str, str],
+    budget: Budget,
+) -> Item:
+    if step is None:
+        content = message.content or "" if message else ""
+        budget.text -= min(len(content), _MAX_MESSAGE)
+        return Item(number, message=message, is_cut=len(content) > _MAX_MESSAGE)
+    own = Budget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
+    before = own.nodes, own.text
+    answer = json_view.answer(step.observation)
+    arguments = json_view.tokens(_arguments(step.arguments), own)
+    observation = json_view.tokens(answer.value, own) if step.observation else []
+    budget.nodes -= before[0] - own.nodes
+    budget.text -= before[1] - own.text
+    return Item(
+        number,
+        step,
+        message,
+        tuple(arguments),
+        tuple(observation),
+        answer.error,
+        recorded.get(key_of(step), ""),
+        json_view.is_cut(observation),
+    )
+
+
+def _arguments(text: str) -> Any:
+    found, value = json_view.read(text)
+    return value if found else text
+
+
+async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
+    """Key of a call -> the page of its recorded answer, for those that have one."""
+    known = [one for one in await store.datasets.all() if one.name == dataset]
+    keys = sorted({key for step in steps if (key := key_of(step))})
+    if not known or not keys:
+        return {}
+    r = tables.responses.c
+    found: dict[str, str] = {}
+    async with store.reading() as connection:
+        for start in range(0, len(keys), _CHUNK):
+            statement = sa.select(r.key).where(
+                r.dataset_id == known[0].id,
+                r.key.in_(keys[start : start + _CHUNK]),
+                r.superseded_at.is_(None),
+            )
+            for key in await connection.scalars(statement):
+                found[key] = place("cache", dataset, key)
+    return found
+
+
+async def _rivals(store: Store, run: Run, group: str, query_id: str) -> list[Run]:
+    """Other runs that were to answer the same query of the same dataset."""
+    return [
+        other
+        for other in await store.runs.all()
+        if other.run != run.run and other.dataset == run.dataset and query_id in other.expected.get(group, ())
+    ]
+
+
+def _around(run: Run, digest: Digest, here: tuple[str, str, int]) -> tuple[str, str]:
+    """The addresses of the trajectories before and after this one, in the order of the run's page."""
+    places = [
+        (group, query_id, number)
+        for group in run.expected
+        for query_id in run.expected[group]
+        for number in range(run.trials)
+        if (group, query_id, number) in digest.trials
+    ]
+    if here not in places:
+        return "", ""
+    at = places.index(here)
+    before = address(run.run, *places[at - 1]) if at else ""
+    return before, address(run.run, *places[at + 1]) if at + 1 < len(places) else ""

@@ -1,0 +1,114 @@
+"""Content that tries to be more than text: names, arguments, bodies and queries that hold markup."""
+
+from __future__ import annotations
+
+import orjson
+
+from stb_core.manifest import Manifest
+from stb_core.provenance import Provenance
+from stb_core.queries import Query
+from stb_core.store import Store
+from stb_core.store.misses import Miss
+from stb_core.tools import ApiRef
+from stb_core.trajectories import FINISH, Message, Node, Step, StopReason, Trajectory, Usage
+from stb_core.verdicts import Status, Verdict
+from virtual_server import put_weather, recorded
+
+PROBE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\'"{{7*7}}'
+BODY = orjson.dumps({"error": PROBE, "response": {PROBE: [PROBE, "</pre></script>"]}})
+RUN = "run-of-probes"
+
+
+async def put_hostile(store: Store) -> None:
+    """A dataset with probes in every text, a run with a search tree, and misses."""
+    first = recorded({"city": PROBE}, BODY)
+    second = recorded({"city": "Bonn"}, orjson.dumps({"error": "", "response": "<b>fine</b>"}))
+    dataset = await put_weather(store, first, second)
+    newer = recorded(
+        {"city": "Bonn"}, orjson.dumps({"error": "", "response": {"sky": "grey", "wind": [1, 2]}})
+    )
+    await store.responses.keep(dataset.id, [newer], supersede=True)
+    await store.misses.record(
+        dataset.id,
+        [
+            Miss(
+                "f" * 64,
+                "Weather",
+                "sky_watch",
+                "current",
+                orjson.dumps({"city": PROBE, "days": 3}),
+                second.key,
+                second.arguments,
+                0.4,
+                count=7,
+            ),
+        ],
+    )
+    ref = ApiRef("Weather", "sky_watch", "current")
+    query = Query(query_id="1", group="G1_tool", text=PROBE, apis=(ref,))
+    async with store.writing() as connection:
+        await store.datasets.put_queries(connection, dataset.id, [query])
+    manifest = Manifest(dataset="weather", dataset_hash="0" * 64, agent=PROBE, model=PROBE)
+    await store.runs.create(RUN, manifest, {"G1_tool": ["1", "2"]}, name=f"run {PROBE}")
+    await store.runs.put_trajectories(RUN, [search_trajectory()])
+    await store.verdicts.append(
+        [
+            Verdict(
+                run=RUN,
+                group="G1_tool",
+                query_id="1",
+                judge=PROBE,
+                rubric="strict",
+                round=number,
+                status=Status.SOLVED if number else Status.UNSURE,
+                reason=PROBE,
+                answer_hash=search_trajectory().answer_hash,
+            )
+            for number in range(3)
+        ]
+    )
+
+
+def call(city: str, *, error: str = "", key: str | None = None) -> Step:
+    """A step of the weather tool."""
+    return Step(
+        function="current_for_sky_watch",
+        arguments=orjson.dumps({"city": city}).decode(),
+        observation=orjson.dumps({"error": error, "response": PROBE}).decode(),
+        category="Weather",
+        tool="sky_watch",
+        api="current",
+        key=key,
+        provenance=Provenance.RECORDED.value,
+        error=error,
+    )
+
+
+def search_trajectory() -> Trajectory:
+    """A search that gave up once, and then found an answer on the other branch."""
+    found = call("Bonn", key=recorded({"city": "Bonn"}).key)
+    finish = Step(
+        function=FINISH,
+        arguments=orjson.dumps({"return_type": "give_answer", "final_answer": PROBE}).decode(),
+    )
+    gave_up = Step(function=FINISH, arguments='{"return_type":"give_up_and_restart"}')
+    nodes = (
+        Node(parent=None, message=Message(role="user", content=PROBE)),
+        Node(parent=0, step=call("Rome", error=PROBE)),
+        Node(parent=1, step=gave_up, pruned=f"gave up {PROBE}"),
+        Node(parent=0, step=found),
+        Node(parent=3, step=finish, final=True),
+    )
+    return Trajectory(
+        group="G1_tool",
+        query_id="1",
+        query=PROBE,
+        agent="dfsdt",
+        available_tools=(PROBE,),
+        messages=(Message(role="user", content=PROBE),),
+        steps=(found, finish),
+        tree=nodes,
+        stop=StopReason.ANSWERED,
+        final_answer=PROBE,
+        usage=Usage(model_calls=3, prompt_tokens=1200, completion_tokens=34, cost_usd=0.0125),
+    )

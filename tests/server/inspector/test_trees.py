@@ -1,0 +1,54 @@
+"""A search tree becomes rows: branches where there was a choice, the way to the answer marked."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostile import search_trajectory
+from stb_core.trajectories import Node
+from stb_server.inspector import trees
+
+
+def test_a_choice_opens_branches() -> None:
+    """Nodes in a row stand side by side; two children of one node are two branches."""
+    tree = trees.draw(search_trajectory().tree or ())
+
+    assert ["node", "open", "node", "node", "close", "open", "node", "node", "close"] == [
+        row.kind for row in tree.rows
+    ]
+    assert [(1, 2), (2, 2)] == [row.place for row in tree.rows if row.kind == "open"]
+    assert (5, 2, 1) == (tree.nodes, tree.branches, tree.pruned)
+
+
+def test_branches_say_how_they_ended() -> None:
+    """One was left, with the reason found below; the other leads to the answer."""
+    left, taken = [row for row in trees.draw(search_trajectory().tree or ()).rows if row.kind == "open"]
+
+    assert (trees.PRUNED, True) == (left.state, left.why.startswith("gave up"))
+    assert (trees.ANSWER, "") == (taken.state, taken.why)
+    assert taken.label.startswith("current_for_sky_watch")
+    assert (0, 3, 4) == trees.draw(search_trajectory().tree or ()).path
+
+
+def test_a_deep_tree_is_no_trouble() -> None:
+    """Ten thousand nodes in a row are cut, not followed into a crash."""
+    nodes = [Node(parent=number - 1 if number else None) for number in range(10_000)]
+
+    tree = trees.draw(nodes)
+
+    assert 10_000 == tree.nodes
+    assert ("cut", 10_000 - trees.MAX_NODES) == (tree.rows[-1].kind, tree.rows[-1].count)
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-3, 60)), max_size=60))
+def test_every_node_is_drawn_once(parents: list[int | None]) -> None:
+    """Whatever the parents say, also of nodes that do not exist, and every branch is closed."""
+    tree = trees.draw([Node(parent=parent) for parent in parents])
+
+    drawn = [row.number for row in tree.rows if row.kind == "node"]
+    cut = sum(row.count for row in tree.rows if row.kind == "cut")
+    assert len(parents) == len(drawn) + cut
+    assert len(drawn) == len(set(drawn))
+    kinds = [row.kind for row in tree.rows]
+    assert kinds.count("open") == kinds.count("close")
