@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stb_core.models import Model, Reply, Request
+from stb_core.models import Model, Price, Reply, Request
 
 
 class RunStopped(Exception):  # noqa: N818 - a decision, not an error
@@ -14,46 +14,54 @@ class RunStopped(Exception):  # noqa: N818 - a decision, not an error
 class Purse:
     """A limit on what a run may cost, over all its sessions.
 
-    Before a call there must be room for it and for all that are under way, each at the price of the
-    dearest so far; the first call goes alone, so that there is such a price.
+    Before a call the most that it can cost is set aside: its prompt at a token a byte, for no token is
+    shorter, and as many completion tokens as the request allows. Where it sets no limit, the longest
+    completion so far stands for it, and the run may exceed its limit by what that was wrong.
     """
 
-    def __init__(self, limit_usd: float, spent_usd: float = 0.0) -> None:
+    def __init__(self, limit_usd: float, price: Price, spent_usd: float = 0.0) -> None:
         self._limit = limit_usd
+        self._price = price
         self.spent = spent_usd
-        self._dearest: float | None = None
+        self._set_aside = 0.0
         self._under_way = 0
-        self._first = asyncio.Lock()
+        self._settled = asyncio.Condition()
+        self._longest_completion = 0
 
     async def pay_for(self, model: Model, request: Request) -> Reply:
         """Ask the model, if there is money for it.
 
         Raises:
-            RunStopped: there is none left.
+            RunStopped: there is not enough left.
             ModelError: from the model.
         """
-        if self._dearest is None:
-            async with self._first:
-                if self._dearest is None:
-                    return await self._pay(model, request)
-        return await self._pay(model, request)
-
-    async def _pay(self, model: Model, request: Request) -> Reply:
-        expected = self._dearest or 0.0
-        if self.spent >= self._limit or self.spent + (self._under_way + 1) * expected > self._limit:
-            raise RunStopped(
-                f"${self.spent:.4f} of the ${self._limit:g} that --max-cost allows are spent, "
-                "and the next call could exceed it."
-            )
-        self._under_way += 1
+        most = self._price.cost_usd(
+            len(request.model_dump_json().encode()), request.max_tokens or self._longest_completion
+        )
+        await self._set_money_aside(most)
         try:
             reply = await model.complete(request)
+            self.spent += reply.usage.cost_usd or 0.0
+            self._longest_completion = max(self._longest_completion, reply.usage.completion_tokens)
         finally:
             self._under_way -= 1
-        cost = reply.usage.cost_usd or 0.0
-        self.spent += cost
-        self._dearest = max(self._dearest or 0.0, cost)
+            self._set_aside = self._set_aside - most if self._under_way else 0.0
+            async with self._settled:
+                self._settled.notify_all()
         return reply
+
+    async def _set_money_aside(self, most: float) -> None:
+        """Wait until the money is there; calls under way may turn out cheaper than what is set aside."""
+        async with self._settled:
+            while self.spent + self._set_aside + most > self._limit:
+                if not self._under_way:
+                    raise RunStopped(
+                        f"${self.spent:.4f} of the ${self._limit:g} that --max-cost allows are spent, "
+                        "and the next call could exceed it."
+                    )
+                await self._settled.wait()
+            self._set_aside += most
+            self._under_way += 1
 
 
 class PaidModel:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from stb_agents.agent import Agent
+from stb_agents.callables import CallableAgent, takes_task_and_tools
 from stb_core.errors import FormatError, NotFoundError, UsageError
 
 ENTRY_POINTS = "stabletoolbench.agents"
@@ -109,17 +110,25 @@ def _import(name: str) -> ModuleType:
 
 
 def _as_agent(found: Any, spec: str, options: Mapping[str, str]) -> Agent:
-    if inspect.isclass(found):
+    if inspect.isclass(found) and (hasattr(found, "solve") or "__call__" in vars(found)):
         found = _made(found, spec, options)
     elif options:
         raise UsageError(f"{spec} takes no options.", hint=f"Leave out: {', '.join(options)}.")
     if callable(getattr(found, "solve", None)) and all(hasattr(found, part) for part in _PARTS):
         agent: Agent = found
         return agent
+    if takes_task_and_tools(found):
+        return CallableAgent(_short(spec), found)
     raise FormatError(
-        f"{spec} is neither an agent nor a class of agents.",
-        hint="It needs name, model_use, budget, settings() and async solve(task, environment).",
+        f"{spec} is neither an agent nor a callable solve(task, tools).",
+        hint="An agent has name, model_use, budget, settings() and async solve(task, environment).",
     )
+
+
+def _short(spec: str) -> str:
+    """``folder/file.py:object`` → ``file:object``."""
+    place, _, name = spec.rpartition(":")
+    return f"{Path(place).stem if place.endswith('.py') else place}:{name}"
 
 
 def _made(kind: type, spec: str, options: Mapping[str, str]) -> Any:

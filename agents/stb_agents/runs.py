@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import Progress, TaskID
 
-from stb_agents.agent import Agent
+from stb_agents.agent import Agent, ModelUse
 from stb_agents.budget import Budget
 from stb_agents.client import Served, VirtualClient
 from stb_agents.environment import Sampling
@@ -18,6 +18,8 @@ from stb_agents.journal import spent_usd
 from stb_agents.plan import manifest_of, run_id
 from stb_agents.purse import PaidModel, Purse
 from stb_agents.registry import Chosen, choose_agent
+from stb_agents.replay import PREFIX as REPLAY
+from stb_agents.replay import load_replay
 from stb_agents.runner import Conduct, Runner, trials_left
 from stb_agents.selection import Selection, select
 from stb_agents.servers import Reached, reach_server
@@ -28,7 +30,7 @@ from stb_core.models import Model
 from stb_core.prices import price_of
 from stb_core.provenance import CacheMode
 from stb_core.settings import Settings
-from stb_core.store import open_store
+from stb_core.store import Store, open_store
 from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory, Usage
 
@@ -122,19 +124,21 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
     """
-    chosen = _chosen(request, settings)
-    conduct = request.conduct(chosen.agent)
+    _check(request, settings)
     async with AsyncExitStack() as stack:
         store = await open_store(settings.database_url)
         stack.push_async_callback(store.close)
+        chosen = await _chosen(request, store)
+        conduct = request.conduct(chosen.agent)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
         model: Model | None = await _reached_model(request, settings, stack) if request.model else None
         reached = await stack.enter_async_context(_server(selection, request, settings))
         manifest = manifest_of(chosen, request.model, selection, reached.served, conduct, request.trials)
         name = run_id(manifest, selection.groups, request.name)
         run = await store.runs.create(name, manifest, selection.expected)
-        if model and request.max_cost is not None:
-            model = PaidModel(model, Purse(request.max_cost, await spent_usd(store, name)))
+        price = price_of(request.model, settings.values) if request.model else None
+        if model and price and request.max_cost is not None:
+            model = PaidModel(model, Purse(request.max_cost, price, await spent_usd(store, name)))
         token = "" if reached.private else request.token
         client = await stack.enter_async_context(VirtualClient(reached.url, reached.served.name, token=token))
         bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
@@ -154,9 +158,10 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         UsageError: the request cannot be carried out as it is.
         StoreError: the store cannot be read.
     """
-    chosen = _chosen(request, settings)
+    _check(request, settings)
     store = await open_store(settings.database_url)
     try:
+        chosen = await _chosen(request, store)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
         dataset = selection.dataset
         served = Served(
@@ -180,22 +185,30 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         await store.close()
 
 
-def _chosen(request: RunRequest, settings: Settings) -> Chosen:
-    """The agent, after a look at whether the request is one that it can be given."""
-    chosen = choose_agent(request.agent, request.options)
-    agent = chosen.agent
-    if agent.model_use == "required" and not request.model:
-        raise UsageError(f"The agent {agent.name} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
-    if agent.model_use == "none" and request.model:
-        raise UsageError(f"The agent {agent.name} asks no model.", hint="Leave -m out.")
+def _check(request: RunRequest, settings: Settings) -> None:
+    """Whether the agent and the request go together, before the store is touched."""
     limits_cost = request.max_cost is not None or request.max_trial_cost is not None
     if request.model and limits_cost and price_of(request.model, settings.values) is None:
         raise UsageError(
             f"A limit on cost needs the price of {request.model}.",
             hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
         )
-    agent.settings()  # a prompt file that is no use shows here
-    return chosen
+    if request.agent.startswith(REPLAY):
+        uses: ModelUse = "none"
+    else:
+        agent = choose_agent(request.agent, request.options).agent
+        agent.settings()  # a prompt file that is no use shows here
+        uses = agent.model_use
+    if uses == "required" and not request.model:
+        raise UsageError(f"The agent {request.agent} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
+    if uses == "none" and request.model:
+        raise UsageError(f"The agent {request.agent} asks no model.", hint="Leave -m out.")
+
+
+async def _chosen(request: RunRequest, store: Store) -> Chosen:
+    if request.agent.startswith(REPLAY):
+        return Chosen(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
+    return choose_agent(request.agent, request.options)
 
 
 def _server(

@@ -30,6 +30,16 @@ class Own:
         raise NotImplementedError
 
 instance = Own(width=7)
+
+def solve(task, tools):
+    return "42"
+
+class Caller:
+    async def __call__(self, task, tools):
+        return "42"
+
+def unfit(task):
+    return "42"
 number = 42
 """
 
@@ -82,10 +92,18 @@ def test_what_is_not_there_is_said(spec: str, message: str) -> None:
         choose_agent(spec, {})
 
 
-def test_what_is_no_agent_is_said(own: Path) -> None:
+def test_a_callable_is_an_agent(own: Path) -> None:
+    """A function, or an object that can be called, of two parameters; named after its file."""
+    made = [choose_agent(f"{own}:{name}", {}).agent for name in ("solve", "Caller")]
+
+    assert [agent.name for agent in made] == ["own_agent:solve", "own_agent:Caller"]
+
+
+@pytest.mark.parametrize("name", ["number", "unfit"])
+def test_what_is_no_agent_is_said(own: Path, name: str) -> None:
     """With what it would need."""
-    with pytest.raises(FormatError, match="is neither an agent nor a class of agents"):
-        choose_agent(f"{own}:number", {})
+    with pytest.raises(FormatError, match=r"is neither an agent nor a callable solve\(task, tools\)"):
+        choose_agent(f"{own}:{name}", {})
 
 
 def test_a_file_that_fails_is_named_with_its_error(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ async def test_a_run_never_costs_more_than_it_may(carry: Carry, llm: LLMServer, 
 
     halves = [await carry(name="half", max_cost=full_cost / 2) for _ in range(2)]
     spent = await spent_usd(sqlite_store, "half")
-    done = await carry(name="half", max_cost=full_cost * 1.01)
+    done = await carry(name="half", max_cost=full_cost * 2)
 
     assert full_cost / 4 < spent <= full_cost / 2
     assert all("that --max-cost allows are spent" in half.stopped for half in halves)
