@@ -25,7 +25,7 @@ from stb_server.query_files import QueryFiles, read_queries
 from stb_server.releases import Release
 from stb_server.tool_files import ToolName, derive_tools, read_tools
 
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 20_000
 
 
 @dataclass

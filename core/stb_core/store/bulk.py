@@ -27,6 +27,8 @@ _FIELDS = ("key", "category", "tool", "api", "arguments", "body", "provenance", 
 _PLACES = ", ".join("?" for _ in _FIELDS)
 # SQLite gives the interpreter back once a statement, not once a row: others run in the meantime.
 _ROWS_OF_A_STATEMENT = 200
+_CACHE_KIB = 65_536
+_USUAL_CACHE_KIB = 2_000
 
 
 async def add(
@@ -96,7 +98,12 @@ async def _insert_many(
     starts = range(0, whole, _ROWS_OF_A_STATEMENT)
     grouped = [tuple(chain.from_iterable(rows[i : i + _ROWS_OF_A_STATEMENT])) for i in starts]
     if grouped:
-        await connection.exec_driver_sql(insert + ", ".join([row] * _ROWS_OF_A_STATEMENT), grouped)
+        # The pages of the indexes are touched at random: with room for them each is written once.
+        await connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        try:
+            await connection.exec_driver_sql(insert + ", ".join([row] * _ROWS_OF_A_STATEMENT), grouped)
+        finally:
+            await connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_CACHE_KIB}")
     if whole < len(rows):
         await connection.exec_driver_sql(insert + row, [tuple(member) for member in rows[whole:]])
 
