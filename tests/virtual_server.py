@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import orjson
 import uvicorn
 from fastapi import FastAPI
 
@@ -111,6 +112,45 @@ class Running:
         return await self.client.post(
             "/virtual", json=body, headers={name.replace("_", "-"): value for name, value in headers.items()}
         )
+
+
+@dataclass
+class Reply:
+    """What a ``QuickClient`` got."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+
+class QuickClient:
+    """One connection for very many calls: HTTP as far as our server speaks it, ten times as fast as httpx."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def call(self, body: Any) -> Reply:
+        """``POST /virtual``."""
+        raw = orjson.dumps(body)
+        head = f"POST /virtual HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n"
+        self._writer.write(head.encode() + raw)
+        first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        content = await self._reader.readexactly(int(headers["content-length"]))
+        return Reply(int(first.split()[1]), headers, content)
+
+
+@asynccontextmanager
+async def quick_client(url: str) -> AsyncGenerator[QuickClient]:
+    """A connection to a server, until the block ends."""
+    address = httpx.URL(url)
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        yield QuickClient(reader, writer)
+    finally:
+        writer.close()
+        await writer.wait_closed()
 
 
 @asynccontextmanager
