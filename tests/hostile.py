@@ -17,6 +17,23 @@ from virtual_server import put_weather, recorded
 PROBE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\'"{{7*7}}'
 BODY = orjson.dumps({"error": PROBE, "response": {PROBE: [PROBE, "</pre></script>"]}})
 RUN = "run-of-probes"
+KEY = recorded({"city": "Bonn"}).key
+PROBED_KEY = recorded({"city": PROBE}).key
+PAGES = [
+    "/",
+    "/cache/weather",
+    "/cache/weather?category=Weather&tool=sky_watch&api=current",
+    "/cache/weather?text=sky",
+    f"/cache/weather/{KEY}",
+    f"/cache/weather/{PROBED_KEY}",
+    f"/cache/weather/{KEY}?version=1",
+    f"/cache/weather/{KEY}/diff?a=1&b=2",
+    "/cache/weather/try?category=Weather&tool=sky_watch&api=current&arguments=%7B%22city%22%3A%22Oslo%22%7D",
+    "/misses/weather",
+    "/runs",
+    f"/runs/{RUN}",
+    f"/runs/{RUN}/G1_tool/1",
+]
 
 
 async def put_hostile(store: Store) -> None:

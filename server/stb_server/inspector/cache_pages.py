@@ -57,8 +57,8 @@ async def responses(request: Request) -> Response:
     dataset = await store.datasets.get(request.path_params["dataset"])
     here = place("cache", dataset.name)
     wanted = Search.read(request.query_params)
-    if _KEY.fullmatch(wanted.text):
-        keys = await by_key(store, dataset.id, wanted.text)
+    if _KEY.fullmatch(wanted.arguments):
+        keys = await by_key(store, dataset.id, wanted.arguments)
         if len(keys) == 1:
             return RedirectResponse(f"{here}/{keys[0]}", 303, HEADERS)
     tally, is_current = await inspector.tallies.of(store, dataset)
@@ -72,7 +72,7 @@ async def responses(request: Request) -> Response:
         dataset=dataset,
         here=here,
         wanted=wanted,
-        narrows=bool(wanted.name or wanted.text or wanted.since or wanted.before),
+        narrows=bool(wanted.name or wanted.arguments or wanted.text or wanted.since or wanted.before),
         found=found,
         after=after,
         more=url(here, **wanted.query(), after=found.after or None),

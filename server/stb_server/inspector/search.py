@@ -37,8 +37,10 @@ class Search:
     api: str = ""
     name: str = ""
     """Words that all occur in the names of category, tool and API."""
+    arguments: str = ""
+    """Occurs in the arguments, as canonical JSON writes them."""
     text: str = ""
-    """Occurs in the arguments or in the body, byte for byte."""
+    """Occurs in the body, byte for byte."""
     provenance: str = ""
     since: str = ""
     """Kept on this day (YYYY-MM-DD) or later."""
@@ -245,12 +247,11 @@ class _Scan:
             found.append(r.created_at >= wanted.since)
         if wanted.before:
             found.append(r.created_at < wanted.before)
-        if wanted.text:
-            found.append(sa.or_(*(self._contains(column) for column in (r.arguments, r.body))))
-        return found
+        pairs = ((r.arguments, wanted.arguments), (r.body, wanted.text))
+        return found + [self._contains(column, text) for column, text in pairs if text]
 
-    def _contains(self, column: sa.Column[bytes]) -> sa.ColumnElement[bool]:
-        needle = sa.literal(self._wanted.text.encode(errors="replace"), sa.LargeBinary)
+    def _contains(self, column: sa.Column[bytes], text: str) -> sa.ColumnElement[bool]:
+        needle = sa.literal(text.encode(errors="replace"), sa.LargeBinary)
         if self._store.is_sqlite:
             return sa.func.instr(column, needle) > 0
         return sa.func.position(needle.op("IN")(column)) > 0

@@ -1,73 +1,21 @@
-"""A store with real and with hostile content, the server that shows it, and a browser."""
+"""Stores with real and with hostile content, and servers that show them."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
 
-from conftest import clean_environment, unavailable
+from conftest import clean_environment
 from hostile import put_hostile
 from stb_core.store import open_store
-from stb_server.app import create_app
 from stb_server.importing import import_release
 from stb_server.options import ServerOptions
 from stb_server.releases import find_release
-from stb_server.serving import bind, url_of
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@contextmanager
-def served(options: ServerOptions) -> Iterator[str]:
-    """The address of a server with these options, in a thread of its own."""
-    with bind("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(create_app(options), lifespan="on", ws="none", log_config=None)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield url_of(listener)
-        server.should_exit = True
-        thread.join(30)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Generator[Browser]:
-    """Debian's Chromium, without a window."""
-    if not CHROMIUM:
-        unavailable("chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Generator[Page]:
-    """A new page; a script that fails, or a policy that is broken, fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(10_000)
-    problems: list[str] = []
-    opened.on("pageerror", lambda problem: problems.append(str(problem)))
-    opened.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
-    yield opened
-    context.close()
-    assert [] == problems
+from threaded_server import in_thread, served
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +28,7 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         await put_hostile(store)
         await store.close()
 
-    asyncio.run(fill())
+    in_thread(fill())
     with served(ServerOptions(url, "weather")) as address:
         yield address
 
@@ -97,7 +45,7 @@ def real_site(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
         await import_release(store, release, "release", advance=lambda *_: None)
         await store.close()
 
-    asyncio.run(fill())
+    in_thread(fill())
     for path in (
         "answers/toolbench_example",
         "pass_rate_results/toolllama_sft_dfs",

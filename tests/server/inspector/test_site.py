@@ -5,26 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from hostile import PROBE, RUN
-from virtual_server import recorded
-
-KEY = recorded({"city": "Bonn"}).key
-PROBED_KEY = recorded({"city": PROBE}).key
-PAGES = [
-    "/",
-    "/cache/weather",
-    "/cache/weather?category=Weather&tool=sky_watch&api=current",
-    "/cache/weather?text=sky",
-    f"/cache/weather/{KEY}",
-    f"/cache/weather/{PROBED_KEY}",
-    f"/cache/weather/{KEY}?version=1",
-    f"/cache/weather/{KEY}/diff?a=1&b=2",
-    "/cache/weather/try?category=Weather&tool=sky_watch&api=current&arguments=%7B%22city%22%3A%22Oslo%22%7D",
-    "/misses/weather",
-    "/runs",
-    f"/runs/{RUN}",
-    f"/runs/{RUN}/G1_tool/1",
-]
+from hostile import KEY, PAGES, PROBE, PROBED_KEY, RUN
 
 
 @pytest.mark.parametrize("path", PAGES)
