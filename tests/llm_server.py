@@ -201,6 +201,7 @@ class LLMServer:
         self.rule: Callable[[Json], Answer] = obliging
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.clients: list[tuple[str, int]] = []
         self._counters = Counters()
         self._queue: deque[Answer] = deque()
         self._rng: random.Random | None = None
@@ -233,6 +234,7 @@ class LLMServer:
         elif scope["path"].endswith("/embeddings"):
             await _send(send, raw(_embeddings(json.loads(body))))
         elif scope["path"].endswith("/completions"):
+            self.clients.append(tuple(scope["client"]))
             await self._complete(json.loads(body), headers, send)
         else:
             await _send(send, status(404, "no such path"))

@@ -7,10 +7,11 @@ import random
 from dataclasses import dataclass
 from typing import Any, Self
 
-import httpx
+import httpx2
 import orjson
 
 from stb_core.errors import ServiceError
+from stb_core.lanes import Lanes
 from stb_core.retries import Patience, Retries, retry_after_s
 from stb_core.tools import ApiRef
 
@@ -54,12 +55,11 @@ class VirtualClient:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
         self._rng = random.Random(0)
-        self._http = httpx.AsyncClient(
+        self._http = httpx2.AsyncClient(
             base_url=self.url,
             headers=headers,
-            timeout=httpx.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            trust_env=False,
+            timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
+            transport=Lanes(self.url),
         )
 
     async def __aenter__(self) -> Self:
@@ -103,14 +103,14 @@ class VirtualClient:
             kind=headers.get("x-stb-error", ""),
         )
 
-    async def _post(self, body: bytes) -> httpx.Response:
+    async def _post(self, body: bytes) -> httpx2.Response:
         retries = Retries(self._patience, self._rng)
         while True:
             try:
                 response = await self._http.post(
                     "/virtual", content=body, headers={"Content-Type": "application/json"}
                 )
-            except httpx.HTTPError as problem:
+            except httpx2.HTTPError as problem:
                 reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
             else:
                 if response.status_code == 200:
@@ -138,7 +138,7 @@ class VirtualClient:
                 Served(row["name"], row["content_hash"], row["responses_hash"], document["mode"])
                 for row in document["datasets"]
             ]
-        except (httpx.HTTPError, httpx.InvalidURL) as problem:
+        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
             reason = str(problem) or type(problem).__name__
             raise ServiceError(
                 f"The server at {self.url} cannot be reached ({reason}).",
@@ -150,7 +150,7 @@ class VirtualClient:
             ) from None
 
 
-def _error_of(response: httpx.Response) -> str:
+def _error_of(response: httpx2.Response) -> str:
     try:
         body = orjson.loads(response.content)
         return str(body["error"])[:200]

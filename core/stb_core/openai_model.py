@@ -22,6 +22,7 @@ import orjson
 from stb_core import completions, structured
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.gate import Gate
+from stb_core.lanes import Lanes
 from stb_core.logs import masked
 from stb_core.models import Price, Reply, Request
 from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
@@ -94,9 +95,8 @@ class OpenAIModel:
             base_url=endpoint.base_url,
             max_retries=0,
             default_headers=foreign,  # type: ignore[arg-type]
-            http_client=openai.DefaultAsyncHttpxClient(
-                timeout=self._timeout,
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+            http_client=httpx2.AsyncClient(
+                transport=Lanes(endpoint.base_url), timeout=self._timeout, follow_redirects=True
             ),
         )
 
