@@ -47,7 +47,7 @@ def _is_plain(value: Any, depth: int) -> bool:
     if kind is str:
         return bool(value.isascii())
     if kind is int:
-        return -_MAX_EXACT_INTEGER <= value <= _MAX_EXACT_INTEGER
+        return bool(abs(value) <= _MAX_EXACT_INTEGER)
     if value is None or kind is bool:
         return True
     if depth <= 0:

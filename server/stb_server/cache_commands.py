@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from stb_core import console
@@ -12,6 +14,7 @@ from stb_server import browsing_commands, dump_commands
 from stb_server.choices import chosen_dataset, chosen_response
 from stb_server.command_store import counted, opened_store
 from stb_server.integrity import check_responses
+from stb_server.verification import Tally, verify_response
 
 _KEY_DIGITS = 12
 
@@ -87,23 +90,34 @@ def _add_verify(cache: click.Group) -> None:
     @command(cache, "verify")
     @click.argument("dataset", default="")
     async def verify(dataset: str, as_json: bool) -> None:
-        """Recompute the key of every response, and the hash and number of all."""
+        """Recompute the key of every response, and the hash and number of all; exit code 1 if one is wrong.
+
+        Also says how many answers are failures rather than data, and what the word filter of older
+        servers would have thrown away.
+        """
+        tally = Tally()
         async with opened_store() as store:
             there = await chosen_dataset(store, dataset)
             with counted("checking responses", there.responses_count) as advance:
 
-                def look(_: Recording) -> None:
+                def look(response: Recording) -> None:
+                    tally.add(verify_response(response))
                     advance(1)
 
                 problems = await check_responses(store, there, look=look)
         rows = [problem._asdict() for problem in problems]
+        judged = tally.summary()
         if as_json:
-            console.emit_json(
-                {"dataset": there.name, "ok": not rows, "responses": there.responses_count, "rows": rows}
-            )
-        elif rows:
-            console.emit_table(rows, ("part", "name", "problem"), title=f"Problems: {len(rows)}")
+            document = {"dataset": there.name, "ok": not rows, "responses": judged.n, "rows": rows}
+            console.emit_json({**document, "unusable": judged.unusable, "usability": asdict(judged)})
         else:
-            click.echo(f"{there.name}: {there.responses_count} responses, all whole.")
+            if rows:
+                console.emit_table(rows, ("part", "name", "problem"), title=f"Problems: {len(rows)}")
+            else:
+                click.echo(f"{there.name}: {judged.n} responses, all whole.")
+            click.echo(
+                f"{judged.unusable} are failures rather than data. The word filter of older servers drops "
+                f"{judged.older_dropped}, of which {judged.wrongly_dropped} are data."
+            )
         if rows:
             exit_with(1)
