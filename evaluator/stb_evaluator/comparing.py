@@ -19,6 +19,7 @@ from stb_core.store.runs import Run
 from stb_evaluator.juries import Jury
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
+from stb_evaluator.power import detectable_difference
 from stb_evaluator.scores import MACRO, METRIC, MICRO, query_scores
 from stb_evaluator.sheets import Sheet
 
@@ -163,6 +164,7 @@ def _fields(
         "p": found.significance.p,
         "p_holm": None,
         "test": found.significance.method,
+        "detectable": detectable_difference(found.standard_error) * 100,
         "value_a": _mean(places, first, micro=micro),
         "value_b": _mean(places, second, micro=micro),
         "n": found.n,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from stb_core.calls import canonical_json, parse_arguments
 from stb_core.errors import CallError
 from stb_core.queries import group_order
 from stb_core.trajectories import FINISH, Step, StopReason, Trajectory
-from stb_evaluator.intervals import Interval, bayesian_interval, bootstrap_interval, is_small
-from stb_evaluator.sampling import Array
+from stb_evaluator.intervals import Interval, bayesian_interval, bootstrap_ends, is_small
+from stb_evaluator.sampling import Array, design_of
 from stb_evaluator.scores import MICRO
 
 UNKNOWN = "unknown"
@@ -115,9 +115,11 @@ def measure(trajectories: Iterable[Trajectory], *, seed: int = 0) -> list[Measur
         if not any(definitions[name].above(t) for t in usable):
             del definitions[name]
     return [
-        _measure(name, definition, group, [t for t in usable if group in {t.group, MICRO}], seed)
-        for name, definition in definitions.items()
+        found
         for group in [*groups, *([MICRO] if groups else [])]
+        for found in _measure_group(
+            definitions, group, [t for t in usable if group in {t.group, MICRO}], seed
+        )
     ]
 
 
@@ -131,45 +133,73 @@ def _provenance(trajectories: Sequence[Trajectory]) -> dict[str, _Definition]:
     return {f"provenance_{origin}": share(origin) for origin in sorted(origins)}
 
 
-def _measure(
-    name: str, definition: _Definition, group: str, trajectories: Sequence[Trajectory], seed: int
-) -> Measure:
+@dataclass(frozen=True)
+class _Ratio:
+    """One measure of a group: its value, and what each query adds to it, shape (queries,)."""
+
+    name: str
+    definition: _Definition
+    value: float
+    parts: Array
+
+    @property
+    def is_small_share(self) -> bool:
+        """Whether it hardly varies, so that resampling says nothing."""
+        return self.definition.unit == "%" and is_small(np.clip(self.parts, 0, 1))
+
+
+def _measure_group(
+    definitions: Mapping[str, _Definition], group: str, trajectories: Sequence[Trajectory], seed: int
+) -> list[Measure]:
     by_query: dict[tuple[str, str], list[Trajectory]] = {}
     for one in trajectories:
         by_query.setdefault((one.group, one.query_id), []).append(one)
-    sums = np.array(
-        [
-            [np.mean([definition.above(t) for t in ones]), np.mean([definition.below(t) for t in ones])]
-            for ones in by_query.values()
-        ]
-    )
-    value = _ratio(sums.mean(axis=0)) if len(sums) else float("nan")
-    if np.isnan(value):
-        return Measure(name, group, definition.unit, None, None, None, "", len(sums))
-    interval = _interval(sums, value, [place[0] for place in by_query], definition, seed)
-    scale = definition.scale
+    ratios = [_ratio(name, definition, by_query.values()) for name, definition in definitions.items()]
+    known = [ratio for ratio in ratios if ratio is not None]
+    intervals = _intervals(known, [place[0] for place in by_query], seed)
+    made = [_as_measure(ratio, interval, group) for ratio, interval in zip(known, intervals, strict=True)]
+    lacking = definitions.keys() - {ratio.name for ratio in known}
+    return made + [
+        Measure(name, group, definitions[name].unit, None, None, None, "", len(by_query))
+        for name in definitions
+        if name in lacking
+    ]
+
+
+def _as_measure(ratio: _Ratio, interval: Interval | None, group: str) -> Measure:
+    scale, n = ratio.definition.scale, len(ratio.parts)
     low, high = (interval.low * scale, interval.high * scale) if interval else (None, None)
     method = interval.method if interval else ""
-    return Measure(name, group, definition.unit, value * scale, low, high, method, len(sums))
+    return Measure(ratio.name, group, ratio.definition.unit, ratio.value * scale, low, high, method, n)
 
 
-def _interval(
-    sums: Array, value: float, groups: Sequence[str], definition: _Definition, seed: int
-) -> Interval | None:
-    """Of the ratio, by what each query adds to it (linearised; Cochran, "Sampling techniques", 1977, ch. 6).
+def _ratio(name: str, definition: _Definition, queries: Iterable[Sequence[Trajectory]]) -> _Ratio | None:
+    """A ratio of sums and its linearisation (Cochran, "Sampling Techniques", 1977, chapter 6).
+
+    None where the sum below is 0.
+    """
+    above = np.array([np.mean([definition.above(t) for t in ones]) for ones in queries])
+    below = np.array([np.mean([definition.below(t) for t in ones]) for ones in queries])
+    if not below.sum() > 0:
+        return None
+    value = float(above.sum() / below.sum())
+    return _Ratio(name, definition, value, value + (above - value * below) / below.mean())
+
+
+def _intervals(ratios: Sequence[_Ratio], groups: Sequence[str], seed: int) -> list[Interval | None]:
+    """One interval each, all from the same draws of queries.
 
     A share that hardly varies gets the Bayesian interval of so many queries; None where a group has a
     single query and nothing can be said.
     """
-    parts = value + (sums[:, 0] - value * sums[:, 1]) / sums[:, 1].mean()
-    is_share = definition.unit == "%"
-    if is_share and is_small(np.clip(parts, 0, 1)):
-        return bayesian_interval(value, len(parts))
-    if min(Counter(groups).values()) < 2:
-        return None
-    found = bootstrap_interval(parts, groups=list(groups), weighting="micro", seed=seed)
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high) if is_share else found.high)
-
-
-def _ratio(sums: Array) -> float:
-    return float(sums[0] / sums[1]) if sums[1] > 0 else float("nan")
+    found: list[Interval | None] = [
+        bayesian_interval(ratio.value, len(groups)) if ratio.is_small_share else None for ratio in ratios
+    ]
+    drawn = [number for number, interval in enumerate(found) if interval is None]
+    if drawn and min(Counter(groups).values()) > 1:
+        design = design_of(len(groups), groups=list(groups), weighting="micro")
+        ends = bootstrap_ends(np.column_stack([ratios[n].parts for n in drawn]), design, seed=seed)
+        for number, low, high in zip(drawn, *ends, strict=True):
+            top = 1.0 if ratios[number].definition.unit == "%" else np.inf
+            found[number] = Interval(max(0.0, float(low)), min(top, float(high)), "bootstrap")
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stb_evaluator.commands import comparing, exporting, importing, scoring, showing
+from stb_evaluator.commands import comparing, exporting, importing, reporting, scoring, showing
 
 
 def commands(stb: click.Group) -> None:
@@ -12,5 +12,6 @@ def commands(stb: click.Group) -> None:
     comparing.register(stb)
     exporting.register(stb)
     importing.register(stb)
+    reporting.register(stb)
     scoring.register(stb)
     showing.register(stb)

@@ -57,6 +57,26 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = METRIC)
     raise UsageError(f"No judge has judged all of {names}.", hint=_CHOICES)
 
 
+async def logged_jury(store: Store, runs: Sequence[Run], names: str, metric: str = METRIC) -> Jury:
+    """The judges of these names with the rubric that they last used on all of the runs; asks nobody.
+
+    Raises:
+        UsageError: one of them has not judged all runs with one rubric.
+    """
+    members: list[Juror] = []
+    for name in dict.fromkeys(part.strip() for part in names.split(",")):
+        common: list[str] | None = None
+        for run in runs:
+            logged = await store.verdicts.judges(run.run, metric=metric)
+            rubrics = [one.rubric for one in logged if one.judge == name]
+            common = rubrics if common is None else [rubric for rubric in common if rubric in rubrics]
+        if not common:
+            listed = ", ".join(run.run for run in runs)
+            raise UsageError(f"{name} has not judged all of {listed}.", hint="Run stb score first.")
+        members.append(Juror(name, common[-1]))
+    return Jury(tuple(members))
+
+
 @dataclass(frozen=True)
 class OpenedJudge:
     """A judge ready for use: ``recorded``, whose log is never added to, ``rules``, or a model."""

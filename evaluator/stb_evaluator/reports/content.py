@@ -1,0 +1,149 @@
+"""What a report says, before it is written in any form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import yaml
+
+from stb_core.store import Store
+from stb_core.verdicts import POINTS
+from stb_evaluator.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
+from stb_evaluator.comparing import Side, compare_runs, warnings_of
+from stb_evaluator.juries import Jury
+from stb_evaluator.results import Row, headline, measure_rows, score_rows
+from stb_evaluator.scores import BLOCKS
+from stb_evaluator.sheets import Sheet
+
+
+@dataclass(frozen=True)
+class Published:
+    """A table that others published; cells by system, then group, as they were printed."""
+
+    title: str
+    source: str
+    judge: str
+    date: str
+    groups: list[str]
+    rows: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All rows of a report; every figure and table is made from them alone."""
+
+    title: str
+    lines: list[str]
+    runs: list[Row]
+    scores: list[Row]
+    comparisons: list[Row]
+    measures: list[Row]
+    consistency: list[Row]
+    published: list[Published] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every score is."""
+        return all(row["complete"] for row in self.scores)
+
+
+async def gather(
+    store: Store,
+    sides: Sequence[Side],
+    jury: Jury,
+    *,
+    rounds: int | None,
+    title: str,
+    published: bool = False,
+    seed: int = 0,
+) -> Report:
+    """Collect everything about these runs that needs no further verdict."""
+    scores: list[Row] = []
+    measures: list[Row] = []
+    for side in sides:
+        scores += await score_rows(store, side.run, jury, rounds=rounds, blocks=BLOCKS, seed=seed)
+        measures += await measure_rows(store, side.run, seed=seed)
+    comparisons = compare_runs(sides, jury, seed=seed) if len(sides) > 1 else []
+    return Report(
+        title=title,
+        lines=[*headline(scores), *warnings_of(sides)],
+        runs=[_run_row(side, jury) for side in sides],
+        scores=scores,
+        comparisons=comparisons,
+        measures=measures,
+        consistency=[consistency_row(side.run.run, side.sheet, jury) for side in sides],
+        published=load_published() if published else [],
+    )
+
+
+def _run_row(side: Side, jury: Jury) -> Row:
+    run, manifest = side.run, side.run.manifest
+    return {
+        "run": run.run,
+        "dataset": run.dataset,
+        "dataset_hash": manifest.dataset_hash,
+        "snapshot_hash": manifest.snapshot_hash,
+        "agent": run.agent,
+        "model": run.model,
+        "mode": manifest.mode,
+        "trials": run.trials,
+        "seed": manifest.seed,
+        "judge": jury.name,
+        "rubric": jury.rubric,
+        "manifest_hash": manifest.hash,
+        "created_at": run.created_at,
+    }
+
+
+def consistency_row(run: str, sheet: Sheet, jury: Jury) -> Row:
+    """How much the rounds of a jury agree on the answers that were judged in all of them."""
+    ratings = _ratings(sheet)
+    row: Row = {"run": run, "judge": jury.name, "n": len(ratings), "rounds": sheet.n_rounds}
+    if len(ratings) == 0 or sheet.n_rounds < 2:
+        return row | {"unanimous": None, "fleiss_kappa": None, "krippendorff_alpha": None}
+    return row | {
+        "unanimous": unanimous_share(ratings) * 100,
+        "fleiss_kappa": _or_none(fleiss_kappa, ratings),
+        "krippendorff_alpha": _or_none(lambda r: krippendorff_alpha(r, metric="ordinal"), ratings),
+    }
+
+
+def _ratings(sheet: Sheet) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Points of verdicts, shape (answers, rounds), of answers judged readably in every round."""
+    table = [
+        [
+            POINTS.get(mark.status, np.nan) if (mark := sheet.marks.get((*place, number))) else np.nan
+            for number in range(sheet.n_rounds)
+        ]
+        for place, answer in sorted(sheet.answers.items())
+        if answer.answer_hash
+    ]
+    ratings = np.array(table, dtype=np.float64).reshape(len(table), -1)
+    return ratings[~np.isnan(ratings).any(axis=1)]
+
+
+def _or_none(measure: Any, ratings: Any) -> float | None:
+    try:
+        return float(measure(ratings))
+    except ValueError:
+        return None
+
+
+def load_published() -> list[Published]:
+    """The tables of others that come with this version."""
+    text = (resources.files(__package__) / "published.yaml").read_text(encoding="utf-8")
+    return [
+        Published(
+            title=table["title"],
+            source=table["source"],
+            judge=table["judge"],
+            date=str(table["date"]),
+            groups=table["groups"],
+            rows={name: [str(cell) for cell in cells] for name, cells in table["rows"].items()},
+        )
+        for table in yaml.safe_load(text)
+    ]

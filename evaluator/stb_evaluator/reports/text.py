@@ -1,0 +1,180 @@
+"""Reports as Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from stb_core.queries import group_order
+from stb_evaluator.reports.content import Report
+from stb_evaluator.results import Row
+from stb_evaluator.scores import MACRO, MICRO
+
+CSV_COLUMNS = (
+    *("run", "run_b", "metric", "block", "group", "value", "unit", "ci_low", "ci_high", "interval_method"),
+    *("p", "p_holm", "n", "n_total", "n_error", "missing", "std_rounds", "rounds", "complete"),
+    *("judge", "rubric", "manifest_hash"),
+)
+
+
+def as_json(report: Report) -> bytes:
+    """Everything, the scores under ``rows``."""
+    document = asdict(report)
+    document["rows"] = document.pop("scores")
+    document["headline"] = document.pop("lines")
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str)
+
+
+def as_csv(report: Report) -> bytes:
+    """One line a value: scores, differences and measures; columns that do not apply stay empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for row in [*report.scores, *report.comparisons, *report.measures]:
+        unit = row.get("unit", "points" if "run_b" in row else "%")
+        writer.writerow({name: _plain(value) for name, value in (row | {"unit": unit}).items()})
+    return out.getvalue().encode()
+
+
+def _plain(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula is quoted."""
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        return f"'{value}"
+    return value
+
+
+def as_markdown(report: Report) -> bytes:
+    """Tables with intervals; the two blocks apart."""
+    parts = [f"# {report.title}", "", *(f"- {line}" for line in report.lines), ""]
+    for title, table in tables_of(report):
+        parts += [f"## {title}", "", *_markdown_table(table), ""]
+    return ("\n".join(parts).rstrip() + "\n").encode()
+
+
+def _markdown_table(table: Sequence[Sequence[str]]) -> Iterable[str]:
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in table]
+    yield "| " + " | ".join(escaped[0]) + " |"
+    yield "|" + "---|" * len(escaped[0])
+    for line in escaped[1:]:
+        yield "| " + " | ".join(line) + " |"
+
+
+def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
+    """All tables as texts, the first line of each its heads."""
+    tables = [
+        ("Solvable pass rate, faithful, % [95 % interval]", _score_table(report.scores, "faithful")),
+        ("Solvable pass rate, reference, % ± spread of rounds", _score_table(report.scores, "reference")),
+    ]
+    if report.comparisons:
+        tables.append(("Paired differences, macro", _pair_table(report.comparisons)))
+    tables += [
+        ("Trajectories, all queries", _measure_table(report.measures)),
+        ("Consistency of the judge", _consistency_table(report.consistency)),
+        ("Runs", _run_table(report.runs)),
+    ]
+    for one in report.published:
+        heads = ["system", *one.groups]
+        rows = [[name, *cells] for name, cells in one.rows.items()]
+        tables.append((f"{one.title} (judge {one.judge}, {one.date}; {one.source})", [heads, *rows]))
+    return [(title, table) for title, table in tables if len(table) > 1]
+
+
+def groups_of(rows: Iterable[Row]) -> list[str]:
+    """Groups in their usual order, ``macro`` and ``micro`` last."""
+    found = {row["group"] for row in rows}
+    return sorted(found, key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
+
+
+def _score_table(rows: Sequence[Row], block: str) -> list[list[str]]:
+    mine = [row for row in rows if row["block"] == block]
+    groups = groups_of(mine)
+    lines: dict[str, dict[str, str]] = {}
+    for row in mine:
+        lines.setdefault(row["run"], {})[row["group"]] = score_cell(row)
+    body = [[run, *(cells.get(group, "") for group in groups)] for run, cells in lines.items()]
+    return [["run", *groups], *body]
+
+
+def score_cell(row: Row) -> str:
+    """A score as text; an incomplete one carries a star."""
+    if row["value"] is None:
+        return "?"
+    mark = "" if row["complete"] else "*"
+    if row["block"] == "reference":
+        return f"{row['value']:.1f} ± {row['std_rounds']:.1f}{mark}"
+    return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{mark}"
+
+
+def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
+    heads = ["run", "against", "difference [95 %]", "p", "p (Holm)", "better / equal / worse", "detectable"]
+    body = [
+        [
+            row["run"],
+            row["run_b"],
+            f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
+            f"{row['p']:.4f}",
+            f"{row['p_holm']:.4f}",
+            f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
+            f"{row['detectable']:.1f}",
+        ]
+        for row in rows
+        if row["group"] == MACRO
+    ]
+    return [heads, *body]
+
+
+def _measure_table(rows: Sequence[Row]) -> list[list[str]]:
+    mine = [row for row in rows if row["group"] == MICRO]
+    names = list(dict.fromkeys(row["metric"] for row in mine))
+    lines: dict[str, dict[str, str]] = {}
+    for row in mine:
+        lines.setdefault(row["run"], {})[row["metric"]] = _measure_cell(row)
+    body = [[run, *(cells.get(name, "") for name in names)] for run, cells in lines.items()]
+    return [["run", *(name.replace("_", " ") for name in names)], *body]
+
+
+def _measure_cell(row: Row) -> str:
+    if row["value"] is None:
+        return ""
+    ends = "" if row["ci_low"] is None else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
+    return f"{row['value']:.3g}{ends}{' %' if row['unit'] == '%' else ''}"
+
+
+def _consistency_table(rows: Sequence[Row]) -> list[list[str]]:
+    heads = [
+        "run",
+        "judge",
+        "answers",
+        "rounds",
+        "unanimous, %",
+        "Fleiss' kappa",
+        "Krippendorff's alpha (ordinal)",
+    ]
+    body = [
+        [
+            row["run"],
+            row["judge"],
+            str(row["n"]),
+            str(row["rounds"]),
+            _number(row["unanimous"], 1),
+            _number(row["fleiss_kappa"], 3),
+            _number(row["krippendorff_alpha"], 3),
+        ]
+        for row in rows
+    ]
+    return [heads, *body]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _run_table(rows: Sequence[Row]) -> list[list[str]]:
+    names = "run", "dataset", "agent", "model", "mode", "trials", "judge", "rubric", "manifest_hash"
+    body = [[str(row[name] if row[name] is not None else "")[:64] for name in names] for row in rows]
+    return [[name.replace("_", " ") for name in names], *body]
