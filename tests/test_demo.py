@@ -85,7 +85,7 @@ def test_a_folder_that_cannot_be_made(stb: Stb) -> None:
     assert 1 == done.returncode
     assert (
         "stb: The folder /proc/demo cannot be made (No such file or directory). "
-        "Name one that can be written: stb demo FOLDER.\n"
+        "Name one that can be written.\n"
     ) == done.stderr
 
 
