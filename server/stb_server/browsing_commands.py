@@ -156,7 +156,7 @@ def _decoded(body: bytes) -> Any:
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
+    return console.harmless(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def _add_stats(cache: click.Group) -> None:

@@ -85,16 +85,20 @@ async def _feed(worker: Process, queue: _Queue) -> None:
         try:
             length = int.from_bytes(await worker.stdout.readexactly(LENGTH_BYTES), "big")
             found = unpack_recordings(await worker.stdout.readexactly(length))
-        except asyncio.IncompleteReadError:
+        except Exception as problem:  # noqa: BLE001 - whoever waits for the results must learn of it
             for result in sent:
-                result.set_exception(
-                    StbError(
-                        "A process that read recorded responses was killed.",
-                        hint="Run the same command again; what was imported is kept.",
-                    )
-                )
+                result.set_exception(_explained(problem))
             return
         sent.popleft().set_result(found)
+
+
+def _explained(problem: Exception) -> Exception:
+    if not isinstance(problem, asyncio.IncompleteReadError):
+        return problem
+    return StbError(
+        "A process that read recorded responses was killed.",
+        hint="Run the same command again; what was imported is kept.",
+    )
 
 
 def _batches(files: Sequence[CacheFile]) -> tuple[list[list[CacheFile]], int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +16,9 @@ from stb_core.store import browsing
 from stb_server.command_store import counted, opened_store
 from stb_server.importing import Imported, import_release
 from stb_server.integrity import check_contents, check_responses
+from stb_server.names import checked_dataset_name
 from stb_server.releases import find_release
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _MOST_SHOWN = 20
 
 
@@ -48,7 +47,7 @@ def _add_import(data: click.Group) -> None:
         of these folders. Importing it again changes nothing; other parts can be added later.
         """
         release = find_release(path)
-        name = checked_name(name or release.name)
+        name = checked_dataset_name(name or release.name)
         with console.progress() as bar:
             task = bar.add_task("reading", total=None, note="")
 
@@ -86,6 +85,10 @@ def _print_import(imported: Imported) -> None:
     _print_some([skipped._asdict() for skipped in imported.skipped], ("file", "reason"), "Skipped")
     if imported.is_change:
         click.echo(f"Imported into {imported.dataset}.")
+    elif not any(part.found for part in imported.parts.values()):
+        click.echo("Nothing was imported.")
+    elif imported.skipped:
+        click.echo(f"Nothing changed: {imported.dataset} holds already what could be read.")
     else:
         click.echo(f"Nothing changed: {imported.dataset} holds all of it already.")
 
@@ -196,17 +199,3 @@ def _add_rm(data: click.Group) -> None:
             console.emit_json({"rows": [{"dataset": name, **counts}]})
         else:
             click.echo(f"Deleted {name}.")
-
-
-def checked_name(name: str) -> str:
-    """A dataset's name, if it can be one: commands write ``DATASET:GROUP`` and lists with commas.
-
-    Raises:
-        UsageError: it cannot.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"A dataset cannot be called {name!r}.",
-            hint="Choose a name of letters, digits, '.', '_' and '-' with --name.",
-        )
-    return name

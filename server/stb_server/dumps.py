@@ -25,7 +25,7 @@ import orjson
 import zstandard
 
 from stb_core.calls import call_key, canonical_json
-from stb_core.errors import CallError, FormatError, NotFoundError
+from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
 from stb_core.fingerprint import Fingerprint, response_element
 from stb_core.provenance import Provenance
 from stb_core.recordings import Recording
@@ -62,6 +62,9 @@ def response_line(response: Recording) -> bytes:
     """One response as it stands in a dump.
 
     The body stands there as JSON; where that would change a byte of it, as text under ``body_text``.
+
+    Raises:
+        StoreError: the body is not even text.
     """
     names = {name: getattr(response, name) for name in ("key", "category", "tool", "api")}
     head = orjson.dumps(names)[:-1] + b',"arguments":' + response.arguments
@@ -71,7 +74,14 @@ def response_line(response: Recording) -> bytes:
     if _is_compact(response.body):
         line = head + b',"body":' + response.body
     else:
-        line = head + b',"body_text":' + orjson.dumps(response.body.decode())
+        try:
+            text = response.body.decode()
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"The body of response {response.key} is not text.",
+                hint=f"Delete it with: stb cache rm {response.key[:12]} --yes.",
+            ) from None
+        line = head + b',"body_text":' + orjson.dumps(text)
     return line + _CHECK + _check(line) + b'"}\n'
 
 
@@ -192,15 +202,16 @@ def opened_dump(path: Path) -> Generator[DumpReader]:
 
     Raises:
         NotFoundError: there is no such file.
+        UsageError: it cannot be read.
         FormatError: it is not a dump; the message names the line.
     """
-    if not path.is_file():
-        raise NotFoundError(f"There is no dump {path}.", hint="Check the path.")
     try:
+        if not path.is_file():
+            raise NotFoundError(f"There is no dump {path}.", hint="Check the path.")
         file = _opened(path)
     except OSError as problem:
-        raise FormatError(
-            f"{path} cannot be read: {problem.strerror}.", hint="Check its permissions."
+        raise UsageError(
+            f"{path} cannot be read: {problem.strerror}.", hint="Check the path and its permissions."
         ) from None
     with file:
         yield DumpReader(path, file)

@@ -1,8 +1,27 @@
-"""Which names may stand for an API: in standard form, and harmless as names of files."""
+"""Which names may stand for a dataset or an API: in standard form, and harmless as names of files."""
 
 from __future__ import annotations
 
+import re
+
+from stb_core.errors import UsageError
 from stb_core.naming import MAX_NAME_LENGTH, standardize_api, standardize_category, standardize_tool
+
+_DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def checked_dataset_name(name: str) -> str:
+    """A dataset's name, if it can be one: commands write ``DATASET:GROUP`` and lists with commas.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not _DATASET.fullmatch(name):
+        raise UsageError(
+            f"A dataset cannot be called {name!r}.",
+            hint="Choose a name of up to 200 letters, digits, '.', '_' and '-'.",
+        )
+    return name
 
 
 def name_problem(category: str, tool: str, api: str) -> str:

@@ -12,6 +12,7 @@ a link that leads out of it is left out and reported.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,14 +115,16 @@ def find_release(path: Path) -> Release:
         NotFoundError: there is nothing at the path.
         UsageError: it is not a folder, or holds no part of a release.
     """
-    if not path.exists():
-        raise NotFoundError(f"There is no folder {printable(path)}.", hint="Check the path.")
-    if not path.is_dir():
+    try:
+        kind = path.stat().st_mode
+        root = path.resolve()
+    except (OSError, ValueError):
+        raise NotFoundError(f"There is no folder {printable(path)}.", hint="Check the path.") from None
+    if not stat.S_ISDIR(kind):
         raise UsageError(
             f"{printable(path)} is not a folder.",
             hint="Name the folder of a release; for a dump use: stb cache load FILE.",
         )
-    root = path.resolve()
     if root.name == TOOLS:
         return Release(root.parent, tools=root)
     if root.name == QUERIES:

@@ -21,6 +21,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_server.contents import NO_CONTENTS
 from stb_server.dumps import DumpReader, Header, response_line
+from stb_server.names import checked_dataset_name
 from stb_server.whole_files import whole_file
 
 _LINES_AT_ONCE = 2_000
@@ -112,13 +113,14 @@ async def load(
     Raises:
         NotFoundError: the dataset is not there, and the dump is not of a dataset without tools.
         ConflictError: the dump was made for other tools and queries.
+        UsageError: a dataset cannot have that name.
         FormatError: the dump is damaged.
     """
     name = name or reader.header.dataset
     dataset = next((there for there in await store.datasets.all() if there.name == name), None)
     if not foreign:
         _check_target(reader, name, dataset)
-    loaded = Loaded(name)
+    loaded = Loaded(checked_dataset_name(name))
     async with store.writing() as connection:
         dataset_id = await store.datasets.put(connection, name, source=reader.path.name)
         keys: set[str] = set()
@@ -133,7 +135,8 @@ async def load(
         if replace:
             there = await browsing.unpinned_keys(connection, dataset_id)
             others = [key for key in there if key not in keys]
-            loaded.retired = await store.responses.retire(connection, dataset_id, others)
+            if others:
+                loaded.retired = await store.responses.retire(connection, dataset_id, others)
     return loaded
 
 

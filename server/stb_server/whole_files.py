@@ -42,10 +42,10 @@ def whole_folder(path: Path) -> Generator[Path]:
         ConflictError: something is there already.
         UsageError: the place cannot be written.
     """
-    if path.exists():
-        raise ConflictError(f"{path} is there already.", hint="Move it away, or name another folder.")
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with _as_usage_error(path):
+        if path.exists():
+            raise ConflictError(f"{path} is there already.", hint="Move it away, or name another folder.")
         unfinished.mkdir(parents=True)
         try:
             yield unfinished

@@ -111,6 +111,17 @@ def test_a_response_is_shown_in_all_versions(imported: Stb, sqlite_store_url: st
     assert "version 1: recorded" in text
 
 
+def test_bodies_cannot_command_the_terminal(in_process: Stb, tmp_path: Path) -> None:
+    """Control characters in names, arguments and bodies are shown, not obeyed."""
+    entries = {"{'\x1b[2J\x9b': 1}": {"error": "", "response": "\x1b]0;title\x07 \x9b2J"}}
+    in_process("data", "import", small_release.write_entries(tmp_path / "spring", entries))
+    key = in_process("cache", "ls", "--json").document["rows"][0]["key"]
+
+    printed = in_process("cache", "show", key).out + in_process("cache", "ls").out
+
+    assert not {"\x1b", "\x9b", "\x07"} & set(printed)
+
+
 def test_statistics_count_by_origin(imported: Stb, sqlite_store_url: str) -> None:
     """Counts, shares, sizes, versions and misses."""
     in_store(sqlite_store_url, simulate)
@@ -286,6 +297,7 @@ def test_the_official_layout_is_written(imported: Stb, tmp_path: Path, sqlite_st
         (("dump", "-o", "x.json"), "stb: x.json is no name for a dump. End it in .jsonl or .jsonl.zst."),
         (("dump", "-o", "spring/tools/x/y.jsonl/z/z.jsonl"), "stb: spring/tools/x/y.jsonl/z/z.jsonl cannot be written: Not a directory. Name another place, or make room."),
         (("load", "nowhere.jsonl"), "stb: There is no dump nowhere.jsonl. Check the path."),
+        (("load", "x" * 300), f"stb: {'x' * 300} cannot be read: File name too long. Check the path and its permissions."),
         (("diff", "spring", "nowhere.jsonl"), "stb: There is no dump nowhere.jsonl. Check the path."),
         (("diff", "spring", "winter"), "stb: There is no dataset 'winter'. There are: spring."),
     ],

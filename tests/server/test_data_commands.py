@@ -73,6 +73,17 @@ def test_an_import_without_news_says_so(in_process: Stb, release: Path) -> None:
     assert ended.out.rstrip().endswith("Nothing changed: spring holds all of it already.")
 
 
+def test_an_import_of_nothing_but_broken_files_says_so(in_process: Stb, tmp_path: Path) -> None:
+    """No dataset is made."""
+    write(tmp_path / "broken" / "tools" / "Weather" / "torn.json", b"{")
+
+    ended = in_process("data", "import", "broken")
+
+    assert ended.code == 1
+    assert ended.out.rstrip().endswith("Nothing was imported.")
+    assert in_process("data", "ls", "--json").document == {"rows": []}
+
+
 def test_what_is_skipped_makes_the_import_incomplete(in_process: Stb, release: Path) -> None:
     """A broken file is named in table and JSON, the rest is imported, and the exit code is 1."""
     write(release / "tools" / "Weather" / "torn.json", b"{")
@@ -104,8 +115,9 @@ def test_what_is_skipped_makes_the_import_incomplete(in_process: Stb, release: P
         ),
         (
             ("import", "spring", "--name", "a:b"),
-            "stb: A dataset cannot be called 'a:b'. Choose a name of letters, digits, '.', '_' and '-' with --name.",
+            "stb: A dataset cannot be called 'a:b'. Choose a name of up to 200 letters, digits, '.', '_' and '-'.",
         ),
+        (("import", "x" * 300), f"stb: There is no folder {'x' * 300}. Check the path."),
         (
             ("show", "spring"),
             "stb: There is no dataset 'spring'. Import one: stb data import PATH --name NAME.",

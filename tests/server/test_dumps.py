@@ -298,6 +298,22 @@ async def test_a_dump_of_other_tools_is_refused(store: Store, tmp_path: Path) ->
     assert found.added == 30
 
 
+async def test_a_dump_cannot_name_a_dataset_as_it_likes(sqlite_store: Store, tmp_path: Path) -> None:
+    """A name that commands could not write is refused."""
+    with pytest.raises(UsageError, match="A dataset cannot be called 'a:b'"):
+        await loaded(sqlite_store, written(tmp_path / "x.jsonl", SOME, dataset="a:b"))
+
+
+async def test_a_body_that_is_not_text_is_not_dumped(sqlite_store: Store, tmp_path: Path) -> None:
+    """The response is named, with what to do about it."""
+    dataset = await sqlite_store.datasets.create("d")
+    async with sqlite_store.writing() as connection:
+        await bulk.add(sqlite_store, connection, dataset.id, [SOME[0]._replace(body=b"\xff")])
+
+    with pytest.raises(StoreError, match=f"The body of response {SOME[0].key} is not text"):
+        await dumped(sqlite_store, tmp_path / "x.jsonl")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

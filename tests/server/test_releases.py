@@ -12,22 +12,29 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import small_release
 from small_release import ANSWER, CURRENT, cache_file, query, write, write_entries
 from stb_core.calls import ToolCall, parse_arguments
 from stb_core.errors import NotFoundError, StbError, UsageError
 from stb_core.provenance import Provenance
+from stb_core.recordings import Recording
 from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.tools import ApiRef
 from stb_server import cache_reading
+from stb_server.cache_files import read_cache_files
 from stb_server.catalogue import Catalogue
+from stb_server.contents import contents_hash
 from stb_server.findings import Conflict, Skipped
 from stb_server.importing import Imported, import_release
-from stb_server.integrity import check_contents, check_responses
+from stb_server.integrity import check_contents, check_responses, response_problem
+from stb_server.query_files import read_queries
 from stb_server.releases import find_release
+from stb_server.tool_files import derive_tools, read_tools
 
 
 def unwatched(_what: str, _done: int, _total: int) -> None:
@@ -348,6 +355,57 @@ async def test_a_broken_file_is_named_and_the_rest_imported(
     left_out = 2 if "test_query_ids" in file else 0
     assert (found.tools.found, found.queries.found - ("relevant API 'a'" in why)) == (2, 3 - left_out)
     assert found.responses.found == 3
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=8), children, max_size=3)
+    ),
+    max_leaves=8,
+)
+# Values in the places where a reader looks for them, and anything at all.
+members = json_values | st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("name", "tool_name", "category_name", "api_name", "query", "query_id"), json_values),
+        **{
+            name: st.lists(json_values, max_size=2)
+            for name in ("api_list", "relevant APIs", "required_parameters")
+        },
+        **dict.fromkeys(("error", "response", "tool_description", "template_response"), json_values),
+    },
+)
+contents = st.one_of(
+    st.binary(max_size=40),
+    members.map(lambda value: json.dumps(value).encode()),
+    st.lists(members, max_size=3).map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(st.text(max_size=8) | json_values.map(str), members, max_size=3).map(
+        lambda value: json.dumps(value).encode()
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(contents)
+def test_no_content_of_a_file_is_an_error(tmp_path: Path, content: bytes) -> None:
+    """Whatever stands in a file, it is read or skipped."""
+    write(tmp_path / "tools" / "Weather" / "a.json", content)
+    write(tmp_path / "solvable_queries" / "test_instruction" / "G.json", content)
+    write(tmp_path / "solvable_queries" / "test_instruction" / "H.json", b"[]")
+    write(tmp_path / "solvable_queries" / "test_query_ids" / "H.json", content)
+    write(cache_file(tmp_path, "Weather", "a", "b"), content)
+    release = find_release(tmp_path)
+
+    tools, _ = read_tools(release)
+    queries = read_queries(release)
+    derived, _ = derive_tools(queries.embedded, {})
+    read = read_cache_files(release.cache_files())
+
+    contents_hash(
+        [*tools.values(), *derived.values()], [q for group in queries.groups.values() for q in group]
+    )
+    assert all(response_problem(Recording(*row)) == "" for row in read.rows)
 
 
 async def test_an_unreadable_file_is_named(sqlite_store: Store, tmp_path: Path) -> None:
