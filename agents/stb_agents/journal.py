@@ -6,31 +6,38 @@ here by the request's hash and by how often the trial has asked it already.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stb_agents.group_commit import GroupCommit
 from stb_agents.shelter import Shelter
-from stb_core.errors import StbError
 from stb_core.models import Model, Reply, Request
 from stb_core.store.runs import JournalEntry
 
 if TYPE_CHECKING:
     from stb_core.store import Store
 
+Replies = dict[tuple[str, int], Reply]
+"""(request hash, occurrence) → reply."""
+
 
 class Journal:
-    """The journal of one run; replies that arrive together are written together."""
+    """The journal of one run."""
 
     def __init__(self, store: Store, run: str, shelter: Shelter) -> None:
         self._store = store
         self._run = run
         self._shelter = shelter
-        self._waiting: list[tuple[JournalEntry, asyncio.Future[None]]] = []
-        self._is_writing = False
+        self._commits: GroupCommit[JournalEntry] = GroupCommit(self._write, shelter)
+        self._is_new: bool | None = None
 
-    async def replies(self, group: str, query_id: str, trial: int) -> dict[tuple[str, int], Reply]:
-        """What was answered in a trial: (request hash, occurrence) → reply."""
+    async def replies(self, group: str, query_id: str, trial: int) -> Replies:
+        """What was answered in a trial, by earlier sessions of the run."""
+        if self._is_new is None:
+            self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
+        if self._is_new:
+            return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
         found = await self._shelter.finish(reading)
         return {place: Reply.model_validate_json(text) for place, text in found.items()}
@@ -41,47 +48,16 @@ class Journal:
         Raises:
             StoreError: it cannot be written.
         """
-        written = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, written))
-        if not self._is_writing:
-            self._is_writing = True
-            self._shelter.begin(self._write_all())
-        await written
+        await self._commits.add(entry)
 
-    async def _write_all(self) -> None:
-        """Write what waits, in one transaction, until nothing waits."""
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
-                await self._write_batch(batch)
-        finally:
-            self._is_writing = False
-
-    async def _write_batch(self, batch: list[tuple[JournalEntry, asyncio.Future[None]]]) -> None:
-        problem: StbError | None = None
-        try:
-            await self._store.runs.journal(self._run, [entry for entry, _ in batch])
-        except StbError as caught:
-            problem = caught
-        for _, written in batch:
-            if written.done():  # whoever waited was stopped
-                continue
-            if problem:
-                written.set_exception(problem)
-            else:
-                written.set_result(None)
+    async def _write(self, entries: Sequence[JournalEntry]) -> None:
+        await self._store.runs.journal(self._run, entries)
 
 
 class JournalledModel:
     """A model whose replies in one trial are written down, and given again without asking."""
 
-    def __init__(
-        self,
-        model: Model,
-        journal: Journal,
-        trial: tuple[str, str, int],
-        known: dict[tuple[str, int], Reply],
-    ) -> None:
+    def __init__(self, model: Model, journal: Journal, trial: tuple[str, str, int], known: Replies) -> None:
         self._model = model
         self._journal = journal
         self._trial = trial

@@ -7,7 +7,7 @@ that were paid for are used again. One trial that fails never stops the others.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from stb_agents.agent import Agent, Task
@@ -15,6 +15,7 @@ from stb_agents.budget import Budget
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment, Sampling, with_seed
 from stb_agents.functions import Functions
+from stb_agents.group_commit import GroupCommit
 from stb_agents.journal import Journal, JournalledModel
 from stb_agents.purse import RunStopped
 from stb_agents.selection import Selection
@@ -67,6 +68,7 @@ class Runner:
         self._on_finished = on_finished
         self._shelter = Shelter()
         self._journal = Journal(store, run.run, self._shelter)
+        self._finished: GroupCommit[Trajectory] = GroupCommit(self._store_all, self._shelter)
         self._spoiled = 0
 
     async def run(self, trials: Iterable[tuple[Query, int]]) -> str:
@@ -92,9 +94,12 @@ class Runner:
         """One trial after the other until none is left."""
         for query, trial in left:
             trajectory = await self._trial(query, trial)
-            await self._shelter.finish(self._store.runs.put_trajectories(self._run.run, [trajectory]))
+            await self._finished.add(trajectory)
             self._on_finished(trajectory)
             self._watch(trajectory)
+
+    async def _store_all(self, trajectories: Sequence[Trajectory]) -> None:
+        await self._store.runs.put_trajectories(self._run.run, trajectories)
 
     async def _trial(self, query: Query, trial: int) -> Trajectory:
         seed = self._conduct.sampling.seed

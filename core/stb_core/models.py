@@ -6,11 +6,11 @@ which answers by rule and is used in tests and demonstrations.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from stb_core.calls import content_hash
 from stb_core.trajectories import FunctionCall, Message, Usage
 
 
@@ -47,8 +47,8 @@ class Request(BaseModel):
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the request's canonical JSON: equal requests have equal hashes."""
-        return content_hash(self.model_dump(mode="json"))
+        """SHA-256 of the request's JSON, its fields in order: the same request has the same hash."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 class Reply(BaseModel):

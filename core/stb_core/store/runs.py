@@ -218,6 +218,12 @@ class Runs:
             )
             return {(row.request_hash, row.occurrence): row.reply for row in rows}
 
+    async def has_journal(self, run: str) -> bool:
+        """Whether a model was asked in this run before."""
+        m = tables.model_calls.c
+        async with self._store.reading() as connection:
+            return await connection.scalar(sa.select(m.id).where(m.run == run).limit(1)) is not None
+
     async def journalled_replies(self, run: str) -> AsyncGenerator[str]:
         """All replies in the journal of a run, in no particular order."""
         m = tables.model_calls.c
