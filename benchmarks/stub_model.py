@@ -1,6 +1,6 @@
 """A model that takes its time and always says the same, for benchmarks: one process, one line of JSON.
 
-    python benchmarks/stub_model.py LATENCY_MS
+    python benchmarks/stub_model.py LATENCY_MS [CONTENT]
 
 ``GET /v1/stats`` tells how many completions were asked for, and how many at most at once.
 """
@@ -15,37 +15,38 @@ import sys
 
 import uvicorn
 
-ANSWER = {"error": "", "response": {"title": "Amber 1000", "count": 3}}
-COMPLETION = json.dumps(
-    {
-        "id": "c",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "any",
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": json.dumps(ANSWER)},
-            }
-        ],
-        "usage": {"prompt_tokens": 500, "completion_tokens": 30, "total_tokens": 530},
-    }
-).encode()
+ANSWER = json.dumps({"error": "", "response": {"title": "Amber 1000", "count": 3}})
+
+
+def completion(content: str) -> bytes:
+    """The body of an answer with this content."""
+    message = {"role": "assistant", "content": content}
+    usage = {"prompt_tokens": 500, "completion_tokens": 30, "total_tokens": 530}
+    return json.dumps(
+        {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "any",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "usage": usage,
+        }
+    ).encode()
 
 
 class StubModel:
     """The application."""
 
-    def __init__(self, latency_s: float) -> None:
+    def __init__(self, latency_s: float, content: str = ANSWER) -> None:
         self._latency_s = latency_s
+        self._completion = completion(content)
         self.count = self.in_flight = self.most = 0
 
     async def __call__(self, scope, receive, send) -> None:
         """Answer one request."""
         while (await receive()).get("more_body"):
             pass
-        body = COMPLETION
+        body = self._completion
         if scope["path"].endswith("/stats"):
             body = json.dumps({"count": self.count, "most_in_flight": self.most}).encode()
         else:
@@ -63,6 +64,6 @@ if __name__ == "__main__":
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     port = listener.getsockname()[1]
     print(json.dumps({"url": f"http://127.0.0.1:{port}/v1", "pid": os.getpid()}), flush=True)
-    app = StubModel(float(sys.argv[1]) / 1000)
+    app = StubModel(float(sys.argv[1]) / 1000, *sys.argv[2:3])
     config = uvicorn.Config(app, interface="asgi3", lifespan="off", log_config=None, access_log=False)
     uvicorn.Server(config).run(sockets=[listener])

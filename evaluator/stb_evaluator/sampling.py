@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -114,11 +113,12 @@ class Design:
         """
         influence = self.influence(scores)
         columns = influence.reshape(len(influence), -1)
-        order = np.lexsort((*columns.T, self.stratum))
-        columns, stratum = columns[order], self.stratum[order]
-        blocks = [counts @ columns for counts in _draws(stratum, resamples, np.random.default_rng(seed))]
-        drawn = np.concatenate(blocks).reshape(resamples, *influence.shape[1:])
-        return np.asarray(self.estimate(scores) + drawn)
+        rng = np.random.default_rng(seed)
+        drawn = np.zeros((resamples, columns.shape[1]))
+        for stratum in range(len(self.stratum_sizes)):
+            for start, sums_drawn in _draws(columns[self.stratum == stratum], resamples, rng):
+                drawn[start : start + len(sums_drawn)] += sums_drawn
+        return np.asarray(self.estimate(scores) + drawn.reshape(resamples, *influence.shape[1:]))
 
 
 def design_of(
@@ -180,15 +180,14 @@ def sums(values: Array, code: Codes) -> Array:
     return np.asarray(np.add.reduceat(values[order], starts, axis=0))
 
 
-def _draws(stratum: Codes, resamples: int, rng: np.random.Generator) -> Iterator[Array]:
-    """How often each unit is drawn, in blocks of shape (rows, units); ``stratum`` is sorted."""
-    edges = [0, *np.cumsum(np.bincount(stratum)).tolist()]
-    rows = max(1, _BLOCK // len(stratum))
-    for start in range(0, resamples, rows):
-        block = min(rows, resamples - start)
-        counts = np.empty((block, len(stratum)))
-        for low, high in pairwise(edges):
-            size = high - low
-            picks = rng.integers(size, size=(block, size)) + size * np.arange(block)[:, None]
-            counts[:, low:high] = np.bincount(picks.ravel(), minlength=block * size).reshape(block, size)
-        yield counts
+def _draws(rows: Array, resamples: int, rng: np.random.Generator) -> Iterator[tuple[int, Array]]:
+    """Sums of as many rows as there are, drawn with replacement, in blocks: (first resample, sums).
+
+    Scores have few distinct values, so rows that are alike are drawn together, by their number: a
+    multinomial count is the same chance as one draw after the other.
+    """
+    kinds, counts = np.unique(rows, axis=0, return_counts=True)
+    step = max(1, _BLOCK // len(kinds))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        yield start, rng.multinomial(len(rows), counts / len(rows), size=size) @ kinds

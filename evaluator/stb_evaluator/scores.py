@@ -24,8 +24,8 @@ from stb_core.queries import group_order
 from stb_core.store.verdicts import Mark
 from stb_core.trajectories import StopReason
 from stb_core.verdicts import POINTS, Status
-from stb_evaluator.intervals import Interval, mean_interval
-from stb_evaluator.sampling import Array, Weighting
+from stb_evaluator.intervals import Interval, bootstrap_ends, is_small, mean_interval
+from stb_evaluator.sampling import Array, Weighting, design_of
 from stb_evaluator.sheets import Place, Sheet, gate
 from stb_evaluator.switches import PUBLISHED
 
@@ -33,7 +33,8 @@ METRIC = "sopr"
 
 Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")
-MACRO, MICRO = "macro", "micro"
+MACRO: Literal["macro"] = "macro"
+MICRO: Literal["micro"] = "micro"
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,16 @@ def score(
         tables = [_faithful(sheet, group) for group in groups]
     else:
         tables = [_reference(sheet, group, switches) for group in groups]
-    rows = [_group_row(table, block, seed) for table in tables]
-    if not tables:
-        return rows
-    return [*rows, _mean_row(MACRO, tables, block, seed), _mean_row(MICRO, tables, block, seed)]
+    # The published code knows nothing of a group without answers.
+    counted = [table for table in tables if len(table.points) or block == "faithful"]
+    intervals = _intervals(counted, seed)
+    rows = [
+        _row(block, table.group, [table], table.rounds, _std(table.rounds), intervals.get(table.group))
+        for table in tables
+    ]
+    if tables:
+        rows += [_mean_row(name, tables, counted, block, intervals.get(name)) for name in (MACRO, MICRO)]
+    return rows
 
 
 def query_scores(sheet: Sheet) -> dict[tuple[str, str], float]:
@@ -180,15 +187,9 @@ def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping
     return mark.status if mark else None
 
 
-def _group_row(table: Table, block: Block, seed: int) -> Score:
-    rounds = table.rounds
-    interval = _interval([table], table.group, seed) if len(table.queries) else None
-    return _row(block, table.group, [table], rounds, _std(rounds), interval)
-
-
-def _mean_row(group: str, tables: list[Table], block: Block, seed: int) -> Score:
-    # The published code knows nothing of a group without answers.
-    counted = [table for table in tables if len(table.points) or block == "faithful"]
+def _mean_row(
+    group: str, tables: list[Table], counted: list[Table], block: Block, interval: Interval | None
+) -> Score:
     if not counted:
         return _row(block, group, tables, tables[0].rounds, float("nan"), None)
     sizes = np.array([len(table.points) for table in counted], dtype=np.float64)
@@ -199,24 +200,41 @@ def _mean_row(group: str, tables: list[Table], block: Block, seed: int) -> Score
     # Published tables give the mean of the groups' deviations as that of the average.
     by_group = block == "reference" and group == MACRO
     deviation = float(np.mean([_std(one) for one in rounds])) if by_group else _std(means)
-    known = all(len(table.queries) for table in counted)
-    interval = _interval(counted, group, seed) if known else None
     return _row(block, group, tables, means, deviation, interval)
 
 
-def _interval(tables: list[Table], group: str, seed: int) -> Interval:
-    """Queries are drawn within groups; the weighting is that of the mean."""
-    groups = tuple(table.group for table in tables for _ in table.queries)
-    scores = tuple(float(score) for table in tables for score in table.queries)
-    return _interval_of(scores, groups, "macro" if group == MACRO else "micro", seed)
+def _intervals(tables: list[Table], seed: int) -> Mapping[str, Interval]:
+    """Of every group that has scores, and of ``macro`` and ``micro`` if all have some."""
+    scored = [table for table in tables if len(table.queries)]
+    if not scored:
+        return {}
+    scores = tuple(float(score) for table in scored for score in np.sort(table.queries))
+    groups = tuple(table.group for table in scored for _ in table.queries)
+    found = _intervals_of(scores, groups, seed)
+    if len(scored) < len(tables):
+        return {name: interval for name, interval in found.items() if name not in {MACRO, MICRO}}
+    return found
 
 
-@lru_cache(maxsize=512)
-def _interval_of(
-    scores: tuple[float, ...], groups: tuple[str, ...], weighting: Weighting, seed: int
-) -> Interval:
-    """Kept, because both blocks mostly rest on the same scores."""
-    return mean_interval(scores, groups=groups, weighting=weighting, seed=seed)
+@lru_cache(maxsize=64)
+def _intervals_of(scores: tuple[float, ...], groups: tuple[str, ...], seed: int) -> Mapping[str, Interval]:
+    """All rows' intervals from one set of draws; kept, because both blocks mostly rest on the same scores."""
+    values, labels = np.array(scores), np.array(groups)
+    names = list(dict.fromkeys(groups))
+    if any(is_small(values[labels == name]) for name in names):
+        found = {name: mean_interval(values[labels == name], seed=seed) for name in names}
+        weightings: tuple[Weighting, ...] = (MACRO, MICRO)
+        for weighting in weightings:
+            found[weighting] = mean_interval(values, groups=groups, weighting=weighting, seed=seed)
+        return found
+    n, design = len(values), design_of(len(values), groups=groups, weighting="micro")
+    shares = np.column_stack([(labels == name) * (n / np.count_nonzero(labels == name)) for name in names])
+    weights = np.column_stack([shares, shares.mean(axis=1), np.ones(n)])
+    low, high = np.clip(bootstrap_ends(values[:, None] * weights, design, seed=seed), 0, 1)
+    return {
+        name: Interval(float(one), float(other), "bootstrap")
+        for name, one, other in zip([*names, MACRO, MICRO], low, high, strict=True)
+    }
 
 
 def _row(
