@@ -12,6 +12,7 @@ import os
 import socket
 import sqlite3
 import sys
+from pathlib import Path
 
 import orjson
 import uvicorn
@@ -61,16 +62,17 @@ async def fill(url: str, answers: dict[str, bytes]) -> None:
     pipe.close()
 
 
-def recorded(path: str, limit: int) -> dict[str, bytes]:
-    """Bodies by key, from a store."""
+def recorded(path: str, calls: str) -> dict[str, bytes]:
+    """Bodies by key, from a store, for the requests in a file."""
+    keys = {key_of(line) for line in Path(calls).read_bytes().splitlines()}
     with sqlite3.connect(path) as connection:
-        rows = connection.execute("SELECT key, body FROM responses ORDER BY id LIMIT ?", (limit,))
-        return dict(rows.fetchall())
+        select = "SELECT body FROM responses WHERE dataset_id = 1 AND key = ?"
+        return {key: connection.execute(select, (key,)).fetchone()[0] for key in keys}
 
 
 def main() -> None:
-    path, limit, *redis_url = sys.argv[1:]
-    answers = recorded(path, int(limit))
+    path, calls, *redis_url = sys.argv[1:]
+    answers = recorded(path, calls)
     if redis_url:
         asyncio.run(fill(redis_url[0], answers))
     app = application_on_redis(redis_url[0]) if redis_url else application(answers)

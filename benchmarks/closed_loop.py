@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-COUNTER = b"0000000000"
-"""Ten digits in a request that are counted up, when each request is to be unlike all before."""
+COUNTER = b"@@@@@@@@@@"
+"""Ten characters of a request in whose place a number is put, to make it unlike all before."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def http_request(url: str, body: bytes) -> bytes:
 
 
 def in_turn(requests: list[bytes], *, unlike: bool) -> Callable[[], bytes]:
-    """Gives the requests in turn; ``unlike`` counts up the digits of ``COUNTER`` in each."""
+    """Gives the requests in turn; ``unlike`` puts another number for ``COUNTER`` in each."""
     turn: Iterator[bytes] = itertools.cycle(requests)
     if not unlike:
         return turn.__next__

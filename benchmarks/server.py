@@ -1,6 +1,6 @@
 """What a replayed call costs in the server, as a share of a bare Starlette route's, in one run.
 
-    python benchmarks/server.py [--short] [--data ../shared/data] [--responses N] [--rounds 5] [--json]
+    python benchmarks/server.py [--short] [--data FOLDER] [--responses 1000 1000000] [--rounds 5] [--json]
 
 The bare route parses the same body, makes the same canonical key and returns the same bytes from a
 dict. Both run as one process each with the same uvicorn; they are loaded in turn, A B A B, from 32
@@ -38,7 +38,7 @@ from stb_core.store.responses import Response
 HERE = Path(__file__).parent
 SERVE = ("-m", "stb_core.cli", "serve", "--port", "0", "--json")
 CONNECTIONS = 32
-CALLS = 2_000
+CALLS = 10_000
 WORDS = [
     "amber",
     "basin",
@@ -70,8 +70,9 @@ def synthetic(rng: random.Random, number: int) -> Response:
 
 
 async def fill(path: Path, count: int) -> list[bytes]:
-    """A store with synthetic responses; returns the bodies of requests for the first of them."""
+    """A store with synthetic responses; returns the bodies of requests for some of them."""
     rng = random.Random(1)
+    chosen = set(rng.sample(range(count), min(count, CALLS)))
     store = await open_store(f"sqlite:///{path}")
     dataset = await store.datasets.create("bench")
     calls: list[bytes] = []
@@ -79,9 +80,12 @@ async def fill(path: Path, count: int) -> list[bytes]:
         batch = [synthetic(rng, number) for number in range(start, min(count, start + 10_000))]
         await store.responses.keep(dataset.id, batch)
         calls += [
-            request(r.category, r.tool, r.api, r.arguments.decode()) for r in batch[: CALLS - len(calls)]
+            request(r.category, r.tool, r.api, r.arguments.decode())
+            for number, r in enumerate(batch, start)
+            if number in chosen
         ]
     await store.close()
+    rng.shuffle(calls)
     return calls
 
 
@@ -135,8 +139,10 @@ def process(path: Path, *command: str) -> Iterator[dict[str, Any]]:
 async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> list[dict[str, Any]]:
     """The comparisons: from memory by both workloads, and from Redis where there is one."""
     rows = []
+    calls = path.with_name("calls.jsonl")
+    calls.write_bytes(b"\n".join(bodies))
     with ExitStack() as stack:
-        bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), "100000"))
+        bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), str(calls)))
         ours = stack.enter_context(process(path, *SERVE))
         for workload in ("repeated", "unlike"):
             unlike = workload == "unlike"
@@ -145,7 +151,7 @@ async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> 
     if shutil.which("redis-server"):
         with ExitStack() as stack:
             url = stack.enter_context(redis())
-            bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), "100000", url))
+            bare = stack.enter_context(process(path, str(HERE / "bare_route.py"), str(path), str(calls), url))
             ours = stack.enter_context(process(path, *SERVE, "--redis-url", url, "--memory-mb", "0"))
             rows.append({"workload": "from Redis", **await compare(bare, ours, bodies, args, unlike=True)})
     return rows
@@ -220,7 +226,13 @@ def compared(bare: list[closed_loop.Load], ours: list[closed_loop.Load]) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with release/ and tool_calls.jsonl")
-    parser.add_argument("--responses", type=int, default=1_000, help="synthetic responses in the store")
+    parser.add_argument(
+        "--responses",
+        type=int,
+        nargs="+",
+        default=[1_000],
+        help="synthetic responses in the store, sizes in turn",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured, a round and server")
     parser.add_argument("--warmup", type=float, default=1.0, help="seconds before that")
@@ -231,10 +243,15 @@ def main() -> None:
     args = parser.parse_args()
     if args.short:
         args.rounds, args.seconds, args.warmup = 1, 0.5, 0.3
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "store.db"
-        bodies = uvloop.run(real(path, args.data) if args.data else fill(path, args.responses))
-        rows = uvloop.run(measure(path, bodies, args))
+    rows = []
+    for count in args.responses:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "store.db"
+            bodies = uvloop.run(real(path, args.data) if args.data else fill(path, count))
+            rows += [
+                {"responses": "real" if args.data else count, **row}
+                for row in uvloop.run(measure(path, bodies, args))
+            ]
     if args.json:
         print(json.dumps({"rows": rows}, indent=2))
         return

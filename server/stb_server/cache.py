@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stb_core.provenance import Provenance
 from stb_server.pipeline import Answer, Asked, Decline
@@ -24,8 +24,7 @@ _OVERHEAD_BYTES = 500
 _SERVED_AS = {Provenance.SIMULATED: Provenance.RECORDED_SIMULATED, Provenance.LIVE: Provenance.RECORDED}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One recorded answer as it is served; the last two fields are ready for the response's head."""
 
     body: bytes
@@ -61,6 +60,8 @@ class MemoryCache:
 
     def put(self, space: str, key: str, entry: Entry) -> None:
         """Keep an entry, and drop those used longest ago until there is room."""
+        if len(entry.body) + _OVERHEAD_BYTES > self.max_bytes:
+            return
         place = space, key
         old = self._entries.pop(place, None)
         if old is not None:

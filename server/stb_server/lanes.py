@@ -22,17 +22,18 @@ class Names:
     def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
         self.dataset = dataset
         self.catalogue = catalogue
-        self._keys: dict[bytes, str] = {}
+        self._newer: dict[bytes, str] = {}
+        self._older: dict[bytes, str] = {}
 
     def remembered(self, digest: bytes) -> str | None:
         """The key of the call that the request body with this digest means, if it was seen before."""
-        return self._keys.get(digest)
+        return self._newer.get(digest) or self._older.get(digest)
 
     def remember(self, digest: bytes, key: str) -> None:
-        """Keep what a request body means; the oldest is forgotten when there are too many."""
-        if len(self._keys) >= MAX_REMEMBERED:
-            del self._keys[next(iter(self._keys))]
-        self._keys[digest] = key
+        """Keep what a request body means; the older half is forgotten when there are too many."""
+        if len(self._newer) >= MAX_REMEMBERED // 2:
+            self._older, self._newer = self._newer, {}
+        self._newer[digest] = key
 
 
 @dataclass(frozen=True)

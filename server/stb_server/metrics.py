@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,15 +46,11 @@ class RequestTimes:
     LABELS = ("provenance", "cache", "status", "error")
 
     def __init__(self) -> None:
-        self.histograms: dict[Labels, Histogram] = {}
+        self.histograms: dict[tuple[str, str, int, str], Histogram] = defaultdict(Histogram)
 
     def of(self, provenance: str, tier: str, status: int, error: str = "") -> Histogram:
         """The histogram of requests of one kind."""
-        labels = provenance, tier, str(status), error
-        found = self.histograms.get(labels)
-        if found is None:
-            found = self.histograms[labels] = Histogram()
-        return found
+        return self.histograms[provenance, tier, status, error]
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Numbers:
     def add_times(self, times: RequestTimes) -> None:
         """Take the latencies over."""
         for labels, histogram in times.histograms.items():
-            self.times[labels] = [histogram.sum_s, *histogram.buckets]
+            self.times[tuple(map(str, labels))] = [histogram.sum_s, *histogram.buckets]
 
     def add(self, other: Numbers, *, alive: bool) -> None:
         """Add another worker's numbers; of one that has ended only what it counted."""

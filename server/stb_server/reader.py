@@ -7,9 +7,8 @@ The hot path cannot pay for an ORM: SQLite is read by a prepared statement on th
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from stb_core.errors import StoreError
 from stb_core.provenance import Provenance
@@ -27,8 +26,7 @@ _QUERY_TIMEOUT_S = 5.0
 _POOL_SIZE = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A recorded answer: the exact bytes, and where they came from when they were recorded."""
 
     body: bytes

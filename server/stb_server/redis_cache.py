@@ -29,11 +29,12 @@ class RedisCache:
 
     async def get(self, space: str, key: str) -> Found | None:
         """The answer under this key, or None."""
-        if not self.link.is_up:
+        pipe = self.link.pipe
+        if pipe is None:
             self.counts["down"] += 1
             return None
         try:
-            value = await self.link.call(b"GET", _name(space, key))
+            value = await pipe.call(b"GET", _name(space, key))
         except (RedisGoneError, RedisRefusedError):
             self.counts["down"] += 1
             return None
@@ -48,7 +49,7 @@ class RedisCache:
         """Keep an answer for a day, if Redis takes it."""
         if not self.link.is_up or len(found.body) > MAX_BODY_BYTES:
             return
-        value = found.provenance.encode() + b"\n" + found.body
+        value = _CODES[found.provenance] + found.body
         try:
             await self.link.call(b"SET", _name(space, key), value, b"EX", _KEEP_S)
         except RedisGoneError:
@@ -65,9 +66,19 @@ def _name(space: str, key: str) -> bytes:
     return f"stb:{space}:{key}".encode()
 
 
+# One byte before the body says where the answer came from.
+_CODES = {
+    Provenance.RECORDED: b"r",
+    Provenance.LIVE: b"l",
+    Provenance.SIMULATED: b"s",
+    Provenance.RECORDED_SIMULATED: b"c",
+    Provenance.TEMPLATE: b"t",
+    Provenance.FAULT: b"f",
+    Provenance.MISS: b"m",
+}
+_PROVENANCES = {code: provenance for provenance, code in _CODES.items()}
+
+
 def _decode(value: bytes) -> Found | None:
-    provenance, newline, body = value.partition(b"\n")
-    try:
-        return Found(body, Provenance(provenance.decode())) if newline else None
-    except ValueError:
-        return None
+    provenance = _PROVENANCES.get(value[:1])
+    return None if provenance is None else Found(value[1:], provenance)

@@ -36,13 +36,9 @@ class RedisPipe(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
-        self._buffer = bytearray()
-        self._problem: RedisGoneError | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether commands can be sent."""
-        return self._problem is None and self._transport is not None
+        self._received = b""
+        self.problem: RedisGoneError | None = None
+        """Why nothing can be sent any more; None while the connection works."""
 
     def oldest_s(self) -> float:
         """How long the oldest command has been waiting for its reply, in seconds."""
@@ -51,32 +47,30 @@ class RedisPipe(asyncio.Protocol):
     def call(self, *command: bytes) -> asyncio.Future[Reply]:
         """Send a command; the future fails with ``RedisGoneError`` or ``RedisRefusedError``."""
         reply: asyncio.Future[Reply] = self._loop.create_future()
-        if self._problem is not None:
-            reply.set_exception(self._problem)
+        if self.problem is not None:
+            reply.set_exception(self.problem)
             return reply
-        parts = [b"*%d\r\n" % len(command)]
-        for part in command:
-            parts += (b"$%d\r\n" % len(part), part, b"\r\n")
         if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._outgoing += parts
+        self._outgoing.append(b"*%d\r\n" % len(command))
+        self._outgoing += [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
         self._waiting.append((reply, self._loop.time()))
         return reply
 
     def close(self, reason: str = "The connection was closed.") -> None:
         """Give up; what is under way fails."""
-        if self._problem is None:
-            self._problem = RedisGoneError(reason)
+        if self.problem is None:
+            self.problem = RedisGoneError(reason)
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
             reply, _ = self._waiting.popleft()
             if not reply.done():
-                reply.set_exception(self._problem)
+                reply.set_exception(self.problem)
                 reply.exception()  # nobody may be waiting any more
 
     def _flush(self) -> None:
-        if self._transport is not None and self._problem is None:
+        if self._transport is not None and self.problem is None:
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
@@ -90,45 +84,48 @@ class RedisPipe(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        self._buffer += data
+        if self._received:
+            data = self._received + data
+        place: int | None = 0
+        end = 0
         try:
-            while self._waiting and self._next_reply():
-                pass
+            while place is not None and place < len(data) and self._waiting:
+                end = place
+                place = self._take_reply(data, place)
         except ValueError:
             self.close("What answers there does not speak Redis's protocol.")
+            return
+        self._received = data[end if place is None else place :]
 
-    def _next_reply(self) -> bool:
-        """Take one whole reply out of the buffer, if it holds one."""
-        buffer = self._buffer
-        end = buffer.find(b"\r\n")
+    def _take_reply(self, data: bytes, start: int) -> int | None:
+        """Hand out the reply that begins at ``start``; returns where it ends, None if it is not whole."""
+        end = data.find(b"\r\n", start)
         if end < 0:
-            return False
-        kind, rest, size = buffer[0], bytes(buffer[1:end]), end + 2
-        value: Reply = rest
+            return None
+        kind, value, after = data[start], data[start + 1 : end], end + 2
+        result: Reply = value
         if kind == 0x24:  # $: a string of so many bytes, -1 for nothing
-            length = int(rest)
+            length = int(value)
             if length > _MAX_REPLY_BYTES:
                 raise ValueError
+            result = None
             if length >= 0:
-                if len(buffer) < size + length + 2:
-                    return False
-                value = bytes(buffer[size : size + length])
-                size += length + 2
-            else:
-                value = None
+                if len(data) < after + length + 2:
+                    return None
+                result = data[after : after + length]
+                after += length + 2
         elif kind == 0x3A:  # :
-            value = int(rest)
+            result = int(value)
         elif kind not in {0x2B, 0x2D}:  # + and -
             raise ValueError
-        del buffer[:size]
         reply, _ = self._waiting.popleft()
         if reply.done():
-            return True
+            return after
         if kind == 0x2D:
-            reply.set_exception(RedisRefusedError(rest.decode(errors="replace")[:200]))
+            reply.set_exception(RedisRefusedError(value.decode(errors="replace")[:200]))
         else:
-            reply.set_result(value)
-        return True
+            reply.set_result(result)
+        return after
 
 
 def check_url(url: str) -> SplitResult:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,8 +26,7 @@ class BadRequestError(Exception):
         self.headers = headers
 
 
-@dataclass(frozen=True, slots=True)
-class VirtualRequest:
+class VirtualRequest(NamedTuple):
     """What a client asks: an API by its three names, and the arguments as it wrote them.
 
     ``toolbench_key`` is the caller's credential: handed on to the real API where one is asked, and
@@ -40,7 +38,10 @@ class VirtualRequest:
     tool: str
     api: str
     tool_input: str | JsonObject | None
-    toolbench_key: str = field(default="", repr=False)
+    toolbench_key: str = ""
+
+    def __repr__(self) -> str:
+        return f"VirtualRequest({self.category!r}, {self.tool!r}, {self.api!r}, {self.tool_input!r})"
 
 
 def read_request(raw: bytes) -> VirtualRequest:
