@@ -52,12 +52,12 @@ async def ask(
         try:
             reply = await model.complete(request)
         except UnreadableReplyError as error:  # the model has asked several times by itself
-            said.append(_storable(error.reply))
+            said.append(storable(error.reply))
             return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
             return Asked(None, error.message, tuple(said), usage)
         usage += reply.usage
-        said.append(_storable(reply.content or ""))
+        said.append(storable(reply.content or ""))
         try:
             return Asked(form.read(reply.content or ""), "", tuple(said), usage)
         except UnreadableReplyError as error:
@@ -93,6 +93,6 @@ def _request(rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, 
     )
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """A reply as it was said, but for halves of surrogate pairs, which no store takes."""
     return text.encode("utf-8", "replace").decode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,14 @@ from stb_core import console
 from stb_core.cli import command, current_settings
 from stb_core.errors import UsageError
 from stb_core.store import Store
-from stb_evaluator.commands.judging import RECORDED, Bench, default_judge, opened_bench, tell
+from stb_evaluator.commands.judging import (
+    RECORDED,
+    Bench,
+    default_judge,
+    evaluator_option,
+    opened_bench,
+    tell,
+)
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.comparing import Row, Side, adjust, compare_runs, warnings_of
 from stb_evaluator.contests import METRIC as SOWR
@@ -48,6 +56,7 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
     )
+    @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
     async def compare(
         runs: tuple[str, ...],
@@ -58,6 +67,7 @@ def register(stb: click.Group) -> None:
         block: Block,
         switches: tuple[str, ...],
         max_connections: int,
+        evaluator: Path | None,
         seed: int,
         as_json: bool,
     ) -> None:
@@ -81,7 +91,11 @@ def register(stb: click.Group) -> None:
                 )
             named = judge or await default_judge(store, chosen)
             async with opened_bench(
-                named, current_settings(), connections=max_connections, quiet=as_json
+                named,
+                current_settings(),
+                connections=max_connections,
+                quiet=as_json,
+                evaluator=evaluator,
             ) as bench:
                 if metric == SOWR and len(bench.judges) > 1:
                     raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+import click
 
 from stb_core import console
 from stb_core.errors import UsageError
@@ -17,6 +20,7 @@ from stb_evaluator import final_answer
 from stb_evaluator.final_answer import FinalAnswerJudge
 from stb_evaluator.judge import Judge, ModelJudge
 from stb_evaluator.juries import Juror, Jury
+from stb_evaluator.official import Evaluator, OfficialJudge, load_evaluator
 from stb_evaluator.passing import fill_log
 from stb_evaluator.preference import ModelPairJudge, PairJudge, RulesPairJudge
 from stb_evaluator.rubrics import cut_rubric, load_rubric
@@ -83,6 +87,7 @@ class OpenedJudge:
 
     name: str
     model: OpenAIModel | None = None
+    evaluator: Evaluator | None = None
 
     def of_answers(self, metric: str = METRIC) -> Judge | None:
         """The judge of single answers; None for ``recorded``.
@@ -96,6 +101,8 @@ class OpenedJudge:
             raise UsageError(f"There are no rules for {metric}.", hint="Use --judge PROVIDER/MODEL.")
         if self.model is None:
             return None
+        if self.evaluator is not None and metric == METRIC:
+            return OfficialJudge(self.model, self.evaluator)
         rubric = load_rubric(RUBRICS[metric])
         if metric == final_answer.METRIC:
             return FinalAnswerJudge(self.model, rubric)
@@ -103,6 +110,8 @@ class OpenedJudge:
 
     def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
         """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
+        if self.model is not None and self.evaluator is not None:
+            return OfficialJudge(self.model, self.evaluator)
         if self.model is not None:
             rubric = load_rubric(PAIR_RUBRIC)
             return ModelPairJudge(self.model, cut_rubric(rubric) if cut else rubric)
@@ -154,13 +163,22 @@ class Bench:
 
 @asynccontextmanager
 async def opened_bench(
-    names: str, settings: Settings, *, connections: int, retry_errors: bool = False, quiet: bool = False
+    names: str,
+    settings: Settings,
+    *,
+    connections: int,
+    retry_errors: bool = False,
+    quiet: bool = False,
+    evaluator: Path | None = None,
 ) -> AsyncGenerator[Bench]:
     """The judges of these names, separated by commas, until the block ends.
+
+    With ``evaluator``, a folder in the official form, the models judge by it instead of our rubrics.
 
     Raises:
         UsageError: one is not the name of a judge, or it is not known where the model is.
     """
+    loaded = load_evaluator(evaluator) if evaluator is not None else None
     async with AsyncExitStack() as stack:
         judges: list[OpenedJudge] = []
         for name in dict.fromkeys(part.strip() for part in names.split(",")):
@@ -171,8 +189,16 @@ async def opened_bench(
                 raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
             model = open_model(name, settings, connections=connections)
             stack.push_async_callback(model.close)
-            judges.append(OpenedJudge(model.name, model))
+            judges.append(OpenedJudge(model.name, model, loaded))
         yield Bench(tuple(judges), connections, retry_errors, quiet)
+
+
+evaluator_option = click.option(
+    "--evaluator",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder in the official form (config.yaml, template.txt) by which the model judges.",
+)
 
 
 def tell(what: str, tally: Tally) -> None:

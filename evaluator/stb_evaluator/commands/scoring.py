@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from stb_core.queries import group_order
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator import final_answer
-from stb_evaluator.commands.judging import RECORDED, default_judge, opened_bench
+from stb_evaluator.commands.judging import RECORDED, default_judge, evaluator_option, opened_bench
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.juries import Jury
 from stb_evaluator.results import TRAJECTORY, Row, headline, measure_rows, score_rows
@@ -51,6 +52,7 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
     )
+    @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of the resampling behind the intervals.")
     async def score(
         runs: tuple[str, ...],
@@ -61,6 +63,7 @@ def register(stb: click.Group) -> None:
         switches: tuple[str, ...],
         retry_errors: bool,
         max_connections: int,
+        evaluator: Path | None,
         seed: int,
         as_json: bool,
     ) -> None:
@@ -91,6 +94,7 @@ def register(stb: click.Group) -> None:
                     connections=max_connections,
                     retry_errors=retry_errors,
                     quiet=as_json,
+                    evaluator=evaluator,
                 ) as bench:
                     for run in chosen:
                         await bench.fill(store, run, rounds, name)
