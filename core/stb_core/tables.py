@@ -120,6 +120,23 @@ snapshots = Table(
     Column("created_at", String(32), nullable=False),
 )
 
+episode_calls = Table(
+    "episode_calls",
+    metadata,
+    # In the order in which they were answered.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False),
+    Column("episode", String(200), nullable=False),
+    Column("category", String(256), nullable=False),
+    Column("tool", String(256), nullable=False),
+    Column("api", String(256), nullable=False),
+    Column("arguments", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Index("ix_episode_calls_dataset_id_episode", "dataset_id", "episode"),
+    sqlite_autoincrement=True,
+)
+
 misses = Table(
     "misses",
     metadata,

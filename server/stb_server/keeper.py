@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from stb_core.provenance import Provenance
 from stb_core.store.responses import Response
 from stb_server.cache import Entry, Tiers
+from stb_server.episode_ledger import call_alone
 from stb_server.pipeline import Answer, Asked
 from stb_server.reader import Found
 from stb_server.recorder import Recorder, Replacing
@@ -44,7 +45,7 @@ class StoreKeeper:
         Raises:
             StoreError: it could not be written; nothing was kept and nothing may be answered.
         """
-        call = asked.call
+        call = call_alone(asked.call) if answer.provenance is Provenance.LIVE else asked.call
         response = Response(
             key=call.key,
             category=call.category,

@@ -13,6 +13,7 @@ from stb_core.errors import StoreError
 from stb_core.store import Store
 from stb_core.store.misses import Miss
 from stb_core.tools import ApiRef
+from stb_server.episode_ledger import call_alone
 from stb_server.neighbours import Neighbour, nearest, recorded_arguments
 from stb_server.pipeline import Asked
 
@@ -47,13 +48,14 @@ class MissLedger:
 
     def note(self, asked: Asked) -> None:
         """Remember a miss."""
-        calls, key = self._waiting[asked.dataset.id], asked.call.key
+        call = call_alone(asked.call)
+        calls, key = self._waiting[asked.dataset.id], call.key
         waiting = calls.get(key)
         if waiting is None:
             if self.queued >= MAX_WAITING:
                 self.lost += 1
                 return
-            waiting = calls[key] = _Waiting(asked.call)
+            waiting = calls[key] = _Waiting(call)
         waiting.count += 1
         self._awake.set()
 

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from stb_core.provenance import CacheMode
+from stb_server.episode_ledger import MAX_NAME
 
 _ANSWER: dict[str, Any] = {
     "type": "object",
@@ -57,6 +58,10 @@ _ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
     "X-STB-Snapshot": (
         {"type": "string"},
         "The content hash of the frozen set of responses that may answer this call.",
+    ),
+    "X-STB-Episode": (
+        {"type": "string", "maxLength": MAX_NAME},
+        "The attempt at a task with whose earlier calls a simulated answer is to agree.",
     ),
 }
 

@@ -15,14 +15,16 @@ from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
 from stb_server import modes
-from stb_server.cache import MemoryCache, Tiers
+from stb_server.cache import MemoryCache, Recorded, Tiers
 from stb_server.catalogue import Catalogue
+from stb_server.episode_ledger import EpisodeLedger
 from stb_server.fault_injection import Faults
 from stb_server.lanes import Lane, Names, Wanted
 from stb_server.limits import RateLimit
 from stb_server.locks import Locks, RedisLocks, StoreLocks
 from stb_server.metrics import RequestTimes
 from stb_server.misses import MissLedger
+from stb_server.modes import READING, RECORDING
 from stb_server.options import ServerOptions
 from stb_server.pipeline import Answer, Asked, Layer, Pipeline
 from stb_server.reader import open_reader
@@ -48,6 +50,7 @@ class Parts:
     redis: RedisLink | None
     ledger: MissLedger
     recorder: Recorder
+    episodes: EpisodeLedger
     upstream: Upstream | None
     simulator: Layer | None
     pipelines: dict[CacheMode, Pipeline]
@@ -128,7 +131,15 @@ class Service:
             changed=self.look,
         )
         self._parts = Parts(
-            store, tiers, redis, ledger, recorder, upstream, simulator, modes.pipelines(workshop)
+            store=store,
+            tiers=tiers,
+            redis=redis,
+            ledger=ledger,
+            recorder=recorder,
+            episodes=EpisodeLedger(store, recorder),
+            upstream=upstream,
+            simulator=simulator,
+            pipelines=modes.pipelines(workshop),
         )
 
     async def close(self) -> None:
@@ -156,16 +167,28 @@ class Service:
                 lane = self.lanes.get(wanted) or await self._open_lane(wanted)
         return lane
 
-    async def answer(self, lane: Lane, asked: Asked) -> Answer:
+    async def answer(self, lane: Lane, asked: Asked, episode: str = "") -> Answer:
         """The answer to a call in a lane, with the faults that are to hit it.
+
+        Args:
+            lane: where the call goes.
+            asked: the call.
+            episode: the episode with whose earlier calls the answer is to agree; empty for none.
 
         Raises:
             StoreError: the store does not answer, or did not take what had to be written.
         """
         if self.faults is None:
-            return await lane.pipeline.answer(asked)
+            return await self._answer(lane, asked, episode)
         fault = await self.faults.before(asked)
-        return fault or self.faults.after(asked, await lane.pipeline.answer(asked))
+        return fault or self.faults.after(asked, await self._answer(lane, asked, episode))
+
+    async def _answer(self, lane: Lane, asked: Asked, episode: str) -> Answer:
+        if not episode:
+            return await lane.pipeline.answer(asked)
+        parts = self.parts
+        recorded = Recorded(parts.tiers, growing=lane.mode in RECORDING) if lane.mode in READING else None
+        return await parts.episodes.answer(asked, episode, recorded=recorded, answer=lane.pipeline.answer)
 
     async def _open_lane(self, wanted: Wanted) -> Lane:
         mode = self._mode(wanted.mode)

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
 from stb_core.provenance import Provenance
+from stb_server.episode_ledger import MAX_NAME
 from stb_server.guard import is_authorized
 from stb_server.identity import Refusal, identify
 from stb_server.lanes import Lane, Wanted
@@ -45,12 +46,12 @@ class Virtual:
         """Answer one request."""
         started = monotonic()
         try:
-            wanted = self._check_head(scope, started)
+            wanted, episode = self._check_head(scope, started)
             raw = await self._body(receive)
             lane = self._lanes.get(wanted) or await self._service.lane(wanted)
             digest = blake2b(raw, digest_size=16).digest()
             key = lane.names.remembered(digest)
-            if key is not None and lane.reads:
+            if key is not None and lane.reads and not episode:
                 entry = self._memory.get(lane.space, key)
                 if entry is not None:
                     headers = [
@@ -64,7 +65,7 @@ class Virtual:
                     await send({"type": "http.response.body", "body": entry.body})
                     self._times.of(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
-            await self._answer(lane, raw, digest, send, started)
+            await self._answer(lane, raw, digest, send, started, episode)
         except BadRequestError as problem:
             await self._refuse(send, problem, started)
         except StoreError as problem:
@@ -76,7 +77,9 @@ class Virtual:
             text = "The server failed on this call; its log says why."
             await self._refuse(send, BadRequestError(500, "internal", text), started)
 
-    async def _answer(self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float) -> None:
+    async def _answer(
+        self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float, episode: str
+    ) -> None:
         request = read_request(raw)
         call = identify(request, lane.names.catalogue)
         key = ""
@@ -86,7 +89,7 @@ class Virtual:
             key = call.key
             lane.names.remember(digest, key)
             asked = Asked(lane.names.dataset, call, request.toolbench_key, lane.space, lane.snapshot)
-            answer = await self._service.answer(lane, asked)
+            answer = await self._service.answer(lane, asked, episode)
         headers = [
             _JSON,
             (b"content-length", str(len(answer.body)).encode()),
@@ -113,8 +116,8 @@ class Virtual:
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _check_head(self, scope: Scope, now: float) -> Wanted:
-        """What the headers ask for; refuses what need not be read further."""
+    def _check_head(self, scope: Scope, now: float) -> tuple[Wanted, str]:
+        """What the headers ask for, and the episode; refuses what need not be read further."""
         authorized = not self._token
         asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
@@ -134,12 +137,17 @@ class Virtual:
         if self._limit:
             self._check_rate(self._limit.wait_s((scope.get("client") or ("",))[0], now))
         if not asked_for:
-            return _DEFAULT
-        return Wanted(
+            return _DEFAULT, ""
+        wanted = Wanted(
             asked_for.get("x-stb-dataset", ""),
             asked_for.get("x-stb-mode", ""),
             asked_for.get("x-stb-snapshot", ""),
         )
+        episode = asked_for.get("x-stb-episode", "")
+        if len(episode) > MAX_NAME:
+            text = f"The name of the episode is longer than {MAX_NAME} characters."
+            raise BadRequestError(400, "bad_episode", text)
+        return wanted, episode
 
     @staticmethod
     def _check_rate(wait_s: float) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from stb_core import migrations
 from stb_core.errors import StoreError
 from stb_core.store.datasets import Datasets
+from stb_core.store.episodes import EpisodeCalls
 from stb_core.store.misses import Misses
 from stb_core.store.responses import Responses
 from stb_core.store.runs import Runs
@@ -44,6 +45,7 @@ class Store:
         self.responses = Responses(self)
         self.snapshots = Snapshots(self)
         self.misses = Misses(self)
+        self.episodes = EpisodeCalls(self)
         self.runs = Runs(self)
         self.verdicts = Verdicts(self)
 

@@ -29,6 +29,7 @@ from stb_core.structured import Schema
 from stb_core.tools import ApiRef
 from stb_core.trajectories import Message
 from stb_server import exact_json
+from stb_server.episode_ledger import shown
 from stb_server.pipeline import Answer, Asked, Decline
 from stb_server.simulators import mirrorapi, prompting
 from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_problems, refusal
@@ -104,7 +105,7 @@ class ModelSimulator(ABC):
         call = asked.call
         assert self._subjects, "made without a place to find documents"
         subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
-        return await self.play(Situation(subject, call, asked.dataset, asked.snapshot))
+        return await self.play(Situation(subject, call, asked.dataset, asked.snapshot, shown(call)))
 
     async def play(self, situation: Situation) -> Answer | Decline:
         """As ``answer``, for an API that need not be in a dataset."""

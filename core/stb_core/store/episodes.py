@@ -1,0 +1,58 @@
+"""What episodes were answered: calls with their answers, in order, for answers that depend on earlier ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import clock, tables
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+
+class Place(NamedTuple):
+    """One tool within one episode of one dataset."""
+
+    dataset_id: int
+    episode: str
+    category: str
+    tool: str
+
+
+class PriorCall(NamedTuple):
+    """A call that was answered; ``arguments`` is canonical JSON and ``body`` the exact answer."""
+
+    api: str
+    arguments: bytes
+    body: bytes
+
+
+class EpisodeCalls:
+    """Reads and writes the calls of episodes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def history(self, place: Place) -> tuple[PriorCall, ...]:
+        """The calls of a tool in an episode, oldest first."""
+        e = tables.episode_calls.c
+        statement = (
+            sa.select(e.api, e.arguments, e.body)
+            .where(
+                e.dataset_id == place.dataset_id,
+                e.episode == place.episode,
+                e.category == place.category,
+                e.tool == place.tool,
+            )
+            .order_by(e.id)
+        )
+        async with self._store.reading() as connection:
+            return tuple(PriorCall(*row) for row in await connection.execute(statement))
+
+    async def note_within(self, connection: AsyncConnection, place: Place, prior: PriorCall) -> None:
+        """Add a call, within the caller's transaction."""
+        values = {**place._asdict(), **prior._asdict(), "created_at": clock.now()}
+        await connection.execute(tables.episode_calls.insert().values(values))
