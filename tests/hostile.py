@@ -31,6 +31,7 @@ PAGES = [
     "/cache/weather/try?category=Weather&tool=sky_watch&api=current&arguments=%7B%22city%22%3A%22Oslo%22%7D",
     "/misses/weather",
     "/runs",
+    f"/compare?run={RUN}",
     f"/runs/{RUN}",
     f"/runs/{RUN}/G1_tool/1",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -15,15 +15,17 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.trajectories import StopReason
 from stb_core.verdicts import Status
-from stb_server.inspector import outcomes
+from stb_server.inspector import outcomes, standings
 from stb_server.inspector.digests import Digest, Trial
 from stb_server.inspector.outcomes import Judge
 from stb_server.inspector.rendering import page, place, share_bar, url
+from stb_server.inspector.standings import Whisker
 
 if TYPE_CHECKING:
     from stb_server.inspector.site import Inspector
 
 PAGE = 100
+_TOTAL = "macro"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class RunRow:
     good: int
     """Trials that are done and not spoiled by infrastructure."""
     verdicts: dict[Judge, Counter[str]]
+    scores: dict[Judge, Whisker]
+    """The score over all groups, each group weighing the same, by each judge."""
+    is_scored: bool
+    """Whether the scores are there, or are being computed still."""
 
     @property
     def is_complete(self) -> bool:
@@ -51,10 +57,25 @@ async def run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
     """Runs with what they add up to."""
     counts = await outcomes.verdict_counts(inspector.store, [run.run for run in runs])
     rows = []
+    until = standings.soon()
     for run in runs:
         digest = await inspector.digests.of(inspector.store, run.run)
-        rows.append(RunRow(run, digest, good_trials(run, digest), counts[run.run]))
+        row = RunRow(run, digest, good_trials(run, digest), counts[run.run], {}, is_scored=True)
+        if row.verdicts:
+            found = await inspector.standings.scores(inspector.store, run.run, state_of(row), until=until)
+            totals = [one for one in found or () if one["group"] == _TOTAL]
+            scores = {
+                Judge(one.row["judge"], one.row["rubric"]): one for one in standings.whiskers(totals, "run")
+            }
+            row = replace(row, scores=scores, is_scored=found is not None)
+        rows.append(row)
     return rows
+
+
+def state_of(row: RunRow) -> str:
+    """Moves whenever a score of the run may have moved."""
+    verdicts = sum(counts.total() for counts in row.verdicts.values())
+    return f"{row.run.created_at} {row.digest.attempts} {verdicts} {row.run.n_expected}"
 
 
 def good_trials(run: Run, digest: Digest) -> int:
@@ -132,6 +153,7 @@ async def run(request: Request) -> Response:
         judge=judge,
         wanted=wanted,
         groups=_groups(trials),
+        scores=await _scores(inspector, row, judge),
         outcomes=[name for name in outcomes.OUTCOMES if any(one.outcome == name for one in trials)],
         signs=outcomes.SIGNS,
         trials=shown[(number - 1) * PAGE : number * PAGE],
@@ -142,6 +164,16 @@ async def run(request: Request) -> Response:
         previous=url(here, **wanted, page=number - 1),
         more=url(here, **wanted, page=number + 1),
     )
+
+
+async def _scores(inspector: Inspector, row: RunRow, judge: Judge | None) -> list[Whisker]:
+    """The scores of all groups, if they are there."""
+    if judge is None:
+        return []
+    found = await inspector.standings.scores(
+        inspector.store, row.run.run, state_of(row), until=standings.soon()
+    )
+    return standings.whiskers(standings.by(found or (), judge), "group")
 
 
 def _page_number(request: Request, rows: int) -> int:

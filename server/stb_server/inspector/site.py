@@ -21,6 +21,7 @@ from stb_core.store import Store, open_store
 from stb_server.inspector import (
     access,
     cache_pages,
+    compare_page,
     live,
     miss_pages,
     overview,
@@ -30,6 +31,7 @@ from stb_server.inspector import (
 )
 from stb_server.inspector.digests import Digests
 from stb_server.inspector.rendering import HEADERS, page
+from stb_server.inspector.standings import Standings
 from stb_server.inspector.tally import Tallies
 from stb_server.service import Service
 
@@ -51,6 +53,7 @@ class Inspector:
     token: str = field(default="", repr=False)
     tallies: Tallies = field(default_factory=Tallies)
     digests: Digests = field(default_factory=Digests)
+    standings: Standings = field(default_factory=Standings)
     version: str = version("stabletoolbench")
 
     @property
@@ -103,6 +106,7 @@ def routes() -> Sequence[BaseRoute]:
         Route("/cache/{dataset}/{key}/diff", _guarded(response_pages.difference)),
         Route("/misses", _guarded(miss_pages.misses)),
         Route("/misses/{dataset}", _guarded(miss_pages.misses)),
+        Route("/compare", _guarded(compare_page.compare)),
         Route("/runs", _guarded(run_pages.runs)),
         Route("/runs/{run}", _guarded(run_pages.run)),
         Route("/runs/{run}/events", _guarded(live.events)),
@@ -142,5 +146,9 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             return page(request, "error.html", status=503, title="The store does not answer", text=text)
         except StbError as problem:
             return page(request, "error.html", status=400, title="This cannot be shown", text=str(problem))
+        except Exception:  # noqa: BLE001 - the border: a browser gets a page whatever happened
+            _log.exception("a page failed", extra={"path": request.url.path})
+            text = "The page failed; the server's log says why."
+            return page(request, "error.html", status=500, title="Something went wrong", text=text)
 
     return call

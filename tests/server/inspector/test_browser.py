@@ -208,6 +208,19 @@ def test_a_run_is_narrowed(real_site: str, page: Page) -> None:
     expect(page.locator("table.trials .verdict").first).to_contain_text("solved")
 
 
+def test_two_systems_are_compared(real_site: str, page: Page) -> None:
+    """Chosen in the table: scores with intervals, and their difference with a corrected p."""
+    page.goto(f"{real_site}/runs")
+    page.get_by_label("choose toolllama_sft_dfs").check()
+    page.get_by_label("choose toolllama_sft_cot").check()
+    page.get_by_role("button", name="Compare the chosen").click()
+
+    differences = page.get_by_role("region", name="Differences").last
+    expect(differences.locator("tbody tr")).to_have_count(1, timeout=30_000)
+    expect(differences).to_contain_text("-8.5 [-11.4, -5.4]")
+    expect(page.get_by_role("region", name="Scores").last).to_contain_text("56.7 [")
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_probes_stay_text(hostile_site: str, page: Page, path: str) -> None:
     """Nothing that a name or body holds is run, with everything unfolded."""

@@ -1,0 +1,43 @@
+"""Scores of stored runs, for a room that shows them and does not compute them: found by entry point.
+
+The group ``stabletoolbench.scores`` holds callables by name: ``scores`` gives the rows of ``stb score``
+for runs, ``differences`` those of ``stb compare`` for every two of them. Neither asks a judge anything.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from stb_core.store import Store
+
+ENTRY_POINTS = "stabletoolbench.scores"
+SCORES = "scores"
+DIFFERENCES = "differences"
+
+Row = dict[str, Any]
+
+
+class Provider(Protocol):
+    """Computes rows from what the store holds."""
+
+    async def __call__(self, store: Store, runs: Sequence[str]) -> list[Row]:
+        """The rows of these runs, by every judge that gave verdicts.
+
+        Rates are in percent. A row has ``run``, ``judge``, ``rubric``, ``group`` (also ``macro`` and
+        ``micro``), ``value``, ``ci_low``, ``ci_high``, ``n``, ``n_total`` and ``complete``; that of a
+        difference also ``run_b``, ``p`` and ``p_holm``.
+
+        Raises:
+            StbError: the runs cannot be scored or compared.
+        """
+        ...
+
+
+def provider(name: str) -> Provider | None:
+    """The provider of that name, or None where nothing is installed that computes scores."""
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
+        found: Provider = entry.load()
+        return found
+    return None

@@ -1,0 +1,133 @@
+"""Scores and differences for pages: computed by the provider that is installed, once for each state.
+
+They are computed in a thread with a connection of its own, so that calls of agents do not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stb_core import scoring
+from stb_core.errors import StoreError
+from stb_core.scoring import Provider, Row
+from stb_core.store import Store, open_store
+from stb_server.inspector.outcomes import Judge
+
+_KEPT = 256
+_PATIENCE_S = 1.5
+_TOTALS = frozenset({"macro", "micro"})
+
+
+@dataclass(frozen=True, slots=True)
+class Whisker:
+    """A value with its interval on a scale of 0 to 100, for a drawing; ``value`` is None without one."""
+
+    label: str
+    value: float | None
+    low: float
+    high: float
+    row: Row
+
+    @property
+    def is_total(self) -> bool:
+        """Whether it sums up groups."""
+        return self.row["group"] in _TOTALS
+
+
+class Standings:
+    """What was computed last, and what is being computed."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[Row]]] = OrderedDict()
+        self._turn = asyncio.Lock()
+
+    async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[Row] | None:
+        """The score rows of a run in a state; none where nothing is installed that computes them.
+
+        None as a whole if they are not there at the moment ``until`` of the monotonic clock: they are
+        being computed, ask again.
+        """
+        return await self._of(store, scoring.SCORES, [run], state, until)
+
+    async def differences(
+        self, store: Store, runs: Sequence[str], state: str, *, until: float
+    ) -> list[Row] | None:
+        """The rows of every two runs; None as in ``scores``.
+
+        Raises:
+            StbError: they cannot be compared.
+        """
+        return await self._of(store, scoring.DIFFERENCES, runs, state, until)
+
+    async def _of(
+        self, store: Store, name: str, runs: Sequence[str], state: str, until: float
+    ) -> list[Row] | None:
+        key = (name, state, *runs)
+        task = self._kept.get(key)
+        if task is None or (task.done() and isinstance(task.exception(), StoreError)):
+            provider = scoring.provider(name)
+            if provider is None:
+                return []
+            task = self._kept[key] = asyncio.create_task(self._compute(provider, store, runs))
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
+        return task.result() if task.done() else None
+
+    async def _compute(self, provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:
+        async with self._turn:  # one after the other: agents' calls want processors too
+            return await asyncio.to_thread(asyncio.run, _compute(provider, store, runs))
+
+
+def soon() -> float:
+    """The moment until which a page waits for what is being computed."""
+    return time.monotonic() + _PATIENCE_S
+
+
+async def _compute(provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:
+    own = await open_store(store.engine.url.render_as_string(hide_password=False), migrate=False)
+    try:
+        return await provider(own, runs)
+    finally:
+        await own.close()
+
+
+def by(rows: Sequence[Row], judge: Judge) -> list[Row]:
+    """The rows of one judge."""
+    return [row for row in rows if (row["judge"], row["rubric"]) == (judge.judge, judge.rubric)]
+
+
+def whiskers(rows: Sequence[Row], label: str, *, reach: float = 0) -> list[Whisker]:
+    """Rows as drawings. With a ``reach`` the scale goes from minus that to plus that around the middle."""
+
+    def place(value: float | None) -> float | None:
+        return value if value is None or not reach else 50 + 50 * value / reach
+
+    found = []
+    for row in rows:
+        value, low, high = (place(row[name]) for name in ("value", "ci_low", "ci_high"))
+        if value is None:
+            found.append(Whisker(str(row[label]), None, 0, 0, row))
+        else:
+            found.append(
+                Whisker(
+                    str(row[label]),
+                    round(value, 2),
+                    round(value if low is None else low, 2),
+                    round(value if high is None else high, 2),
+                    row,
+                )
+            )
+    return found
+
+
+def reach_of(rows: Sequence[Row]) -> float:
+    """How far a symmetric scale must go to hold all intervals: a round number of points."""
+    ends = [
+        abs(row[name]) for row in rows for name in ("ci_low", "ci_high", "value") if row[name] is not None
+    ]
+    return next((size for size in (5, 10, 20, 50) if size >= max(ends, default=0)), 100)

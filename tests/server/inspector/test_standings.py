@@ -1,0 +1,82 @@
+"""Scores on pages: drawn to scale, computed once, and a page does not wait for them for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from stb_core import scoring
+from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_server.inspector import standings
+from stb_server.inspector.standings import Standings
+
+
+def row(
+    value: float | None, low: float | None = None, high: float | None = None, group: str = "macro"
+) -> dict:
+    """A row of a provider."""
+    return {
+        "run": "r",
+        "judge": "j",
+        "rubric": "",
+        "group": group,
+        "value": value,
+        "ci_low": low,
+        "ci_high": high,
+    }
+
+
+def test_rows_are_drawn_to_scale() -> None:
+    """Percent as they are; differences around the middle; a row without a value is no drawing."""
+    (score,) = standings.whiskers([row(40.0, 30.0, 55.0)], "run")
+    (difference,) = standings.whiskers([row(-5.0, -10.0, 0.0)], "run", reach=20)
+    (nothing,) = standings.whiskers([row(None)], "run")
+
+    assert (40, 30, 55) == (score.value, score.low, score.high)
+    assert (37.5, 25, 50) == (difference.value, difference.low, difference.high)
+    assert nothing.value is None
+    assert [5, 20, 100] == [standings.reach_of(rows) for rows in ([], [row(3, -4, 11)], [row(60, 55, 65)])]
+
+
+async def test_scores_are_computed_once_for_a_state(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks in the meantime waits for the same computation; another state is computed anew."""
+    calls: list[Sequence[str]] = []
+
+    async def provide(_: Store, runs: Sequence[str]) -> list[dict]:
+        calls.append(runs)
+        await asyncio.sleep(0.1)
+        return [row(1.0)]
+
+    monkeypatch.setattr(scoring, "provider", lambda _: provide)
+    found = Standings()
+    until = time.monotonic() + 10
+
+    early = await found.scores(sqlite_store, "r", "state 1", until=0)
+    both = await asyncio.gather(*(found.scores(sqlite_store, "r", "state 1", until=until) for _ in range(2)))
+    await found.scores(sqlite_store, "r", "state 2", until=until)
+
+    assert early is None
+    assert [[row(1.0)]] * 2 == both
+    assert 2 == len(calls)
+
+
+async def test_runs_that_cannot_be_compared_say_why(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider's error reaches the page; without a provider there is nothing to show."""
+
+    async def provide(_: Store, runs: Sequence[str]) -> list[dict]:
+        raise UsageError(f"{runs[0]} and {runs[1]} have nothing in common.")
+
+    monkeypatch.setattr(scoring, "provider", lambda _: provide)
+    with pytest.raises(UsageError, match="nothing in common"):
+        await Standings().differences(sqlite_store, ["a", "b"], "s", until=time.monotonic() + 10)
+    monkeypatch.setattr(scoring, "provider", lambda _: None)
+
+    assert [] == await Standings().scores(sqlite_store, "r", "s", until=0)
