@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from stb_core.errors import NotFoundError, StoreError
 from stb_server import health, openapi, routes
 from stb_server.guard import TokenGuard
+from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
 from stb_server.service import Service
 from stb_server.virtual import Virtual
@@ -56,6 +57,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.router.routes.append(Route("/virtual", app.virtual, methods=["POST"], name="virtual"))
     app.include_router(routes.router)
     app.include_router(health.router)
+    inspector.mount(app, service)
     app.add_middleware(TokenGuard, token=options.token)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
