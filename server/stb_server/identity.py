@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stb_core.calls import ToolCall, parse_arguments
+from stb_core.calls import ToolCall, call_key, canonical_json, parse_arguments
 from stb_core.errors import CallError
 from stb_core.naming import standardize_api, standardize_category, standardize_tool
 from stb_core.tools import ApiRef
@@ -32,8 +32,11 @@ def identify(request: VirtualRequest, catalogue: Catalogue) -> ToolCall | Refusa
             return Refusal(f"unknown_{ref.what}", ref.message)
         ref = ApiRef(standardize_category(request.category), standardize_tool(request.tool), CHAT_WITH_USER)
     try:
-        call = ToolCall(ref.category, ref.tool, ref.api, parse_arguments(request.tool_input))
-        _ = call.key  # canonical JSON may refuse what decoding let pass
+        arguments = parse_arguments(request.tool_input)
+        canonical = canonical_json(arguments)  # may refuse what decoding let pass
     except CallError as problem:
         return Refusal(UNUSABLE_INPUT, problem.message)
+    call = ToolCall(*ref, arguments)
+    # These two are cached properties, which take a lock to find out that they are not cached yet.
+    vars(call).update(canonical_arguments=canonical, key=call_key(*ref, canonical))
     return call

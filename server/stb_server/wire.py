@@ -62,23 +62,21 @@ def read_request(raw: bytes) -> VirtualRequest:
     tool_input = body.get("tool_input")
     if tool_input is not None and not isinstance(tool_input, str | dict):
         raise BadRequestError(422, "wrong_type", "tool_input must be JSON text, an object or empty.")
+    names = category, tool, api = body.get("category"), body.get("tool_name"), body.get("api_name")
+    if not (all(names) and type(category) is type(tool) is type(api) is str):
+        raise _bad_name(body)
     key = body.get("toolbench_key")
-    return VirtualRequest(
-        category=_name(body, "category"),
-        tool=_name(body, "tool_name"),
-        api=_name(body, "api_name"),
-        tool_input=tool_input,
-        toolbench_key=key if isinstance(key, str) else "",
-    )
+    return VirtualRequest(category, tool, api, tool_input, key if isinstance(key, str) else "")
 
 
-def _name(body: dict[str, Any], member: str) -> str:
-    value = body.get(member)
-    if value is None or value == "":
-        raise BadRequestError(422, "missing_name", f"{member} is missing.")
-    if not isinstance(value, str):
-        raise BadRequestError(422, "wrong_type", f"{member} must be a string.")
-    return value
+def _bad_name(body: dict[str, Any]) -> BadRequestError:
+    for member in ("category", "tool_name", "api_name"):
+        value = body.get(member)
+        if value is None or value == "":
+            return BadRequestError(422, "missing_name", f"{member} is missing.")
+        if not isinstance(value, str):
+            return BadRequestError(422, "wrong_type", f"{member} must be a string.")
+    raise AssertionError(body)
 
 
 def encode_answer(error: str, response: Any = "") -> bytes:
