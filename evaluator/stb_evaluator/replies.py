@@ -32,6 +32,19 @@ CORRECTNESS_SCHEMA: dict[str, Any] = {
     },
 }
 
+# Whether a query can be solved, as the status of its only "answer".
+SOLVABILITY = {"solvable": Status.SOLVED, "unsure": Status.UNSURE, "unsolvable": Status.UNSOLVED}
+
+SOLVABILITY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string"},
+        "task_status": {"type": "string", "enum": list(SOLVABILITY)},
+    },
+    "required": ["reason", "task_status"],
+    "additionalProperties": False,
+}
+
 # What is better, in the order shown: the first answer wins, neither does, the second wins.
 PREFERENCES = {"first": Status.SOLVED, "neither": Status.UNSURE, "second": Status.UNSOLVED}
 
@@ -69,6 +82,15 @@ def read_correctness(reply: str) -> ReadVerdict:
         UnreadableReplyError: it is none.
     """
     return _read(reply, "answer_status", {status.value: status for status in CORRECTNESS})
+
+
+def read_solvability(reply: str) -> ReadVerdict:
+    """The vote in a reply of ``SOLVABILITY_SCHEMA``.
+
+    Raises:
+        UnreadableReplyError: it is none.
+    """
+    return _read(reply, "task_status", SOLVABILITY)
 
 
 def read_by_words(reply: str) -> Status:

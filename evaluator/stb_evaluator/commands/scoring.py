@@ -21,6 +21,7 @@ from stb_evaluator.commands.stores import current_store
 from stb_evaluator.juries import Jury
 from stb_evaluator.results import TRAJECTORY, Row, headline, measure_rows, score_rows
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
+from stb_evaluator.solvable import MODE as VOTES
 from stb_evaluator.switches import set_switches
 
 METRICS = (METRIC, final_answer.METRIC, TRAJECTORY)
@@ -129,7 +130,7 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
     if names:
         found = [await store.runs.get(name) for name in names]
         return list({run.run: run for run in found}.values())
-    runs = await store.runs.all()
+    runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
     if judge == RECORDED:
         judged = {one.run for one in await store.verdicts.judges(metric=METRIC) if one.judge == RECORDED}
         runs = [run for run in runs if run.run in judged]

@@ -20,6 +20,7 @@ from stb_core.verdicts import Verdict
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.pictures import draw_trajectory
 from stb_evaluator.scores import METRIC
+from stb_evaluator.solvable import MODE as VOTES
 
 
 def register(stb: click.Group) -> None:
@@ -34,7 +35,8 @@ def _register_ls(stb: click.Group) -> None:
     async def ls(as_json: bool) -> None:
         """List the runs of the store, the oldest first."""
         async with current_store() as store:
-            rows = [await _run_row(store, run) for run in await store.runs.all()]
+            runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
+            rows = [await _run_row(store, run) for run in runs]
         if as_json:
             console.emit_json({"rows": rows})
         elif rows:
