@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import NotFoundError, StoreError
 from stb_server import health, openapi, routes
+from stb_server.counts import leave_forever
 from stb_server.guard import TokenGuard
 from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
@@ -40,9 +42,12 @@ def create_app(options: ServerOptions) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await service.open()
+        leaving = asyncio.create_task(leave_forever(service))
         try:
             yield
         finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
             await service.close()
 
     app = App(
