@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx2
@@ -35,22 +35,45 @@ class Answer:
 
 @dataclass(frozen=True)
 class Served:
-    """A dataset that a server has, and the mode in which it answers."""
+    """A dataset that a server has, and how the server answers.
+
+    ``modes`` are those that it can answer in when asked; ``settings`` is what else could change an
+    answer: its simulator and its injected faults.
+    """
 
     name: str
     content_hash: str
     responses_hash: str
     mode: str
+    modes: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 class VirtualClient:
-    """Calls APIs of one dataset at one server; an async context manager."""
+    """Calls APIs of one dataset at one server; an async context manager.
+
+    Args:
+        url: of the server.
+        dataset: the server's name of the dataset; "" is its default.
+        mode: what may answer; "" is the server's own mode.
+        snapshot: content hash of the responses that may answer; "" is all that are in force.
+        token: the server's token.
+        patience: timeouts and retries.
+    """
 
     def __init__(
-        self, url: str, dataset: str = "", *, token: str = "", patience: Patience = DEFAULT_PATIENCE
+        self,
+        url: str,
+        dataset: str = "",
+        *,
+        mode: str = "",
+        snapshot: str = "",
+        token: str = "",
+        patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self.url = url.rstrip("/")
-        headers = {"X-STB-Dataset": dataset} if dataset else {}
+        asked = {"X-STB-Dataset": dataset, "X-STB-Mode": mode, "X-STB-Snapshot": snapshot}
+        headers = {name: value for name, value in asked.items() if value}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
@@ -68,8 +91,21 @@ class VirtualClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def call(self, ref: ApiRef, arguments: str) -> Answer:
+    async def check(self) -> None:
+        """See that the server takes calls as they will be made; it counts as none.
+
+        Raises:
+            ServiceError: it refuses the dataset, the mode, the snapshot or the token.
+        """
+        await self.call(ApiRef("-", "-", "-"), "{}")
+
+    async def call(self, ref: ApiRef, arguments: str, episode: str = "") -> Answer:
         """Call an API with arguments as JSON text.
+
+        Args:
+            ref: the API.
+            arguments: JSON text of an object.
+            episode: the attempt at a task with whose earlier calls a simulated answer is to agree.
 
         Raises:
             ServiceError: the server does not answer, or not as agreed.
@@ -84,7 +120,8 @@ class VirtualClient:
                 "toolbench_key": "",
             }
         )
-        response = await self._post(body)
+        headers = {"Content-Type": "application/json"}
+        response = await self._post(body, headers | {"X-STB-Episode": episode} if episode else headers)
         try:
             answer = orjson.loads(response.content)
             error = answer["error"]
@@ -94,22 +131,20 @@ class VirtualClient:
                 f"The server at {self.url} answered {response.text[:100]!r} in place of a tool's answer.",
                 hint="See that it is a server of this program.",
             ) from None
-        headers = response.headers
+        told = response.headers
         return Answer(
             body=response.text,
             error=error if isinstance(error, str) else orjson.dumps(error).decode(),
-            provenance=headers.get("x-stb-provenance", ""),
-            key=headers.get("x-stb-key"),
-            kind=headers.get("x-stb-error", ""),
+            provenance=told.get("x-stb-provenance", ""),
+            key=told.get("x-stb-key"),
+            kind=told.get("x-stb-error", ""),
         )
 
-    async def _post(self, body: bytes) -> httpx2.Response:
+    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx2.Response:
         retries = Retries(self._patience, self._rng)
         while True:
             try:
-                response = await self._http.post(
-                    "/virtual", content=body, headers={"Content-Type": "application/json"}
-                )
+                response = await self._http.post("/virtual", content=body, headers=headers)
             except httpx2.HTTPError as problem:
                 reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
             else:
@@ -134,8 +169,17 @@ class VirtualClient:
         try:
             response = await self._http.get("/readyz", timeout=timeout_s)
             document: dict[str, Any] = orjson.loads(response.content)
+            mode = document["mode"]
+            modes = tuple(document.get("modes", [mode]))
             return [
-                Served(row["name"], row["content_hash"], row["responses_hash"], document["mode"])
+                Served(
+                    row["name"],
+                    row["content_hash"],
+                    row["responses_hash"],
+                    mode,
+                    modes,
+                    _settings_of(document.get("parts", {})),
+                )
                 for row in document["datasets"]
             ]
         except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
@@ -148,6 +192,16 @@ class VirtualClient:
             raise ServiceError(
                 f"What answers at {self.url} is not a virtual API server.", hint="Check --server."
             ) from None
+
+
+def _settings_of(parts: dict[str, Any]) -> dict[str, str]:
+    """What of a server's parts could change an answer."""
+    named = {"simulator": ("simulator", "name"), "faults": ("faults", "plan")}
+    return {
+        name: str(parts[part][member])
+        for name, (part, member) in named.items()
+        if member in parts.get(part, {})
+    }
 
 
 def _error_of(response: httpx2.Response) -> str:

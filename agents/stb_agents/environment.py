@@ -11,7 +11,8 @@ from typing import Any
 
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
-from stb_agents.functions import GIVE_ANSWER, GIVE_UP, Functions
+from stb_agents.functions import Functions
+from stb_agents.observations import Finished, about_arguments, failure, read_finish, truncated
 from stb_agents.purse import RunStopped
 from stb_core.calls import parse_arguments
 from stb_core.errors import CallError, ModelUnavailableError, ServiceError, StoreError, UsageError
@@ -30,14 +31,6 @@ class Sampling:
     seed: int | None = None
 
 
-@dataclass(frozen=True)
-class Finished:
-    """What a call of ``Finish`` means: ``stop`` is answered or gave up."""
-
-    stop: StopReason
-    final_answer: str = ""
-
-
 class Environment:
     """Everything an agent can reach in one trial.
 
@@ -48,6 +41,7 @@ class Environment:
         sampling: how it is asked.
         budget: limits of this trial.
         max_observation: characters of an observation that an agent is shown.
+        episode: the server's name for this attempt, "" for calls that are independent of each other.
     """
 
     def __init__(
@@ -59,12 +53,14 @@ class Environment:
         sampling: Sampling = Sampling(),
         budget: Budget = UNLIMITED,
         max_observation: int = DEFAULT_OBSERVATION,
+        episode: str = "",
     ) -> None:
         self.functions = functions
         self._client = client
         self._model = model
         self._sampling = sampling
         self._max_observation = max_observation
+        self._episode = episode
         self.meter = Meter(budget)
         self.steps: list[Step] = []
         self.messages: tuple[Message, ...] = ()
@@ -179,7 +175,7 @@ class Environment:
         started = self.meter.seconds
         try:
             async with self._time_limit():
-                steps = await asyncio.gather(*(self._step(call) for call in allowed))
+                steps = await self._steps(allowed)
         except ServiceError as problem:
             self.fault = problem
             raise
@@ -190,22 +186,28 @@ class Environment:
             raise spent
         return steps
 
+    async def _steps(self, calls: Sequence[FunctionCall]) -> list[Step]:
+        """All at once, or in order where an answer depends on the calls before it."""
+        if self._episode:
+            return [await self._step(call) for call in calls]
+        return await asyncio.gather(*(self._step(call) for call in calls))
+
     async def _step(self, call: FunctionCall) -> Step:
         function = self.functions.named(call.name)
         step = Step(function=call.name, arguments=call.arguments)
         if function is None:
             known = ", ".join((*self.functions.names, FINISH))
             told = f"There is no function {call.name!r}. Use one of: {known}."
-            return self._shown(step, _failure(told), error=told, hallucinated=True)
+            return self._shown(step, failure(told), error=told, hallucinated=True)
         ref = function.ref
         step = step.model_copy(update={"category": ref.category, "tool": ref.tool, "api": ref.api})
         try:
             given = parse_arguments(call.arguments)
         except CallError as problem:
-            told = _about_arguments(problem, call.name)
-            return self._shown(step, _failure(told), error=told)
+            told = about_arguments(problem, call.name)
+            return self._shown(step, failure(told), error=told)
         sent = json.dumps(function.arguments_of_call(given), ensure_ascii=False)
-        answer = await self._client.call(ref, sent)
+        answer = await self._client.call(ref, sent, self._episode)
         return self._shown(
             step, answer.body, error=answer.error, key=answer.key, provenance=answer.provenance or None
         )
@@ -223,7 +225,7 @@ class Environment:
         read = read_finish(arguments)
         told = "" if isinstance(read, Finished) else read
         step = Step(
-            function=FINISH, arguments=arguments, observation=_failure(told) if told else "", error=told
+            function=FINISH, arguments=arguments, observation=failure(told) if told else "", error=told
         )
         self.steps.append(step)
         return step, read if isinstance(read, Finished) else None
@@ -238,39 +240,6 @@ class Environment:
             if limit.expired():
                 raise BudgetSpent(StopReason.MAX_SECONDS) from None
             raise
-
-
-def read_finish(arguments: str) -> Finished | str:
-    """The meaning of the arguments of ``Finish``, or what is wrong with them."""
-    try:
-        given = parse_arguments(arguments)
-    except CallError as problem:
-        return _about_arguments(problem, FINISH)
-    wanted = given.get("return_type")
-    if wanted == GIVE_UP:
-        return Finished(StopReason.GAVE_UP)
-    if wanted != GIVE_ANSWER:
-        return f"return_type must be {GIVE_ANSWER} or {GIVE_UP}."
-    answer = given.get("final_answer")
-    if answer is None or answer == "":
-        return f"final_answer is missing; it is needed with {GIVE_ANSWER}."
-    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
-    return Finished(StopReason.ANSWERED, text)
-
-
-def truncated(text: str, limit: int) -> str:
-    """The rule for long observations: the first ``limit`` characters, and how many there were."""
-    return text if len(text) <= limit else f"{text[:limit]}… [{limit} of {len(text)} characters]"
-
-
-def _about_arguments(problem: CallError, function: str) -> str:
-    """What is wrong with arguments, in words for the one who wrote them."""
-    return problem.message.replace("tool_input", f"The argument text of {function}")
-
-
-def _failure(message: str) -> str:
-    """An observation in the form of a tool's answer."""
-    return json.dumps({"error": message, "response": ""}, ensure_ascii=False)
 
 
 def with_seed(sampling: Sampling, seed: int | None) -> Sampling:

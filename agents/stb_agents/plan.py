@@ -13,13 +13,20 @@ from stb_core.provenance import CacheMode
 
 
 def manifest_of(
-    chosen: Chosen, model: str | None, selection: Selection, served: Served, conduct: Conduct, trials: int
+    chosen: Chosen,
+    model: str | None,
+    selection: Selection,
+    served: Served,
+    conduct: Conduct,
+    trials: int,
+    snapshot: str = "",
 ) -> Manifest:
     """Everything that could change the run's score; nothing that could not.
 
-    The snapshot is part of it where the server answers from recordings alone: elsewhere the run
-    itself adds to them.
+    In replay mode that is the very set of responses that may answer, the one in force unless another
+    is named. In other modes the run itself adds to them, and only a named one is part of it.
     """
+    is_replay = served.mode == CacheMode.REPLAY.value
     sampling, agent = conduct.sampling, chosen.agent
     given = {
         "temperature": sampling.temperature,
@@ -29,7 +36,7 @@ def manifest_of(
     return Manifest(
         dataset=selection.dataset.name,
         dataset_hash=selection.dataset.content_hash,
-        snapshot_hash=served.responses_hash if served.mode == CacheMode.REPLAY.value else "",
+        snapshot_hash=snapshot or (served.responses_hash if is_replay else ""),
         agent=agent.name,
         agent_settings={
             **agent.settings(),
@@ -40,6 +47,7 @@ def manifest_of(
         model=model,
         model_settings={name: value for name, value in given.items() if value is not None} if model else {},
         mode=served.mode,
+        server={**served.settings, **({"episodes": True} if conduct.episodes else {})},
         selection=selection.asked_for,
         trials=trials,
         seed=sampling.seed or 0,

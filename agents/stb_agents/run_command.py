@@ -59,6 +59,10 @@ _options = (
         type=click.Choice([mode.value for mode in CacheMode]),
         help="What may answer a call.  [default: the server's own, or replay]",
     ),
+    click.option("--snapshot", default="", help="Content hash of the responses that may answer."),
+    click.option(
+        "--episodes", is_flag=True, help="Let simulated answers of one trial agree with each other."
+    ),
     click.option("--name", help="A name for the run in place of the one made from its settings."),
     click.option("--seed", type=int, help="Sent to the model, plus the trial's number."),
     click.option(
@@ -106,9 +110,9 @@ def register(stb: click.Group) -> None:
         The same command again goes on where the run was stopped. Nothing is paid for twice. Exit
         code 1 when a trial has no result.
         """
-        from stb_agents import runs  # noqa: PLC0415 - slow to import, and 'stb --help' does without
+        from stb_agents import run_request, runs  # noqa: PLC0415 - slow to import; 'stb --help' does without
 
-        request = runs.RunRequest(**given)
+        request = run_request.RunRequest(**given)
         if request.dry_run:
             show_forecast(await runs.foresee(cli.current_settings(), request), as_json=as_json)
             return

@@ -7,6 +7,7 @@ that were paid for are used again. One trial that fails never stops the others.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ class Conduct:
     """Trials at a time."""
     fail_fast: bool = False
     """Stop at the first trial that fails."""
+    episodes: bool = False
+    """Tell the server which calls belong to one trial, so that simulated answers agree."""
 
 
 class Runner:
@@ -111,8 +114,15 @@ class Runner:
             sampling=with_seed(self._conduct.sampling, task.seed),
             budget=self._conduct.budget,
             max_observation=self._conduct.max_observation,
+            episode=self._episode(query, trial),
         )
         return await run_trial(self._agent, task, environment, self._model.name if self._model else None)
+
+    def _episode(self, query: Query, trial: int) -> str:
+        """A name for this attempt at a trial, used once; "" where the server is not told."""
+        if not self._conduct.episodes:
+            return ""
+        return f"{self._run.run[:80]}/{query.group[:30]}/{query.query_id[:30]}/{trial}/{secrets.token_hex(8)}"
 
     async def _model_of(self, query: Query, trial: int) -> Model | None:
         if self._model is None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rich.progress import Progress, TaskID
-
-from stb_agents.agent import Agent, ModelUse
-from stb_agents.budget import Budget
+from stb_agents.agent import ModelUse
+from stb_agents.bar import Bar
 from stb_agents.client import Served, VirtualClient
-from stb_agents.environment import Sampling
 from stb_agents.forecast import Forecast, forecast
 from stb_agents.journal import spent_usd
 from stb_agents.plan import manifest_of, run_id
@@ -20,7 +16,8 @@ from stb_agents.purse import PaidModel, Purse
 from stb_agents.registry import Chosen, choose_agent
 from stb_agents.replay import PREFIX as REPLAY
 from stb_agents.replay import load_replay
-from stb_agents.runner import Conduct, Runner, trials_left
+from stb_agents.run_request import RunRequest
+from stb_agents.runner import Runner, trials_left
 from stb_agents.selection import Selection, select
 from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
@@ -32,79 +29,9 @@ from stb_core.provenance import CacheMode
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
 from stb_core.store.runs import Run
-from stb_core.trajectories import Trajectory, Usage
 
 if TYPE_CHECKING:
     from stb_core.openai_model import OpenAIModel
-
-
-@dataclass(frozen=True)
-class RunRequest:
-    """What ``stb run`` was asked; each field is an option of that command."""
-
-    agent: str
-    dataset: str
-    model: str | None = None
-    limit: int | None = None
-    task_ids: str | None = None
-    trials: int = 1
-    max_connections: int = 16
-    server: str = ""
-    token: str = ""
-    mode: str | None = None
-    name: str | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    max_completion_tokens: int | None = None
-    max_steps: int | None = None
-    max_model_calls: int | None = None
-    max_tool_calls: int | None = None
-    max_tokens: int | None = None
-    max_seconds: float | None = None
-    max_trial_cost: float | None = None
-    max_cost: float | None = None
-    max_observation: int = 1024
-    fail_fast: bool = False
-    dry_run: bool = False
-    agent_option: tuple[str, ...] = ()
-
-    def conduct(self, agent: Agent) -> Conduct:
-        """How the trials are to be done: the agent's own limits but for those that are given."""
-        given = Budget(
-            max_steps=self.max_steps,
-            max_model_calls=self.max_model_calls,
-            max_tool_calls=self.max_tool_calls,
-            max_tokens=self.max_tokens,
-            max_seconds=self.max_seconds,
-            max_cost_usd=self.max_trial_cost,
-        )
-        return Conduct(
-            sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
-            budget=agent.budget.with_limits(given),
-            max_observation=self.max_observation,
-            connections=self.max_connections,
-            fail_fast=self.fail_fast,
-        )
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The agent's own options.
-
-        Raises:
-            UsageError: one is not NAME=VALUE.
-        """
-        found: dict[str, str] = {}
-        for text in self.agent_option:
-            name, separator, value = text.partition("=")
-            if not separator or not name:
-                raise UsageError(f"{text!r} is no option of an agent.", hint="Write -o NAME=VALUE.")
-            found[name.replace("-", "_")] = value
-        return found
-
-    @property
-    def ids(self) -> list[str]:
-        """The query ids that were named."""
-        return [part for part in re.split(r"[,\s]+", self.task_ids or "") if part]
 
 
 @dataclass(frozen=True)
@@ -133,14 +60,24 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
         model: Model | None = await _reached_model(request, settings, stack) if request.model else None
         reached = await stack.enter_async_context(_server(selection, request, settings))
-        manifest = manifest_of(chosen, request.model, selection, reached.served, conduct, request.trials)
+        manifest = manifest_of(
+            chosen, request.model, selection, reached.served, conduct, request.trials, request.snapshot
+        )
         name = run_id(manifest, selection.groups, request.name)
+        client = await stack.enter_async_context(
+            VirtualClient(
+                reached.url,
+                reached.served.name,
+                mode=manifest.mode,
+                snapshot=manifest.snapshot_hash,
+                token="" if reached.private else request.token,
+            )
+        )
+        await client.check()
         run = await store.runs.create(name, manifest, selection.expected)
         price = price_of(request.model, settings.values) if request.model else None
         if model and price and request.max_cost is not None:
             model = PaidModel(model, Purse(request.max_cost, price, await spent_usd(store, name)))
-        token = "" if reached.private else request.token
-        client = await stack.enter_async_context(VirtualClient(reached.url, reached.served.name, token=token))
         bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
         runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance)
         trials = await trials_left(store, name, selection, request.trials)
@@ -168,7 +105,9 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
             dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or CacheMode.REPLAY.value
         )
         conduct = request.conduct(chosen.agent)
-        manifest = manifest_of(chosen, request.model, selection, served, conduct, request.trials)
+        manifest = manifest_of(
+            chosen, request.model, selection, served, conduct, request.trials, request.snapshot
+        )
         name = run_id(manifest, selection.groups, request.name)
         left = await trials_left(store, name, selection, request.trials)
         return await forecast(
@@ -233,26 +172,3 @@ async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncEx
     stack.push_async_callback(model.close)
     await model.check()
     return model
-
-
-class Bar:
-    """The progress of a run on stderr, with the tokens and the cost of this session."""
-
-    def __init__(self, progress: Progress, run: Run) -> None:
-        self._progress = progress
-        self._run = run
-        self._task = TaskID(0)
-        self._usage = Usage()
-
-    def start(self, done: int) -> None:
-        """Show how many trials are done already."""
-        self._task = self._progress.add_task(
-            self._run.run, total=self._run.n_expected, completed=done, note=""
-        )
-
-    def advance(self, trajectory: Trajectory) -> None:
-        """One trial more."""
-        self._usage += trajectory.usage
-        cost = "" if self._usage.cost_usd is None else f", ${self._usage.cost_usd:.2f}"
-        note = f"{self._usage.total_tokens:,} tokens{cost}" if self._usage.model_calls else ""
-        self._progress.update(self._task, advance=1, note=note)

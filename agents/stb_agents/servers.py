@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -46,15 +46,16 @@ async def reach_server(
 
     Raises:
         ServiceError: no server, or one that does not serve the dataset.
-        UsageError: it answers in another mode than the one asked for.
+        UsageError: it cannot answer in the mode asked for.
     """
     if url:
         served = await _find(url, dataset, token)
-        if mode and served.mode != mode:
+        if mode and mode not in served.modes:
             raise UsageError(
-                f"The server at {url} is in {served.mode} mode.", hint="Leave --mode out, or start another."
+                f"The server at {url} cannot answer in {mode} mode.",
+                hint=f"It can in: {', '.join(served.modes)}.",
             )
-        yield Reached(url, served)
+        yield Reached(url, replace(served, mode=mode or served.mode))
         return
     mode = mode or "replay"
     if (here := await _running_here(dataset, mode, token)) is not None:
@@ -83,7 +84,8 @@ async def _running_here(dataset: Dataset, mode: str, token: str) -> Served | Non
         async with VirtualClient(LOCAL_URL, token=token) as client:
             for served in await client.served(timeout_s=1.0):
                 wanted = (dataset.name, dataset.content_hash, dataset.responses_hash, mode)
-                if (served.name, served.content_hash, served.responses_hash, served.mode) == wanted:
+                there = (served.name, served.content_hash, served.responses_hash, served.mode)
+                if there == wanted and not served.settings.get("faults"):
                     return served
     return None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stb_agents.environment import Environment, Finished
+from stb_agents.environment import Environment
+from stb_agents.observations import Finished
 from stb_core.models import Reply
 from stb_core.trajectories import FINISH, FunctionCall, Message, Step
 

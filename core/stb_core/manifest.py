@@ -14,7 +14,11 @@ from stb_core.calls import content_hash
 
 
 class Manifest(BaseModel):
-    """What a run is. ``selection`` names the groups, query ids and limit that were asked for."""
+    """What a run is.
+
+    ``selection`` names the groups, query ids and limit that were asked for; ``server`` says what else
+    of the server could change an answer: its simulator, injected faults, episodes.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,6 +32,7 @@ class Manifest(BaseModel):
     model: str | None = None
     model_settings: dict[str, Any] = {}
     mode: str = "replay"
+    server: dict[str, Any] = {}
     selection: dict[str, Any] = {}
     trials: int = 1
     seed: int = 0

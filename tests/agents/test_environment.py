@@ -10,7 +10,8 @@ import pytest
 
 from stb_agents.budget import Budget, BudgetSpent
 from stb_agents.client import VirtualClient
-from stb_agents.environment import Finished, Sampling, read_finish, truncated
+from stb_agents.environment import Sampling
+from stb_agents.observations import Finished, read_finish, truncated
 from stb_core.calls import ToolCall
 from stb_core.errors import ServiceError, UsageError
 from stb_core.models import Reply, Request

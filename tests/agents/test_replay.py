@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from stb_agents.runs import RunRequest, carry_out
+from stb_agents.run_request import RunRequest
+from stb_agents.runs import carry_out
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.trajectories import Trajectory

@@ -13,13 +13,14 @@ from llm_server import LLMServer, status, text
 from stb_agents import runner as runner_module
 from stb_agents.forecast import Forecast
 from stb_agents.journal import spent_usd
-from stb_agents.runs import Done, RunRequest, carry_out, foresee
+from stb_agents.run_request import RunRequest
+from stb_agents.runs import Done, carry_out, foresee
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
 from stb_core.trajectories import StopReason, Trajectory
 
-from .world import put_world
+from .world import SEARCH, put_world, recorded
 
 Carry = Callable[..., Any]
 
@@ -339,10 +340,35 @@ async def test_a_server_with_other_content_is_refused(world_url: str, tmp_path: 
         await carry_out(Settings(url, {}, {}), request, quiet=True)
 
 
-async def test_a_mode_that_the_server_is_not_in_is_refused(carry: Carry) -> None:
+async def test_a_mode_that_the_server_cannot_answer_in_is_refused(carry: Carry) -> None:
     """What answers a call is part of what a run is."""
-    with pytest.raises(UsageError, match="is in replay mode"):
+    with pytest.raises(UsageError, match=r"cannot answer in live mode\. It can in: replay"):
         await carry("scripted", mode="live")
+
+
+async def test_the_snapshot_is_the_one_in_force_or_the_one_that_is_named(
+    carry: Carry, sqlite_store: Store
+) -> None:
+    """Answers that are recorded later do not change a run that names its snapshot."""
+    dataset = await sqlite_store.datasets.get("world")
+    before = await carry("scripted", name="before")
+    await sqlite_store.responses.keep(dataset.id, [recorded(SEARCH, "new", city="Harborfield")])
+    after = await carry("scripted", name="after")
+    pinned = await carry("scripted", name="pinned", snapshot=before.run.manifest.snapshot_hash)
+
+    assert before.run.manifest.snapshot_hash == dataset.responses_hash
+    assert after.run.manifest.snapshot_hash != dataset.responses_hash
+    assert pinned.run.manifest == before.run.manifest
+
+
+async def test_a_snapshot_that_is_not_there_is_refused_before_the_first_query(
+    carry: Carry, sqlite_store: Store
+) -> None:
+    """In the server's words; nothing is stored."""
+    with pytest.raises(ServiceError, match="HTTP 404"):
+        await carry("scripted", snapshot="0" * 64)
+
+    assert await sqlite_store.runs.all() == []
 
 
 async def test_a_name_is_for_one_manifest(carry: Carry) -> None:
