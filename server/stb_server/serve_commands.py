@@ -12,6 +12,7 @@ from stb_core import cli
 from stb_core.errors import UsageError
 from stb_core.provenance import CacheMode
 from stb_core.settings import Settings
+from stb_server.simulators.flags import options_of, simulator_flags
 
 # What runs a server takes two seconds to import, which other commands shall not pay: it is imported
 # within the function.
@@ -49,11 +50,7 @@ def register(stb: click.Group) -> None:
         show_default=True,
         help="What stands in for real APIs (auto, simulate, refresh), or none.",
     )
-    @click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator, if it needs one.")
-    @click.option("--simulator-endpoint", multiple=True, help="Address of the model; several share the load.")
-    @click.option(
-        "--simulator-prompt", type=click.Path(path_type=Path), help="File with the model's system prompt."
-    )
+    @simulator_flags
     @click.option("--faults", default="", help="Faults to inject, such as down=0.1,latency=fixed:0.2.")
     @click.option("--fault-seed", type=int, default=0, show_default=True, help="Which calls they hit.")
     @click.option(
@@ -90,7 +87,6 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.options import MEBIBYTE, ServerOptions  # noqa: PLC0415
     from stb_server.redis_pipe import check_url  # noqa: PLC0415
     from stb_server.serving import bind, check, serve  # noqa: PLC0415
-    from stb_server.simulators.options import read_options  # noqa: PLC0415
 
     if not given["token"] and not _is_loopback(given["host"]):
         raise UsageError(
@@ -101,13 +97,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
         check_url(given["redis_url"])
     simulator = None
     if given["simulator"] != "none":
-        simulator = read_options(
-            given["simulator"],
-            settings,
-            model=given["simulator_model"],
-            urls=given["simulator_endpoint"],
-            system_prompt=given["simulator_prompt"],
-        )
+        simulator = options_of(given["simulator"], given, settings)
     options = ServerOptions(
         database_url=settings.database_url,
         dataset=given["dataset"],
