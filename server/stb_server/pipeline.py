@@ -16,6 +16,7 @@ by a near layer in every mode.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -27,6 +28,8 @@ from stb_core.store.snapshots import Snapshot
 from stb_server.flights import Flights
 from stb_server.identity import CHAT_WITH_USER
 from stb_server.wire import MISS, encode_answer
+
+_log = logging.getLogger(__name__)
 
 # Named tuples: these are made for each call, and a frozen dataclass takes four times as long to make.
 
@@ -140,12 +143,14 @@ class Pipeline:
             declined.append(outcome.kind)
         answer = miss(asked.call, declined)
         if self._far:
-            since, name = clock.now(), f"{asked.dataset.id}:{asked.call.key}"
+            since, dataset = clock.now(), asked.dataset
+            name = f"{dataset.id}/{dataset.created_at}/{asked.call.key}"
             answer = await self.flights.share(
                 name, lambda waited: self._fetch(asked, since if waited else "")
             )
         if answer.error == MISS:
             self._misses.note(asked)
+            _log.info("a miss", extra={"stb_key": asked.call.key, **(answer.details or {})})
         return answer
 
     async def _fetch(self, asked: Asked, since: str) -> Answer:

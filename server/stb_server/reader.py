@@ -153,11 +153,20 @@ class PostgresReader(_Statements):
     async def _fetch(self, statement: str, *values: Any) -> _Row | None:
         import asyncpg  # noqa: PLC0415 - comes with the extra "postgres"
 
-        try:
-            async with self._pool.acquire(timeout=_QUERY_TIMEOUT_S) as connection:
-                return await connection.fetchrow(statement, *values)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as problem:
-            raise StoreError(f"The store {self._place} cannot be read: {problem!r}.") from problem
+        attempts = _POOL_SIZE + 1  # a server that was restarted leaves dead connections in the pool
+        while True:
+            attempts -= 1
+            try:
+                async with self._pool.acquire(timeout=_QUERY_TIMEOUT_S) as connection:
+                    return await connection.fetchrow(statement, *values)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as problem:
+                if not attempts:
+                    raise self._unreadable(problem) from problem
+            except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
+                raise self._unreadable(problem) from problem
+
+    def _unreadable(self, problem: Exception) -> StoreError:
+        return StoreError(f"The store {self._place} cannot be read: {problem!r}.")
 
     async def close(self) -> None:
         """Close all connections."""

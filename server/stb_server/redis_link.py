@@ -51,6 +51,8 @@ class RedisLink:
     async def start(self) -> None:
         """Connect if Redis is there, and go on looking after the connection in the background."""
         await self._try()
+        if not self.is_up:
+            _log.warning("Redis is not there; answers come from the store", extra={"reason": self.problem})
         self._task = asyncio.create_task(self._look_after())
 
     async def close(self) -> None:

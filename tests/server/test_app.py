@@ -37,7 +37,7 @@ async def test_readiness_names_every_part(server: Running) -> None:
     document = await get(server, "/readyz")
 
     assert document["status"] == "ready"
-    assert {"store": "ok", "memory": "ok", "miss_ledger": "ok"} == {
+    assert {"store": "ok", "memory": "ok", "writes": "ok", "miss_ledger": "ok"} == {
         name: part["status"] for name, part in document["parts"].items()
     }
     (dataset,) = document["datasets"]

@@ -11,6 +11,7 @@ import pytest
 from real_api import RealApi, running_real_api
 from stb_core.provenance import CacheMode, Provenance
 from stb_core.store import Store
+from stb_server.faults import parse_faults
 from stb_server.options import ServerOptions
 from stb_server.simulators.options import SimulatorOptions
 from virtual_server import Running, put_weather, recorded, request, running
@@ -180,6 +181,22 @@ async def test_the_callers_key_reaches_the_real_api_and_nothing_else(
 
     assert {"tb-secret-key"} == api.keys
     assert not mentions(tmp_path, b"tb-secret-key")
+
+
+async def test_faults_hit_recorded_calls_too(sqlite_store: Store, sqlite_store_url: str) -> None:
+    """They are marked, counted, and never kept; without a plan for it a call is left alone."""
+    await put_weather(sqlite_store, SUNNY)
+    async with serving(sqlite_store_url, faults=parse_faults("down=1")) as server:
+        answers = [await server.call(request(BONN)) for _ in range(3)]
+        ready = (await server.client.get("/readyz")).json()["parts"]["faults"]
+        metrics = (await server.client.get("/metrics")).text
+
+    assert {("fault", "fault")} == {
+        (a.headers["x-stb-provenance"], a.headers["x-stb-error"]) for a in answers
+    }
+    assert 3 == ready["faults"]["down"]["calls"]
+    assert 'stb_faults_total{fault="down"} 3.0' in metrics
+    assert 1 == (await sqlite_store.datasets.get("weather")).responses_count
 
 
 async def test_a_snapshot_shows_what_was_in_force_when_it_was_taken(
