@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from stb_core.queries import group_order
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator import final_answer
-from stb_evaluator.commands.judging import RECORDED, default_judge, evaluator_option, opened_bench
+from stb_evaluator.commands.judging import RECORDED, Bench, default_judge, evaluator_option, opened_bench
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.juries import Jury
+from stb_evaluator.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
+from stb_evaluator.loading import load_sheet
 from stb_evaluator.results import TRAJECTORY, Row, headline, measure_rows, score_rows
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
 from stb_evaluator.solvable import MODE as VOTES
@@ -49,6 +52,12 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--switch", "switches", multiple=True, help="name=value in the reference block; see the manual."
     )
+    @click.option(
+        "--labels",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="CSV or JSON of human labels: adds scores corrected by them, and how good the judge is.",
+    )
     @click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
@@ -62,6 +71,7 @@ def register(stb: click.Group) -> None:
         metric: str,
         block: str,
         switches: tuple[str, ...],
+        labels: Path | None,
         retry_errors: bool,
         max_connections: int,
         evaluator: Path | None,
@@ -73,46 +83,84 @@ def register(stb: click.Group) -> None:
         Without RUNS it is the latest run; with --judge recorded all runs that have recorded verdicts.
         Verdicts are kept: the same command again asks the judge only for what is lacking.
         """
-        metrics = list(dict.fromkeys(part.strip() for part in metric.split(",")))
-        for name in metrics:
-            if name not in METRICS:
-                raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(METRICS)}.")
-        blocks: Sequence[Block] = BLOCKS if block == "both" else (block,)  # type: ignore[assignment]
-        if switches and "reference" not in blocks:
-            raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
-        settings = set_switches(switches)
-        rows: list[Row] = []
+        wanted = Wanted(
+            metrics=_metrics(metric),
+            judge=judge,
+            rounds=rounds,
+            blocks=_blocks(block, switches),
+            switches=set_switches(switches),
+            labels=read_labels(labels) if labels is not None else None,
+            seed=seed,
+        )
         async with current_store() as store:
             chosen = await choose_runs(store, runs, judge)
-            for name in metrics:
+            rows: list[Row] = []
+            for name in wanted.metrics:
                 if name == TRAJECTORY:
                     rows += [row for run in chosen for row in await measure_rows(store, run, seed=seed)]
                     continue
-                named = judge or await default_judge(store, chosen, name)
                 async with opened_bench(
-                    named,
+                    judge or await default_judge(store, chosen, name),
                     current_settings(),
                     connections=max_connections,
                     retry_errors=retry_errors,
                     quiet=as_json,
                     evaluator=evaluator,
                 ) as bench:
-                    for run in chosen:
-                        await bench.fill(store, run, rounds, name)
-                        for jury in _juries(bench.jury(name)):
-                            rows += await score_rows(
-                                store,
-                                run,
-                                jury,
-                                metric=name,
-                                rounds=bench.rounds(rounds, name),
-                                blocks=blocks,
-                                switches=settings,
-                                seed=seed,
-                            )
+                    rows += [row for run in chosen for row in await _score(store, run, name, bench, wanted)]
         show(rows, as_json=as_json)
         if not all(row["complete"] for row in rows):
             sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a call of ``stb score`` asks for."""
+
+    metrics: Sequence[str]
+    judge: str
+    rounds: int | None
+    blocks: Sequence[Block]
+    switches: Mapping[str, str]
+    labels: LabelSet | None
+    seed: int
+
+
+def _metrics(names: str) -> list[str]:
+    found = list(dict.fromkeys(part.strip() for part in names.split(",")))
+    for name in found:
+        if name not in METRICS:
+            raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(METRICS)}.")
+    return found
+
+
+def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
+    blocks = [block for block in BLOCKS if name in {block, "both"}]
+    if switches and "reference" not in blocks:
+        raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
+    return blocks
+
+
+async def _score(store: Store, run: Run, metric: str, bench: Bench, wanted: Wanted) -> list[Row]:
+    """The rows of one run by one metric, those of a panel before those of its members."""
+    await bench.fill(store, run, wanted.rounds, metric)
+    rounds = bench.rounds(wanted.rounds, metric)
+    rows: list[Row] = []
+    for jury in _juries(bench.jury(metric)):
+        rows += await score_rows(
+            store,
+            run,
+            jury,
+            metric=metric,
+            rounds=rounds,
+            blocks=wanted.blocks,
+            switches=wanted.switches,
+            seed=wanted.seed,
+        )
+        if wanted.labels is not None and metric == METRIC:
+            sheet = await load_sheet(store, run, jury, rounds=rounds)
+            rows += corrected_rows(run.run, sheet, wanted.labels, jury)
+    return rows
 
 
 def _juries(jury: Jury) -> list[Jury]:
@@ -146,7 +194,7 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
 
 def show(rows: Sequence[Row], *, as_json: bool) -> None:
     """Print rows: one JSON document, or one table a metric and block beneath the first lines."""
-    scores = [row for row in rows if row["block"] != TRAJECTORY]
+    scores = [row for row in rows if row["block"] in BLOCKS]
     lines = headline(scores)
     if as_json:
         console.emit_json({"headline": lines, "rows": rows})
@@ -156,6 +204,11 @@ def show(rows: Sequence[Row], *, as_json: bool) -> None:
     for metric, block in dict.fromkeys((row["metric"], row["block"]) for row in scores):
         mine = [row for row in scores if (row["metric"], row["block"]) == (metric, block)]
         console.emit_table(*_table(mine, f"{block} {LABELS[metric]}, %"))
+    corrected = [row for row in rows if row["block"] in {CORRECTED, QUALITY}]
+    if corrected:
+        shown = [{**row, "interval": _ends(row)} for row in corrected]
+        columns = "run", "judge", "metric", "block", "group", "value", "interval:95 %", "n", "n_labelled"
+        console.emit_table(shown, columns)
     measured = [row for row in rows if row["block"] == TRAJECTORY and row["group"] == MICRO]
     if measured:
         shown = [{**row, "interval": _ends(row)} for row in measured]
