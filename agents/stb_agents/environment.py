@@ -130,7 +130,7 @@ class Environment:
         self.messages = request.messages
         started = self.meter.seconds
         try:
-            async with self._time_limit():
+            async with self.time_limit():
                 reply = await self._model.complete(request)
         except (ModelUnavailableError, StoreError, RunStopped) as problem:
             self.fault = problem
@@ -174,7 +174,7 @@ class Environment:
             allowed.append(call)
         started = self.meter.seconds
         try:
-            async with self._time_limit():
+            async with self.time_limit():
                 steps = await self._steps(allowed)
         except ServiceError as problem:
             self.fault = problem
@@ -231,7 +231,7 @@ class Environment:
         return step, read if isinstance(read, Finished) else None
 
     @asynccontextmanager
-    async def _time_limit(self) -> AsyncGenerator[None]:
+    async def time_limit(self) -> AsyncGenerator[None]:
         """Ends what runs within when the trial's time is up."""
         try:
             async with asyncio.timeout(self.meter.remaining_s) as limit:

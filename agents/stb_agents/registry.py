@@ -1,6 +1,6 @@
-"""From what stands behind ``--agent`` to an agent: a name, ``path/file.py:object`` or ``pkg.mod:object``.
+"""From what stands behind ``--agent`` to an agent: a name, an object in a file or module, an address.
 
-Names are entry points of the group ``stabletoolbench.agents``; each is a class whose fields are the
+An object is written ``path/file.py:object`` or ``pkg.mod:object``, an address ``http://…``. Names are entry points of the group ``stabletoolbench.agents``; each is a class whose fields are the
 agent's own options. An object of one's own is an agent, a class of agents, or a callable
 ``solve(task, tools) -> answer``.
 """
@@ -21,6 +21,7 @@ from typing import Any, get_type_hints
 
 from stb_agents.agent import Agent
 from stb_agents.callables import CallableAgent, takes_task_and_tools
+from stb_agents.remote import SCHEMES, Remote
 from stb_core.errors import FormatError, NotFoundError, UsageError
 
 ENTRY_POINTS = "stabletoolbench.agents"
@@ -54,6 +55,8 @@ def choose_agent(spec: str, options: Mapping[str, str]) -> Chosen:
         UsageError: it has no such option, or an option's value has the wrong type.
         FormatError: the file cannot be loaded, or the object is no agent.
     """
+    if spec.startswith(SCHEMES):
+        return Chosen(_as_agent(Remote(spec), spec, options), "")
     place, separator, name = spec.rpartition(":")
     if not separator:
         return _installed(spec, options)

@@ -37,7 +37,12 @@ _COLUMNS = (
 )
 
 _options = (
-    click.option("-a", "--agent", required=True, help="A name, path/file.py:object or pkg.mod:object."),
+    click.option(
+        "-a",
+        "--agent",
+        required=True,
+        help="A name, path/file.py:object, pkg.mod:object, http://… or replay:RUN.",
+    ),
     click.option("-m", "--model", help="The model that it asks, as PROVIDER/MODEL."),
     click.option("-d", "--dataset", required=True, help="DATASET, or DATASET:GROUP,GROUP."),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group."),

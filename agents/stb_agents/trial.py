@@ -8,7 +8,14 @@ from stb_agents.agent import Agent, Outcome, Task
 from stb_agents.budget import BudgetSpent
 from stb_agents.environment import Environment
 from stb_agents.purse import RunStopped
-from stb_core.errors import StbError, StoreError, UnreadableReplyError, UsageError
+from stb_core.errors import (
+    ModelUnavailableError,
+    ServiceError,
+    StbError,
+    StoreError,
+    UnreadableReplyError,
+    UsageError,
+)
 from stb_core.logs import masked
 from stb_core.trajectories import StopReason, Trajectory
 
@@ -53,9 +60,9 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
         return await agent.solve(task, environment)
     except BudgetSpent as spent:
         return Outcome(spent.reason)
-    except (UsageError, RunStopped):
+    except (StoreError, UsageError, RunStopped):
         raise
-    except UnreadableReplyError as problem:
+    except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
         return _spoiled(problem)
     except StbError as problem:
         return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
