@@ -6,54 +6,27 @@ import asyncio
 import contextlib
 import logging
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
-from stb_core import clock
 from stb_core.errors import NotFoundError, StoreError
 from stb_core.provenance import CacheMode
-from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
 from stb_server import modes
-from stb_server.cache import MemoryCache, Recorded, Tiers
+from stb_server.cache import MemoryCache, Recorded
 from stb_server.catalogue import Catalogue
-from stb_server.episode_ledger import EpisodeLedger
 from stb_server.fault_injection import Faults
 from stb_server.lanes import Lane, Names, Wanted
 from stb_server.limits import RateLimit
-from stb_server.locks import Locks, RedisLocks, StoreLocks
 from stb_server.metrics import RequestTimes
-from stb_server.misses import MissLedger
 from stb_server.modes import READING, RECORDING
 from stb_server.options import ServerOptions
-from stb_server.pipeline import Answer, Asked, Layer, Pipeline
-from stb_server.reader import open_reader
-from stb_server.recorder import Recorder
-from stb_server.redis_cache import RedisCache
-from stb_server.redis_link import RedisLink
-from stb_server.simulators.registry import Context, open_simulator
-from stb_server.upstream.configuration import read_upstream_config
-from stb_server.upstream.layer import Upstream
+from stb_server.parts import Parts, open_parts
+from stb_server.pipeline import Answer, Asked
 from stb_server.wire import BadRequestError
 
 _log = logging.getLogger(__name__)
 
 _MAX_LANES = 256
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is open while a worker serves."""
-
-    store: Store
-    tiers: Tiers
-    redis: RedisLink | None
-    ledger: MissLedger
-    recorder: Recorder
-    episodes: EpisodeLedger
-    upstream: Upstream | None
-    simulator: Layer | None
-    pipelines: dict[CacheMode, Pipeline]
 
 
 class Service:
@@ -86,72 +59,16 @@ class Service:
             UsageError: a real API or the simulator is not configured as it must be.
         """
         try:
-            await self._open_parts()
+            self._parts = await open_parts(self.options, self.memory, self.look, self._open)
             await self.lane(Wanted())
         except BaseException:
             await self._open.aclose()
             raise
         self._open.push_async_callback(_cancel, asyncio.create_task(self._watch_forever()))
 
-    async def _open_parts(self) -> None:
-        options, opened = self.options, self._open
-        store = await open_store(options.database_url)
-        opened.push_async_callback(store.close)
-        reader = await open_reader(store)
-        opened.push_async_callback(reader.close)
-        redis = None
-        if options.redis_url:
-            redis = RedisLink(options.redis_url, options.redis_timeout_s)
-            await redis.start()
-            opened.push_async_callback(redis.close)
-        recorder = Recorder(store, options.write_timeout_s)
-        recorder.start()
-        opened.push_async_callback(recorder.close)
-        ledger = MissLedger(store, options.flush_interval_s)
-        ledger.start()
-        opened.push_async_callback(self._close_ledger)
-        upstream = None
-        if options.upstream:
-            config = read_upstream_config(options.upstream)
-            upstream = Upstream(config, options.environment, store.datasets.api)
-            await opened.enter_async_context(upstream)
-        simulator = None
-        if options.simulator:
-            context = Context(store, recorded_before=clock.now())
-            simulator = await opened.enter_async_context(open_simulator(options.simulator, context))
-        tiers = Tiers(self.memory, RedisCache(redis) if redis else None, reader)
-        locks: Locks = StoreLocks(store, recorder)
-        workshop = modes.Workshop(
-            tiers=tiers,
-            recorder=recorder,
-            locks=RedisLocks(redis, locks) if redis else locks,
-            misses=ledger,
-            upstream=upstream,
-            simulator=simulator,
-            changed=self.look,
-        )
-        self._parts = Parts(
-            store=store,
-            tiers=tiers,
-            redis=redis,
-            ledger=ledger,
-            recorder=recorder,
-            episodes=EpisodeLedger(store, recorder),
-            upstream=upstream,
-            simulator=simulator,
-            pipelines=modes.pipelines(workshop),
-        )
-
     async def close(self) -> None:
         """Write what is queued and close everything."""
         await self._open.aclose()
-
-    async def _close_ledger(self) -> None:
-        ledger = self.parts.ledger
-        try:
-            await ledger.close()
-        except StoreError as problem:
-            _log.error("misses are lost", extra={"queued": ledger.queued, "reason": str(problem)})
 
     async def lane(self, wanted: Wanted) -> Lane:
         """The lane for requests with these headers, opened on first use.
