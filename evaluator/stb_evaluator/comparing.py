@@ -35,15 +35,24 @@ class Side:
     sheet: Sheet
 
 
-def compare_runs(sides: Sequence[Side], jury: Jury, *, seed: int = 0) -> list[Row]:
+def compare_runs(
+    sides: Sequence[Side],
+    jury: Jury,
+    *,
+    clusters: Mapping[Place, str] | None = None,
+    seed: int = 0,
+) -> list[Row]:
     """The rows of every pair: groups, ``macro`` and ``micro``.
+
+    With ``clusters``, the names of clusters by (group, query id), queries that hang together are
+    drawn together.
 
     p-values are adjusted by Holm's method, see ``adjust``.
 
     Raises:
         UsageError: two runs have no query in common that is scored in both.
     """
-    rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, seed)]
+    rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
     adjust(rows)
     return [{**row, "judge": jury.name, "rubric": jury.rubric} for row in rows]
 
@@ -87,7 +96,7 @@ def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
     ]
 
 
-def _pair(one: Side, other: Side, seed: int) -> list[Row]:
+def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
     first, second = query_scores(one.sheet), query_scores(other.sheet)
     shared = [place for place in _expected(one.sheet) if place in set(_expected(other.sheet))]
     scored = [place for place in shared if place in first and place in second]
@@ -101,7 +110,7 @@ def _pair(one: Side, other: Side, seed: int) -> list[Row]:
     for name in [*groups, MACRO, MICRO]:
         mine = [place for place in scored if name in {place[0], MACRO, MICRO}]
         asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
-        found = _compare(mine, first, second, micro=name == MICRO, seed=seed)
+        found = _compare(mine, first, second, clusters, micro=name == MICRO, seed=seed)
         rows.append(
             {
                 "run": one.run.run,
@@ -135,6 +144,7 @@ def _compare(
     places: Sequence[Place],
     first: Mapping[Place, float],
     second: Mapping[Place, float],
+    clusters: Mapping[Place, str] | None,
     *,
     micro: bool,
     seed: int,
@@ -143,6 +153,7 @@ def _compare(
         np.array([first[place] for place in places]),
         np.array([second[place] for place in places]),
         groups=[group for group, _ in places],
+        clusters=[clusters.get(place, "/".join(place)) for place in places] if clusters else None,
         weighting="micro" if micro else "macro",
         seed=seed,
     )

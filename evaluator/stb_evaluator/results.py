@@ -11,6 +11,7 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator import final_answer
 from stb_evaluator.accounts import Account, accounts_of
+from stb_evaluator.clusters import FEW, tool_clusters
 from stb_evaluator.juries import Jury
 from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.measures import measure
@@ -34,9 +35,13 @@ async def score_rows(
     metric: str = METRIC,
     blocks: Sequence[Block] = BLOCKS,
     switches: Mapping[str, str] = PUBLISHED,
+    clustered: bool = False,
     seed: int = 0,
 ) -> list[Row]:
-    """The rows of one run by one jury, block by block."""
+    """The rows of one run by one jury, block by block.
+
+    ``clustered`` makes intervals allow for queries that share tools.
+    """
     by_words = "reference" in blocks
     sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, by_words=by_words)
     sheets = dict.fromkeys(blocks, sheet)
@@ -45,7 +50,9 @@ async def score_rows(
         marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in sheet.marks.items()}
         sheets["reference"] = replace(sheet, marks=marks)
     accounts = await accounts_of(store, run.run, jury, metric=metric)
-    whole = Counter(group for group, _ in await dataset_queries(store, run))
+    queries = await dataset_queries(store, run)
+    whole = Counter(group for group, _ in queries)
+    clusters = tool_clusters(queries.values())
     shared = {
         "judge": jury.name,
         "rubric": jury.rubric,
@@ -63,11 +70,18 @@ async def score_rows(
             **_score_fields(row),
             "switches": dict(switches) if block == "reference" else None,
             "subset": _is_subset(row.group, run, whole),
+            "n_clusters": _n_clusters(row.group, run, clusters),
             **shared,
             **_account(row.group, accounts).as_row(),
         }
         for block in blocks
-        for row in score(sheets[block], block, switches=switches, seed=seed)
+        for row in score(
+            sheets[block],
+            block,
+            switches=switches,
+            clusters=clusters if clustered and block == "faithful" else None,
+            seed=seed,
+        )
     ]
 
 
@@ -111,6 +125,17 @@ def _is_subset(group: str, run: Run, whole: dict[str, int]) -> bool:
     return len(run.expected[group]) < whole.get(group, 0)
 
 
+def _n_clusters(group: str, run: Run, clusters: Mapping[tuple[str, str], str]) -> int | None:
+    """How many collections of tools the queries rest on; None where the dataset is not here."""
+    asked = [
+        clusters.get((name, query_id))
+        for name, ids in run.expected.items()
+        for query_id in ids
+        if group in {name, MACRO, MICRO}
+    ]
+    return None if None in asked else len(set(asked))
+
+
 def _account(group: str, accounts: dict[str, Account]) -> Account:
     total = Account()
     for name, account in accounts.items():
@@ -133,6 +158,15 @@ def headline(rows: Sequence[Row]) -> list[str]:
     if whole and not faults:
         answers = sum(row["n_total"] * row["trials"] for row in whole.values())
         lines.append(f"complete: {answers} answers in {len(whole)} run(s), every one there and judged.")
+    few = {
+        row["group"]: f"NOTE: the {row['n_total']} queries of {row['group']} rest on {row['n_clusters']}"
+        " collections of tools; their intervals may be too short: see --clustered."
+        for row in rows
+        if row["n_clusters"] is not None
+        and row["n_clusters"] < FEW <= row["n_total"] // 3
+        and row["interval_method"] == "bootstrap"
+    }
+    lines += few.values()
     subsets = dict.fromkeys(row["run"] for row in rows if row["subset"] and row["group"] == MICRO)
     lines += [f"SUBSET: {run} was to answer only part of its dataset's queries." for run in subsets]
     return lines

@@ -39,11 +39,15 @@ MICRO: Literal["micro"] = "micro"
 
 @dataclass(frozen=True)
 class Table:
-    """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored."""
+    """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
+
+    ``ids`` names the queries, row by row.
+    """
 
     group: str
     points: Array
     n_total: int
+    ids: list[str]
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -56,6 +60,12 @@ class Table:
         """The score of each query that has one, over its trials and rounds."""
         scores = _nanmean(self.points, axis=(1, 2))
         return scores[~np.isnan(scores)]
+
+    @property
+    def scored_ids(self) -> list[str]:
+        """The ids of the queries that have a score, in the order of ``queries``."""
+        known = ~np.isnan(_nanmean(self.points, axis=(1, 2)))
+        return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
 
 
 @dataclass(frozen=True)
@@ -85,11 +95,17 @@ class Score:
 
 
 def score(
-    sheet: Sheet, block: Block, *, switches: Mapping[str, str] = PUBLISHED, seed: int = 0
+    sheet: Sheet,
+    block: Block,
+    *,
+    switches: Mapping[str, str] = PUBLISHED,
+    clusters: Mapping[tuple[str, str], str] | None = None,
+    seed: int = 0,
 ) -> list[Score]:
     """All rows of a block: the groups in their usual order, then ``macro`` and ``micro``.
 
-    ``switches`` set the reference block; the faithful one has none.
+    ``switches`` set the reference block; the faithful one has none. With ``clusters``, the names of
+    clusters by (group, query id), intervals allow for queries that hang together.
     """
     groups = sorted(sheet.expected, key=group_order)
     if block == "faithful":
@@ -98,7 +114,7 @@ def score(
         tables = [_reference(sheet, group, switches) for group in groups]
     # The published code knows nothing of a group without answers.
     counted = [table for table in tables if len(table.points) or block == "faithful"]
-    intervals = _intervals(counted, seed)
+    intervals = _intervals(counted, seed) if clusters is None else _clustered(counted, clusters, seed)
     rows = [
         _row(block, table.group, [table], table.rounds, _std(table.rounds), intervals.get(table.group))
         for table in tables
@@ -141,7 +157,7 @@ def _faithful(sheet: Sheet, group: str) -> Table:
                     _count(sheet.marks.get((group, query_id, trial, number)), counts)
                     for number in range(sheet.n_rounds)
                 ]
-    return Table(group, points, len(ids), counts)
+    return Table(group, points, len(ids), ids, counts)
 
 
 def _count(mark: Mark | None, counts: Counter[str]) -> float:
@@ -171,7 +187,7 @@ def _reference(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
             counts["unjudged" if status is None else status.value] += place in sheet.answers
             gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
             points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
-    return Table(group, points, len(sheet.expected[group]), counts)
+    return Table(group, points, len(sheet.expected[group]), [place[1] for place in rows], counts)
 
 
 def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
@@ -214,6 +230,38 @@ def _intervals(tables: list[Table], seed: int) -> Mapping[str, Interval]:
     if len(scored) < len(tables):
         return {name: interval for name, interval in found.items() if name not in {MACRO, MICRO}}
     return found
+
+
+def _clustered(
+    tables: list[Table], clusters: Mapping[tuple[str, str], str], seed: int
+) -> Mapping[str, Interval]:
+    """As ``_intervals``, with clusters of queries in place of queries.
+
+    Never shorter than without: a few clusters that happen to agree prove nothing.
+    """
+    places = [(table.group, query_id) for table in tables for query_id in table.scored_ids]
+    if not places:
+        return {}
+    values = np.concatenate([table.queries for table in tables])
+    groups = [group for group, _ in places]
+    names = [clusters.get(place, "/".join(place)) for place in places]
+    found: dict[str, Interval] = {}
+    for table in tables:
+        mine = [number for number, group in enumerate(groups) if group == table.group]
+        if mine:
+            own = [names[number] for number in mine]
+            found[table.group] = mean_interval(values[mine], clusters=own, seed=seed)
+    if len(found) == len(tables):
+        weightings: tuple[Weighting, ...] = (MACRO, MICRO)
+        for weighting in weightings:
+            found[weighting] = mean_interval(
+                values, groups=groups, clusters=names, weighting=weighting, seed=seed
+            )
+    plain = _intervals(tables, seed)
+    return {
+        name: Interval(min(one.low, plain[name].low), max(one.high, plain[name].high), one.method)
+        for name, one in found.items()
+    }
 
 
 @lru_cache(maxsize=64)

@@ -13,6 +13,7 @@ from stb_core import console
 from stb_core.cli import command, current_settings
 from stb_core.errors import UsageError
 from stb_core.store import Store
+from stb_evaluator.clusters import tool_clusters
 from stb_evaluator.commands.judging import (
     RECORDED,
     Bench,
@@ -25,7 +26,7 @@ from stb_evaluator.commands.stores import current_store
 from stb_evaluator.comparing import Row, Side, adjust, compare_runs, warnings_of
 from stb_evaluator.contests import METRIC as SOWR
 from stb_evaluator.contests import contest_rows, hold, prepare
-from stb_evaluator.loading import load_sheet
+from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.results import NOT_COMPARABLE
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
 from stb_evaluator.switches import OURS, set_switches
@@ -56,6 +57,7 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
     )
+    @click.option("--clustered", is_flag=True, help="Draw queries that share tools together (for sopr).")
     @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
     async def compare(
@@ -67,6 +69,7 @@ def register(stb: click.Group) -> None:
         block: Block,
         switches: tuple[str, ...],
         max_connections: int,
+        clustered: bool,
         evaluator: Path | None,
         seed: int,
         as_json: bool,
@@ -107,7 +110,9 @@ def register(stb: click.Group) -> None:
                 if metric == SOWR:
                     rows = await _contest(store, sides, bench, block, settings, pair_rounds, seed)
                 else:
-                    rows = compare_runs(sides, bench.jury(), seed=seed)
+                    queries = await dataset_queries(store, chosen[0]) if clustered else {}
+                    clusters = tool_clusters(queries.values()) if clustered else None
+                    rows = compare_runs(sides, bench.jury(), clusters=clusters, seed=seed)
         show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
         if not all(row["complete"] for row in rows):
             sys.exit(1)
@@ -172,6 +177,12 @@ def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
     for row in rows:
         if row["group"] == MACRO:
             click.echo(_in_words(row))
+    reaches = [row["detectable"] for row in rows if row["group"] == MACRO and row.get("detectable")]
+    if reaches:
+        click.echo(
+            f"A true macro difference of {max(reaches):.1f} points would be found with 80 % power; smaller ones"
+            " mostly would not."
+        )
 
 
 def _show_differences(rows: Sequence[Row]) -> None:

@@ -58,6 +58,7 @@ def register(stb: click.Group) -> None:
         default=None,
         help="CSV or JSON of human labels: adds scores corrected by them, and how good the judge is.",
     )
+    @click.option("--clustered", is_flag=True, help="Let intervals allow for queries that share tools.")
     @click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
@@ -72,6 +73,7 @@ def register(stb: click.Group) -> None:
         block: str,
         switches: tuple[str, ...],
         labels: Path | None,
+        clustered: bool,
         retry_errors: bool,
         max_connections: int,
         evaluator: Path | None,
@@ -85,8 +87,8 @@ def register(stb: click.Group) -> None:
         """
         wanted = Wanted(
             metrics=_metrics(metric),
-            judge=judge,
             rounds=rounds,
+            clustered=clustered,
             blocks=_blocks(block, switches),
             switches=set_switches(switches),
             labels=read_labels(labels) if labels is not None else None,
@@ -118,8 +120,8 @@ class Wanted:
     """What a call of ``stb score`` asks for."""
 
     metrics: Sequence[str]
-    judge: str
     rounds: int | None
+    clustered: bool
     blocks: Sequence[Block]
     switches: Mapping[str, str]
     labels: LabelSet | None
@@ -155,6 +157,7 @@ async def _score(store: Store, run: Run, metric: str, bench: Bench, wanted: Want
             rounds=rounds,
             blocks=wanted.blocks,
             switches=wanted.switches,
+            clustered=wanted.clustered,
             seed=wanted.seed,
         )
         if wanted.labels is not None and metric == METRIC:
