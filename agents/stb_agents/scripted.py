@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
+from stb_agents.callables import hand_in
 from stb_agents.environment import Environment
-from stb_agents.functions import GIVE_ANSWER, GIVE_UP, ApiFunction
+from stb_agents.functions import ApiFunction
 from stb_agents.guessing import facts, guesses
-from stb_core.trajectories import FINISH, FunctionCall, Message, Step
+from stb_core.trajectories import Step
 
 _MAX_FACTS = 12
 _LONGEST_TEXT = 300
@@ -38,17 +39,14 @@ class Scripted:
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
         """Up to three calls for each API, then an answer."""
-        script = Script(task, environment)
         told: list[str] = []
         for function in needed(task, environment):
-            for arguments in guesses(function, task.text, script.seen):
-                step = await script.call(function, arguments)
+            for arguments in guesses(function, task.text, seen(environment.steps)):
+                step = await call(environment, function, arguments)
                 if not step.error:
                     told.append(summary(function, step))
                     break
-        if not told:
-            return script.finish(GIVE_UP)
-        return script.finish(GIVE_ANSWER, "\n".join(told))
+        return hand_in("\n".join(told), environment)
 
 
 @dataclass(frozen=True)
@@ -65,55 +63,23 @@ class ScriptedHasty:
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
         """One call and an answer."""
-        script = Script(task, environment)
         functions = needed(task, environment)
         if not functions or _chance(task) == 0:
-            return script.finish(GIVE_UP)
+            return hand_in(None, environment)
         (first, *_) = functions
-        step = await script.call(first, guesses(first, task.text)[0])
-        answer = "I could not find it out." if step.error else summary(first, step)
-        return script.finish(GIVE_ANSWER, answer)
+        step = await call(environment, first, guesses(first, task.text)[0])
+        return hand_in("I could not find it out." if step.error else summary(first, step), environment)
 
 
-class Script:
-    """What a scripted agent has done so far, in the form in which a model would have done it."""
+async def call(environment: Environment, function: ApiFunction, arguments: dict[str, Any]) -> Step:
+    """One turn with one call."""
+    environment.begin_step()
+    return await environment.call(function.name, json.dumps(arguments, ensure_ascii=False))
 
-    def __init__(self, task: Task, environment: Environment) -> None:
-        self._environment = environment
-        self._messages = [Message(role="user", content=task.text)]
-        self._calls = 0
 
-    @property
-    def seen(self) -> list[tuple[str, str]]:
-        """Facts in the observations so far, the latest call's first."""
-        steps: Sequence[Step] = self._environment.steps
-        return [fact for step in reversed(steps) if not step.error for fact in facts(step.observation)]
-
-    async def call(self, function: ApiFunction, arguments: dict[str, Any]) -> Step:
-        """One turn with one call."""
-        self._environment.begin_step()
-        text = json.dumps(arguments, ensure_ascii=False)
-        call = self._say(function.name, text)
-        step = await self._environment.call(function.name, text)
-        self._messages.append(
-            Message(role="tool", content=step.observation, tool_call_id=call.id, name=function.name)
-        )
-        return step
-
-    def finish(self, return_type: str, answer: str = "") -> Outcome:
-        """The last turn."""
-        arguments = {"return_type": return_type} | ({"final_answer": answer} if answer else {})
-        text = json.dumps(arguments, ensure_ascii=False)
-        self._say(FINISH, text)
-        _, finished = self._environment.finish(text)
-        assert finished
-        return Outcome(finished.stop, finished.final_answer, messages=tuple(self._messages))
-
-    def _say(self, name: str, arguments: str) -> FunctionCall:
-        self._calls += 1
-        call = FunctionCall(id=f"call{self._calls:05d}", name=name, arguments=arguments)
-        self._messages.append(Message(role="assistant", tool_calls=(call,)))
-        return call
+def seen(steps: Sequence[Step]) -> list[tuple[str, str]]:
+    """Facts in what was observed, the latest call's first."""
+    return [fact for step in reversed(steps) if not step.error for fact in facts(step.observation)]
 
 
 def needed(task: Task, environment: Environment) -> list[ApiFunction]:

@@ -63,15 +63,3 @@ async def test_both_do_the_same_every_time(client: VirtualClient) -> None:
 
     for agent in (Scripted(), ScriptedHasty()):
         assert await outcomes(agent) == await outcomes(agent)
-
-
-async def test_the_conversation_is_one_that_a_model_could_have_had(client: VirtualClient) -> None:
-    """Each call is answered under its id, and Finish is the last."""
-    outcome = await Scripted().solve(Task(QUERIES[0]), environment_of(client))
-
-    assert outcome.messages
-    roles = [message.role for message in outcome.messages]
-    ids = [call.id for message in outcome.messages for call in message.tool_calls]
-    answered = [message.tool_call_id for message in outcome.messages if message.role == "tool"]
-    assert roles == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
-    assert answered == ids[:-1]

@@ -11,6 +11,7 @@ from stb_agents.budget import UNLIMITED, Budget, BudgetSpent
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment
 from stb_agents.purse import RunStopped
+from stb_agents.scripted import Scripted
 from stb_agents.trial import run_trial
 from stb_core.errors import (
     FormatError,
@@ -73,3 +74,14 @@ async def test_what_ends_the_whole_run_is_passed_on(client: VirtualClient, probl
 
     with pytest.raises(type(problem)):
         await attempt()
+
+
+async def test_an_agent_without_a_conversation_gets_one(client: VirtualClient) -> None:
+    """One that a model could have had: each call is answered under its id, and Finish is the last."""
+    trajectory = await run_trial(Scripted(), Task(QUERIES[0]), environment_of(client), None)
+
+    ids = [call.id for message in trajectory.messages for call in message.tool_calls]
+    answered = [message.tool_call_id for message in trajectory.messages if message.role == "tool"]
+    roles = [message.role for message in trajectory.messages]
+    assert roles == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+    assert answered == ids[:-1]
