@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import click
 
-from stb_evaluator.commands import comparing, exporting, filtering, importing, reporting, scoring, showing
+from stb_evaluator.commands import (
+    comparing,
+    exporting,
+    filtering,
+    importing,
+    reporting,
+    scoring,
+    showing,
+    trying,
+)
 
 
 def commands(stb: click.Group) -> None:
@@ -16,3 +25,4 @@ def commands(stb: click.Group) -> None:
     reporting.register(stb)
     scoring.register(stb)
     showing.register(stb)
+    trying.register(stb)
