@@ -51,7 +51,7 @@ def harmless(text: str) -> str:
 
 def say(text: str) -> None:
     """A line for the person, on stderr; never part of the result."""
-    notes.print(Text(text))
+    notes.print(Text(text), soft_wrap=True)
 
 
 def progress(*, quiet: bool = False) -> Progress:

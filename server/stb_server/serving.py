@@ -25,7 +25,6 @@ from stb_core import console
 from stb_core.errors import NotFoundError, ServiceError, UsageError
 from stb_core.store import Store, open_store
 from stb_server.app import create_app
-from stb_server.lanes import Wanted
 from stb_server.options import ServerOptions
 from stb_server.service import Service
 from stb_server.wire import BadRequestError
@@ -56,13 +55,11 @@ async def _check(options: ServerOptions) -> ServerOptions:
     finally:
         await store.close()
     service = Service(replace(chosen, redis_url="", metrics_folder=None))
-    await service.open()
     try:
-        await service.lane(Wanted(mode=options.mode.value))
+        await service.open()
     except BadRequestError as problem:
         raise UsageError(problem.message, hint="Name one with --upstream or --simulator.") from None
-    finally:
-        await service.close()
+    await service.close()
     return chosen
 
 

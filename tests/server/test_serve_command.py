@@ -140,18 +140,18 @@ def test_a_server_whose_parent_was_killed_ends(tmp_path: Path) -> None:
     assert not alive
 
 
-def test_an_occupied_port_is_one_line(tmp_path: Path, stb) -> None:
+def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
     """It says which port and what to do; exit code 2."""
     make_store(tmp_path, "weather")
     with socket.create_server(("127.0.0.1", free_port())) as taken:
         port = taken.getsockname()[1]
-        done = stb("serve", "--port", port)
+        done = in_process("serve", "--port", port)
 
-    assert 2 == done.returncode
+    assert 2 == done.code
     assert (
         f"stb: Cannot listen on 127.0.0.1:{port}: Address already in use. "
         "Choose another port with --port, or 0 for any that is free.\n"
-    ) == done.stderr
+    ) == done.err
 
 
 @pytest.mark.parametrize(
@@ -160,6 +160,24 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, stb) -> None:
         ([], [], "There is no dataset to serve. Import one: stb data import PATH --name NAME."),
         (["a", "b"], [], "There are several datasets: a, b. Choose one with --dataset."),
         (["a"], ["--dataset", "c"], "There is no dataset 'c'. There are: a."),
+        (
+            ["a"],
+            ["--mode", "record"],
+            "Mode record needs a real API, and none is configured. Name one with --upstream or --simulator.",
+        ),
+        (
+            ["a"],
+            ["--upstream", "none.yaml"],
+            "There is no upstream configuration none.yaml. Check --upstream.",
+        ),
+        (
+            ["a"],
+            ["--redis-url", "localhost"],
+            (
+                "The Redis URL is none. "
+                "Write redis://HOST:6379/0, rediss://USER:PASSWORD@HOST/0 or unix:///path/to/socket."
+            ),
+        ),
         (
             ["a"],
             ["--host", "0.0.0.0"],
@@ -176,11 +194,11 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, stb) -> None:
     ],
 )
 def test_what_cannot_be_served_is_one_line(
-    tmp_path: Path, stb, datasets: list[str], options: list[str], message: str
+    tmp_path: Path, in_process, datasets: list[str], options: list[str], message: str
 ) -> None:
     """What is wrong and what to do; exit code 2, no traceback."""
     make_store(tmp_path, *datasets)
 
-    done = stb("serve", *options)
+    done = in_process("serve", *options)
 
-    assert (2, "", f"stb: {message}\n") == (done.returncode, done.stdout, done.stderr)
+    assert (2, "", f"stb: {message}\n") == (done.code, done.out, done.err)
