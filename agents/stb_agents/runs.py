@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stb_agents.agent import ModelUse
 from stb_agents.bar import Bar
 from stb_agents.client import Served, VirtualClient
 from stb_agents.forecast import Forecast, forecast
@@ -51,11 +50,11 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
     """
-    _check(request, settings)
+    installed = _check(request, settings)
     async with AsyncExitStack() as stack:
         store = await open_store(settings.database_url)
         stack.push_async_callback(store.close)
-        chosen = await _chosen(request, store)
+        chosen = installed or await _stored(request, store)
         conduct = request.conduct(chosen.agent)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
         model: Model | None = await _reached_model(request, settings, stack) if request.model else None
@@ -95,10 +94,10 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         UsageError: the request cannot be carried out as it is.
         StoreError: the store cannot be read.
     """
-    _check(request, settings)
+    installed = _check(request, settings)
     store = await open_store(settings.database_url)
     try:
-        chosen = await _chosen(request, store)
+        chosen = installed or await _stored(request, store)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
         dataset = selection.dataset
         served = Served(
@@ -124,30 +123,29 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         await store.close()
 
 
-def _check(request: RunRequest, settings: Settings) -> None:
-    """Whether the agent and the request go together, before the store is touched."""
+def _check(request: RunRequest, settings: Settings) -> Chosen | None:
+    """The agent, after a look at whether it and the request go together; None for one in the store."""
     limits_cost = request.max_cost is not None or request.max_trial_cost is not None
     if request.model and limits_cost and price_of(request.model, settings.values) is None:
         raise UsageError(
             f"A limit on cost needs the price of {request.model}.",
             hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
         )
-    if request.agent.startswith(REPLAY):
-        uses: ModelUse = "none"
-    else:
-        agent = choose_agent(request.agent, request.options).agent
-        agent.settings()  # a prompt file that is no use shows here
-        uses = agent.model_use
+    chosen, uses = None, "none"
+    if not request.agent.startswith(REPLAY):
+        chosen = choose_agent(request.agent, request.options)
+        chosen.agent.settings()  # a prompt file that is no use shows here
+        uses = chosen.agent.model_use
     if uses == "required" and not request.model:
         raise UsageError(f"The agent {request.agent} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
     if uses == "none" and request.model:
         raise UsageError(f"The agent {request.agent} asks no model.", hint="Leave -m out.")
+    return chosen
 
 
-async def _chosen(request: RunRequest, store: Store) -> Chosen:
-    if request.agent.startswith(REPLAY):
-        return Chosen(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
-    return choose_agent(request.agent, request.options)
+async def _stored(request: RunRequest, store: Store) -> Chosen:
+    """An agent that is made of a stored run."""
+    return Chosen(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
 
 
 def _server(
