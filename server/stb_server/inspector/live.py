@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from stb_core.store.runs import Done, Run
+from stb_core.trajectories import StopReason
 from stb_server.inspector.rendering import HEADERS
-from stb_server.inspector.run_pages import good_trials
 
 _LONGEST_S = 4.0
 _LOOK_S = 0.5
@@ -34,16 +35,10 @@ async def events(request: Request) -> Response:
         deadline = time.monotonic() + _LONGEST_S
         while True:
             now = await inspector.store.runs.get(run.run)
-            digest = await inspector.digests.of(inspector.store, run.run)
-            state = {
-                "done": (good := good_trials(now, digest)),
-                "expected": now.n_expected,
-                "complete": good >= now.n_expected,
-                "stops": dict(digest.stops),
-                "tokens": digest.usage.total_tokens,
-                "attempts": digest.attempts,
-            }
-            name = f"{digest.attempts}-{now.n_expected}"
+            done = await inspector.store.runs.done(run.run)
+            good = _good(now, done)
+            state = {"done": good, "expected": now.n_expected, "complete": good >= now.n_expected}
+            name = f"{sum(one.attempt + 1 for one in done)}-{now.n_expected}"
             if name != known or time.monotonic() > deadline:
                 kind = "progress" if name != known else "same"
                 yield f"id: {name}\nevent: {kind}\ndata: ".encode() + orjson.dumps(state) + b"\n\n"
@@ -53,3 +48,10 @@ async def events(request: Request) -> Response:
     return StreamingResponse(
         stream(), media_type="text/event-stream", headers={**HEADERS, "Cache-Control": "no-store"}
     )
+
+
+def _good(run: Run, done: Sequence[Done]) -> int:
+    """How many expected trials are done and not spoiled by infrastructure."""
+    fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
+    places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)
+    return sum((*where, number) in fine for where in places for number in range(run.trials))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator
@@ -46,13 +47,16 @@ def real_site(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
         await store.close()
 
     in_thread(fill())
-    for path in (
-        "answers/toolbench_example",
-        "pass_rate_results/toolllama_sft_dfs",
-        "pass_rate_results/toolllama_sft_cot",
-    ):
+    answers = folder / "answers"
+    shutil.copytree(real_data / "answers" / "toolbench_example", answers / "toolbench_example")
+    verdicts = folder / "verdicts"
+    for system in ("toolllama_sft_dfs", "toolllama_sft_cot"):  # one group is enough
+        source = real_data / "pass_rate_results" / system / "G3_instruction.json"
+        (verdicts / system).mkdir(parents=True)
+        shutil.copy(source, verdicts / system)
+    for path in (answers, verdicts):
         subprocess.run(
-            [sys.executable, "-m", "stb_core.cli", "import", str(real_data / path)],
+            [sys.executable, "-m", "stb_core.cli", "import", str(path)],
             env=clean_environment(STB_DATABASE_URL=url),
             check=True,
             capture_output=True,

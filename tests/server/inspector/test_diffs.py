@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stb_server.inspector.diffs import MAX_LINES, argument_changes, arguments_of, line_difference
@@ -26,6 +26,7 @@ def test_arguments_are_compared_one_by_one() -> None:
     assert ["removed"] == [change.kind for change in argument_changes({"a": 1}, {})]
 
 
+@settings(deadline=None)
 @given(ARGUMENTS, ARGUMENTS)
 def test_equal_arguments_have_no_changes(one: dict[str, Any], other: dict[str, Any]) -> None:
     """And different ones have some."""

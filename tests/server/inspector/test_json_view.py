@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stb_server.inspector.json_view import Budget, read, tokens, unfold
 
 VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text()),
-    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=5), st.dictionaries(st.text(max_size=4), inner, max_size=5)
+    ),
+    max_leaves=15,
 )
 
 
@@ -21,6 +24,7 @@ def leaves(value: Any) -> int:
     return 1
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_all_of_a_small_value_is_there(value: Any) -> None:
     """Every leaf has its row, and every container is closed."""
@@ -31,6 +35,7 @@ def test_all_of_a_small_value_is_there(value: Any) -> None:
     assert kinds.count("open") == kinds.count("close")
 
 
+@settings(deadline=None)
 @given(VALUES, st.integers(0, 20), st.integers(0, 50))
 def test_a_budget_is_kept(value: Any, nodes: int, text: int) -> None:
     """No more rows than allowed, and still every container is closed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostile import search_trajectory
@@ -41,6 +41,7 @@ def test_a_deep_tree_is_no_trouble() -> None:
     assert ("cut", 10_000 - trees.MAX_NODES) == (tree.rows[-1].kind, tree.rows[-1].count)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 60)), max_size=60))
 def test_every_node_is_drawn_once(parents: list[int | None]) -> None:
     """Whatever the parents say, also of nodes that do not exist, and every branch is closed."""

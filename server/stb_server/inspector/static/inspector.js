@@ -74,7 +74,6 @@ if (followed) {
     const state = JSON.parse(event.data);
     show("done", number.format(state.done));
     show("expected", number.format(state.expected));
-    if (state.tokens) show("tokens", number.format(state.tokens));
     part("bar").max = state.expected || 1;
     part("bar").value = state.done;
     if (state.complete) {
