@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -20,6 +19,7 @@ import openai
 import orjson
 
 from stb_core import completions, structured
+from stb_core.endpoints import Endpoint
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.gate import Gate
 from stb_core.lanes import Lanes
@@ -34,16 +34,6 @@ _PASSING = frozenset({408, 409, 425, 429})
 _TOO_MANY = frozenset({429, 503})
 _LONGEST_REASON = 300
 _CHAT = "/chat/completions"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a model is; the variables are named in errors, the key never is."""
-
-    base_url: str
-    api_key: str | None = field(repr=False)
-    url_variable: str
-    key_variable: str
 
 
 class Format(IntEnum):

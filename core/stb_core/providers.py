@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from stb_core.endpoints import Endpoint
 from stb_core.errors import UsageError
 from stb_core.gate import Gate
-from stb_core.openai_model import Endpoint, OpenAIModel
 from stb_core.prices import price_of
 from stb_core.retries import DEFAULT_PATIENCE, Patience
 from stb_core.settings import Settings, provider_prefix
+
+if TYPE_CHECKING:
+    from stb_core.openai_model import OpenAIModel
 
 __all__ = ["endpoint_of", "open_model", "price_of"]
 
@@ -32,6 +37,8 @@ def open_model(
     Raises:
         UsageError: the name is not ``PROVIDER/MODEL``, or it is not known where the provider is.
     """
+    from stb_core.openai_model import OpenAIModel  # noqa: PLC0415 - slow to import, and often not needed
+
     return OpenAIModel(
         name,
         endpoint_of(name, settings),

@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from stb_evaluator.intervals import tail_of
 from stb_evaluator.paired import Comparison
@@ -101,6 +100,8 @@ def rank_bounds(comparisons: Sequence[Comparison], *, level: float = LEVEL) -> l
 
 def _ranks(values: Array, ties: str) -> Array:
     """1 for the greatest along the last axis; values that differ by rounding alone are ties."""
+    from scipy import stats  # noqa: PLC0415 - takes a second to import, and ranks are rarely needed
+
     return np.asarray(stats.rankdata(-np.round(values, 12), axis=-1, method=ties))
 
 

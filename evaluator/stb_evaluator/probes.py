@@ -9,7 +9,6 @@ from importlib import resources
 
 import numpy as np
 import yaml
-from scipy import stats
 
 from stb_core.trajectories import FINISH, Step, StopReason, Trajectory
 from stb_core.verdicts import POINTS, Status
@@ -106,4 +105,6 @@ def length_correlation(lengths: Sequence[int], statuses: Sequence[Status]) -> fl
     known = [(n, p) for n, p in zip(lengths, points, strict=True) if not np.isnan(p)]
     if len({n for n, _ in known}) < 2 or len({p for _, p in known}) < 2:
         return None
+    from scipy import stats  # noqa: PLC0415 - takes a second to import, and probes are rare
+
     return float(stats.spearmanr([n for n, _ in known], [p for _, p in known]).statistic)

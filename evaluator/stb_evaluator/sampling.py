@@ -17,8 +17,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
-from scipy.sparse import csgraph
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.intp]
@@ -143,6 +141,9 @@ def design_of(
         return Design(weights, group, np.arange(n), group)
     unit = codes(clusters, n, "clusters")
     n_units, n_groups = int(unit.max()) + 1, len(sizes)
+    from scipy import sparse  # noqa: PLC0415 - slow to import, and few designs need it
+    from scipy.sparse import csgraph  # noqa: PLC0415
+
     links = sparse.coo_array(
         (np.ones(n), (unit, n_units + group)), shape=(n_units + n_groups, n_units + n_groups)
     )

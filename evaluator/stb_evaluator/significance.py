@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from stb_evaluator.sampling import RESAMPLES, Array, Design, Seed, finite, sums
 
@@ -70,9 +71,9 @@ def mcnemar(n_first: int, n_second: int, *, mid_p: bool = True) -> Significance:
     method = "McNemar mid-p" if mid_p else "McNemar exact"
     if n == 0:
         return Significance(1.0, method)
-    p = min(1.0, 2 * float(stats.binom.cdf(fewer, n, 0.5)))
+    p = min(1.0, 2 * float(special.bdtr(fewer, n, 0.5)))
     if mid_p:
-        seen = float(stats.binom.pmf(fewer, n, 0.5))
+        seen = math.comb(n, fewer) / 2**n
         p -= seen / 2 if n_first == n_second else seen
     return Significance(p, method)
 

@@ -18,7 +18,6 @@ from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import sparse
 
 from stb_evaluator.sampling import Array, Codes, Labels, codes, finite
 
@@ -163,5 +162,7 @@ def _coefficient(f: Codes, g: Codes) -> float:
 
     Σ over levels a of f of Σ over levels b of g of n_ab² / n_a.
     """
+    from scipy import sparse  # noqa: PLC0415 - slow to import, and rarely needed
+
     table = sparse.coo_array((np.ones(len(f)), (f, g))).tocsr()
     return float((np.asarray(table.power(2).sum(axis=1)).ravel() / np.bincount(f)).sum())

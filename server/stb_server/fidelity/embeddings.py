@@ -10,9 +10,9 @@ import numpy as np
 import openai
 from numpy.typing import NDArray
 
+from stb_core.endpoints import Endpoint
 from stb_core.errors import ModelUnavailableError
 from stb_core.logs import masked
-from stb_core.openai_model import Endpoint
 
 Vectors = NDArray[np.float64]
 

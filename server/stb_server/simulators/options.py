@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from stb_core.endpoints import Endpoint
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.models import Price
-from stb_core.openai_model import Endpoint
 from stb_core.providers import endpoint_of, price_of
 from stb_core.retries import Patience
 from stb_core.settings import Settings
