@@ -48,19 +48,21 @@ def _is_plain(value: Any, depth: int) -> bool:
         return bool(value.isascii())
     if kind is int:
         return bool(abs(value) <= _MAX_EXACT_INTEGER)
-    if value is None or kind is bool:
-        return True
-    if depth <= 0:
-        return False
-    if kind is dict:
-        for name, member in value.items():
-            if type(name) is not str or not name.isascii():
-                return False
-            # Text is what most members are; asking here saves a call.
-            if not (member.isascii() if type(member) is str else _is_plain(member, depth - 1)):
-                return False
-        return True
-    return kind is list and all(_is_plain(item, depth - 1) for item in value)
+    if kind is dict and depth > 0:
+        return _has_plain_members(value, depth)
+    if kind is list and depth > 0:
+        return all(_is_plain(item, depth - 1) for item in value)
+    return value is None or kind is bool
+
+
+def _has_plain_members(value: JsonObject, depth: int) -> bool:
+    for name, member in value.items():
+        if type(name) is not str or not name.isascii():
+            return False
+        # Text is what most members are; asking here saves a call.
+        if not (member.isascii() if type(member) is str else _is_plain(member, depth - 1)):
+            return False
+    return True
 
 
 def _canonical_text(value: Any, depth: int) -> str:
