@@ -14,20 +14,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from stb_core.queries import group_order
-from stb_core.store.verdicts import Mark
-from stb_core.trajectories import StopReason
-from stb_core.verdicts import POINTS, Status
 from stb_evaluator.intervals import Interval, bootstrap_ends, is_small, mean_interval
 from stb_evaluator.sampling import Array, Weighting, design_of
-from stb_evaluator.sheets import Place, Sheet, gate
+from stb_evaluator.sheets import Sheet
 from stb_evaluator.switches import PUBLISHED
+from stb_evaluator.tabulation import Table, faithful_table, nanmean, reference_table
 
 METRIC = "sopr"
 
@@ -35,37 +33,6 @@ Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")
 MACRO: Literal["macro"] = "macro"
 MICRO: Literal["micro"] = "micro"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
-
-    ``ids`` names the queries, row by row.
-    """
-
-    group: str
-    points: Array
-    n_total: int
-    ids: list[str]
-    counts: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def rounds(self) -> Array:
-        """The score of each round, shape (rounds,); NaN for a round without any verdict."""
-        return _nanmean(_nanmean(self.points, axis=1), axis=0)
-
-    @property
-    def queries(self) -> Array:
-        """The score of each query that has one, over its trials and rounds."""
-        scores = _nanmean(self.points, axis=(1, 2))
-        return scores[~np.isnan(scores)]
-
-    @property
-    def scored_ids(self) -> list[str]:
-        """The ids of the queries that have a score, in the order of ``queries``."""
-        known = ~np.isnan(_nanmean(self.points, axis=(1, 2)))
-        return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
 
 
 @dataclass(frozen=True)
@@ -109,9 +76,9 @@ def score(
     """
     groups = sorted(sheet.expected, key=group_order)
     if block == "faithful":
-        tables = [_faithful(sheet, group) for group in groups]
+        tables = [faithful_table(sheet, group) for group in groups]
     else:
-        tables = [_reference(sheet, group, switches) for group in groups]
+        tables = [reference_table(sheet, group, switches) for group in groups]
     # The published code knows nothing of a group without answers.
     counted = [table for table in tables if len(table.points) or block == "faithful"]
     intervals = _intervals(counted, seed) if clusters is None else _clustered(counted, clusters, seed)
@@ -130,77 +97,10 @@ def query_scores(sheet: Sheet) -> dict[tuple[str, str], float]:
         (group, query_id): float(value)
         for group in sorted(sheet.expected, key=group_order)
         for query_id, value in zip(
-            sheet.expected[group], _nanmean(_faithful(sheet, group).points, axis=(1, 2)), strict=True
+            sheet.expected[group], nanmean(faithful_table(sheet, group).points, axis=(1, 2)), strict=True
         )
         if not np.isnan(value)
     }
-
-
-def _faithful(sheet: Sheet, group: str) -> Table:
-    ids = sheet.expected[group]
-    points = np.full((len(ids), sheet.trials, sheet.n_rounds), np.nan)
-    counts: Counter[str] = Counter()
-    for row, query_id in enumerate(ids):
-        for trial in range(sheet.trials):
-            answer = sheet.answers.get((group, query_id, trial))
-            if answer is None:
-                counts["missing"] += 1
-                points[row, trial] = 0.0
-            elif answer.stop is StopReason.INFRASTRUCTURE:
-                counts["infrastructure"] += 1
-            elif reason := gate(answer):
-                counts[reason] += 1
-                points[row, trial] = 0.0
-            else:
-                counts["judged"] += 1
-                points[row, trial] = [
-                    _count(sheet.marks.get((group, query_id, trial, number)), counts)
-                    for number in range(sheet.n_rounds)
-                ]
-    return Table(group, points, len(ids), ids, counts)
-
-
-def _count(mark: Mark | None, counts: Counter[str]) -> float:
-    counts["unjudged" if mark is None else mark.status.value] += 1
-    return np.nan if mark is None else POINTS.get(mark.status, np.nan)
-
-
-def _reference(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
-    missing = [
-        (group, query_id, trial)
-        for query_id in sheet.expected[group]
-        for trial in range(sheet.trials)
-        if (group, query_id, trial) not in sheet.answers
-    ]
-    rows = sorted(
-        place
-        for place, answer in sheet.answers.items()
-        if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
-    )
-    if switches["sopr.missing"] == "unsolved":
-        rows += missing
-    points = np.zeros((len(rows), 1, sheet.n_rounds))
-    counts: Counter[str] = Counter(missing=len(missing))
-    for row, place in enumerate(rows):
-        for number in range(sheet.n_rounds):
-            status = _reference_status(sheet, place, number, switches)
-            counts["unjudged" if status is None else status.value] += place in sheet.answers
-            gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
-            points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
-    return Table(group, points, len(sheet.expected[group]), [place[1] for place in rows], counts)
-
-
-def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
-    """The verdict of a round as the published code has it; None where it has none."""
-    answer = sheet.answers.get(place)
-    if answer is None:
-        return Status.UNSOLVED
-    mark = sheet.marks.get((*place, number))
-    if mark is None and gate(answer):  # no judge is ever asked about it
-        return Status.UNSOLVED
-    if switches["sopr.gate"] == "words" and not sheet.worded.get(place, True):
-        return Status.UNSOLVED
-    return mark.status if mark else None
 
 
 def _mean_row(
@@ -293,7 +193,7 @@ def _row(
     return Score(
         block=block,
         group=group,
-        value=_percent(_nanmean(rounds, axis=0)),
+        value=_percent(nanmean(rounds, axis=0)),
         n=sum(len(table.queries) for table in tables),
         n_total=sum(table.n_total for table in tables),
         n_error=errors,
@@ -313,14 +213,6 @@ def _std(values: Array) -> float:
     """Population standard deviation, of what is known."""
     known = values[~np.isnan(values)]
     return float(known.std()) if len(known) else float("nan")
-
-
-def _nanmean(values: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """Mean of what is known; NaN, without a warning, where nothing is."""
-    known = ~np.isnan(values)
-    counts = known.sum(axis=axis)
-    sums = np.where(known, values, 0.0).sum(axis=axis)
-    return np.asarray(np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0))
 
 
 def _percent(value: float | Array) -> float | None:

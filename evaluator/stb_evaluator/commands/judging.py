@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from stb_core import console
 from stb_core.errors import UsageError
-from stb_core.openai_model import OpenAIModel
 from stb_core.providers import open_model
 from stb_core.settings import Settings
 from stb_core.store import Store
@@ -28,11 +29,20 @@ from stb_evaluator.rules import RulesJudge
 from stb_evaluator.scores import METRIC
 from stb_evaluator.verdict_log import Tally
 
+if TYPE_CHECKING:
+    from stb_core.openai_model import OpenAIModel
+
 RECORDED = "recorded"
 RULES = "rules"
 RUBRICS = {METRIC: "sopr-1", final_answer.METRIC: "fac-1"}
 PAIR_RUBRIC = "sowr-1"
 DEFAULT_ROUNDS = {METRIC: 3, final_answer.METRIC: 1}
+
+# Providers that give one name to several models in turn.
+HOSTED = frozenset(
+    {"anthropic", "azure", "cohere", "deepseek", "gemini", "google", "mistral", "openai", "xai"}
+)
+_DATED = re.compile(r"(?<!\d)(?:20\d{2}-?\d{2}(?:-?\d{2})?|[01]\d[0-3]\d|2\d[01]\d)(?!\d)")
 
 _CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable)."
 
@@ -187,10 +197,24 @@ async def opened_bench(
                 continue
             if "/" not in name:
                 raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
+            if is_floating(name):
+                console.say(
+                    f"NOTE: {name} is a name that its provider may give to another model. Name a dated version,"
+                    " so that scores stay comparable."
+                )
             model = open_model(name, settings, connections=connections)
             stack.push_async_callback(model.close)
             judges.append(OpenedJudge(model.name, model, loaded))
         yield Bench(tuple(judges), connections, retry_errors, quiet)
+
+
+def is_floating(name: str) -> bool:
+    """Whether a hosted model is named without a version that says when it was made.
+
+    Models on endpoints of one's own do not move by themselves.
+    """
+    provider, _, model = name.partition("/")
+    return provider in HOSTED and not _DATED.search(model)
 
 
 evaluator_option = click.option(

@@ -1,0 +1,123 @@
+"""Points of answers, group by group, by the faithful and by the published rules; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stb_core.store.verdicts import Mark
+from stb_core.trajectories import StopReason
+from stb_core.verdicts import POINTS, Status
+from stb_evaluator.sampling import Array
+from stb_evaluator.sheets import Place, Sheet, gate
+
+
+@dataclass(frozen=True)
+class Table:
+    """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
+
+    ``ids`` names the queries, row by row.
+    """
+
+    group: str
+    points: Array
+    n_total: int
+    ids: list[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rounds(self) -> Array:
+        """The score of each round, shape (rounds,); NaN for a round without any verdict."""
+        return nanmean(nanmean(self.points, axis=1), axis=0)
+
+    @property
+    def queries(self) -> Array:
+        """The score of each query that has one, over its trials and rounds."""
+        scores = nanmean(self.points, axis=(1, 2))
+        return scores[~np.isnan(scores)]
+
+    @property
+    def scored_ids(self) -> list[str]:
+        """The ids of the queries that have a score, in the order of ``queries``."""
+        known = ~np.isnan(nanmean(self.points, axis=(1, 2)))
+        return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
+
+
+def faithful_table(sheet: Sheet, group: str) -> Table:
+    """Every expected query; what may not be scored is NaN, and counted."""
+    ids = sheet.expected[group]
+    points = np.full((len(ids), sheet.trials, sheet.n_rounds), np.nan)
+    counts: Counter[str] = Counter()
+    for row, query_id in enumerate(ids):
+        for trial in range(sheet.trials):
+            answer = sheet.answers.get((group, query_id, trial))
+            if answer is None:
+                counts["missing"] += 1
+                points[row, trial] = 0.0
+            elif answer.stop is StopReason.INFRASTRUCTURE:
+                counts["infrastructure"] += 1
+            elif reason := gate(answer):
+                counts[reason] += 1
+                points[row, trial] = 0.0
+            else:
+                counts["judged"] += 1
+                points[row, trial] = [
+                    _count(sheet.marks.get((group, query_id, trial, number)), counts)
+                    for number in range(sheet.n_rounds)
+                ]
+    return Table(group, points, len(ids), ids, counts)
+
+
+def _count(mark: Mark | None, counts: Counter[str]) -> float:
+    counts["unjudged" if mark is None else mark.status.value] += 1
+    return np.nan if mark is None else POINTS.get(mark.status, np.nan)
+
+
+def reference_table(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
+    """The answers that are present, in the published way, as the switches are set."""
+    missing = [
+        (group, query_id, trial)
+        for query_id in sheet.expected[group]
+        for trial in range(sheet.trials)
+        if (group, query_id, trial) not in sheet.answers
+    ]
+    rows = sorted(
+        place
+        for place, answer in sheet.answers.items()
+        if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
+    )
+    if switches["sopr.missing"] == "unsolved":
+        rows += missing
+    points = np.zeros((len(rows), 1, sheet.n_rounds))
+    counts: Counter[str] = Counter(missing=len(missing))
+    for row, place in enumerate(rows):
+        for number in range(sheet.n_rounds):
+            status = _reference_status(sheet, place, number, switches)
+            counts["unjudged" if status is None else status.value] += place in sheet.answers
+            gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
+            points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
+    return Table(group, points, len(sheet.expected[group]), [place[1] for place in rows], counts)
+
+
+def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
+    """The verdict of a round as the published code has it; None where it has none."""
+    answer = sheet.answers.get(place)
+    if answer is None:
+        return Status.UNSOLVED
+    mark = sheet.marks.get((*place, number))
+    if mark is None and gate(answer):  # no judge is ever asked about it
+        return Status.UNSOLVED
+    if switches["sopr.gate"] == "words" and not sheet.worded.get(place, True):
+        return Status.UNSOLVED
+    return mark.status if mark else None
+
+
+def nanmean(values: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """Mean of what is known; NaN, without a warning, where nothing is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=axis)
+    sums = np.where(known, values, 0.0).sum(axis=axis)
+    return np.asarray(np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0))
