@@ -1,23 +1,25 @@
 """One Redis connection that all requests of a process share, with many commands under way at once.
 
 What is asked for in one turn of the event loop goes out in one write, and replies come back in
-order (RESP2, https://redis.io/docs/latest/develop/reference/protocol-spec/). A pool that lends a
-connection to each command costs about 150 µs of CPU a command more.
+order. The connection itself, with its protocol, sign-in and encryption, is that of redis-py; what a
+pool would add, lending a connection to each command and taking it back, costs more than the command.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
+import contextlib
 from collections import deque
-from typing import TypeAlias, cast
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from typing import Any, TypeAlias, cast
+
+from redis.asyncio.connection import AbstractConnection, Connection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from stb_core.errors import UsageError
 
 Reply: TypeAlias = bytes | int | None
-
-_MAX_REPLY_BYTES = 64 << 20
 
 
 class RedisGoneError(Exception):
@@ -28,15 +30,17 @@ class RedisRefusedError(Exception):
     """Redis understood the command and refused it, as it does when its memory is full."""
 
 
-class RedisPipe(asyncio.Protocol):
+class RedisPipe:
     """An open connection; get one with ``connect``."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: AbstractConnection) -> None:
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._connection = connection
         self._outgoing: list[bytes] = []
+        self._asked = asyncio.Event()
         self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
-        self._received = b""
+        self._tasks = [self._loop.create_task(self._write()), self._loop.create_task(self._read())]
+        self._closing: asyncio.Task[None] | None = None
         self.problem: RedisGoneError | None = None
         """Why nothing can be sent any more; None while the connection works."""
 
@@ -50,96 +54,73 @@ class RedisPipe(asyncio.Protocol):
         if self.problem is not None:
             reply.set_exception(self.problem)
             return reply
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
-        self._outgoing.append(b"*%d\r\n" % len(command))
-        self._outgoing += [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+        self._outgoing += self._connection.pack_command(*command)
         self._waiting.append((reply, self._loop.time()))
+        self._asked.set()
         return reply
 
     def close(self, reason: str = "The connection was closed.") -> None:
         """Give up; what is under way fails."""
-        if self.problem is None:
-            self.problem = RedisGoneError(reason)
-        if self._transport is not None:
-            self._transport.abort()
+        if self.problem is not None:
+            return
+        self.problem = RedisGoneError(reason)
+        for task in self._tasks:
+            task.cancel()
         while self._waiting:
             reply, _ = self._waiting.popleft()
             if not reply.done():
                 reply.set_exception(self.problem)
                 reply.exception()  # nobody may be waiting any more
+        self._closing = self._loop.create_task(_hang_up(self._connection))
 
-    def _flush(self) -> None:
-        if self._transport is not None and self.problem is None:
-            self._transport.write(b"".join(self._outgoing))
-        self._outgoing.clear()
+    async def _write(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            packed, self._outgoing = self._outgoing, []
+            try:
+                await self._connection.send_packed_command(b"".join(packed), check_health=False)
+            except (RedisError, OSError) as problem:
+                self.close(f"Redis hung up ({problem}).")
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the loop."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the loop."""
-        self.close(f"Redis hung up ({exc})." if exc else "Redis hung up.")
-
-    def data_received(self, data: bytes) -> None:
-        """Called by the loop."""
-        if self._received:
-            data = self._received + data
-        place: int | None = 0
-        end = 0
-        try:
-            while place is not None and place < len(data) and self._waiting:
-                end = place
-                place = self._take_reply(data, place)
-        except ValueError:
-            self.close("What answers there does not speak Redis's protocol.")
-            return
-        self._received = data[end if place is None else place :]
-
-    def _take_reply(self, data: bytes, start: int) -> int | None:
-        """Hand out the reply that begins at ``start``; returns where it ends, None if it is not whole."""
-        end = data.find(b"\r\n", start)
-        if end < 0:
-            return None
-        kind, value, after = data[start], data[start + 1 : end], end + 2
-        result: Reply = value
-        if kind == 0x24:  # $: a string of so many bytes, -1 for nothing
-            length = int(value)
-            if length > _MAX_REPLY_BYTES:
-                raise ValueError
-            result = None
-            if length >= 0:
-                if len(data) < after + length + 2:
-                    return None
-                result = data[after : after + length]
-                after += length + 2
-        elif kind == 0x3A:  # :
-            result = int(value)
-        elif kind not in {0x2B, 0x2D}:  # + and -
-            raise ValueError
-        reply, _ = self._waiting.popleft()
-        if reply.done():
-            return after
-        if kind == 0x2D:
-            reply.set_exception(RedisRefusedError(value.decode(errors="replace")[:200]))
-        else:
-            reply.set_result(result)
-        return after
+    async def _read(self) -> None:
+        while True:
+            refusal = None
+            try:
+                value = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
+            except (ResponseError, BusyLoadingError) as problem:
+                refusal = RedisRefusedError(str(problem)[:200])
+            except (RedisError, OSError) as problem:
+                self.close(f"Redis hung up ({problem}).")
+                return
+            if not self._waiting:
+                self.close("Redis said something that it was not asked.")
+                return
+            reply, _ = self._waiting.popleft()
+            if reply.done():
+                continue
+            if refusal is not None:
+                reply.set_exception(refusal)
+            else:
+                reply.set_result(cast("Reply", value))
 
 
-def check_url(url: str) -> SplitResult:
-    """The parts of a Redis URL.
+async def _hang_up(connection: AbstractConnection) -> None:
+    with contextlib.suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
+def check_url(url: str) -> dict[str, Any]:
+    """What a Redis URL says, as redis-py takes it.
 
     Raises:
         UsageError: it is none.
     """
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        parts = dict(parse_url(url))
     except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.hostname or parts.path):
+        parts = {}
+    if not (parts.get("host") or parts.get("path")):
         raise UsageError(
             "The Redis URL is none.",
             hint="Write redis://HOST:6379/0, rediss://USER:PASSWORD@HOST/0 or unix:///path/to/socket.",
@@ -154,36 +135,19 @@ async def connect(url: str, timeout_s: float) -> RedisPipe:
         RedisGoneError: it cannot be opened within ``timeout_s``, or the sign-in is refused.
     """
     parts = check_url(url)
-    loop = asyncio.get_running_loop()
-    pipe = RedisPipe()
+    kind = parts.pop("connection_class", Connection)
+    # Waiting and trying again are the link's business; RESP2 has no messages that nobody asked for.
+    connection = kind(**parts, protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0))
     try:
         async with asyncio.timeout(timeout_s):
-            if parts.scheme == "unix":
-                await loop.create_unix_connection(lambda: pipe, parts.path)
-            else:
-                secure = ssl.create_default_context() if parts.scheme == "rediss" else None
-                await loop.create_connection(
-                    lambda: pipe, parts.hostname or "", parts.port or 6379, ssl=secure
-                )
-            for command in _greeting(parts):
-                await pipe.call(*command)
-    except (OSError, TimeoutError, RedisRefusedError) as problem:
-        pipe.close()
+            await connection.connect()
+            pipe = RedisPipe(connection)
+            await pipe.call(b"PING")
+    except (RedisError, RedisGoneError, RedisRefusedError, OSError, TimeoutError) as problem:
+        await _hang_up(connection)
         reason = str(problem) or f"no answer within {timeout_s:g} s"
         raise RedisGoneError(f"Redis cannot be reached: {reason}.") from None
     except BaseException:
-        pipe.close()
+        await _hang_up(connection)
         raise
     return pipe
-
-
-def _greeting(parts: SplitResult) -> list[tuple[bytes, ...]]:
-    commands: list[tuple[bytes, ...]] = []
-    if parts.password:
-        user = [unquote(parts.username).encode()] if parts.username else []
-        commands.append((b"AUTH", *user, unquote(parts.password).encode()))
-    in_query = parse_qs(parts.query).get("db", [""])[0]
-    database = in_query or (parts.path.strip("/") if parts.scheme != "unix" else "")
-    if database and database != "0":
-        commands.append((b"SELECT", database.encode()))
-    return [*commands, (b"PING",)]
