@@ -126,14 +126,20 @@ def environment(path: Path) -> dict[str, str]:
 @contextmanager
 def process(path: Path, *command: str) -> Iterator[dict[str, Any]]:
     """A server that prints one line of JSON with its ``url`` and ``pid``."""
-    started = subprocess.Popen(
-        [sys.executable, *command], env=environment(path), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield json.loads(started.stdout.readline())
-    finally:
-        started.terminate()
-        started.wait()
+    with tempfile.TemporaryFile() as said:
+        started = subprocess.Popen(
+            [sys.executable, *command], env=environment(path), stdout=subprocess.PIPE, stderr=said
+        )
+        try:
+            line = started.stdout.readline()
+            if not line:
+                started.wait()
+                said.seek(0)
+                raise RuntimeError(said.read().decode())
+            yield json.loads(line)
+        finally:
+            started.terminate()
+            started.wait()
 
 
 async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> list[dict[str, Any]]:

@@ -138,20 +138,20 @@ async def test_a_real_api_that_fails_is_never_kept(
 
 
 async def test_a_real_answer_takes_the_place_of_a_simulated_one(
-    sqlite_store: Store, sqlite_store_url: str, api: RealApi
+    store: Store, store_url: str, api: RealApi
 ) -> None:
     """In ``record``; the simulated one stays on record and was never called recorded."""
     simulated = recorded(ROME, b'{"error":"","response":"made up"}')
     dataset = await put_weather(
-        sqlite_store, type(simulated)(**{**vars(simulated), "provenance": Provenance.SIMULATED})
+        store, type(simulated)(**{**vars(simulated), "provenance": Provenance.SIMULATED})
     )
-    async with serving(sqlite_store_url, CacheMode.RECORD, api) as server:
+    async with serving(store_url, CacheMode.RECORD, api) as server:
         before = await provenance(server, ROME, x_stb_mode="replay")
         during = await provenance(server, ROME)
         after = await provenance(server, ROME, x_stb_mode="replay")
 
     assert ["recorded-simulated", "live", "recorded"] == [before, during, after]
-    versions = await sqlite_store.responses.versions(dataset.id, simulated.key)
+    versions = await store.responses.versions(dataset.id, simulated.key)
     assert [Provenance.RECORDED, Provenance.SIMULATED] == [version.provenance for version in versions]
 
 
@@ -200,11 +200,11 @@ async def test_faults_hit_recorded_calls_too(sqlite_store: Store, sqlite_store_u
 
 
 async def test_a_snapshot_shows_what_was_in_force_when_it_was_taken(
-    sqlite_store: Store, sqlite_store_url: str, api: RealApi
+    store: Store, store_url: str, api: RealApi
 ) -> None:
     """Neither what was added later nor what replaced an answer can be seen in it."""
-    dataset = await put_weather(sqlite_store, SUNNY)
-    async with serving(sqlite_store_url, CacheMode.REPLAY, api) as server:
+    dataset = await put_weather(store, SUNNY)
+    async with serving(store_url, CacheMode.REPLAY, api) as server:
         taken = await server.client.post("/v1/datasets/weather/snapshots")
         name = taken.json()["snapshot"]
         await server.call(request(BONN), x_stb_mode="refresh")
@@ -221,12 +221,12 @@ async def test_a_snapshot_shows_what_was_in_force_when_it_was_taken(
 
 
 async def test_a_call_answered_within_a_snapshot_never_changes(
-    sqlite_store: Store, sqlite_store_url: str, api: RealApi
+    store: Store, store_url: str, api: RealApi
 ) -> None:
     """In a mode that records, the first answer after the snapshot stays, though a newer one is in force."""
-    dataset = await put_weather(sqlite_store, SUNNY)
+    dataset = await put_weather(store, SUNNY)
     frozen = {"x_stb_snapshot": dataset.responses_hash, "x_stb_mode": "auto"}
-    async with serving(sqlite_store_url, CacheMode.REPLAY, api) as server:
+    async with serving(store_url, CacheMode.REPLAY, api) as server:
         first = await server.call(request(ROME), **frozen)
         fresh = await server.call(request(ROME), x_stb_mode="refresh")
         server.service.memory.clear()
