@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,8 @@ HEADER = "bundle.json"
 # Uncompressed; a bundle beyond it is refused before it is unpacked.
 MAX_BYTES = 4 * 1024**3
 
+# What reading a damaged zip file may end in.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, struct.error)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -129,10 +133,10 @@ def read_bundle(path: Path) -> Bundle:
                 raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
             header = Header.model_validate_json(archive.read(HEADER))
             members = {name: archive.read(name) for name in MEMBERS}
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as problem:
-        raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
     except ValidationError as problem:
         raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+    except _DAMAGE as problem:
+        raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
     if header.format != FORMAT:
         raise FormatError(
             f"{path} has the format {header.format}.", hint=f"This version reads {FORMAT}; upgrade."

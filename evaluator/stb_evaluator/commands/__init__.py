@@ -14,11 +14,13 @@ from stb_evaluator.commands import (
     showing,
     trying,
 )
+from stb_evaluator.experiments import commands as experiments
 
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
     comparing.register(stb)
+    experiments.register(stb)
     exporting.register(stb)
     filtering.register(stb)
     importing.register(stb)

@@ -1,0 +1,144 @@
+"""A bundle's numbers are derived again from nothing else; a changed byte is found and named."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evaluator_makers import make_run, trajectory
+from stb_core.errors import ConflictError, FormatError
+from stb_core.locks import Lock, check, read_lock
+from stb_core.store import Store, open_store
+from stb_core.verdicts import Status, Verdict
+from stb_evaluator.experiments.proofs import bundle_of, lock_run, prove
+
+
+async def judged_run(store: Store) -> tuple[bytes, Lock]:
+    """A run of three judged answers: its bundle and its lock."""
+    answers = [trajectory(str(number)) for number in range(3)]
+    run = await make_run(store, answers)
+    await store.verdicts.append(
+        [
+            Verdict(
+                run=run.run,
+                group=answer.group,
+                query_id=answer.query_id,
+                judge="rules",
+                rubric="rules-1",
+                round=0,
+                status=Status.SOLVED if answer.query_id == "0" else Status.UNSOLVED,
+                answer_hash=answer.answer_hash,
+            )
+            for answer in answers
+        ]
+    )
+    return await bundle_of(store, run), await lock_run(store, run)
+
+
+def repacked(bundle: bytes, **changed: bytes) -> bytes:
+    """A bundle with other members, and with hashes in its header that agree with them."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        members = {info: archive.read(info) for info in archive.infolist()}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for info, old in members.items():
+            new = changed.get(info.filename.split(".")[0], old)
+            if info.filename == "bundle.json":
+                header = json.loads(old)
+                hashes = {f"{name}.jsonl": hashlib.sha256(data).hexdigest() for name, data in changed.items()}
+                new = json.dumps({**header, "sha256": {**header["sha256"], **hashes}}, indent=2).encode()
+            archive.writestr(info, new)
+    return buffer.getvalue()
+
+
+async def test_a_bundle_proves_its_lock(store: Store) -> None:
+    """Every check is identical on both databases, and there are numbers to check."""
+    bundle, lock = await judged_run(store)
+
+    findings = await prove(bundle, lock=lock)
+
+    assert [""] * 4 == [finding.first_difference for finding in findings]
+    assert findings[-1].n > 100
+
+
+async def test_a_forged_verdict_is_found(sqlite_store: Store) -> None:
+    """Though all hashes in the bundle agree with it: the lock's do not, nor do the numbers."""
+    bundle, lock = await judged_run(sqlite_store)
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        verdicts = archive.read("verdicts.jsonl").replace(b'"unsolved"', b'"solved"')
+
+    findings = await prove(repacked(bundle, verdicts=verdicts), lock=lock)
+
+    differences = {finding.check: finding.first_difference for finding in findings}
+    assert "is not what was locked" in differences["parts of the locked run"]
+    assert "value is 100.0 and was 33.3" in differences["numbers"]
+
+
+async def difference(bundle: bytes, lock: Lock) -> str:
+    """What is said of a damaged bundle."""
+    try:
+        findings = await prove(bundle, lock=lock)
+    except FormatError as problem:
+        return problem.message
+    return next((finding.first_difference for finding in findings if finding.first_difference), "")
+
+
+async def test_any_other_byte_is_found(sqlite_store: Store) -> None:
+    """Wherever it is: in a member, in the header or in the archive around them."""
+    bundle, lock = await judged_run(sqlite_store)
+
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, len(bundle) - 1), st.integers(1, 255))
+    def each(place: int, change: int) -> None:
+        damaged = bytearray(bundle)
+        damaged[place] ^= change
+        found.append(bytes(damaged))
+
+    found: list[bytes] = []
+    each()
+    for damaged in found:
+        assert await difference(damaged, lock)
+
+
+async def test_a_lock_refuses_another_run(sqlite_store: Store, tmp_path: Path) -> None:
+    """A lock file reads back as it was; a run with another setting is named by it."""
+    _, lock = await judged_run(sqlite_store)
+    (tmp_path / "lock").write_bytes(lock.as_json())
+    manifest = read_lock(tmp_path / "lock").manifest
+    assert manifest
+
+    check(lock, manifest)
+    with pytest.raises(ConflictError, match="seed is 7 and was 0"):
+        check(lock, manifest.model_copy(update={"seed": 7}))
+
+
+async def test_lock_export_and_verify_by_command(
+    run_stb: Callable[..., Any], sqlite_store_url: str, tmp_path: Path
+) -> None:
+    """The commands agree with one another; a damaged bundle ends with exit code 1 and its name."""
+    store = await open_store(sqlite_store_url)
+    await judged_run(store)
+    await store.close()
+
+    def commands() -> list[Any]:
+        done = [run_stb("lock", "r", "-o", "r.lock"), run_stb("export", "r", "-o", "r.zip")]
+        done += [run_stb("verify", "r"), run_stb("verify", "r.zip", "--lock", "r.lock", "--json")]
+        (tmp_path / "bad.zip").write_bytes((tmp_path / "r.zip").read_bytes()[:-30])
+        return [*done, run_stb("verify", "bad.zip", "--lock", "r.lock")]
+
+    *good, bad = await asyncio.to_thread(commands)
+
+    assert [0] * 4 == [ended.code for ended in good], [ended.err for ended in good]
+    assert good[2].out.endswith("identical\n")
+    assert good[3].document["identical"]
+    assert (1, True) == (bad.code, bad.err.startswith("stb: bad.zip "))
