@@ -116,6 +116,8 @@ def sample(schema: Json, filler: str) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
     kind = schema.get("type", "object" if "properties" in schema else "string")
+    if isinstance(kind, list):
+        kind = next((each for each in kind if each != "null"), "null")
     if kind == "object":
         properties = schema.get("properties", {})
         return {name: sample(properties[name], filler) for name in schema.get("required", properties)}
