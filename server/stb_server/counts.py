@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from stb_server.metrics import Labels, Numbers, leave, of_all_workers
 from stb_server.service import Service
+from stb_server.simulators.model_simulator import ModelSimulator
 
 _INTERVAL_S = 1.0
 
@@ -55,6 +56,12 @@ def own_numbers(service: Service) -> Numbers:
     numbers.count("stb_misses_lost", {(): parts.ledger.lost})
     if parts.upstream:
         numbers.count("stb_upstream_calls", {tuple(labels): n for labels, n in parts.upstream.counts.items()})
+    if isinstance(parts.simulator, ModelSimulator):
+        replies, usage = parts.simulator.counts.kinds, parts.simulator.counts.usage
+        tokens = {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+        numbers.count("stb_simulator_replies", _labelled(replies))
+        numbers.count("stb_simulator_tokens", _labelled(tokens))
+        numbers.count("stb_simulator_cost_usd", {(): usage.cost_usd or 0.0})
     if service.rate_limit:
         numbers.count("stb_rate_limited", {(): service.rate_limit.refused})
     if service.faults:

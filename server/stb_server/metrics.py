@@ -142,6 +142,12 @@ _COUNTERS: dict[str, tuple[str, Labels]] = {
     "stb_write_transactions": ("Transactions that held them.", ()),
     "stb_misses_lost": ("Misses that could not be written to the ledger.", ()),
     "stb_upstream_calls": ("Calls of real APIs.", ("host", "outcome")),
+    "stb_simulator_replies": (
+        "What replies of the simulator's model were like: strict, each repair, each fault.",
+        ("kind",),
+    ),
+    "stb_simulator_tokens": ("Tokens that the simulator's model read and wrote.", ("kind",)),
+    "stb_simulator_cost_usd": ("What they cost, where the price is known.", ()),
     "stb_rate_limited": ("Calls refused because their client made too many.", ()),
     "stb_faults": ("Injected faults.", ("fault",)),
 }

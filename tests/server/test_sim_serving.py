@@ -75,6 +75,23 @@ async def test_a_simulated_answer_is_marked_kept_and_served_again_as_such(
     assert "tb-secret-key" not in json.dumps(llm.requests) + json.dumps(kept.details)
 
 
+async def test_replies_and_tokens_are_counted_in_the_metrics(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """By kind of reply, and what the model read and wrote."""
+    await sim_world.build(sqlite_store)
+    llm.rule = echo
+    async with serving(sqlite_store_url, llm) as server:
+        await server.call(search("Metropolis"))
+        llm.answer(text("no JSON"))
+        await server.call(search("Nosferatu"))
+        metrics = (await server.client.get("/metrics")).text
+
+    assert 'stb_simulator_replies_total{kind="strict"} 2.0' in metrics
+    assert 'stb_simulator_replies_total{kind="no_json"} 1.0' in metrics
+    assert 'stb_simulator_tokens_total{kind="prompt"}' in metrics
+
+
 async def test_a_refusal_by_rule_is_kept_like_every_simulated_answer(
     llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
 ) -> None:
