@@ -148,8 +148,10 @@ class Service:
         store = self.parts.store
         snapshot = await store.snapshots.get(names.dataset.id, content_hash)
         if snapshot is None:
-            taken = await store.snapshots.take(names.dataset.id)
-            snapshot = taken if taken.hash == content_hash else None
+            in_force = {dataset.id: dataset.responses_hash for dataset in await store.datasets.all()}
+            if in_force.get(names.dataset.id) == content_hash:
+                taken = await store.snapshots.take(names.dataset.id)
+                snapshot = taken if taken.hash == content_hash else None
         if snapshot is None:
             raise BadRequestError(
                 404,
