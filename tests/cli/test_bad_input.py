@@ -103,7 +103,7 @@ CASES = [
     Case(
         "data import {demo} --name a:b",
         2,
-        "A dataset cannot be called 'a:b'. Choose a name of letters, digits, '.', '_' and '-' with --name.",
+        "A dataset cannot be called 'a:b'. Choose a name of up to 200 letters, digits, '.', '_' and '-'.",
     ),
     Case("data show nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case("data verify nope", 2, f"There is no dataset 'nope'. {DATASETS}"),

@@ -137,9 +137,8 @@ def _engine(url: str) -> AsyncEngine:
             return create_async_engine(parsed, pool_size=8, max_overflow=8, pool_pre_ping=True)
         if not parsed.database or parsed.database == ":memory:":
             raise StoreError("The store needs a file.", hint="Write sqlite:///path/to/file.db.")
-        path = Path(parsed.database)
-        if not path.parent.is_dir():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_path(parsed.database):
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_async_engine(parsed, pool_size=4, max_overflow=4)
     except ModuleNotFoundError:
         raise StoreError(
@@ -151,6 +150,11 @@ def _engine(url: str) -> AsyncEngine:
     sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
+
+
+def _is_path(database: str) -> bool:
+    """Whether an SQLite database is named by its path, not by a URI that says how it is to be opened."""
+    return not database.startswith("file:")
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -196,7 +200,7 @@ async def open_store(url: str, *, migrate: bool = True) -> Store:
     """
     store = Store(_engine(url))
     try:
-        if store.is_sqlite:
+        if store.is_sqlite and _is_path(store.place):
             await _use_wal(store.place)
         if migrate:
             await migrations.upgrade(store)
