@@ -85,7 +85,7 @@ class Postgres:
         """Start it and wait until it accepts connections."""
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -c max_connections=200"
         log = str(self.folder / "log")
-        self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-w", "start")
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-w", "-t", "300", "start")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it: ``fast``, or ``immediate``, which is a crash."""
