@@ -135,7 +135,7 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env=clean_environment(),
         cwd=folder.parent,
         capture_output=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()

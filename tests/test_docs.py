@@ -35,7 +35,10 @@ from stb_server.options import ServerOptions
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-MARKDOWN = [REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + PAGES
+MARKDOWN = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 _FENCE = re.compile(r"^```(\w+)( background)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PORT = "8080"
@@ -269,7 +272,9 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    """The index links each page."""
+    """The index links each page, and the first page of each folder."""
     linked = {link.partition("#")[0] for link in _LINK.findall((DOCS / "index.md").read_text())}
+    pages = {page.name for page in PAGES} - {"index.md"}
+    folders = {f"{path.parent.name}/README.md" for path in DOCS.glob("*/README.md")}
 
-    assert {page.name for page in PAGES} - {"index.md"} == {link for link in linked if "://" not in link}
+    assert pages | folders == {link for link in linked if "://" not in link}

@@ -24,7 +24,12 @@ def _add_lock(stb: click.Group) -> None:
     @cli.command(stb, "lock")
     @click.argument("what", metavar="RUN|DATASET")
     @click.option(
-        "-o", "--output", type=click.Path(path_type=Path), default="stb.lock.json", show_default=True
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        default="stb.lock.json",
+        show_default=True,
+        help="File to write.",
     )
     async def lock_command(what: str, output: Path, as_json: bool) -> None:
         """Write a lock file: hashes of the dataset and its recordings, and all that a run is and found.
