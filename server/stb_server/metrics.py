@@ -130,8 +130,18 @@ def of_all_workers(numbers: Numbers, folder: Path) -> Numbers:
         pid = int(place.stem)
         if pid != os.getpid():
             with contextlib.suppress(OSError, ValueError, KeyError):
-                numbers.add(Numbers.from_json(place.read_bytes()), alive=Path(f"/proc/{pid}").exists())
+                numbers.add(Numbers.from_json(place.read_bytes()), alive=_is_alive(pid))
     return numbers
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is there, and not ours
+        return True
+    return True
 
 
 _COUNTERS: dict[str, tuple[str, Labels]] = {
