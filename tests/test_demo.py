@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from conftest import REPOSITORY
 from stb_core.demo import AGENTS, demo_data
 from stb_core.naming import standardize_parameter
 from stb_core.queries import STANDARD_GROUPS
@@ -67,7 +69,7 @@ def test_a_second_run_gives_the_same_numbers(first: dict[str, Any], stb: Stb, tm
 
 
 def test_the_table_names_agents_and_next_steps(demo_folder: Path, stb: Stb) -> None:
-    """A person sees the commands, the warning, the table and where to look; again, it is quick."""
+    """A person sees the commands, the warning, the table (that of the README) and where to look."""
     done = stb("demo", demo_folder, timeout=60)
 
     assert 0 == done.returncode
@@ -76,6 +78,12 @@ def test_the_table_names_agents_and_next_steps(demo_folder: Path, stb: Stb) -> N
     ]
     for text in ("NOT COMPARABLE", *AGENTS, "macro", f"cd {demo_folder}", "stb ls"):
         assert text in done.stdout
+    shown = re.search(
+        r"^```text\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    printed = {" ".join(line.split()) for line in done.stdout.splitlines()}
+    assert shown
+    assert {" ".join(line.split()) for line in shown[1].splitlines()} <= printed
 
 
 def test_a_folder_that_cannot_be_made(stb: Stb) -> None:

@@ -85,7 +85,7 @@ def _print(steps: Steps, runs: Sequence[str], rows: Sequence[Mapping[str, Any]])
     for line, what in (
         (f"cd {shlex.quote(str(steps.folder))}", "everything above is in here"),
         ("stb ls", "the two runs"),
-        (f"stb show {runs[0]}/301", "a trajectory, call by call, with its verdict"),
+        (f"stb show {runs[0]}/105", "a trajectory, call by call, with its verdict"),
         (f"stb cache misses {DATASET}", "the calls that had no recording"),
         (f"stb serve --dataset {DATASET}", "the virtual API server, for an agent of yours"),
     ):
