@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -59,19 +59,20 @@ class StoreLocks:
         Raises:
             StoreError: the store does not take it.
         """
-
-        async def work(connection: AsyncConnection) -> bool:
-            return await leases.take(self._store, connection, name, token, LOCK_S)
-
-        return await self._recorder.do(work)
+        return await self._recorder.do_together("take leases", (name, token), self._take_all)
 
     async def give_back(self, name: str, token: str) -> None:
         """Give a lease back."""
+        await self._recorder.do_together("give leases back", (name, token), self._give_back_all)
 
-        async def work(connection: AsyncConnection) -> None:
-            await leases.give_back(connection, name, token)
+    async def _take_all(self, connection: AsyncConnection, wanted: Sequence[tuple[str, str]]) -> list[bool]:
+        return await leases.take_all(self._store, connection, wanted, LOCK_S)
 
-        await self._recorder.do(work)
+    async def _give_back_all(
+        self, connection: AsyncConnection, held: Sequence[tuple[str, str]]
+    ) -> list[None]:
+        await leases.give_back_all(connection, held)
+        return [None] * len(held)
 
 
 class RedisLocks:

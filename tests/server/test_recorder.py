@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store
@@ -70,3 +71,34 @@ async def test_what_waits_is_written_before_it_stops(store: Store) -> None:
 
     assert all(task.done() for task in waiting)
     assert 10 == (await store.datasets.get("weather")).responses_count
+
+
+async def test_items_of_one_kind_are_done_at_once_and_each_gets_its_result(store: Store) -> None:
+    """What waits is grouped by kind, in order; work without a kind is done by itself."""
+    recorder = Recorder(store, timeout_s=20)
+    done: list[object] = []
+
+    async def double(_: AsyncConnection, items: Sequence[int]) -> list[int]:
+        done.append(list(items))
+        return [2 * item for item in items]
+
+    async def alone(_: AsyncConnection) -> str:
+        done.append("alone")
+        return "one"
+
+    waiting = [
+        asyncio.create_task(work)
+        for work in (
+            recorder.do_together("even", 2, double),
+            recorder.do(alone),
+            recorder.do_together("odd", 3, double),
+            recorder.do_together("even", 4, double),
+        )
+    ]
+    await asyncio.sleep(0)
+    recorder.start()
+    results = await asyncio.gather(*waiting)
+    await recorder.close()
+
+    assert [4, "one", 6, 8] == results
+    assert [[2, 4], "alone", [3]] == done
