@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,6 +91,11 @@ _options = (
         "--max-cost",
         type=click.FloatRange(min=0, min_open=True),
         help="Of the whole run, in USD, over all its sessions; it stops before it costs more.",
+    ),
+    click.option(
+        "--locked",
+        type=click.Path(path_type=Path),
+        help="Lock file of a run or dataset, see stb lock; anything else is refused.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
     click.option("--dry-run", is_flag=True, help="Say what would be done and what it may cost; do nothing."),

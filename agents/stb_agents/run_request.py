@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from stb_agents.agent import Agent
 from stb_agents.budget import Budget
@@ -40,6 +41,7 @@ class RunRequest:
     max_trial_cost: float | None = None
     max_cost: float | None = None
     max_observation: int = 1024
+    locked: Path | None = None
     fail_fast: bool = False
     dry_run: bool = False
     agent_option: tuple[str, ...] = ()

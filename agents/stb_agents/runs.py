@@ -20,7 +20,7 @@ from stb_agents.runner import Runner, trials_left
 from stb_agents.selection import Selection, select
 from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
-from stb_core import console
+from stb_core import console, locks
 from stb_core.errors import UsageError
 from stb_core.models import Model
 from stb_core.prices import price_of
@@ -46,11 +46,12 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
     """Do what is left of a run.
 
     Raises:
-        UsageError: the request cannot be carried out as it is.
+        UsageError: the request cannot be carried out as it is, or is not what was locked.
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
     """
     installed = _check(request, settings)
+    lock = locks.read_lock(request.locked) if request.locked else None
     async with AsyncExitStack() as stack:
         store = await open_store(settings.database_url)
         stack.push_async_callback(store.close)
@@ -62,6 +63,8 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         manifest = manifest_of(
             chosen, request.model, selection, reached.served, conduct, request.trials, request.snapshot
         )
+        if lock:
+            locks.check(lock, manifest)
         name = run_id(manifest, selection.groups, request.name)
         client = await stack.enter_async_context(
             VirtualClient(
@@ -107,6 +110,8 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         manifest = manifest_of(
             chosen, request.model, selection, served, conduct, request.trials, request.snapshot
         )
+        if request.locked:
+            locks.check(locks.read_lock(request.locked), manifest)
         name = run_id(manifest, selection.groups, request.name)
         left = await trials_left(store, name, selection, request.trials)
         return await forecast(
