@@ -29,6 +29,14 @@ BONN = {"city": "Bonn"}
 SUNNY = recorded(BONN)
 
 
+def command_line(pid: str) -> bytes:
+    """How a process was started; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @dataclass
 class Served:
     """A server in processes of its own."""
@@ -39,7 +47,7 @@ class Served:
     def workers(self) -> list[int]:
         """Its worker processes; itself if it has none."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        found = [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        found = [int(pid) for pid in children if b"spawn_main" in command_line(pid)]
         return found or [self.process.pid]
 
 
