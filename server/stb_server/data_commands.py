@@ -61,6 +61,9 @@ def _add_import(data: click.Group) -> None:
         else:
             _print_import(imported)
         if imported.skipped:
+            number = len(imported.skipped)
+            what = "1 file or entry was" if number == 1 else f"{number} files or entries were"
+            console.say(f"stb: {what} skipped, the rest is imported. Mend what is listed and import again.")
             exit_with(1)
 
 

@@ -109,7 +109,73 @@ CASES = [
     Case("data verify nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case("data rm nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case("data rm demo", 2, "This would delete demo with {responses} responses. Add --yes to do it."),
+    # Recorded responses.
+    Case("cache ls nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case(
+        "cache ls demo --newer soon",
+        2,
+        "'soon' is not an age. Write a number and a unit: 90s, 30m, 12h, 7d or 4w.",
+    ),
+    Case(
+        "cache show 0123456789ab",
+        2,
+        "There is no response whose key begins with 0123456789ab. See them with: stb cache ls.",
+    ),
+    Case("cache show zz", 2, "'zz' does not begin a key. Keys are hexadecimal; see them with: stb cache ls."),
+    Case("cache dump demo -o out.txt", 2, "out.txt is no name for a dump. End it in .jsonl or .jsonl.zst."),
+    Case(
+        "cache dump demo -o /proc/x.jsonl",
+        2,
+        "/proc/x.jsonl cannot be written: No such file or directory. Name another place, or make room.",
+    ),
+    Case("cache load missing.jsonl", 2, "There is no dump missing.jsonl. Check the path."),
+    Case(
+        "cache load cut.jsonl",
+        1,
+        "cut.jsonl, line 8 is cut short or not a response. Nothing was loaded; get the dump anew.",
+    ),
+    Case(
+        "cache load bad.toml",
+        1,
+        "bad.toml, line 1 is not the header of a dump. Nothing was loaded; get the dump anew.",
+    ),
+    Case("cache diff demo missing.jsonl", 2, "There is no dump missing.jsonl. Check the path."),
+    Case(
+        "data import bad.toml",
+        2,
+        "bad.toml is not a folder. Name the folder of a release; for a dump use: stb cache load FILE.",
+    ),
     # The server.
+    Case(
+        "serve --dataset demo --mode live",
+        2,
+        "Mode live needs a real API, and none is configured. Name one with --upstream or --simulator.",
+    ),
+    Case(
+        "serve --dataset demo --upstream missing.toml",
+        2,
+        "There is no upstream configuration missing.toml. Check --upstream.",
+    ),
+    Case(
+        "serve --dataset demo --upstream bad.toml",
+        1,
+        "The upstream configuration bad.toml cannot be used: Invalid value (at end of document). Mend it.",
+    ),
+    Case(
+        "serve --dataset demo --simulator nope",
+        2,
+        "There is no simulator 'nope'. There are: llm, mirrorapi, template.",
+    ),
+    Case(
+        "serve --dataset demo --simulator llm",
+        2,
+        "The simulator llm needs a model. Name one with --simulator-model PROVIDER/MODEL.",
+    ),
+    Case("serve --dataset demo --faults nonsense", 2, "There is no fault 'nonsense'. Write NAME=SHARE …"),
+    Case(
+        "serve --dataset demo --redis-url nonsense", 2, "The Redis URL is none. Write redis://HOST:6379/0, …"
+    ),
+    Case("view nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
     Case("serve --dataset nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case(
         "serve --dataset demo --port {taken}",
@@ -164,6 +230,8 @@ CASES = [
         "The server at http://127.0.0.1:{free} cannot be reached (All connection attempts failed). "
         "Start one with 'stb serve', or leave --server out.",
     ),
+    Case("run -a replay:nope -d demo", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("run -a cot -m local/x -d demo -o nope=1", 2, "cot has no option 'nope'. It has: …."),
     Case("show nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
     Case(
         "show {run}/99999",
@@ -187,6 +255,65 @@ CASES = [
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
     Case("compare {run}", 2, "A comparison needs two runs. See those that are there with: stb ls."),
+    Case(
+        "score {run} --judge rules --metric nope",
+        2,
+        "There is no metric 'nope'. There are: sopr, fac, trajectory.",
+    ),
+    Case(
+        "score {run} --judge rules --switch nope=1",
+        2,
+        "There is no switch 'nope'. There are: sopr.missing, ….",
+    ),
+    Case(
+        "score {run} --judge rules --labels missing.csv",
+        2,
+        "There is no file missing.csv. Give a CSV or JSON file of labels.",
+    ),
+    Case(
+        "score {run} --judge local/x --evaluator missing",
+        2,
+        "There is no evaluator in missing. Give a folder that holds config.yaml and a template.",
+        "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
+    ),
+    Case(
+        "report {run} -o x.doc",
+        2,
+        "The form of a report is told by its ending, and 'x.doc' has none of ours. Use .html, .md, .csv, .json.",
+    ),
+    Case(
+        "report {run} --judge rules -o /proc/x.html",
+        1,
+        "/proc/x.html cannot be written (No such file or directory). Name another place with -o.",
+    ),
+    Case(
+        "export {run} --format bundle -o /proc/x.zip",
+        1,
+        "/proc/x.zip cannot be written (No such file or directory). Name another place with -o.",
+    ),
+    Case(
+        "export {run} --format bundle -o bad.toml",
+        2,
+        "bad.toml is there already. Name another with -o, or add --force.",
+    ),
+    Case("verify bad.toml", 1, "bad.toml cannot be unpacked: File is not a zip file. Export it again."),
+    Case("lock nope", 2, "'nope' is no dataset and no run: …"),
+    Case(
+        "solvable demo --judge rules",
+        2,
+        "'rules' does not name a model. Write PROVIDER/MODEL, such as openai/gpt-4o-mini.",
+    ),
+    Case(
+        "experiment judge nope --judge rules",
+        2,
+        "There is no run 'nope'. See those that are there with: stb ls.",
+    ),
+    Case("experiment reproduce -d nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
+    Case(
+        "experiment simulator --bench missing",
+        2,
+        "There is no bench at missing. Name a JSON Lines file of MirrorAPI-Bench rows, or a folder of such files.",
+    ),
     # Answers of others.
     Case(
         "import missing",
@@ -209,6 +336,8 @@ def workplace(demo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.toml").write_text("a = [")
     (tmp_path / "list.yaml").write_text("- x\n")
+    dump = (REPOSITORY / "cache_dumps" / "demo" / "responses.jsonl").read_bytes()
+    (tmp_path / "cut.jsonl").write_bytes(dump[:3000])
     for name in os.environ.keys() - clean_environment().keys():
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -270,3 +399,42 @@ def test_one_line_says_what_to_do(
     assert case.code == code
     assert "" == output.out
     assert before == contents(workplace)
+
+
+def broken_release(folder: Path) -> Path:
+    """A release with one good tool document, a cut one, and files whose values have the wrong types."""
+    demo = REPOSITORY / "cache_dumps" / "demo" / "tools" / "Weather" / "fairsky_weather.json"
+    weather = folder / "release" / "tools" / "Weather"
+    weather.mkdir(parents=True)
+    (weather / "fairsky_weather.json").write_bytes(demo.read_bytes())
+    (weather / "cut.json").write_bytes(demo.read_bytes()[:40])
+    (weather / "types.json").write_text('{"tool_name": 7, "api_list": {}}')
+    queries = folder / "release" / "solvable_queries" / "test_instruction"
+    queries.mkdir(parents=True)
+    (queries / "G1_tool.json").write_text('{"query": "no list"}')
+    return folder / "release"
+
+
+@pytest.mark.usefixtures("workplace")
+def test_what_is_broken_in_a_release_is_named_and_the_rest_imported(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Cut and mistyped files are listed with a reason, the exit code is 1, and good files are there."""
+    release = broken_release(tmp_path)
+
+    code = end_of(["data", "import", str(release), "--name", "broken", "--json"])
+    output = capfd.readouterr()
+    document = json.loads(output.out)
+
+    assert 1 == code
+    assert (
+        "stb: 3 files or entries were skipped, the rest is imported. Mend what is listed and import again.\n"
+    ) == output.err
+    assert (1, 4, 0) == (document["tools"], document["apis"], document["queries"])
+    assert [
+        ("solvable_queries/test_instruction/G1_tool.json", "is not a list of queries"),
+        ("tools/Weather/cut.json", "is not JSON: …"),
+        ("tools/Weather/types.json", "is not a tool document: tool_name: Input should be a valid string"),
+    ] == sorted(
+        (row["file"], re.sub("(?<=JSON: ).*", "…", row["reason"])) for row in document["skipped_rows"]
+    )
