@@ -7,6 +7,8 @@ the commands in the order in which a real evaluation needs them.
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,11 +84,14 @@ def _print(steps: Steps, runs: Sequence[str], rows: Sequence[Mapping[str, Any]])
     )
     console.emit_table(_table(runs, rows), ("group", "n", *AGENTS, "difference", "p"))
     click.echo("Where to look next:")
-    for line, what in (
+    hints = [
         (f"cd {shlex.quote(str(steps.folder))}", "everything above is in here"),
         ("stb ls", "the two runs"),
         (f"stb show {runs[0]}/105", "a trajectory, call by call, with its verdict"),
         (f"stb cache misses {DATASET}", "the calls that had no recording"),
         (f"stb serve --dataset {DATASET}", "the virtual API server, for an agent of yours"),
-    ):
+    ]
+    if shutil.which("stb") is None:
+        hints.insert(0, (f". {Path(sys.executable).with_name('activate')}", "so that your shell finds stb"))
+    for line, what in hints:
         click.echo(f"  {line:<{_HINT_WIDTH}}  # {what}")
