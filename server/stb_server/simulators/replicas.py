@@ -87,6 +87,8 @@ class Replicas:
         Raises:
             ModelUnavailableError: no endpoint answers.
         """
+        if len(self.replicas) == 1:
+            return await self.replicas[0].model.complete(request)
         tried: list[Replica] = []
         while True:
             replica = self._least_loaded(tried)
@@ -116,7 +118,7 @@ class Replicas:
         answering = asyncio.ensure_future(replica.model.complete(request))
         try:
             while not answering.done():
-                await asyncio.wait({answering}, timeout=self._interval_s if len(self.replicas) > 1 else None)
+                await asyncio.wait({answering}, timeout=self._interval_s)
                 if not answering.done() and not replica.well and any(other.well for other in self.replicas):
                     return None
             return answering.result()
