@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
@@ -35,11 +36,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[services.Postgres]:
+def postgres_server() -> Generator[services.Postgres]:
     """A PostgreSQL server of our own; the tests may stop, pause and kill it."""
     if not services.Postgres.installed():
         unavailable("PostgreSQL (initdb, pg_ctl)")
-    with services.Postgres(tmp_path_factory.mktemp("postgres")) as server:
+    # Not among pytest's own folders: another session of pytest clears them when there are many.
+    with (
+        tempfile.TemporaryDirectory(prefix="stb-postgres-", ignore_cleanup_errors=True) as folder,
+        services.Postgres(Path(folder)) as server,
+    ):
         yield server
 
 
