@@ -69,15 +69,16 @@ async def hashes(store: Store, run: str) -> list[str]:
     return [trajectory.content_hash async for trajectory in store.runs.trajectories(run)]
 
 
-def private_servers() -> list[str]:
-    """Command lines of the private servers that live."""
+def private_servers(folder: Path) -> list[str]:
+    """Command lines of the private servers that live and work in a folder."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             text = path.read_bytes().replace(b"\0", b" ").decode()
+            place = (path.parent / "cwd").resolve()
         except OSError:
             continue
-        if "stb_agents.private_server" in text:
+        if "stb_agents.private_server" in text and place == folder.resolve():
             found.append(text)
     return found
 
@@ -154,10 +155,10 @@ async def test_a_killed_run_leaves_no_server_behind(folder: Path, llm: LLMServer
     args = ("run", "-a", "cot", "-m", "stub/any", "-d", "world")
     with started(folder, *args, env={"STUB_BASE_URL": llm.url}) as process:
         await wait_for(lambda: llm.count > 0, process)
-        there = private_servers()
+        there = private_servers(folder)
 
     assert there
-    await wait_for(lambda: not private_servers())
+    await wait_for(lambda: not private_servers(folder))
 
 
 async def test_ctrl_c_keeps_what_is_finished(
