@@ -20,10 +20,10 @@ OPTIONAL_FOLDERS = {"examples", ".ci", ".github"}
 # Written in halves, so that this file does not hold what it forbids.
 FORBIDDEN = {
     "a package registry's address": "pypi"
-     r"\.org|pythonhosted"
-     r"\.org|index"
-     r"-url|npmjs"
-     r"\.org",
+    r"\.org|pythonhosted"
+    r"\.org|index"
+    r"-url|npmjs"
+    r"\.org",
     "a path of one machine": r"(?<![\w.])/(?:work|root|home|Users)/" + r"\w",
     "a mark of an unfinished merge": r"^<{7} |^>{7} ",
 }

@@ -63,4 +63,3 @@ def _parse_plain(text: str) -> JsonObject | None:
     except orjson.JSONDecodeError:
         return None
     return value if isinstance(value, dict) else None
-

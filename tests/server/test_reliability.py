@@ -169,6 +169,7 @@ async def test_a_killed_worker_loses_nothing_acknowledged(store: Store, store_ur
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 async def test_two_hundred_killed_workers_lose_nothing(store: Store, store_url: str, api: RealApi) -> None:
     """The long form."""
     await put_weather(store)

@@ -141,4 +141,3 @@ async def _move_fingerprint(
             responses_count=d.c.responses_count + len(rows),
         )
     )
-

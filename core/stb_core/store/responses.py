@@ -159,9 +159,7 @@ class Responses:
                 if old.id:
                     changes = row.changes + 1
                     await connection.execute(
-                        r.update()
-                        .where(r.c.id == old.id)
-                        .values(superseded_at=stamp, superseded_in=changes)
+                        r.update().where(r.c.id == old.id).values(superseded_at=stamp, superseded_in=changes)
                     )
                 else:  # superseded by a later member of the same batch
                     new = [item for item in new if item["key"] != old.key or item["version"] != old.version]
