@@ -23,7 +23,8 @@ from typing import Any, ClassVar
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.environment import Environment
-from stb_agents.functions import GIVE_ANSWER, GIVE_UP, ApiFunction
+from stb_core.functions import ApiFunction
+from stb_core.observations import finish_arguments
 
 _LoopCall = Callable[[str, str], Any]
 
@@ -114,12 +115,7 @@ class CallableAgent:
 
 def hand_in(answer: Any, environment: Environment) -> Outcome:
     """Finish with an answer, or give up without one."""
-    if answer is None or answer == "":
-        given = {"return_type": GIVE_UP}
-    else:
-        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
-        given = {"return_type": GIVE_ANSWER, "final_answer": text}
-    _, finished = environment.finish(json.dumps(given, ensure_ascii=False))
+    _, finished = environment.finish(finish_arguments(answer))
     assert finished
     return Outcome(finished.stop, finished.final_answer)
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent
 from stb_agents.environment import Environment
-from stb_agents.observations import Finished
 from stb_agents.prompts import read_prompt
 from stb_agents.tree import Tree
 from stb_agents.turns import act
+from stb_core.observations import Finished
 from stb_core.trajectories import Message, StopReason
 
 SYSTEM_PROMPT = """\

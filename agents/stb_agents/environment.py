@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,15 +10,12 @@ from typing import Any
 
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
-from stb_agents.functions import Functions
-from stb_agents.observations import Finished, about_arguments, failure, read_finish, truncated
 from stb_agents.purse import RunStopped
-from stb_core.calls import parse_arguments
-from stb_core.errors import CallError, ModelUnavailableError, ServiceError, StoreError, UsageError
+from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, UsageError
+from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
-from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Timing, Usage
-
-DEFAULT_OBSERVATION = 1024
+from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
+from stb_core.trajectories import FunctionCall, Message, Step, StopReason, Timing, Usage
 
 
 @dataclass(frozen=True)
@@ -193,42 +189,27 @@ class Environment:
         return await asyncio.gather(*(self._step(call) for call in calls))
 
     async def _step(self, call: FunctionCall) -> Step:
-        function = self.functions.named(call.name)
-        step = Step(function=call.name, arguments=call.arguments)
-        if function is None:
-            known = ", ".join((*self.functions.names, FINISH))
-            told = f"There is no function {call.name!r}. Use one of: {known}."
-            return self._shown(step, failure(told), error=told, hallucinated=True)
-        ref = function.ref
-        step = step.model_copy(update={"category": ref.category, "tool": ref.tool, "api": ref.api})
-        try:
-            given = parse_arguments(call.arguments)
-        except CallError as problem:
-            told = about_arguments(problem, call.name)
-            return self._shown(step, failure(told), error=told)
-        sent = json.dumps(function.arguments_of_call(given), ensure_ascii=False)
-        answer = await self._client.call(ref, sent, self._episode)
-        return self._shown(
-            step, answer.body, error=answer.error, key=answer.key, provenance=answer.provenance or None
+        read = read_call(self.functions, call.name, call.arguments, self._max_observation)
+        if isinstance(read, Step):
+            return read
+        answer = await self._client.call(read.ref, read.arguments, self._episode)
+        return shown(
+            read.step,
+            answer.body,
+            self._max_observation,
+            error=answer.error,
+            key=answer.key,
+            provenance=answer.provenance or None,
         )
-
-    def _shown(self, step: Step, observation: str, **more: Any) -> Step:
-        shown = truncated(observation, self._max_observation)
-        update = {"observation": shown, "truncated": shown != observation, **more}
-        return step.model_copy(update=update)
 
     def finish(self, arguments: str) -> tuple[Step, Finished | None]:
         """A call of ``Finish``, on record, and what it means.
 
         Where it means nothing, the step's observation says what is wrong.
         """
-        read = read_finish(arguments)
-        told = "" if isinstance(read, Finished) else read
-        step = Step(
-            function=FINISH, arguments=arguments, observation=failure(told) if told else "", error=told
-        )
+        step, finished = finish_step(arguments)
         self.steps.append(step)
-        return step, read if isinstance(read, Finished) else None
+        return step, finished
 
     @asynccontextmanager
     async def time_limit(self) -> AsyncGenerator[None]:

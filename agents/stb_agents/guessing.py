@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stb_agents.functions import ApiFunction, Slot
+from stb_core.functions import ApiFunction, Slot
 
 MAX_GUESSES = 3
 

@@ -1,13 +1,11 @@
-"""The plan of a run: its manifest, and the name that the manifest gives it."""
+"""The plan of a run: its manifest."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from stb_agents.client import Served
 from stb_agents.registry import Chosen
 from stb_agents.runner import Conduct
-from stb_agents.selection import Selection, slug
+from stb_agents.selection import Selection
 from stb_core.manifest import Manifest
 from stb_core.provenance import CacheMode
 
@@ -52,13 +50,3 @@ def manifest_of(
         trials=trials,
         seed=sampling.seed or 0,
     )
-
-
-def run_id(manifest: Manifest, groups: Sequence[str], name: str | None = None) -> str:
-    """The user's own name, or ``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
-    if name:
-        return slug(name)
-    model = (manifest.model or "").partition("/")[2]
-    group = groups[0] if len(groups) == 1 else ""
-    parts = [manifest.agent, model, manifest.dataset, group, manifest.hash[:8]]
-    return "-".join(slug(part) for part in parts if part)

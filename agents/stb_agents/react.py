@@ -18,10 +18,10 @@ from stb_agents import react_format
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent
 from stb_agents.environment import Environment
-from stb_agents.observations import Finished
 from stb_agents.prompts import read_prompt
 from stb_core.errors import UsageError
 from stb_core.models import FunctionSchema
+from stb_core.observations import Finished
 from stb_core.trajectories import FINISH, Message, StopReason
 
 CHAT, TOOLLLAMA = "chat", "toolllama"

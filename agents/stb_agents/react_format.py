@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from stb_agents.functions import GIVE_ANSWER
+from stb_core.functions import GIVE_ANSWER
 from stb_core.trajectories import FINISH
 
 OBSERVATION = "Observation"

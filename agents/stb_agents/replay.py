@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.environment import Environment
-from stb_agents.functions import Functions
+from stb_core.functions import Functions
 from stb_core.trajectories import FINISH, Step, StopReason
 
 if TYPE_CHECKING:

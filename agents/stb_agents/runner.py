@@ -15,13 +15,13 @@ from stb_agents.agent import Agent, Task
 from stb_agents.budget import Budget
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment, Sampling, with_seed
-from stb_agents.functions import Functions
 from stb_agents.group_commit import GroupCommit
 from stb_agents.journal import Journal, JournalledModel
 from stb_agents.purse import RunStopped
 from stb_agents.selection import Selection
 from stb_agents.shelter import Shelter
 from stb_agents.trial import run_trial
+from stb_core.functions import Functions
 from stb_core.models import Model
 from stb_core.queries import Query
 from stb_core.store import Store

@@ -10,7 +10,7 @@ from stb_agents.bar import Bar
 from stb_agents.client import Served, VirtualClient
 from stb_agents.forecast import Forecast, forecast
 from stb_agents.journal import spent_usd
-from stb_agents.plan import manifest_of, run_id
+from stb_agents.plan import manifest_of
 from stb_agents.purse import PaidModel, Purse
 from stb_agents.registry import Chosen, choose_agent
 from stb_agents.replay import PREFIX as REPLAY
@@ -22,6 +22,7 @@ from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
 from stb_core import console, locks
 from stb_core.errors import UsageError
+from stb_core.manifest import run_id
 from stb_core.models import Model
 from stb_core.prices import price_of
 from stb_core.provenance import CacheMode

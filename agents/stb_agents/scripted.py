@@ -17,8 +17,8 @@ from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.callables import hand_in
 from stb_agents.environment import Environment
-from stb_agents.functions import ApiFunction
 from stb_agents.guessing import facts, guesses
+from stb_core.functions import ApiFunction
 from stb_core.trajectories import Step
 
 _MAX_FACTS = 12

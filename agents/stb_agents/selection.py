@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stb_agents.functions import OfferedApi
 from stb_core.errors import NotFoundError, UsageError
+from stb_core.functions import OfferedApi
 from stb_core.queries import Query, group_order
 from stb_core.store.datasets import Dataset
 from stb_core.tools import ApiRef
@@ -107,8 +107,3 @@ async def _documents(store: Store, dataset: Dataset, queries: Sequence[Query]) -
             if ref in wanted:
                 found[ref] = OfferedApi(ref, api, tool.tool_description)
     return found
-
-
-def slug(text: str) -> str:
-    """Text in a form that a run's name can hold."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from stb_agents.agent import Agent, Outcome, Task
@@ -18,7 +17,7 @@ from stb_core.errors import (
     UsageError,
 )
 from stb_core.logs import masked
-from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Trajectory
+from stb_core.trajectories import StopReason, Trajectory, conversation
 
 _LONGEST_ERROR = 500
 
@@ -55,19 +54,6 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
         timing=environment.timing,
         error=outcome.error,
     )
-
-
-def conversation(text: str, steps: Sequence[Step]) -> tuple[Message, ...]:
-    """The steps of an agent that has no conversation of its own, as a model would have made them."""
-    messages = [Message(role="user", content=text)]
-    for number, step in enumerate(steps, 1):
-        call = FunctionCall(id=f"call{number:05d}", name=step.function, arguments=step.arguments)
-        messages.append(Message(role="assistant", tool_calls=(call,)))
-        if step.function != FINISH or step.observation:
-            messages.append(
-                Message(role="tool", content=step.observation, tool_call_id=call.id, name=step.function)
-            )
-    return tuple(messages)
 
 
 async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcome:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stb_agents.environment import Environment
-from stb_agents.observations import Finished
 from stb_core.models import Reply
+from stb_core.observations import Finished
 from stb_core.trajectories import FINISH, FunctionCall, Message, Step
 
 GO_ON = "Go on: call a function, or call Finish if you have the answer."

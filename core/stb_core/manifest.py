@@ -6,6 +6,8 @@ same command again finds it and goes on.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -42,3 +44,18 @@ class Manifest(BaseModel):
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the manifest, as hexadecimal digits."""
         return content_hash(self.model_dump(mode="json"))
+
+
+def run_id(manifest: Manifest, groups: Sequence[str], name: str | None = None) -> str:
+    """The user's own name, or ``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
+    if name:
+        return slug(name)
+    model = (manifest.model or "").partition("/")[2]
+    group = groups[0] if len(groups) == 1 else ""
+    parts = [manifest.agent, model, manifest.dataset, group, manifest.hash[:8]]
+    return "-".join(slug(part) for part in parts if part)
+
+
+def slug(text: str) -> str:
+    """Text in a form that a run's name can hold."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")

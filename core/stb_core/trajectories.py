@@ -6,6 +6,7 @@ again; wall-clock measurements are kept apart in ``timing`` and are not part of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -184,3 +185,16 @@ class Trajectory(BaseModel):
             return ""
         steps = [[step.function, step.arguments, step.observation] for step in self.steps]
         return content_hash([self.query, self.final_answer, steps])
+
+
+def conversation(text: str, steps: Sequence[Step]) -> tuple[Message, ...]:
+    """The steps of an agent that has no conversation of its own, as a model would have made them."""
+    messages = [Message(role="user", content=text)]
+    for number, step in enumerate(steps, 1):
+        call = FunctionCall(id=f"call{number:05d}", name=step.function, arguments=step.arguments)
+        messages.append(Message(role="assistant", tool_calls=(call,)))
+        if step.function != FINISH or step.observation:
+            messages.append(
+                Message(role="tool", content=step.observation, tool_call_id=call.id, name=step.function)
+            )
+    return tuple(messages)

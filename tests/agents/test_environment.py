@@ -11,10 +11,10 @@ import pytest
 from stb_agents.budget import Budget, BudgetSpent
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Sampling
-from stb_agents.observations import Finished, read_finish, truncated
 from stb_core.calls import ToolCall
 from stb_core.errors import ServiceError, UsageError
 from stb_core.models import Reply, Request
+from stb_core.observations import Finished, read_finish, truncated
 from stb_core.retries import Patience
 from stb_core.scripted_model import ScriptedModel
 from stb_core.trajectories import FunctionCall, Message, StopReason, Usage

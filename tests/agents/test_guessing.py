@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_agents.functions import ApiFunction, Functions, OfferedApi
 from stb_agents.guessing import facts, guesses, mentions, shape
+from stb_core.functions import ApiFunction, Functions, OfferedApi
 from stb_core.tools import ApiDocument, ApiRef
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stb_agents.selection import Selection, select, slug
+from stb_agents.selection import Selection, select
 from stb_core.errors import NotFoundError, UsageError
+from stb_core.manifest import slug
 from stb_core.store import Store
 
 from .world import put_world

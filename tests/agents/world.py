@@ -10,8 +10,8 @@ from typing import Any
 import virtual_server
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment
-from stb_agents.functions import Functions, OfferedApi
 from stb_core.calls import ToolCall
+from stb_core.functions import Functions, OfferedApi
 from stb_core.provenance import Provenance
 from stb_core.queries import Query
 from stb_core.store import Store

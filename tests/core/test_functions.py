@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_agents.functions import Functions, OfferedApi, function_names
+from stb_core.functions import Functions, OfferedApi, function_names
 from stb_core.naming import standardize_api, standardize_category, standardize_tool
 from stb_core.tools import ApiDocument, ApiRef
 from stb_core.trajectories import FINISH
