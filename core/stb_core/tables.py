@@ -105,7 +105,28 @@ responses = Table(
     Column("superseded_in", BigInteger),
     Column("pinned", Integer, nullable=False, default=0, server_default="0"),
     UniqueConstraint("dataset_id", "key", "version"),
-    Index("ix_responses_dataset_id_category_tool_api", "dataset_id", "category", "tool", "api"),
+    # Beyond the names: the order of pages, and what is counted, so that counting reads this index alone.
+    Index(
+        "ix_responses_names",
+        *("dataset_id", "category", "tool", "api"),
+        *("id", "provenance", "superseded_at"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+response_events = Table(
+    "response_events",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("dataset_id", ForeignKey("datasets.id", ondelete="CASCADE"), nullable=False),
+    # Of a call, whose responses may be gone.
+    Column("key", String(64), nullable=False),
+    # See stb_core.store.curation.
+    Column("kind", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Index("ix_response_events_dataset_id_key", "dataset_id", "key"),
     sqlite_autoincrement=True,
 )
 

@@ -31,6 +31,7 @@ def register(stb: click.Group) -> None:
 
     browsing_commands.register(cache)
     _add_pin(cache)
+    _add_note(cache)
     _add_rm(cache)
     _add_verify(cache)
     dump_commands.register(cache)
@@ -44,13 +45,7 @@ def _add_pin(cache: click.Group) -> None:
         async def pin(key: str, dataset: str, as_json: bool) -> None:
             async with opened_store() as store:
                 there, key = await chosen_response(store, key, dataset)
-                response = await store.responses.get(there.id, key)
-                if response is None:
-                    raise UsageError(
-                        f"Response {key[:_KEY_DIGITS]} is no longer in force.",
-                        hint=f"See its versions: stb cache show {key[:_KEY_DIGITS]}.",
-                    )
-                await store.responses.pin(there.id, key, pinned=pinned)
+                await store.curation.pin(there.id, key, pinned=pinned)
             if as_json:
                 console.emit_json({"rows": [{"dataset": there.name, "key": key, "pinned": pinned}]})
             else:
@@ -60,13 +55,33 @@ def _add_pin(cache: click.Group) -> None:
     add("unpin", "Let a pinned response be superseded again.", pinned=False)
 
 
+def _add_note(cache: click.Group) -> None:
+    @command(cache, "note")
+    @click.argument("key")
+    @click.argument("text")
+    @click.option("--dataset", default="", help="Where to look; everywhere by default.")
+    async def note(key: str, text: str, dataset: str, as_json: bool) -> None:
+        """Set the note that stands beside a response; empty TEXT takes it away."""
+        async with opened_store() as store:
+            there, key = await chosen_response(store, key, dataset)
+            await store.curation.note(there.id, key, text)
+        if as_json:
+            console.emit_json({"rows": [{"dataset": there.name, "key": key, "note": text}]})
+        else:
+            click.echo(f"{'Noted on' if text else 'Took the note from'} {key} in {there.name}.")
+
+
 def _add_rm(cache: click.Group) -> None:
     @command(cache, "rm")
     @click.argument("key")
     @click.option("--dataset", default="", help="Where to look; everywhere by default.")
+    @click.option("--reason", default="", help="Why; stays on record when the response is gone.")
     @click.option("--yes", is_flag=True, help="Really delete it.")
-    async def rm(key: str, dataset: str, yes: bool, as_json: bool) -> None:
-        """Delete a response with all its versions, and take it out of the dataset's hash."""
+    async def rm(key: str, dataset: str, reason: str, yes: bool, as_json: bool) -> None:
+        """Delete a response with all its versions, and take it out of the dataset's hash.
+
+        The call and the hashes of its answers stay on record.
+        """
         async with opened_store() as store:
             there, key = await chosen_response(store, key, dataset)
             versions = await store.responses.versions(there.id, key)
@@ -76,8 +91,7 @@ def _add_rm(cache: click.Group) -> None:
                     f"This would delete response {key[:_KEY_DIGITS]} of {there.name} with {count}.",
                     hint="Add --yes to do it.",
                 )
-            async with store.writing() as connection:
-                await store.responses.retire(connection, there.id, [key], erase=True)
+            await store.curation.delete(there.id, key, reason, erase=True)
             after = await store.datasets.get(there.name)
         if as_json:
             row = {"dataset": there.name, "key": key, "versions": len(versions)}

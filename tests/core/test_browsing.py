@@ -34,7 +34,7 @@ async def dataset_id(store: Store) -> int:
     old = replace(RESPONSES[1], body=b"old Sun", created_at="2026-01-01T09:00:00.000000+00:00")
     await store.responses.keep(dataset.id, [old])
     await store.responses.keep(dataset.id, RESPONSES, supersede=True)
-    await store.responses.pin(dataset.id, RESPONSES[2].key, pinned=True)
+    await store.curation.pin(dataset.id, RESPONSES[2].key, pinned=True)
     return dataset.id
 
 

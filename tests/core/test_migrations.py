@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -11,6 +13,9 @@ from alembic.script import ScriptDirectory
 from stb_core import migrations, tables
 from stb_core.errors import StoreError
 from stb_core.store import Store, open_store
+from virtual_server import put_weather, recorded
+
+BONN = recorded({"city": "Bonn"})
 
 
 async def test_migrations_build_the_declared_schema(store: Store) -> None:
@@ -26,6 +31,26 @@ async def test_migrations_build_the_declared_schema(store: Store) -> None:
 def test_the_head_is_the_last_script() -> None:
     """The version that the program asks for is the newest that it ships."""
     assert migrations.HEAD == ScriptDirectory(migrations.__path__[0]).get_current_head()
+
+
+async def test_a_store_of_the_first_version_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it holds, and then it can do what the newest can."""
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    monkeypatch.setattr(migrations, "HEAD", "0001")
+    old = await open_store(url)
+    dataset = await put_weather(old, BONN)
+    await old.close()
+    monkeypatch.undo()
+
+    store = await open_store(url)
+    await store.curation.note(dataset.id, BONN.key, "old")
+
+    assert migrations.HEAD == await migrations.current(store)
+    assert await store.responses.get(dataset.id, BONN.key)
+    assert {BONN.key: "old"} == await store.curation.notes(dataset.id, [BONN.key])
+    await store.close()
 
 
 async def test_a_store_of_a_newer_version_is_refused(store: Store, store_url: str) -> None:

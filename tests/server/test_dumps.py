@@ -169,7 +169,7 @@ async def test_the_order_and_time_of_writes_do_not_show(store: Store, tmp_path: 
         await store.responses.keep(other.id, [old])
         new = Response(**{**row._asdict(), "provenance": Provenance.RECORDED})
         await store.responses.keep(other.id, [new], supersede=True)
-    await store.responses.pin(other.id, SOME[0].key, pinned=True)
+    await store.curation.pin(other.id, SOME[0].key, pinned=True)
 
     assert before == await dumped(store, tmp_path / "2.jsonl")
 
@@ -216,7 +216,7 @@ async def test_a_pinned_answer_stays_even_when_replaced(store: Store, tmp_path: 
     await loaded(store, written(tmp_path / "1.jsonl", SOME[:2]))
     dataset = await store.datasets.get("d")
     for row in SOME[:2]:
-        await store.responses.pin(dataset.id, row.key, pinned=True)
+        await store.curation.pin(dataset.id, row.key, pinned=True)
 
     found = await loaded(
         store,

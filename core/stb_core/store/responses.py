@@ -72,12 +72,16 @@ class Responses:
 
     async def versions(self, dataset_id: int, key: str) -> list[Response]:
         """All versions of a call's answer, newest first."""
-        r = tables.responses
         async with self._store.reading() as connection:
-            rows = await connection.execute(
-                sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
-            )
-            return [response_of(row) for row in rows]
+            return await self.versions_within(connection, dataset_id, key)
+
+    async def versions_within(self, connection: AsyncConnection, dataset_id: int, key: str) -> list[Response]:
+        """As ``versions``, on the caller's connection."""
+        r = tables.responses
+        rows = await connection.execute(
+            sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
+        )
+        return [response_of(row) for row in rows]
 
     async def of_api(self, dataset_id: int, category: str, tool: str, api: str) -> list[Response]:
         """The responses in force of one API, by key."""
@@ -218,16 +222,6 @@ class Responses:
             )
         )
         return len(in_force)
-
-    async def pin(self, dataset_id: int, key: str, *, pinned: bool) -> None:
-        """Keep the answer in force from being superseded, or no longer."""
-        r = tables.responses.c
-        async with self._store.writing() as connection:
-            await connection.execute(
-                tables.responses.update()
-                .where(r.dataset_id == dataset_id, r.key == key, r.superseded_at.is_(None))
-                .values(pinned=int(pinned))
-            )
 
     async def known(
         self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str]

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from stb_core import migrations
 from stb_core.errors import StoreError
+from stb_core.store.curation import Curation
 from stb_core.store.datasets import Datasets
 from stb_core.store.episodes import EpisodeCalls
 from stb_core.store.misses import Misses
@@ -43,6 +44,7 @@ class Store:
         self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
         self.datasets = Datasets(self)
         self.responses = Responses(self)
+        self.curation = Curation(self)
         self.snapshots = Snapshots(self)
         self.misses = Misses(self)
         self.episodes = EpisodeCalls(self)

@@ -1,0 +1,225 @@
+"""What people do with recorded responses: notes, pins and deletions, each kept on record for good.
+
+A change and its record are one transaction. Deleting through here never loses who said what: the
+record holds the call, and what its answers were, by hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import clock, tables
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.store.responses import Response
+
+if TYPE_CHECKING:
+    from stb_core.store.store import Store
+
+MAX_TEXT = 10_000
+"""Most characters of a note or a reason."""
+_CHUNK = 500
+
+
+class Act(StrEnum):
+    """What was done."""
+
+    NOTE = "note"
+    """The text is the note that stands beside the response from now on; empty text takes it away."""
+    PIN = "pin"
+    UNPIN = "unpin"
+    RETIRE = "retire"
+    """The answer was taken out of force; its versions stay on record."""
+    RESTORE = "restore"
+    """The last answer was put into force again, as a new version."""
+    ERASE = "erase"
+    """All versions are gone."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the record: ``text`` is a note, or the reason of anything else."""
+
+    key: str
+    act: Act
+    text: str
+    created_at: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Curation:
+    """Changes responses by hand, and reads what was changed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def note(self, dataset_id: int, key: str, text: str) -> None:
+        """Set the note beside a response, or take it away with empty text.
+
+        Raises:
+            NotFoundError: there is no response with this key.
+        """
+        async with self._store.writing() as connection:
+            await self._versions(connection, dataset_id, key)
+            await self._record(connection, dataset_id, key, Act.NOTE, text)
+
+    async def pin(self, dataset_id: int, key: str, *, pinned: bool) -> None:
+        """Keep the answer in force from being superseded, or no longer.
+
+        Raises:
+            NotFoundError: there is no response with this key.
+            UsageError: none is in force.
+        """
+        r = tables.responses.c
+        async with self._store.writing() as connection:
+            response = _in_force(await self._versions(connection, dataset_id, key))
+            if response.pinned is pinned:
+                return
+            await connection.execute(
+                tables.responses.update().where(r.id == response.id).values(pinned=int(pinned))
+            )
+            await self._record(connection, dataset_id, key, Act.PIN if pinned else Act.UNPIN, "")
+
+    async def delete(self, dataset_id: int, key: str, reason: str = "", *, erase: bool = False) -> int:
+        """Take the answer of a call out of force, or erase all its versions.
+
+        Returns:
+            How many versions of it there were.
+
+        Raises:
+            NotFoundError: there is no response with this key.
+            UsageError: it is out of force already, and is not to be erased.
+        """
+        async with self._store.writing() as connection:
+            versions = await self._versions(connection, dataset_id, key)
+            if not erase:
+                _in_force(versions)
+            act = Act.ERASE if erase else Act.RETIRE
+            await self._record(connection, dataset_id, key, act, reason, _what_it_was(versions))
+            await self._store.responses.retire(connection, dataset_id, [key], erase=erase)
+        return len(versions)
+
+    async def restore(self, dataset_id: int, key: str) -> None:
+        """Put the last answer of a call into force again; nothing happens where one is in force.
+
+        Raises:
+            NotFoundError: there is no response with this key.
+        """
+        async with self._store.writing() as connection:
+            last = (await self._versions(connection, dataset_id, key))[0]
+            again = replace(last, created_at="", pinned=False)
+            (kept,) = await self._store.responses.keep_within(connection, dataset_id, [again])
+            if kept.is_new:
+                await self._record(connection, dataset_id, key, Act.RESTORE, "")
+
+    async def of(self, dataset_id: int, key: str) -> list[Event]:
+        """All that was done with the responses of a call, the latest first."""
+        e = tables.response_events
+        statement = sa.select(e).where(e.c.dataset_id == dataset_id, e.c.key == key).order_by(e.c.id.desc())
+        async with self._store.reading() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    async def latest(self, dataset_id: int, *, limit: int, offset: int = 0) -> list[Event]:
+        """What was done in a dataset, the latest first."""
+        e = tables.response_events
+        statement = (
+            sa.select(e)
+            .where(e.c.dataset_id == dataset_id)
+            .order_by(e.c.id.desc())
+            .limit(limit)
+            .offset(offset)
+        )
+        async with self._store.reading() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    async def notes(self, dataset_id: int, keys: Sequence[str]) -> dict[str, str]:
+        """The notes that stand beside these responses, by key."""
+        e = tables.response_events.c
+        found: dict[str, str] = {}
+        async with self._store.reading() as connection:
+            for start in range(0, len(keys), _CHUNK):
+                statement = (
+                    sa.select(e.key, e.text)
+                    .where(
+                        e.dataset_id == dataset_id,
+                        e.key.in_(keys[start : start + _CHUNK]),
+                        e.kind == Act.NOTE.value,
+                    )
+                    .order_by(e.id)
+                )
+                found.update((row.key, row.text) for row in await connection.execute(statement))
+        return {key: text for key, text in found.items() if text}
+
+    async def _versions(self, connection: AsyncConnection, dataset_id: int, key: str) -> list[Response]:
+        versions = await self._store.responses.versions_within(connection, dataset_id, key)
+        if not versions:
+            raise NotFoundError(f"There is no response {key[:64]!r}.", hint="See them with: stb cache ls.")
+        return versions
+
+    async def _record(
+        self,
+        connection: AsyncConnection,
+        dataset_id: int,
+        key: str,
+        act: Act,
+        text: str,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        if len(text) > MAX_TEXT:
+            raise UsageError(f"The text has {len(text)} characters.", hint=f"Write {MAX_TEXT} at most.")
+        await connection.execute(
+            tables.response_events.insert().values(
+                dataset_id=dataset_id,
+                key=key,
+                kind=act.value,
+                # PostgreSQL keeps neither NUL nor half a surrogate pair.
+                text=text.replace("\x00", "").encode(errors="replace").decode(),
+                details=details or {},
+                created_at=clock.now(),
+            )
+        )
+
+
+def note_of(events: Sequence[Event]) -> str:
+    """The note that stands beside a response, from its events, the latest first."""
+    return next((event.text for event in events if event.act is Act.NOTE), "")
+
+
+def _in_force(versions: Sequence[Response]) -> Response:
+    for version in versions:
+        if version.superseded_at is None:
+            return version
+    raise UsageError(
+        f"Response {versions[0].key[:12]} is no longer in force.",
+        hint=f"See its versions: stb cache show {versions[0].key[:12]}.",
+    )
+
+
+def _what_it_was(versions: Sequence[Response]) -> dict[str, Any]:
+    """The call and the hashes of its answers, the newest first."""
+    last = versions[0]
+    return {
+        "category": last.category,
+        "tool": last.tool,
+        "api": last.api,
+        "arguments": last.arguments.decode(errors="replace").replace("\x00", ""),
+        "versions": [
+            {
+                "version": one.version,
+                "provenance": one.provenance.value,
+                "created_at": one.created_at,
+                "body_sha256": hashlib.sha256(one.body).hexdigest(),
+            }
+            for one in versions
+        ],
+    }
+
+
+def _event(row: sa.Row[Any]) -> Event:
+    return Event(row.key, Act(row.kind), row.text, row.created_at, row.details)
