@@ -146,6 +146,10 @@ class Redis:
             self._process.wait()
             self._process = None
 
+    def execute(self, *command: str) -> None:
+        """Send it a command."""
+        subprocess.run(["redis-cli", "-p", str(self.port), *command], check=True, capture_output=True)
+
     def pause(self) -> None:
         """SIGSTOP: it accepts connections and answers nothing."""
         assert self._process

@@ -95,6 +95,11 @@ class OpenAIModel:
         """``PROVIDER/MODEL``."""
         return self._name
 
+    @property
+    def proven_format(self) -> Format | None:
+        """How this endpoint gives structured output; None until it has given some."""
+        return self._proven
+
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()

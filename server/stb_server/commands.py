@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import click
 
-from stb_server import cache_commands, data_commands, experiment_commands, serve_commands, view_commands
+from stb_server import (
+    cache_commands,
+    data_commands,
+    doctor_commands,
+    experiment_commands,
+    serve_commands,
+    view_commands,
+)
 
 
 def commands(stb: click.Group) -> None:
     """Add this room's commands to ``stb``."""
-    for module in (data_commands, cache_commands, serve_commands, view_commands, experiment_commands):
+    for module in (
+        data_commands,
+        cache_commands,
+        serve_commands,
+        view_commands,
+        doctor_commands,
+        experiment_commands,
+    ):
         module.register(stb)

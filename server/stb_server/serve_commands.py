@@ -88,7 +88,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.redis_pipe import check_url  # noqa: PLC0415
     from stb_server.serving import bind, check, serve  # noqa: PLC0415
 
-    if not given["token"] and not _is_loopback(given["host"]):
+    if not given["token"] and not is_loopback(given["host"]):
         raise UsageError(
             f"{given['host']} can be reached by others.",
             hint="Set a token with --token, or listen on 127.0.0.1.",
@@ -117,7 +117,8 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
         serve(options, listener, workers=given["workers"], as_json=as_json)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

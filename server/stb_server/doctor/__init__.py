@@ -1,0 +1,1 @@
+"""What ``stb doctor`` looks at: what is installed, the store, Redis, a server, models, what is exposed."""
