@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from stb_core.embeddings import Embedding, EndpointEmbedding
 from stb_core.errors import UsageError
 from stb_core.providers import endpoint_of, open_model
 from stb_core.settings import Settings
 from stb_server.fidelity import adherence
 from stb_server.fidelity.answers import Raw
 from stb_server.fidelity.bench import Case, read_reference, released_bleu4
-from stb_server.fidelity.embeddings import CharacterTrigrams, Embedding, EndpointEmbedding
+from stb_server.fidelity.embeddings import CharacterTrigrams
 from stb_server.fidelity.live import open_player, predict
 from stb_server.fidelity.measures import Measured, measure
 from stb_server.fidelity.report import CONFIDENCE, RESAMPLES, rows_of

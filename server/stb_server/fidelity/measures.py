@@ -14,9 +14,9 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from stb_core.embeddings import Embedding
 from stb_core.structured import fits
 from stb_server.fidelity.answers import Outcome, Raw
-from stb_server.fidelity.embeddings import Embedding
 from stb_server.fidelity.text_scores import ROUGE_KINDS, Overlaps, bleu4, rouge
 from stb_server.simulators.schemas import schema_of_value
 

@@ -1,0 +1,82 @@
+"""What a retriever is, the texts that it searches, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from stb_core.errors import UsageError
+from stb_core.providers import endpoint_of
+from stb_core.settings import Settings
+from stb_core.tools import ApiDocument, ApiRef, ToolDocument
+
+
+class Retriever(Protocol):
+    """Ranks the APIs of a dataset by how well they suit a text; the same text gives the same ranks."""
+
+    @property
+    def name(self) -> str:
+        """``bm25``, or ``PROVIDER/MODEL`` of an embedding."""
+        ...
+
+    @property
+    def index_hash(self) -> str:
+        """SHA-256 of what is searched and of how: equal hashes mean equal ranks."""
+        ...
+
+    async def rank(self, texts: Sequence[str], k: int) -> list[list[ApiRef]]:
+        """For each text up to ``k`` APIs, the best first.
+
+        Raises:
+            ModelUnavailableError: an embedding's endpoint does not answer.
+        """
+        ...
+
+
+def open_retriever(tools: Iterable[ToolDocument], embedding: str, settings: Settings) -> Retriever:
+    """A retriever over the APIs of these tools; nothing is asked of an endpoint yet.
+
+    Args:
+        tools: all tools of a dataset.
+        embedding: ``PROVIDER/MODEL`` of an embedding; "" is BM25.
+        settings: where endpoints are.
+
+    Raises:
+        UsageError: it is not known where the embedding is, or BM25's package is not installed.
+    """
+    texts = api_texts(tools)
+    if embedding:
+        from stb_core.embeddings import EndpointEmbedding  # noqa: PLC0415 - slow to import
+        from stb_core.retrieval.dense import Dense  # noqa: PLC0415
+
+        return Dense(texts, EndpointEmbedding(embedding, endpoint_of(embedding, settings)))
+    try:
+        from stb_core.retrieval.bm25 import Bm25  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise UsageError(
+            "Retrieval needs the packages bm25s and snowballstemmer.",
+            hint="Install them: pip install 'stabletoolbench[retrieval]'; or name an --embedding.",
+        ) from None
+    return Bm25(texts)
+
+
+def api_texts(tools: Iterable[ToolDocument]) -> dict[ApiRef, str]:
+    """The text of each API: what it and its tool are called and do, and what its parameters are called."""
+    return {
+        ApiRef(tool.category, tool.standard_name, api.standard_name): _text(tool, api)
+        for tool in tools
+        for api in tool.api_list
+    }
+
+
+def _text(tool: ToolDocument, api: ApiDocument) -> str:
+    parameters = (*api.required_parameters, *api.optional_parameters)
+    words = (
+        tool.category.replace("_", " "),
+        tool.tool_name,
+        tool.tool_description,
+        api.name,
+        api.description,
+        *(parameter.name for parameter in parameters),
+    )
+    return "\n".join(filter(None, words))
