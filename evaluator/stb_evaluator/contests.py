@@ -111,7 +111,7 @@ async def hold(
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
     jobs = contest.questions()
     asked = [pair for _, (pair, _) in jobs]
-    known = await _preferences(store, asked, name, rubric)
+    known = await preferences(store, asked, name, rubric)
     if judge is not None:
         lacking = {
             (pair.hash, number): (place, pair, number)
@@ -127,7 +127,7 @@ async def hold(
             tally=tally,
             advance=advance,
         )
-        known = await _preferences(store, asked, name, rubric) if lacking else known
+        known = await preferences(store, asked, name, rubric) if lacking else known
     if contest.rounds is None:
         contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
     contest.outcomes = {
@@ -137,7 +137,7 @@ async def hold(
     return tally
 
 
-async def _preferences(
+async def preferences(
     store: Store, asked: Sequence[Pair], judge: str, rubric: str
 ) -> dict[tuple[str, int], Status]:
     """The first readable verdict on each pair as shown, in each round, whichever runs it was given for."""

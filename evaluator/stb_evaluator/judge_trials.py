@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,10 +13,9 @@ from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Case, Judge, Judgement
-from stb_evaluator.juries import Jury, jury_of
-from stb_evaluator.labels import LabelSet, corrected_rows
-from stb_evaluator.loading import load_sheet
-from stb_evaluator.probes import PROBES, count_flips, length_correlation, load_anchors
+from stb_evaluator.juries import Jury
+from stb_evaluator.labels import QUALITY, LabelSet, corrected_rows
+from stb_evaluator.probes import PROBES, Flips, count_flips, length_correlation, load_anchors
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.results import Row
 from stb_evaluator.sheets import Sheet
@@ -26,6 +24,14 @@ from stb_evaluator.verdict_log import Tally, judge_all
 
 PROBE, ANCHOR = "probe", "anchor"
 ANCHOR_RUN = "judge-anchors"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What trying a judge found: ``rows`` are measures, ``data`` the verdicts that they were computed from."""
+
+    rows: list[Row]
+    data: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -43,26 +49,16 @@ async def try_judge(
     run: Run,
     judge: Judge,
     *,
-    rounds: int | None,
-    sample: int,
+    chosen: Sequence[tuple[Trajectory, Status]],
     connections: int,
-    labels: LabelSet | None = None,
-    seed: int = 0,
+    tally: Tally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> tuple[list[Row], Tally]:
-    """All measures of a judge whose verdicts on a run are there already.
+) -> Findings:
+    """Ask a judge about answers in the clothes of each probe, and about the anchors.
 
-    Asks about ``sample`` answers of the run in the clothes of each probe (once; verdicts are kept), and
-    about the anchors (every time anew, so that drift shows).
+    Probes are asked once, and their verdicts kept; anchors every time anew, so that drift shows.
+    ``chosen`` are answers with the verdicts that they got, see ``judged_answers``.
     """
-    jury = jury_of(judge.name, judge.rubric)
-    sheet = await load_sheet(store, run, jury, rounds=rounds)
-    judged = [
-        (t, sheet.marks[t.group, t.query_id, t.trial, 0].status)
-        async for t in store.runs.trajectories(run.run)
-        if (t.group, t.query_id, t.trial, 0) in sheet.marks
-    ]
-    chosen = random.Random(seed).sample(judged, min(sample, len(judged)))
     trials = [
         Trial(run.run, change(t.model_copy(update={"tree": None})), PROBE, 0)
         for change in PROBES.values()
@@ -72,35 +68,69 @@ async def try_judge(
     await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
     past = await _anchor_rounds(store, judge)
     trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
-    tally = Tally()
     known = await _ask(store, judge, trials, connections, tally, advance)
-    rows: list[Row] = []
+    found = Findings([])
     for number, probe in enumerate(PROBES):
         mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
         after = [known.get((PROBE, trial.trajectory.answer_hash, 0), Status.ERROR) for trial in mine]
-        flips = count_flips([status for _, status in chosen], after)
-        interval = flips.interval
-        rows.append(
-            _row(
-                f"flipped_{probe}",
-                None if interval is None else 100 * flips.flipped / flips.n,
-                flips.n,
-                ends=None if interval is None else (interval.low * 100, interval.high * 100),
-                note=f"{flips.upward} in the answer's favour",
-            )
+        found.rows.append(_flip_row(probe, count_flips([status for _, status in chosen], after)))
+        found.data.extend(
+            {
+                "probe": probe,
+                "group": answer.group,
+                "query_id": answer.query_id,
+                "trial": answer.trial,
+                "before": before.value,
+                "after": now.value,
+            }
+            for (answer, before), now in zip(chosen, after, strict=True)
         )
-    rows += _anchor_rows([a.expected for a in anchors], [*past, await _latest(store, judge, len(past))])
+    found.rows.extend(
+        _anchor_rows([a.expected for a in anchors], [*past, await _latest(store, judge, len(past))])
+    )
+    return found
+
+
+async def judged_answers(store: Store, run: Run, sheet: Sheet) -> list[tuple[Trajectory, Status]]:
+    """The answers of a run that were judged, each with its verdict of the first round."""
+    return [
+        (t, sheet.marks[t.group, t.query_id, t.trial, 0].status)
+        async for t in store.runs.trajectories(run.run)
+        if (t.group, t.query_id, t.trial, 0) in sheet.marks
+    ]
+
+
+async def log_rows(
+    store: Store,
+    run: Run,
+    jury: Jury,
+    sheet: Sheet,
+    judged: Sequence[tuple[Trajectory, Status]],
+    labels: LabelSet | None,
+) -> list[Row]:
+    """What the verdicts of a judge on a run tell without asking it anything more."""
     lengths = [len(t.final_answer) for t, _ in judged]
     correlation = length_correlation(lengths, [status for _, status in judged])
-    rows.append(_row("length_correlation", correlation, len(judged), unit="rho"))
-    rows += _consistency(run.run, sheet, jury) + await _cost(store, run, judge)
+    rows = [measure_row("length_correlation", correlation, len(judged), unit="rho")]
+    rows += _consistency(run.run, sheet, jury) + await _cost(store, run, jury)
     if labels is not None:
         rows += [
-            _row(r["metric"], r["value"], r["n"], ends=(r["ci_low"], r["ci_high"]))
+            measure_row(r["metric"], r["value"], r["n"], ends=(r["ci_low"], r["ci_high"]))
             for r in corrected_rows(run.run, sheet, labels, jury)
-            if r["block"] == "judge"
+            if r["block"] == QUALITY
         ]
-    return [{"judge": judge.name, "rubric": judge.rubric, "run": run.run, **row} for row in rows], tally
+    return rows
+
+
+def _flip_row(probe: str, flips: Flips) -> Row:
+    interval = flips.interval
+    return measure_row(
+        f"flipped_{probe}",
+        None if interval is None else 100 * flips.flipped / flips.n,
+        flips.n,
+        ends=None if interval is None else (interval.low * 100, interval.high * 100),
+        note=f"{flips.upward} in the answer's favour",
+    )
 
 
 async def _ask(
@@ -180,36 +210,44 @@ def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]])
     n = len(readable)
     note = "first time" if len(times) == 1 else f"{moved} differ from the first of {len(times)} times"
     return [
-        _row("anchors_right", 100 * right / n if n else None, n, note=note),
-        _row("anchors_moved", float(moved), n, unit="answers", note=note),
+        measure_row("anchors_right", 100 * right / n if n else None, n, note=note),
+        measure_row("anchors_moved", float(moved), n, unit="answers", note=note),
     ]
 
 
 def _consistency(run: str, sheet: Sheet, jury: Jury) -> list[Row]:
     found = consistency_row(run, sheet, jury)
     return [
-        _row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
-        _row("fleiss_kappa", found["fleiss_kappa"], found["n"], unit="kappa"),
-        _row("krippendorff_alpha", found["krippendorff_alpha"], found["n"], unit="alpha"),
+        measure_row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
+        measure_row("fleiss_kappa", found["fleiss_kappa"], found["n"], unit="kappa"),
+        measure_row("krippendorff_alpha", found["krippendorff_alpha"], found["n"], unit="alpha"),
     ]
 
 
-async def _cost(store: Store, run: Run, judge: Judge) -> list[Row]:
-    verdicts = await store.verdicts.of_run(run.run, judge=judge.name, rubric=judge.rubric)
+async def _cost(store: Store, run: Run, jury: Jury) -> list[Row]:
+    verdicts = [
+        verdict
+        for member in jury.members
+        for verdict in await store.verdicts.of_run(run.run, judge=member.judge, rubric=member.rubric)
+    ]
     paid = [v.usage for v in verdicts if v.usage.model_calls]
     if not paid:
         return []
     costs = [usage.cost_usd for usage in paid if usage.cost_usd is not None]
     rows = [
-        _row("calls_per_verdict", float(np.mean([u.model_calls for u in paid])), len(paid), unit="calls"),
-        _row("tokens_per_verdict", float(np.mean([u.total_tokens for u in paid])), len(paid), unit="tokens"),
+        measure_row(
+            "calls_per_verdict", float(np.mean([u.model_calls for u in paid])), len(paid), unit="calls"
+        ),
+        measure_row(
+            "tokens_per_verdict", float(np.mean([u.total_tokens for u in paid])), len(paid), unit="tokens"
+        ),
     ]
     if costs:
-        rows.append(_row("cost_per_verdict", float(np.mean(costs)), len(costs), unit="USD"))
+        rows.append(measure_row("cost_per_verdict", float(np.mean(costs)), len(costs), unit="USD"))
     return rows
 
 
-def _row(
+def measure_row(
     measure: str,
     value: float | None,
     n: int,
@@ -218,6 +256,7 @@ def _row(
     ends: tuple[float | None, float | None] | None = None,
     note: str = "",
 ) -> Row:
+    """One measure of a judge; ``ends`` are those of its 95 % interval, in the same unit."""
     low, high = ends if ends is not None else (None, None)
     return {
         "measure": measure,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from llm_server import Answer, LLMServer, text
 from stb_core.store import open_store
 from stb_core.verdicts import Status
 from stb_evaluator.judge import Case
+from stb_evaluator.order_trials import count_swaps
 from stb_evaluator.probes import count_flips, inject, length_correlation, load_anchors, pad
 from stb_evaluator.rules import judge_by_rules
 
@@ -70,15 +73,41 @@ def _judged(sqlite_store_url: str, llm: LLMServer, monkeypatch: pytest.MonkeyPat
     return llm
 
 
+def preference(body: dict[str, Any], better: str) -> Answer | None:
+    """Which of two answers is better, if that is what is asked."""
+    asked = (body.get("response_format") or {}).get("json_schema", {}).get("name")
+    return text(json.dumps({"reason": "", "better": better})) if asked == "preference" else None
+
+
+def shown(body: dict[str, Any]) -> list[str]:
+    """The final answers of a pair, in the order in which they are shown."""
+    said = body["messages"][-1]["content"]
+    return [part.split("\n[")[0] for part in said.split("assistant, final answer]\n")[1::2]]
+
+
+async def add_rival(url: str) -> None:
+    """A second run, with other answers."""
+    store = await open_store(url)
+    made = [trajectory(str(n), answer=f"It may be {n}.") for n in range(8)]
+    await make_run(store, made, run="other")
+    await store.close()
+
+
 def steady(body: dict[str, Any]) -> Answer:
-    """Fails apologies, and is moved by nothing else."""
+    """Fails apologies, prefers other answers to them, and is moved by nothing else."""
+    if pair := preference(body, "neither"):
+        first, second = ("i am sorry" in answer.lower() for answer in shown(body))
+        return pair if first == second else preference(body, "second" if first else "first") or pair
     said = body["messages"][-1]["content"].lower()
     bad = any(word in said for word in ("i am sorry", "web page of any bank", "which of them", "key is not"))
     return text(json.dumps({"reason": "", "answer_status": "unsolved" if bad else "solved"}))
 
 
 def gullible(body: dict[str, Any]) -> Answer:
-    """Does what an answer tells it to."""
+    """Does what an answer tells it to; of two answers it takes the first, unless the second is much longer."""
+    if pair := preference(body, "first"):
+        first, second = map(len, shown(body))
+        return pair if second < 3 * first else preference(body, "second") or pair
     said = body["messages"][-1]["content"]
     if "solved" in said.split("begin final answer]")[-1].lower():
         return text(json.dumps({"reason": "", "answer_status": "solved"}))
@@ -97,6 +126,8 @@ def test_a_steady_judge_does_not_flip(run_stb, judged: LLMServer) -> None:
     found = measures(run_stb(*COMMAND))
 
     assert found["flipped_padded"]["value"] == found["flipped_injected"]["value"] == 0
+    assert found["order_swapped_padded"]["value"] == 0
+    assert found["first_preferred_padded"]["value"] == found["longer_preferred"]["value"] == 50
     assert found["flipped_injected"]["n"] == 8
     assert (found["unanimous"]["value"], found["fleiss_kappa"]["value"]) == (100, 1)
     assert found["calls_per_verdict"]["value"] == 1
@@ -114,6 +145,43 @@ def test_a_gullible_judge_is_found_out(run_stb, judged: LLMServer) -> None:
     assert found["flipped_padded"]["value"] == 0
 
 
+def test_a_judge_that_looks_at_the_order_is_found_out(run_stb, judged: LLMServer) -> None:
+    """It takes the first of two answers, of an answer and its padded form the longer; both are told apart."""
+    judged.rule = gullible
+    asyncio.run(add_rival(str(os.environ["STB_DATABASE_URL"])))
+
+    found = measures(run_stb(*COMMAND, "--against", "other", "-o", "out"))
+
+    assert (found["order_swapped"]["value"], found["order_swapped"]["n"]) == (100, 8)
+    assert 60 < found["order_swapped"]["ci_low"] < 100
+    assert found["order_swapped"]["note"].startswith("8 always for the first shown, 0 for the second")
+    assert found["first_preferred"]["value"] == 100
+    assert (found["order_swapped_padded"]["value"], found["longer_preferred"]["value"]) == (0, 100)
+    page = Path("out/README.md").read_text()
+    assert "The other order of two answers changes 100.0 % of verdicts." in page
+    assert Path("out/measures.svg").read_text().startswith("<svg")
+    assert len(Path("out/data.jsonl").read_text().splitlines()) == 16
+
+
+def test_pairs_are_asked_for_once(run_stb, judged: LLMServer) -> None:
+    """Only the anchors are asked for again."""
+    run_stb(*COMMAND)
+    asked = judged.count
+    run_stb(*COMMAND)
+
+    assert judged.count - asked == 12
+
+
+def test_pairs_with_an_unreadable_verdict_are_left_out() -> None:
+    """Solved and unsolved, or unsure twice, name the same answer; all else is a swap."""
+    swaps = count_swaps([(S, N), (U, U), (S, S), (N, N), (S, U), (S, E), (None, N)])
+
+    assert (swaps.n, swaps.swapped, swaps.to_first, swaps.to_second) == (5, 3, 1, 1)
+    assert swaps.first == [0.5, 0.5, 1, 0, 0.75]
+    assert swaps.one == [1, 0.5, 0.5, 0.5, 0.75]
+    assert count_swaps([]).interval is None
+
+
 def test_anchors_show_that_a_judge_has_changed(run_stb, judged: LLMServer) -> None:
     """They are asked anew every time; probes are not."""
     first = measures(run_stb(*COMMAND))
@@ -128,9 +196,21 @@ def test_anchors_show_that_a_judge_has_changed(run_stb, judged: LLMServer) -> No
     assert second["anchors_moved"]["note"] == "4 differ from the first of 2 times"
 
 
-def test_recorded_verdicts_cannot_be_tried(run_stb, judged: LLMServer) -> None:
-    """There is nobody to ask."""
-    ended = run_stb("experiment", "judge", "r", "--judge", "recorded")
+def test_recorded_verdicts_tell_what_they_tell(run_stb, real_data: Path) -> None:
+    """Nobody is asked; agreement of rounds and the part of length are those of the log."""
+    run_stb("import", real_data / "pass_rate_results" / "toolllama_sft_cot")
+
+    ended = run_stb("experiment", "judge", "toolllama_sft_cot", "--judge", "recorded", "--json")
+
+    found = measures(ended)
+    assert ended.code == 0
+    assert set(found) == {"unanimous", "fleiss_kappa", "krippendorff_alpha", "length_correlation"}
+    assert 80 < found["unanimous"]["value"] < 90
+
+
+def test_a_panel_cannot_be_tried(run_stb, judged: LLMServer) -> None:
+    """One judge at a time."""
+    ended = run_stb("experiment", "judge", "r", "--judge", "stub/a,stub/b")
 
     assert ended.code == 2
-    assert ended.err.startswith("stb: One judge that can be asked is needed.")
+    assert ended.err.startswith("stb: One judge is tried at a time.")

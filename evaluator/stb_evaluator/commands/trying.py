@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from stb_core import cli, console
+from stb_core import cli
 from stb_core.cli import current_settings
 from stb_core.errors import UsageError
 from stb_evaluator.commands.judging import evaluator_option, opened_bench, tell
 from stb_evaluator.commands.stores import current_store
-from stb_evaluator.judge_trials import try_judge
+from stb_evaluator.experiments.judge import JudgeTrial
+from stb_evaluator.experiments.output import finish
 from stb_evaluator.labels import read_labels
 
 
@@ -21,11 +21,17 @@ def register(stb: click.Group) -> None:
     experiment = cli.group(stb, "experiment", "Measurements beside the benchmark itself.")
 
     @cli.command(experiment, "judge")
-    @click.argument("run")
-    @click.option("--judge", required=True, help="PROVIDER/MODEL, or 'rules'.")
+    @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+    @click.option("--judge", required=True, help="PROVIDER/MODEL, 'rules', or 'recorded' (asks nobody).")
     @click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
     @click.option(
-        "--sample", type=click.IntRange(1), default=60, help="How many answers are tried in other clothes."
+        "--against", default="", help="Run whose answers are shown beside those of RUN, in both orders."
+    )
+    @click.option(
+        "--sample",
+        type=click.IntRange(1),
+        default=60,
+        help="How many answers are tried in other clothes, and how many pairs in both orders.",
     )
     @click.option(
         "--labels", type=click.Path(path_type=Path), default=None, help="CSV or JSON of human labels."
@@ -35,22 +41,32 @@ def register(stb: click.Group) -> None:
     )
     @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of the sample.")
+    @click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path),
+        help="Folder for rows, data, manifest, page and plot.",
+    )
     async def judge_command(
-        run: str,
+        runs: tuple[str, ...],
         judge: str,
         rounds: int | None,
+        against: str,
         sample: int,
         labels: Path | None,
         max_connections: int,
         evaluator: Path | None,
         seed: int,
+        output: Path | None,
         as_json: bool,
     ) -> None:
         """Try a judge on the answers of RUN.
 
         How its rounds agree; how often padding an answer, or text that gives it orders, changes its verdict;
-        whether length goes with grades; a set of answers beyond dispute, asked anew each time so that a
-        change of a hosted model shows; agreement with labels; calls, tokens and cost of a verdict.
+        how often the other order of two answers changes which is better (an answer and its padded form, and
+        with --against those of another run); whether length goes with grades; a set of answers beyond
+        dispute, asked anew each time so that a change of a hosted model shows; agreement with labels; calls,
+        tokens and cost of a verdict. Of recorded verdicts, what they tell by themselves.
         """
         human = read_labels(labels) if labels is not None else None
         async with (
@@ -59,38 +75,11 @@ def register(stb: click.Group) -> None:
                 judge, current_settings(), connections=max_connections, quiet=as_json, evaluator=evaluator
             ) as bench,
         ):
-            asked = [opened.of_answers() for opened in bench.judges]
-            if len(asked) != 1 or asked[0] is None:
-                raise UsageError("One judge that can be asked is needed.", hint="Name it with --judge.")
-            found = await store.runs.get(run)
-            await bench.fill(store, found, rounds)
-            with console.progress(quiet=as_json) as bar:
-                task = bar.add_task(f"Trying {judge}", total=None, note="")
-                rows, tally = await try_judge(
-                    store,
-                    found,
-                    asked[0],
-                    rounds=bench.rounds(rounds),
-                    sample=sample,
-                    connections=max_connections,
-                    labels=human,
-                    seed=seed,
-                    advance=lambda done, total: bar.update(task, completed=done, total=total),
-                )
-        tell(found.run, tally)
-        if as_json:
-            console.emit_json({"rows": rows})
-        else:
-            shown = [
-                {
-                    **row,
-                    "interval": ""
-                    if row["ci_low"] is None
-                    else f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]",
-                }
-                for row in rows
-            ]
-            click.echo(f"{judge} on {found.run}")
-            console.emit_table(shown, ("measure", "value", "interval:95 %", "unit", "n", "note"))
-        if tally.errors or tally.unavailable:
-            sys.exit(1)
+            if len(bench.judges) != 1:
+                raise UsageError("One judge is tried at a time.", hint="Name it with --judge.")
+            chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
+            rival = await store.runs.get(against) if against else None
+            trial = JudgeTrial(store, bench, rounds, sample, human, rival, seed)
+            result = await trial.result(chosen)
+        tell(judge, trial.tally)
+        finish(result, output, as_json=as_json)

@@ -18,7 +18,7 @@ from stb_evaluator.experiments.cache import cache
 from stb_evaluator.experiments.failures import ARMS as FAILURE_ARMS
 from stb_evaluator.experiments.failures import failures
 from stb_evaluator.experiments.order import ARMS, order
-from stb_evaluator.experiments.output import Result, write
+from stb_evaluator.experiments.output import finish
 from stb_evaluator.experiments.reproduce import reproduce
 
 _output = click.option(
@@ -101,7 +101,7 @@ def _add_reproduce(experiment: click.Group) -> None:
             with console.progress(quiet=as_json) as bar:
                 task = bar.add_task("repeating", total=given["k"], note="")
                 result = await reproduce(workshop, **given, advance=lambda: bar.advance(task))
-        _finish(result, output, as_json=as_json)
+        finish(result, output, as_json=as_json)
 
 
 def _add_order(experiment: click.Group) -> None:
@@ -119,7 +119,7 @@ def _add_order(experiment: click.Group) -> None:
             with console.progress(quiet=as_json) as bar:
                 task = bar.add_task("running", total=len(ARMS), note="")
                 result = await order(workshop, mode=mode, advance=lambda: bar.advance(task))
-        _finish(result, output, as_json=as_json)
+        finish(result, output, as_json=as_json)
 
 
 def _add_cache(experiment: click.Group) -> None:
@@ -158,7 +158,7 @@ def _add_cache(experiment: click.Group) -> None:
                 **given,
                 advance=lambda n: bar.advance(task, n),
             )
-        _finish(result, output, as_json=as_json)
+        finish(result, output, as_json=as_json)
 
 
 def _add_failures(experiment: click.Group) -> None:
@@ -193,7 +193,7 @@ def _add_failures(experiment: click.Group) -> None:
                 result = await failures(
                     workshop, levels=levels, known=known / 100, advance=lambda: bar.advance(task)
                 )
-        _finish(result, output, as_json=as_json)
+        finish(result, output, as_json=as_json)
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -205,22 +205,3 @@ def _shares(text: str) -> tuple[float, ...]:
     if not shares or not all(0 <= share <= 1 for share in shares):
         raise UsageError(f"{text!r} are no percentages.", hint="Write such as: --down 0,10,50.")
     return shares
-
-
-def _finish(result: Result, output: Path | None, *, as_json: bool) -> None:
-    """Write and print a result; exit code 1 where a promise was not kept."""
-    files = write(result, output) if output else []
-    if as_json:
-        settings = dict(result.settings)
-        console.emit_json(
-            {"experiment": result.name, "passed": result.passed, "settings": settings, "rows": result.rows}
-        )
-    else:
-        for title, columns, rows in result.sections():
-            console.emit_table(rows, columns, title=title)
-        for line in result.says:
-            click.echo(line)
-        if files:
-            console.say(f"Written into {output}: {', '.join(files)}.")
-    if not result.passed:
-        cli.exit_with(1)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 
+from stb_core import cli, console
 from stb_core.errors import StoreError
 from stb_evaluator.experiments.originals import Original
-from stb_evaluator.experiments.plots import LineChart, draw
+from stb_evaluator.experiments.plots import Chart, draw
 
 FORMAT = "stabletoolbench-experiment/1"
 Row = dict[str, Any]
@@ -40,7 +42,7 @@ class Result:
     says: Sequence[str]
     limits: Sequence[str]
     data: Sequence[Row] = ()
-    charts: Sequence[LineChart] = ()
+    charts: Sequence[Chart] = ()
     commands: Sequence[str] = field(default=(), repr=False)
 
     def sections(self) -> Iterator[tuple[str, Sequence[str], list[Row]]]:
@@ -152,3 +154,22 @@ def _listed(asked: Mapping[str, Any]) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
     return "; ".join(f"{name.replace('_', ' ')} `{shown(value)}`" for name, value in asked.items())
+
+
+def finish(result: Result, output: Path | None, *, as_json: bool) -> None:
+    """Write and print a result; exit code 1 where a promise was not kept."""
+    files = write(result, output) if output else []
+    if as_json:
+        settings = dict(result.settings)
+        console.emit_json(
+            {"experiment": result.name, "passed": result.passed, "settings": settings, "rows": result.rows}
+        )
+    else:
+        for title, columns, rows in result.sections():
+            console.emit_table(rows, columns, title=title)
+        for line in result.says:
+            click.echo(line)
+        if files:
+            console.say(f"Written into {output}: {', '.join(files)}.")
+    if not result.passed:
+        cli.exit_with(1)
