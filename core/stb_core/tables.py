@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import JSON
 
@@ -215,6 +216,59 @@ trajectories = Table(
     # Identity of what a judge may see; empty when there is no answer to judge.
     Column("answer_hash", String(64), nullable=False, default="", server_default=""),
     Column("created_at", String(32), nullable=False),
+)
+
+# Attempts of agents that run elsewhere and come over HTTP.
+episodes = Table(
+    "episodes",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    # SHA-256 of the token, which is kept nowhere.
+    Column("token_hash", String(64), nullable=False, unique=True),
+    # The address from which it was opened.
+    Column("client", String(64), nullable=False),
+    # None where whoever opened it keeps the record.
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE")),
+    Column("group", String(100), nullable=False),
+    Column("query_id", String(100), nullable=False),
+    Column("trial", Integer, nullable=False),
+    # What was agreed when it was opened, see stb_core.store.episode_records.
+    Column("terms", JSON, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("tool_calls", Integer, nullable=False, default=0, server_default="0"),
+    Column("model_calls", Integer, nullable=False, default=0, server_default="0"),
+    # Why it ended; None while it is open.
+    Column("stop", String(32)),
+    Column("final_answer", Text, nullable=False, default="", server_default=""),
+    Column("error", Text, nullable=False, default="", server_default=""),
+    Column("ended_at", String(32)),
+    Index("ix_episodes_client_stop", "client", "stop"),
+    Index("ix_episodes_stop_expires_at", "stop", "expires_at"),
+    Index(
+        "ix_episodes_open",  # a trial has one open episode
+        *("run", "group", "query_id", "trial"),
+        unique=True,
+        sqlite_where=text("stop IS NULL"),
+        postgresql_where=text("stop IS NULL"),
+    ),
+)
+
+episode_events = Table(
+    "episode_events",
+    metadata,
+    # In the order in which they were begun.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("episode", ForeignKey("episodes.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    # The agent's own name for a call, so that it can ask again after a lost connection.
+    Column("call_id", String(100)),
+    Column("document", Text, nullable=False),
+    Column("answered", Integer, nullable=False, default=0, server_default="0"),
+    Column("seconds", Float, nullable=False, default=0.0, server_default="0"),
+    Column("created_at", String(32), nullable=False),
+    UniqueConstraint("episode", "call_id"),
+    sqlite_autoincrement=True,
 )
 
 model_calls = Table(

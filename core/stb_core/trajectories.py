@@ -33,6 +33,8 @@ class StopReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     MAX_SECONDS = "max_seconds"
     MAX_COST = "max_cost"
+    EXPIRED = "expired"
+    """It came over HTTP and was not heard of for longer than its server waits."""
     AGENT_ERROR = "agent_error"
     """The agent's own code failed, or its model said something unusable to the end."""
     INFRASTRUCTURE = "infrastructure"

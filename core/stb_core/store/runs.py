@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock, tables
 from stb_core.errors import ConflictError, NotFoundError
@@ -142,8 +143,14 @@ class Runs:
 
     async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
         """Add trajectories in one transaction; each becomes the next attempt of its trial."""
-        if not trajectories:
-            return
+        if trajectories:
+            async with self._store.writing() as connection:
+                await self.put_within(connection, run, trajectories)
+
+    async def put_within(
+        self, connection: AsyncConnection, run: str, trajectories: Sequence[Trajectory]
+    ) -> None:
+        """As ``put_trajectories``, within the caller's transaction."""
         t = tables.trajectories
         where = [t.c.run == run]
         if len(trajectories) == 1:
@@ -154,13 +161,12 @@ class Runs:
             .group_by(t.c.group, t.c.query_id, t.c.trial)
         )
         rows = [_trajectory_row(run, trajectory) for trajectory in trajectories]
-        async with self._store.writing() as connection:
-            found = await connection.execute(attempts)
-            last = {(group, query_id, trial): attempt for group, query_id, trial, attempt in found}
-            for row in rows:
-                trial = (row["group"], row["query_id"], row["trial"])
-                row["attempt"] = last[trial] = last.get(trial, -1) + 1
-            await connection.execute(t.insert(), rows)
+        found = await connection.execute(attempts)
+        last = {(group, query_id, trial): attempt for group, query_id, trial, attempt in found}
+        for row in rows:
+            trial = (row["group"], row["query_id"], row["trial"])
+            row["attempt"] = last[trial] = last.get(trial, -1) + 1
+        await connection.execute(t.insert(), rows)
 
     async def done(self, run: str) -> list[Done]:
         """The last attempt of every trial that has one, without the trajectories themselves."""

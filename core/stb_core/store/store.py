@@ -24,6 +24,7 @@ from stb_core import migrations
 from stb_core.errors import StoreError
 from stb_core.store.curation import Curation
 from stb_core.store.datasets import Datasets
+from stb_core.store.episode_records import EpisodeRecords
 from stb_core.store.episodes import EpisodeCalls
 from stb_core.store.misses import Misses
 from stb_core.store.responses import Responses
@@ -48,6 +49,7 @@ class Store:
         self.snapshots = Snapshots(self)
         self.misses = Misses(self)
         self.episodes = EpisodeCalls(self)
+        self.episode_records = EpisodeRecords(self)
         self.runs = Runs(self)
         self.verdicts = Verdicts(self)
 
