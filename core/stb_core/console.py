@@ -25,23 +25,28 @@ def emit_json(document: Mapping[str, Any]) -> None:
     click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str))
 
 
-def emit_table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, title: str = "") -> None:
-    """Print rows as a table; a column may be given as ``"name"`` or ``"name:Heading"``."""
+def emit_table(
+    rows: Sequence[Mapping[str, Any]], columns: Iterable[str], *, title: str = "", digits: int = 1
+) -> None:
+    """Print rows as a table; a column may be given as ``"name"`` or ``"name:Heading"``.
+
+    Numbers that are not whole have so many ``digits`` after the point.
+    """
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]
     for name, heading in named:
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(name))) for name, _ in named))
+        table.add_row(*(Text(_cell(row.get(name), digits)) for name, _ in named))
     width = None if (out := Console()).is_terminal else 200
     (Console(width=width, highlight=False) if width else out).print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.1f}" if isinstance(value, float) else harmless(str(value))
+    return f"{value:.{digits}f}" if isinstance(value, float) else harmless(str(value))
 
 
 def harmless(text: str) -> str:

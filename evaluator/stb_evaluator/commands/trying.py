@@ -1,4 +1,4 @@
-"""``stb experiment judge``: how far a judge can be trusted."""
+"""``stb experiment judge`` and ``variance``: how far a judge can be trusted, and how far a score."""
 
 from __future__ import annotations
 
@@ -9,17 +9,33 @@ import click
 from stb_core import cli
 from stb_core.cli import current_settings
 from stb_core.errors import UsageError
-from stb_evaluator.commands.judging import evaluator_option, opened_bench, tell
+from stb_evaluator.budgets import Prices
+from stb_evaluator.commands.judging import (
+    default_judge,
+    evaluator_option,
+    logged_jury,
+    opened_bench,
+    tell,
+)
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.experiments.judge import JudgeTrial
 from stb_evaluator.experiments.output import finish
+from stb_evaluator.experiments.variance import variance
 from stb_evaluator.labels import read_labels
+
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for rows, data, manifest, page and plot."
+)
 
 
 def register(stb: click.Group) -> None:
-    """Add the command."""
+    """Add both commands."""
     experiment = cli.group(stb, "experiment", "Measurements beside the benchmark itself.")
+    _add_judge(experiment)
+    _add_variance(experiment)
 
+
+def _add_judge(experiment: click.Group) -> None:
     @cli.command(experiment, "judge")
     @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
     @click.option("--judge", required=True, help="PROVIDER/MODEL, 'rules', or 'recorded' (asks nobody).")
@@ -41,12 +57,7 @@ def register(stb: click.Group) -> None:
     )
     @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of the sample.")
-    @click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path),
-        help="Folder for rows, data, manifest, page and plot.",
-    )
+    @_output
     async def judge_command(
         runs: tuple[str, ...],
         judge: str,
@@ -82,4 +93,45 @@ def register(stb: click.Group) -> None:
             trial = JudgeTrial(store, bench, rounds, sample, human, rival, seed)
             result = await trial.result(chosen)
         tell(judge, trial.tally)
+        finish(result, output, as_json=as_json)
+
+
+def _add_variance(experiment: click.Group) -> None:
+    @cli.command(experiment, "variance")
+    @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+    @click.option("--judge", default="", help="As in stb score; verdicts must be there already.")
+    @click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
+    @click.option(
+        "--answer-cost",
+        type=click.FloatRange(min=0),
+        help="USD for one answer, agent and simulator; as on record by default.",
+    )
+    @click.option(
+        "--verdict-cost", type=click.FloatRange(min=0), help="USD for one verdict; as on record by default."
+    )
+    @click.option("--seed", type=int, default=0, help="Of the resampling behind the intervals.")
+    @_output
+    async def variance_command(
+        runs: tuple[str, ...],
+        judge: str,
+        rounds: int | None,
+        answer_cost: float | None,
+        verdict_cost: float | None,
+        seed: int,
+        output: Path | None,
+        as_json: bool,
+    ) -> None:
+        """Whose chance the scores of RUNS depend on: query, trial of the agent, simulator, judge.
+
+        And what more of each would buy: the standard error with one more, with twice and with endlessly
+        many, and after one dollar more was spent on queries, trials or rounds. Runs of one agent and model
+        that differ in their simulator, mode or recordings count as simulators, others as trials. Several
+        judges with commas are told apart. No judge is asked; run stb score first.
+        """
+        async with current_store() as store:
+            chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
+            jury = await logged_jury(store, chosen, judge or await default_judge(store, chosen))
+            result = await variance(
+                store, chosen, jury, rounds=rounds, prices=Prices(answer_cost, verdict_cost), seed=seed
+            )
         finish(result, output, as_json=as_json)

@@ -166,7 +166,7 @@ def finish(result: Result, output: Path | None, *, as_json: bool) -> None:
         )
     else:
         for title, columns, rows in result.sections():
-            console.emit_table(rows, columns, title=title)
+            console.emit_table(rows, columns, title=title, digits=2)
         for line in result.says:
             click.echo(line)
         if files:

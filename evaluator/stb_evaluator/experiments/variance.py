@@ -1,0 +1,312 @@
+"""``variance``: whose chance the scores of stored runs depend on, and what an extra dollar would buy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stb_core.calls import content_hash
+from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_evaluator.accounts import accounts_of
+from stb_evaluator.budgets import (
+    AXES,
+    JUDGE,
+    QUERY,
+    ROUND,
+    SIMULATOR,
+    TRIAL,
+    UNKNOWN,
+    Counts,
+    Observations,
+    Offer,
+    Prices,
+    counts_of,
+    mean_components,
+    offers,
+    share_ends,
+    shares,
+    sources_of,
+    split,
+)
+from stb_evaluator.experiments.output import Result, Row
+from stb_evaluator.experiments.plots import LineChart
+from stb_evaluator.juries import Jury, jury_of
+from stb_evaluator.loading import load_sheet
+from stb_evaluator.sampling import codes
+from stb_evaluator.scores import METRIC
+from stb_evaluator.tabulation import faithful_table
+from stb_evaluator.variance import Components, Source, standard_error
+
+SHARES = "Whose chance a single verdict depends on"
+OFFERS = "What more would buy: the standard error of the macro score, in points"
+MEAN = "mean of all"
+_TIMES = (1.0, 2.0, 4.0, 8.0)
+_MORE = {
+    QUERY: "more queries",
+    SIMULATOR: "more simulators",
+    TRIAL: "more trials",
+    JUDGE: "more judges",
+    ROUND: "more rounds",
+}
+LIMITS = (
+    "What was done once is in the share of what it was done to: one trial of an agent in that of its query.",
+    "With one simulator, or one judge, its particular taste is in no share at all.",
+    "Shares are those of a single verdict; the error of a score over many queries stands in the second table.",
+    "Intervals draw queries again, not simulators or judges, of which there are few.",
+)
+
+
+@dataclass(frozen=True)
+class System:
+    """Runs that differ in nothing but trials and simulators, and what the answers and verdicts cost."""
+
+    name: str
+    seen: Observations
+    prices: Prices
+    left_out: int
+
+
+async def variance(
+    store: Store,
+    runs: Sequence[Run],
+    jury: Jury,
+    *,
+    rounds: int | None = None,
+    prices: Prices = UNKNOWN,
+    seed: int = 0,
+) -> Result:
+    """Split the variance of the faithful points of runs, system by system.
+
+    Runs of one agent, model and dataset are one system: those with other simulators, modes or recordings
+    are levels of the simulator, others are further trials. The members of a jury are the judges.
+    ``prices`` go before those that are on record.
+
+    Raises:
+        UsageError: there is nothing whose chance could be told apart.
+    """
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        together.setdefault(_system_key(run), []).append(run)
+    systems = [await _system(store, mine, jury, rounds, prices) for mine in together.values()]
+    found: dict[str, tuple[Components, Counts, Prices]] = {}
+    rows: list[Row] = []
+    kinds: set[tuple[Source, ...]] = set()
+    for system in systems:
+        sources = sources_of(system.seen)
+        kinds.add(tuple(sources))
+        try:
+            components = split(system.seen, sources)
+            ends = share_ends(system.seen, sources, seed=seed)
+        except ValueError as problem:
+            raise UsageError(
+                f"The variance of {system.name} cannot be split: {problem}",
+                hint="Several queries are needed, and more than one of trials, simulators, judges or rounds.",
+            ) from None
+        found[system.name] = components, counts_of(system.seen), system.prices
+        rows += _share_rows(system, components, ends)
+    if len(found) > 1 and len(kinds) == 1:
+        all_components = mean_components([one for one, _, _ in found.values()])
+        first = next(iter(found.values()))
+        found[MEAN] = all_components, first[1], _mean_prices([p for _, _, p in found.values()])
+        rows += [
+            {"table": SHARES, "system": MEAN, "whose": whose, "share": 100 * share}
+            for whose, share in shares(all_components).items()
+        ]
+    bought = {name: offers(*one) for name, one in found.items()}
+    for name, mine in bought.items():
+        rows += [_offer_row(name, offer) for offer in mine]
+    shown = MEAN if MEAN in found else systems[0].name
+    return Result(
+        name="variance",
+        title="Where the uncertainty of a score comes from",
+        rows=rows,
+        tables={
+            SHARES: (
+                *("system", "whose", "share:share %", "ci_low:95 % low", "ci_high:95 % high"),
+                *("levels", "answers", "left_out:left out"),
+            ),
+            OFFERS: (
+                *("system", "factor", "count", "now", "one_more:one more", "double:twice as many"),
+                *("limit:endlessly many", "price_usd:one more costs, USD", "dollar:after one dollar more"),
+                "gain:points a dollar",
+            ),
+        },
+        settings={
+            "runs": [run.run for run in runs],
+            "manifest_hashes": [run.manifest.hash for run in runs],
+            "judge": jury.name,
+            "rubric": jury.rubric,
+            "answer_cost_usd": prices.answer,
+            "verdict_cost_usd": prices.verdict,
+            "seed": seed,
+        },
+        passed=True,
+        says=_in_words(shown, *found[shown][:2], bought[shown]),
+        limits=LIMITS,
+        charts=[_chart(*found[shown][:2])],
+    )
+
+
+def _system_key(run: Run) -> str:
+    manifest = run.manifest
+    return content_hash(
+        [
+            *(manifest.dataset, manifest.dataset_hash, manifest.agent, manifest.agent_settings),
+            *(manifest.agent_hash, manifest.model, manifest.model_settings),
+        ]
+    )
+
+
+def _simulator(run: Run) -> str:
+    """Whatever answers the agent's calls."""
+    manifest = run.manifest
+    return content_hash([manifest.mode, manifest.snapshot_hash, manifest.server])
+
+
+async def _system(
+    store: Store, runs: Sequence[Run], jury: Jury, rounds: int | None, prices: Prices
+) -> System:
+    scores: list[float] = []
+    labels: dict[str, list[str]] = {axis: [] for axis in AXES}
+    groups: list[str] = []
+    left_out = 0
+    for run in runs:
+        for member in jury.members:
+            sheet = await load_sheet(store, run, jury_of(member.judge, member.rubric), rounds=rounds)
+            for group in sheet.expected:
+                table = faithful_table(sheet, group)
+                known = ~np.isnan(table.points)
+                left_out += int((~known).sum())
+                for query, trial, number in zip(*np.nonzero(known), strict=True):
+                    scores.append(float(table.points[query, trial, number]))
+                    groups.append(group)
+                    place = f"{group}/{table.ids[query]}"
+                    values = (place, _simulator(run), f"{run.run}/{trial}", member.judge, str(number))
+                    for axis, value in zip(AXES, values, strict=True):
+                        labels[axis].append(value)
+    name = runs[0].run if len(runs) == 1 else f"{runs[0].agent} ({len(runs)} runs)"
+    if not scores:
+        raise UsageError(f"{name} has no verdicts.", hint="Run stb score first.")
+    seen = Observations(
+        np.array(scores),
+        {axis: codes(values, len(scores), axis) for axis, values in labels.items()},
+        codes(groups, len(scores), "groups"),
+    )
+    return System(name, seen, await _prices(store, runs, jury, prices), left_out)
+
+
+async def _prices(store: Store, runs: Sequence[Run], jury: Jury, given: Prices) -> Prices:
+    """What an answer and a verdict cost on average, as far as it is on record or given."""
+    answers = verdicts = 0
+    paid: dict[str, float | None] = {"agent": None, "judge": None}
+    for run in runs:
+        answers += len(await store.runs.done(run.run))
+        for member in jury.members:
+            marks = await store.verdicts.marks(
+                run.run, metric=METRIC, judge=member.judge, rubric=member.rubric
+            )
+            verdicts += len(marks)
+        for account in (await accounts_of(store, run.run, jury, metric=METRIC)).values():
+            costs = {"agent": account.agent_cost_usd, "judge": account.judge_cost_usd}
+            for payer, cost in costs.items():
+                if cost is not None:
+                    paid[payer] = (paid[payer] or 0.0) + cost
+    answer = None if paid["agent"] is None or not answers else paid["agent"] / answers
+    verdict = None if paid["judge"] is None or not verdicts else paid["judge"] / verdicts
+    return Prices(
+        answer if given.answer is None else given.answer,
+        verdict if given.verdict is None else given.verdict,
+    )
+
+
+def _mean_prices(several: Sequence[Prices]) -> Prices:
+    answers = [one.answer for one in several if one.answer is not None]
+    verdicts = [one.verdict for one in several if one.verdict is not None]
+    if len(answers) < len(several) or len(verdicts) < len(several):
+        return Prices()
+    return Prices(float(np.mean(answers)), float(np.mean(verdicts)))
+
+
+def _share_rows(system: System, components: Components, ends: Mapping[str, tuple[float, float]]) -> list[Row]:
+    counts = counts_of(system.seen)
+    levels = {
+        "query": counts.queries,
+        "simulator": counts.simulators,
+        "trial of the agent": counts.trials,
+        "judge": counts.judges * counts.rounds,
+    }
+    return [
+        {
+            "table": SHARES,
+            "system": system.name,
+            "whose": whose,
+            "share": 100 * share,
+            "ci_low": 100 * ends[whose][0],
+            "ci_high": 100 * ends[whose][1],
+            "levels": levels[whose],
+            "answers": counts.queries * counts.simulators * counts.trials,
+            "left_out": system.left_out,
+        }
+        for whose, share in shares(components).items()
+    ]
+
+
+def _offer_row(system: str, offer: Offer) -> Row:
+    return {
+        "table": OFFERS,
+        "system": system,
+        "factor": offer.factor,
+        "count": offer.count,
+        "now": 100 * offer.now,
+        "one_more": 100 * offer.one_more,
+        "double": 100 * offer.double,
+        "limit": 100 * offer.limit,
+        "price_usd": offer.price,
+        "dollar": None if offer.dollar is None else 100 * offer.dollar,
+        "gain": None if offer.dollar is None else 100 * (offer.now - offer.dollar),
+    }
+
+
+def _in_words(
+    system: str, components: Components, counts: Counts, bought: Sequence[Offer]
+) -> tuple[str, ...]:
+    parts = ", ".join(f"{100 * share:.1f} % {whose}" for whose, share in shares(components).items())
+    now = bought[0].now
+    lines = [
+        f"{system}: of the variance of a single verdict {parts}.",
+        f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points."
+        + "".join(
+            f" Twice as many {_MORE[offer.factor].removeprefix('more ')}: {100 * offer.double:.2f};"
+            f" endlessly many: {100 * offer.limit:.2f}."
+            for offer in bought
+        ),
+    ]
+    priced = [offer for offer in bought if offer.dollar is not None]
+    if priced:
+        best = max(priced, key=lambda offer: offer.now - (offer.dollar or offer.now))
+        gains = ", ".join(
+            f"{_MORE[offer.factor]} {100 * (offer.now - (offer.dollar or offer.now)):.3f}" for offer in priced
+        )
+        lines.append(
+            f"A dollar more lowers it by, in points: {gains}. It is best spent on {_MORE[best.factor]}."
+        )
+    return tuple(lines)
+
+
+def _chart(components: Components, counts: Counts) -> LineChart:
+    base = counts.by_factor()
+    factors = [axis for axis in AXES if any(axis in source for source in components.variances)]
+    lines = {
+        _MORE[factor]: [
+            (times, 100 * standard_error(components, {**base, factor: base[factor] * times}))
+            for times in _TIMES
+        ]
+        for factor in factors
+    }
+    assert base["group"] == math.inf
+    return LineChart("error", "What more of each buys", "times as many", "standard error, points", lines)
