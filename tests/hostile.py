@@ -17,6 +17,7 @@ from virtual_server import put_weather, recorded
 PROBE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\'"{{7*7}}'
 BODY = orjson.dumps({"error": PROBE, "response": {PROBE: [PROBE, "</pre></script>"]}})
 RUN = "run-of-probes"
+WRITE_TOKEN = "a token that nobody guesses"
 KEY = recorded({"city": "Bonn"}).key
 PROBED_KEY = recorded({"city": PROBE}).key
 PAGES = [
@@ -29,6 +30,8 @@ PAGES = [
     f"/cache/weather/{KEY}?version=1",
     f"/cache/weather/{KEY}/diff?a=1&b=2",
     "/cache/weather/try?category=Weather&tool=sky_watch&api=current&arguments=%7B%22city%22%3A%22Oslo%22%7D",
+    "/cache/weather/record",
+    "/edit",
     "/misses/weather",
     "/runs",
     f"/compare?run={RUN}",
@@ -46,6 +49,11 @@ async def put_hostile(store: Store) -> None:
         {"city": "Bonn"}, orjson.dumps({"error": "", "response": {"sky": "grey", "wind": [1, 2]}})
     )
     await store.responses.keep(dataset.id, [newer], supersede=True)
+    await store.curation.note(dataset.id, first.key, PROBE)
+    await store.curation.pin(dataset.id, first.key, pinned=True)
+    gone = recorded({"city": f"{PROBE} again"})
+    await store.responses.keep(dataset.id, [gone])
+    await store.curation.delete(dataset.id, gone.key, PROBE, erase=True)
     await store.misses.record(
         dataset.id,
         [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stb_core.provenance import CacheMode
 from stb_server.faults import FaultPlan
@@ -25,6 +26,8 @@ class ServerOptions:
     """What may answer a call whose request names no mode."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
+    write_token: str = field(default="", repr=False)
+    """When not empty, the inspector lets whoever shows it pin, annotate and delete responses."""
     redis_url: str = field(default="", repr=False)
     """Where the shared tier of the cache is; may hold a password. Empty for none."""
     simulator: SimulatorOptions | None = None
@@ -41,6 +44,16 @@ class ServerOptions:
     """Most bytes of answers that one worker keeps in memory."""
     max_body_bytes: int = MEBIBYTE
     """Largest request body that is read; a larger one gets 413."""
+    episode_idle_s: float = 3600.0
+    """How long an episode may be left alone before it counts as given up by its agent."""
+    max_open_episodes: int = 1000
+    """Episodes of one run, and of one client address, that may be open at once."""
+    max_episode_calls: int = 200
+    """Calls of functions in one episode."""
+    proxy: str = ""
+    """The provider to which the recording proxy hands on model calls; empty for none."""
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    """What models cost, by PROVIDER/MODEL, as in the settings' table ``prices``."""
     redis_timeout_s: float = 0.25
     """How long Redis may take before it counts as away."""
     write_timeout_s: float = 10.0

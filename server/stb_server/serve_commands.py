@@ -14,6 +14,8 @@ from stb_core.provenance import CacheMode
 from stb_core.settings import Settings
 from stb_server.simulators.flags import options_of, simulator_flags
 
+_MIN_WRITE_TOKEN = 16
+
 # What runs a server takes two seconds to import, which other commands shall not pay: it is imported
 # within the function.
 
@@ -38,6 +40,9 @@ def register(stb: click.Group) -> None:
         "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes."
     )
     @click.option("--token", default="", help="Requests must carry it; needed beyond the loopback.")
+    @click.option(
+        "--write-token", default="", help="With it one can pin, annotate and delete in the inspector."
+    )
     @click.option("--redis-url", default="", help="Redis that all workers and replicas share as a cache.")
     @click.option(
         "--upstream",
@@ -59,6 +64,32 @@ def register(stb: click.Group) -> None:
         default=0.0,
         show_default=True,
         help="Calls a second that one client may make of one worker; 0: any number.",
+    )
+    @click.option(
+        "--episode-idle",
+        type=click.FloatRange(min=1),
+        default=3600.0,
+        show_default=True,
+        help="Seconds after which an episode that nobody goes on with counts as given up.",
+    )
+    @click.option(
+        "--max-open-episodes",
+        type=click.IntRange(1),
+        default=1000,
+        show_default=True,
+        help="Episodes of one run, and of one client, at a time.",
+    )
+    @click.option(
+        "--max-episode-calls",
+        type=click.IntRange(1),
+        default=200,
+        show_default=True,
+        help="Calls in one episode.",
+    )
+    @click.option(
+        "--proxy",
+        default="",
+        help="Provider to which episodes' model calls are handed on; none unless given.",
     )
     @click.option(
         "--memory-mb",
@@ -93,6 +124,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
             f"{given['host']} can be reached by others.",
             hint="Set a token with --token, or listen on 127.0.0.1.",
         )
+    check_write_token(given["write_token"])
     if given["redis_url"]:
         check_url(given["redis_url"])
     simulator = None
@@ -103,18 +135,37 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
         dataset=given["dataset"],
         mode=CacheMode(given["mode"]),
         token=given["token"],
+        write_token=given["write_token"],
         redis_url=given["redis_url"],
         simulator=simulator,
         upstream=given["upstream"],
         faults=parse_faults(given["faults"], given["fault_seed"]) if given["faults"] else None,
         environment=settings.environment,
         rate_limit=given["rate_limit"],
+        episode_idle_s=given["episode_idle"],
+        max_open_episodes=given["max_open_episodes"],
+        max_episode_calls=given["max_episode_calls"],
+        proxy=given["proxy"],
+        prices=settings.values.get("prices") or {},
         memory_bytes=given["memory_mb"] * MEBIBYTE,
         max_body_bytes=given["max_body_kb"] * 1024,
     )
     options = check(options)
     with bind(given["host"], given["port"]) as listener:
         serve(options, listener, workers=given["workers"], as_json=as_json)
+
+
+def check_write_token(token: str) -> None:
+    """See that a token that lets people change responses cannot be guessed.
+
+    Raises:
+        UsageError: it is too short.
+    """
+    if token and len(token) < _MIN_WRITE_TOKEN:
+        raise UsageError(
+            f"The write token has fewer than {_MIN_WRITE_TOKEN} characters.",
+            hint="Make one: python -c 'import secrets; print(secrets.token_urlsafe())'.",
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -15,6 +15,7 @@ from stb_core import cli, console
 from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_server.command_store import opened_store
+from stb_server.serve_commands import check_write_token
 
 # What runs a server takes two seconds to import, which other commands shall not pay: it is imported
 # within the function.
@@ -31,9 +32,12 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any free port."
     )
+    @click.option(
+        "--write-token", default="", help="With it one can pin, annotate and delete in these pages."
+    )
     @click.option("--browser/--no-browser", default=True, show_default=True, help="Open a browser.")
-    def view(what: str, server: str, port: int, browser: bool, as_json: bool) -> None:
-        """Show the cache, the misses and the runs of the store in a browser; nothing is changed.
+    def view(what: str, server: str, port: int, write_token: str, browser: bool, as_json: bool) -> None:
+        """Show the cache, the misses and the runs of the store in a browser.
 
         A run, a query of a run, or the key of a response (or its beginning) opens its own page. Without
         --server the pages come from this command, until Ctrl-C. With --json, one line with the address
@@ -45,7 +49,8 @@ def register(stb: click.Group) -> None:
             if not _answers(server):
                 console.say(f"Nothing answers at {server} yet.")
             return
-        _show(place, port, browser=browser, as_json=as_json)
+        check_write_token(write_token)
+        _show(place, port, write_token, browser=browser, as_json=as_json)
 
 
 async def _place(what: str) -> str:
@@ -71,7 +76,7 @@ async def _response(store: Store, key: str) -> str:
     return places[0] if places else ""
 
 
-def _show(place: str, port: int, *, browser: bool, as_json: bool) -> None:
+def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bool) -> None:
     import uvicorn  # noqa: PLC0415
 
     from stb_server.inspector.site import create_inspector  # noqa: PLC0415
@@ -81,6 +86,7 @@ def _show(place: str, port: int, *, browser: bool, as_json: bool) -> None:
         app = create_inspector(
             cli.current_settings().database_url,
             started=lambda: _open(f"{url_of(listener)}{place}", browser=browser, as_json=as_json),
+            write_token=write_token,
         )
         config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=5)
         console.say("Stop with Ctrl-C.")

@@ -24,7 +24,7 @@ _MAX_AGE_S = 30 * 24 * 3600
 _MAX_FORM_BYTES = 64 * 1024
 _OPEN = ("/login", "/static/")
 _READS = frozenset({"GET", "HEAD"})
-_FORMS = ("/login", "/logout", "/cache/")
+_FORMS = ("/login", "/logout", "/edit", "/cache/")
 
 
 def is_open(path: str) -> bool:
@@ -63,12 +63,12 @@ def way_in(scope: Scope, token: str) -> Response | None:
 async def login(request: Request) -> Response:
     """The form, and what becomes of it."""
     token: str = request.app.state.inspector.token
-    wanted = _own_path(request.query_params.get("next", "/"))
+    wanted = own_path(request.query_params.get("next", "/"))
     if not token:
         return RedirectResponse(wanted, 303, HEADERS)
     if request.method == "POST":
         form = await read_form(request)
-        wanted = _own_path(form.get("next", "/"))
+        wanted = own_path(form.get("next", "/"))
         if _is_token(form.get("token", ""), token):
             return _let_in(wanted, token, request.scope)
         return page(request, "login.html", status=401, wanted=wanted, refused=True)
@@ -127,7 +127,7 @@ def _let_in(where: str, token: str, scope: Scope) -> Response:
     return response
 
 
-def _own_path(wanted: str) -> str:
+def own_path(wanted: str) -> str:
     """A path on this server; the first page for anything that could lead elsewhere."""
     is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_own else "/"

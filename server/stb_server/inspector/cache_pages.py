@@ -13,11 +13,13 @@ from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.tools import ApiDocument, ApiRef, ToolDocument
 from stb_server.inspector.rendering import HEADERS, page, place, share_bar, url
-from stb_server.inspector.search import Search, by_key, search
+from stb_server.inspector.response_pages import ACTS
+from stb_server.inspector.search import PAGE, Search, by_key, search
 from stb_server.inspector.tally import Tally
 
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _MOST_CHILDREN = 200
+_LAST_PAGE = 2_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,26 @@ async def responses(request: Request) -> Response:
         children=_children(tally, wanted, here),
         most_children=_MOST_CHILDREN,
         document=await _document(inspector.store, dataset, wanted),
+        notes=await store.curation.notes(dataset.id, [hit.key for hit in found.hits]),
+        has_record=bool(await store.curation.latest(dataset.id, limit=1)),
+    )
+
+
+async def record(request: Request) -> Response:
+    """What was done by hand with the responses of a dataset, the latest first."""
+    store = request.app.state.inspector.store
+    dataset = await store.datasets.get(request.path_params["dataset"])
+    number = max(1, min(_whole_number(request.query_params.get("page", "")), _LAST_PAGE))
+    found = await store.curation.latest(dataset.id, limit=PAGE + 1, offset=PAGE * (number - 1))
+    return page(
+        request,
+        "record.html",
+        dataset=dataset,
+        here=place("cache", dataset.name),
+        events=found[:PAGE],
+        acts=ACTS,
+        number=number,
+        has_more=len(found) > PAGE,
     )
 
 

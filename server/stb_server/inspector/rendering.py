@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stb_core.provenance import Provenance
+from stb_server.inspector.sessions import form_key
 
 # Nothing but files of this server may run, style or be shown; a page can neither be framed nor send
 # a form elsewhere. Text from outside is escaped; should any slip through, it still cannot run.
@@ -82,6 +83,8 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         .render(
             path=request.url.path,
             signed_in=bool(inspector.token) and request.url.path != "/login",
+            can_unlock=bool(inspector.write_token),
+            form_key=form_key(request),
             version=inspector.version,
             **context,
         )

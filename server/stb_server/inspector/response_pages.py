@@ -11,6 +11,7 @@ from starlette.responses import Response as HttpResponse
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.provenance import Provenance
+from stb_core.store.curation import Act, note_of
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.tools import ApiRef
@@ -24,6 +25,15 @@ from stb_server.inspector.snippets import snippets
 
 _NEIGHBOURS = 8
 _USES = 12
+ACTS = {
+    Act.NOTE: "noted",
+    Act.PIN: "pinned",
+    Act.UNPIN: "unpinned",
+    Act.RETIRE: "taken out of force",
+    Act.RESTORE: "put back into force",
+    Act.ERASE: "erased",
+}
+"""What was done by hand, in words."""
 _FAILED = "The form came from another site, so it was not followed."
 
 
@@ -54,6 +64,7 @@ async def response(request: Request) -> HttpResponse:
     near = [hit for hit in await neighbours(store, dataset.id, ref, _NEIGHBOURS + 1) if hit.key != chosen.key]
     own = arguments_of(chosen.arguments)
     uses, runs_read = await inspector.digests.uses(store, dataset.name, chosen.key, limit=_USES)
+    events = await store.curation.of(dataset.id, chosen.key)
     server = str(request.base_url).rstrip("/")
     return page(
         request,
@@ -68,6 +79,9 @@ async def response(request: Request) -> HttpResponse:
         details=json_view.tokens(chosen.details) if chosen.details else [],
         document=await store.datasets.api(dataset.id, ref),
         near=[(hit, argument_changes(own, arguments_of(hit.arguments))) for hit in near[:_NEIGHBOURS]],
+        note=note_of(events),
+        events=events,
+        acts=ACTS,
         uses=uses,
         runs_read=runs_read,
         snippets=snippets(server, dataset.name, *ref, chosen.arguments, has_token=bool(inspector.token)),

@@ -87,6 +87,7 @@ class Hit:
     body_bytes: int
     provenance: str
     created_at: str
+    pinned: bool
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class _Scan:
         ]
         return (
             sa.select(
-                *(r.id, r.key, r.category, r.tool, r.api, r.provenance, r.created_at),
+                *(r.id, r.key, r.category, r.tool, r.api, r.provenance, r.created_at, r.pinned),
                 sa.case((does, 1), else_=0).label("fits"),
                 sa.type_coerce(arguments, sa.LargeBinary).label("arguments"),
                 sa.type_coerce(body, sa.LargeBinary).label("body"),
@@ -283,4 +284,5 @@ def _hit(row: Any) -> Hit:
         body_bytes=row.body_bytes,
         provenance=row.provenance,
         created_at=row.created_at,
+        pinned=bool(row.pinned),
     )

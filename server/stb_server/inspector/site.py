@@ -22,6 +22,7 @@ from stb_server.inspector import (
     access,
     cache_pages,
     compare_page,
+    editing,
     live,
     miss_pages,
     overview,
@@ -51,6 +52,7 @@ class Inspector:
     open_store: Callable[[], Store]
     service: Service | None = None
     token: str = field(default="", repr=False)
+    write_token: str = field(default="", repr=False)
     tallies: Tallies = field(default_factory=Tallies)
     digests: Digests = field(default_factory=Digests)
     standings: Standings = field(default_factory=Standings)
@@ -64,15 +66,17 @@ class Inspector:
 
 def mount(app: Starlette, service: Service) -> None:
     """Add the pages to the virtual server's application."""
-    token = service.options.token
-    app.state.inspector = Inspector(lambda: service.parts.store, service, token)
+    options = service.options
+    app.state.inspector = Inspector(lambda: service.parts.store, service, options.token, options.write_token)
     app.router.routes.extend(routes())
 
 
-def create_inspector(database_url: str, started: Callable[[], None] = lambda: None) -> Starlette:
-    """The pages alone, over a store: nothing is served to agents, nothing can be changed.
+def create_inspector(
+    database_url: str, started: Callable[[], None] = lambda: None, *, write_token: str = ""
+) -> Starlette:
+    """The pages alone, over a store: nothing is served to agents.
 
-    ``started`` is called when the store is open.
+    ``started`` is called when the store is open; without a ``write_token`` nothing can be changed.
     """
     opened: list[Store] = []
 
@@ -88,7 +92,7 @@ def create_inspector(database_url: str, started: Callable[[], None] = lambda: No
             await store.close()
 
     app = Starlette(routes=routes(), lifespan=lifespan)
-    app.state.inspector = Inspector(lambda: opened[0])
+    app.state.inspector = Inspector(lambda: opened[0], write_token=write_token)
     return app
 
 
@@ -98,10 +102,14 @@ def routes() -> Sequence[BaseRoute]:
         Route("/", _guarded(overview.overview), name="inspector"),
         Route("/login", _guarded(access.login), methods=["GET", "POST"]),
         Route("/logout", _guarded(access.logout), methods=["POST"]),
+        Route("/edit", _guarded(editing.edit), methods=["GET", "POST"]),
+        Route("/edit/end", _guarded(editing.end), methods=["POST"]),
         Route("/cache", _guarded(cache_pages.datasets)),
         Route("/cache/{dataset}", _guarded(cache_pages.responses)),
         Route("/cache/{dataset}/try", _guarded(response_pages.attempt), methods=["GET", "POST"]),
+        Route("/cache/{dataset}/record", _guarded(cache_pages.record)),
         Route("/cache/{dataset}/{key}", _guarded(response_pages.response)),
+        Route("/cache/{dataset}/{key}", _guarded(editing.change), methods=["POST"]),
         Route("/cache/{dataset}/{key}/raw", _guarded(response_pages.raw)),
         Route("/cache/{dataset}/{key}/diff", _guarded(response_pages.difference)),
         Route("/misses", _guarded(miss_pages.misses)),

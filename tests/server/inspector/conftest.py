@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import clean_environment
-from hostile import put_hostile
+from hostile import WRITE_TOKEN, put_hostile
 from stb_core.store import open_store
 from stb_server.importing import import_release
 from stb_server.options import ServerOptions
@@ -30,7 +30,7 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         await store.close()
 
     in_thread(fill())
-    with served(ServerOptions(url, "weather")) as address:
+    with served(ServerOptions(url, "weather", write_token=WRITE_TOKEN)) as address:
         yield address
 
 

@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from conftest import unavailable
-from hostile import KEY, PAGES, RUN
+from hostile import KEY, PAGES, PROBE, PROBED_KEY, RUN, WRITE_TOKEN
 from stb_core.manifest import Manifest
 from stb_core.store import Store, open_store
 from stb_core.trajectories import StopReason, Trajectory
@@ -222,6 +222,42 @@ def test_two_systems_are_compared(real_site: str, page: Page) -> None:
     expect(page.get_by_role("region", name="Scores").last).to_contain_text("56.8 [")
 
 
+def begin_to_edit(page: Page, site: str) -> None:
+    """Show the write token."""
+    page.goto(f"{site}/edit")
+    page.get_by_label("Write token").fill(WRITE_TOKEN)
+    page.get_by_role("button", name="Begin to edit").click()
+    page.wait_for_url(f"{site}/")
+
+
+def test_a_response_is_annotated_deleted_and_put_back(hostile_site: str, page: Page) -> None:
+    """By hand, after the write token was shown once; before, there is nothing to press."""
+    place = f"{hostile_site}/cache/weather/{PROBED_KEY}"
+    page.goto(place)
+    by_hand = page.get_by_role("region", name="By hand")
+    expect(by_hand).to_contain_text(PROBE)
+    assert 0 == by_hand.get_by_role("button").count()
+
+    begin_to_edit(page, hostile_site)
+    page.goto(place)
+    page.get_by_label("Note", exact=True).fill("looks <b>odd</b>")
+    page.get_by_role("button", name="Save the note").click()
+    expect(page.get_by_label("Note", exact=True)).to_have_value("looks <b>odd</b>")
+    by_hand.get_by_role("button", name="Unpin").click()
+    by_hand.get_by_text("Delete", exact=True).click()
+    page.get_by_label("Why").fill("stale")
+    by_hand.get_by_role("button", name="Take it out of force").click()
+    expect(page.locator(".note").first).to_contain_text("no longer in force")
+    by_hand.get_by_role("button", name="Put back into force").click()
+
+    expect(by_hand.locator(".events")).to_contain_text("put back into force")
+    expect(by_hand.locator(".events")).to_contain_text("stale")
+    page.get_by_label("Note", exact=True).fill(PROBE)
+    page.get_by_role("button", name="Save the note").click()
+    page.get_by_role("button", name="editing Stop").click()
+    expect(by_hand.get_by_role("button")).to_have_count(0)
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_probes_stay_text(hostile_site: str, page: Page, path: str) -> None:
     """Nothing that a name or body holds is run, with everything unfolded."""
@@ -243,6 +279,7 @@ def test_axe_finds_nothing_serious(
     """On every page, unfolded; in the dark the same pages have other colours."""
     context = browser.new_context(color_scheme=scheme)
     page = context.new_page()
+    begin_to_edit(page, hostile_site)
     found = []
     for path in [*PAGES, "/cache/none", "/cache/weather?text=no+such+text"]:
         page.goto(hostile_site + path)

@@ -1,0 +1,55 @@
+"""Who may change responses: a cookie that is signed with the write token, and a key in every form.
+
+The cookie is left by a form that took the token; no script reads it and no other site's page sends it.
+It holds no token but a signature made with it, so any worker can check it, for some hours. Each form
+that changes something carries a second signature, which only our own pages can show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from http.cookies import CookieError, SimpleCookie
+
+from starlette.requests import HTTPConnection
+
+COOKIE = "stb_inspector_edit"
+MAX_AGE_S = 8 * 3600
+_SESSION = re.compile(r"(?P<until>[0-9]{1,12})-(?P<salt>[0-9a-f]{32})-(?P<signature>[0-9a-f]{64})")
+
+
+def begin_session(token: str, now: float) -> str:
+    """The value of the cookie that whoever showed the token gets; ``now`` in seconds."""
+    head = f"{int(now) + MAX_AGE_S}-{secrets.token_hex(16)}"
+    return f"{head}-{_sign(token, 'session', head)}"
+
+
+def is_session(session: str, token: str, now: float) -> bool:
+    """Whether a cookie was made with this token, and not too long ago."""
+    found = _SESSION.fullmatch(session)
+    if not token or found is None:
+        return False
+    signature = _sign(token, "session", f"{found['until']}-{found['salt']}")
+    return hmac.compare_digest(found["signature"], signature) and now < int(found["until"])
+
+
+def form_key(request: HTTPConnection) -> str:
+    """What the forms of this browser must carry to change something; "" for one that may not."""
+    token: str = request.app.state.inspector.write_token
+    session = _cookie(request)
+    return _sign(token, "form", session) if is_session(session, token, time.time()) else ""
+
+
+def _sign(token: str, purpose: str, text: str) -> str:
+    return hmac.new(token.encode(), f"stb inspector {purpose} {text}".encode(), hashlib.sha256).hexdigest()
+
+
+def _cookie(request: HTTPConnection) -> str:
+    try:
+        cookies = SimpleCookie(request.headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[COOKIE].value if COOKIE in cookies else ""
