@@ -46,6 +46,15 @@ _options = (
     ),
     click.option("-m", "--model", help="The model that it asks, as PROVIDER/MODEL."),
     click.option("-d", "--dataset", required=True, help="DATASET, or DATASET:GROUP,GROUP."),
+    click.option(
+        "--tools",
+        default="given",
+        show_default=True,
+        help="What a query offers: the APIs that it names, or retrieved:K, the K of all that suit its text best.",
+    ),
+    click.option(
+        "--embedding", default="", help="PROVIDER/MODEL that retrieves by meaning; by default BM25 by words."
+    ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group."),
     click.option("--task-ids", help="Only the queries of these ids, with commas between."),
     click.option(

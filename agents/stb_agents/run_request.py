@@ -10,6 +10,7 @@ from stb_agents.agent import Agent
 from stb_agents.budget import Budget
 from stb_agents.environment import Sampling
 from stb_agents.runner import Conduct
+from stb_agents.toolsets import GIVEN
 from stb_core.errors import UsageError
 
 
@@ -20,6 +21,8 @@ class RunRequest:
     agent: str
     dataset: str
     model: str | None = None
+    tools: str = GIVEN
+    embedding: str = ""
     limit: int | None = None
     task_ids: str | None = None
     trials: int = 1

@@ -20,6 +20,7 @@ from stb_agents.runner import Runner, trials_left
 from stb_agents.selection import Selection, select
 from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
+from stb_agents.toolsets import Toolset, number_to_retrieve
 from stb_core import console, locks
 from stb_core.errors import UsageError
 from stb_core.manifest import run_id
@@ -59,6 +60,8 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         chosen = installed or await _stored(request, store)
         conduct = request.conduct(chosen.agent)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
+        toolset = await _toolset(store, selection, request, settings)
+        selection = toolset.noted(selection) if toolset else selection
         model: Model | None = await _reached_model(request, settings, stack) if request.model else None
         reached = await stack.enter_async_context(_server(selection, request, settings))
         manifest = manifest_of(
@@ -81,6 +84,8 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         price = price_of(request.model, settings.values) if request.model else None
         if model and price and request.max_cost is not None:
             model = PaidModel(model, Purse(request.max_cost, price, await spent_usd(store, name)))
+        if toolset and await trials_left(store, name, selection, request.trials):
+            selection = await toolset.found_for(selection)
         bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
         runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance)
         trials = await trials_left(store, name, selection, request.trials)
@@ -103,6 +108,8 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
     try:
         chosen = installed or await _stored(request, store)
         selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
+        toolset = await _toolset(store, selection, request, settings)
+        selection = toolset.noted(selection) if toolset else selection
         dataset = selection.dataset
         served = Served(
             dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or CacheMode.REPLAY.value
@@ -137,6 +144,7 @@ def _check(request: RunRequest, settings: Settings) -> Chosen | None:
             f"A limit on cost needs the price of {request.model}.",
             hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
         )
+    number_to_retrieve(request.tools)
     chosen, uses = None, "none"
     if not request.agent.startswith(REPLAY):
         chosen = choose_agent(request.agent, request.options)
@@ -152,6 +160,19 @@ def _check(request: RunRequest, settings: Settings) -> Chosen | None:
 async def _stored(request: RunRequest, store: Store) -> Chosen:
     """An agent that is made of a stored run."""
     return Chosen(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
+
+
+async def _toolset(
+    store: Store, selection: Selection, request: RunRequest, settings: Settings
+) -> Toolset | None:
+    """How the APIs of each query are found; None where the query names them."""
+    k = number_to_retrieve(request.tools)
+    if k is None:
+        return None
+    from stb_core.retrieval.retriever import open_retriever  # noqa: PLC0415 - not always needed
+
+    tools = tuple(await store.datasets.tools(selection.dataset.id))
+    return Toolset(open_retriever(tools, request.embedding, settings), k, tools)
 
 
 def _server(

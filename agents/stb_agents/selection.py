@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.functions import OfferedApi
 from stb_core.queries import Query, group_order
 from stb_core.store.datasets import Dataset
-from stb_core.tools import ApiRef
+from stb_core.tools import ApiRef, ToolDocument
 
 if TYPE_CHECKING:
     from stb_core.store import Store
@@ -67,11 +67,12 @@ async def select(store: Store, spec: str, *, limit: int | None = None, ids: Sequ
         queries = _with_ids(queries, ids)
     if limit is not None:
         queries = [query for group in groups for query in [q for q in queries if q.group == group][:limit]]
+    named = {ref for query in queries for ref in query.apis}
     return Selection(
         dataset=dataset,
         groups=groups,
         queries=tuple(queries),
-        apis=await _documents(store, dataset, queries),
+        apis=documents_of(await store.datasets.tools(dataset.id), named),
         asked_for={"groups": list(groups), "limit": limit, "ids": sorted(ids)},
     )
 
@@ -98,10 +99,10 @@ def _with_ids(queries: Sequence[Query], ids: Sequence[str]) -> list[Query]:
     return found
 
 
-async def _documents(store: Store, dataset: Dataset, queries: Sequence[Query]) -> dict[ApiRef, OfferedApi]:
-    wanted = {ref for query in queries for ref in query.apis}
+def documents_of(tools: Iterable[ToolDocument], wanted: Collection[ApiRef]) -> dict[ApiRef, OfferedApi]:
+    """What is known about each of the APIs that are wanted."""
     found: dict[ApiRef, OfferedApi] = {}
-    for tool in await store.datasets.tools(dataset.id):
+    for tool in tools:
         for api in tool.api_list:
             ref = ApiRef(tool.category, tool.standard_name, api.standard_name)
             if ref in wanted:

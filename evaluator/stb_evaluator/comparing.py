@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stb_core.errors import UsageError
+from stb_core.manifest import Manifest
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
 from stb_evaluator.juries import Jury
@@ -93,7 +94,14 @@ def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
         ("snapshot of responses", a.snapshot_hash[:12], b.snapshot_hash[:12]),
         ("cache mode", a.mode, b.mode),
         ("trials", str(a.trials), str(b.trials)),
+        ("tools offered", _offered(a), _offered(b)),
     ]
+
+
+def _offered(manifest: Manifest) -> str:
+    """How the tools that a query offers were chosen."""
+    tools = manifest.selection.get("tools")
+    return f"{tools['k']} by {tools['retriever']}, {tools['index_hash'][:12]}" if tools else "as given"
 
 
 def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
