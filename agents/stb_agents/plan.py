@@ -22,9 +22,11 @@ def manifest_of(
     """Everything that could change the run's score; nothing that could not.
 
     In replay mode that is the very set of responses that may answer, the one in force unless another
-    is named. In other modes the run itself adds to them, and only a named one is part of it.
+    is named. In other modes the run itself adds to them, and only a named one is part of it. A
+    simulator answers in other modes alone.
     """
     is_replay = served.mode == CacheMode.REPLAY.value
+    server = {name: value for name, value in served.settings.items() if not is_replay or name != "simulator"}
     sampling, agent = conduct.sampling, chosen.agent
     given = {
         "temperature": sampling.temperature,
@@ -45,7 +47,7 @@ def manifest_of(
         model=model,
         model_settings={name: value for name, value in given.items() if value is not None} if model else {},
         mode=served.mode,
-        server={**served.settings, **({"episodes": True} if conduct.episodes else {})},
+        server={**server, **({"episodes": True} if conduct.episodes else {})},
         selection=selection.asked_for,
         trials=trials,
         seed=sampling.seed or 0,

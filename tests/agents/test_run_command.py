@@ -93,6 +93,16 @@ def test_a_run_needs_no_server_and_prints_what_it_did(folder: Path, stb: Stb) ->
     assert done.stderr.startswith("Next: stb score scripted-world-G1_instruction-")
 
 
+def test_a_dry_run_knows_what_is_done(folder: Path, stb: Stb) -> None:
+    """It names the same run, though it starts no server to ask."""
+    args = ("run", "-a", "scripted", "-d", "world:G1_instruction", "--limit", 2, "--json")
+    done = json.loads(stb(*args).stdout)
+
+    (row,) = json.loads(stb(*args, "--dry-run").stdout)["rows"]
+
+    assert (row["run"], row["trials_left"]) == (done["run"], 0)
+
+
 async def test_its_json_document_has_rows(stb: Stb, world_url: str) -> None:
     """One a group and one for all, and nothing else on stdout."""
     args = ("run", "-a", "scripted-hasty", "-d", "world", "--json", "--name", "hasty", "--server", world_url)
