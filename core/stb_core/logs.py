@@ -50,5 +50,6 @@ def configure(level: str) -> None:
     if level.lower() not in _LEVELS:
         raise UsageError(f"There is no log level {level!r}.", hint="Use debug, info, warning or error.")
     handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(level.upper())  # whatever levels libraries give to their own loggers
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

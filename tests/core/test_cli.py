@@ -105,6 +105,17 @@ def test_a_log_line_is_json_without_secrets(capsys: pytest.CaptureFixture[str]) 
     )
 
 
+def test_a_library_that_wants_to_be_heard_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """The level holds, whatever level a logger gives itself."""
+    logs.configure("warning")
+    logger = logging.getLogger("t.loud")
+    logger.setLevel("DEBUG")
+
+    logger.debug("here I am")
+
+    assert "" == capsys.readouterr().err
+
+
 def test_an_unknown_log_level_is_refused() -> None:
     """The error names those that exist."""
     with pytest.raises(StbError, match="debug, info, warning or error"):
