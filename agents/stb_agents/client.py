@@ -196,7 +196,7 @@ class VirtualClient:
 
 def _settings_of(parts: dict[str, Any]) -> dict[str, str]:
     """What of a server's parts could change an answer."""
-    named = {"simulator": ("simulator", "name"), "faults": ("faults", "plan")}
+    named = {"simulator": ("simulator", "identity"), "faults": ("faults", "plan")}
     return {
         name: str(parts[part][member])
         for name, (part, member) in named.items()

@@ -55,7 +55,12 @@ async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     if service.parts.upstream:
         parts["upstream"] = {"status": "configured"}
     if service.options.simulator:
-        parts["simulator"] = {"status": "configured", "name": service.options.simulator.simulator}
+        simulator = service.options.simulator
+        parts["simulator"] = {
+            "status": "configured",
+            "name": simulator.simulator,
+            "identity": simulator.identity,
+        }
     if service.faults:
         parts["faults"] = {
             "status": "injecting",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from stb_core.calls import content_hash
 from stb_core.endpoints import Endpoint
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.models import Price
@@ -45,6 +46,14 @@ class SimulatorOptions:
     """Of MirrorAPI."""
     system_prompt: str = field(default="", repr=False)
     """MirrorAPI's system prompt; empty for one of ours."""
+
+    @property
+    def identity(self) -> str:
+        """Its name and, with a model, that and a hash of all that could change an answer; for manifests."""
+        if not self.model:
+            return self.simulator
+        asked = [asdict(self.sampling), self.examples, self.example_tokens, self.variant, self.system_prompt]
+        return f"{self.simulator}, {self.model}, {content_hash(asked)[:12]}"
 
 
 def read_options(
