@@ -40,11 +40,13 @@ def _postgres_bin() -> Path | None:
 
 
 class Postgres:
-    """A PostgreSQL server with its own data folder, without a password on the loopback."""
+    """A PostgreSQL server with its own data folder, on the loopback; without a password unless given one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, user: str = "postgres", password: str = "") -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
+        self.user = user
+        self.password = password
         self._bin = _postgres_bin()
 
     @staticmethod
@@ -59,7 +61,14 @@ class Postgres:
             for parent in [*self.folder.parents][:3]:
                 if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
                     parent.chmod(0o755)
-        self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "-N", "--no-instructions")
+        method = ["-A", "trust"]
+        if self.password:
+            secret = self.folder / "password"
+            secret.write_text(self.password)
+            if os.geteuid() == 0:
+                os.chown(secret, owner.pw_uid, owner.pw_gid)
+            method = ["-A", "scram-sha-256", "--pwfile", str(secret)]
+        self._run("initdb", "-D", self._data, *method, "-U", self.user, "-N", "--no-instructions")
         self.start()
         return self
 
@@ -91,11 +100,37 @@ class Postgres:
         """Stop it: ``fast``, or ``immediate``, which is a crash."""
         self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
 
+    def kill(self) -> None:
+        """SIGKILL the server; its other processes notice and end by themselves."""
+        pid = self._pid()
+        assert pid, "it does not run"
+        children = subprocess.run(
+            ["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True, check=False
+        ).stdout.split()
+        for each in (pid, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        while self.is_running():
+            time.sleep(0.02)
+
+    def is_running(self) -> bool:
+        """Whether the server's first process is there."""
+        pid = self._pid()
+        return pid is not None and Path(f"/proc/{pid}").exists()
+
+    def _pid(self) -> int | None:
+        try:
+            return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        except (OSError, ValueError, IndexError):
+            return None
+
     def create_database(self, name: str) -> str:
         """A new, empty database; returns its URL."""
-        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres"]
-        subprocess.run(["createdb", *address, name], check=True)
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{name}"
+        address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self.user]
+        environment = {**os.environ, "PGPASSWORD": self.password}
+        subprocess.run(["createdb", *address, name], check=True, env=environment)
+        secret = f":{self.password}" if self.password else ""
+        return f"postgresql://{self.user}{secret}@127.0.0.1:{self.port}/{name}"
 
 
 class Redis:

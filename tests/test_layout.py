@@ -14,7 +14,7 @@ import pytest
 from conftest import REPOSITORY
 
 ROOMS = {"core": "stb_core", "server": "stb_server", "agents": "stb_agents", "evaluator": "stb_evaluator"}
-FOLDERS = {*ROOMS, "cache_dumps", "docs", "benchmarks", "tests"}
+FOLDERS = {*ROOMS, "cache_dumps", "deploy", "docs", "benchmarks", "tests"}
 OPTIONAL_FOLDERS = {"examples", ".ci", ".github"}
 
 # Written in halves, so that this file does not hold what it forbids.

@@ -36,7 +36,8 @@ class Settings:
     def provider(self, name: str) -> tuple[str | None, str | None]:
         """(base URL, API key) of a model provider, from ``<NAME>_BASE_URL`` and ``<NAME>_API_KEY``."""
         prefix = provider_prefix(name)
-        return self.environment.get(f"{prefix}_BASE_URL"), self.environment.get(f"{prefix}_API_KEY")
+        url, key = self.environment.get(f"{prefix}_BASE_URL"), self.environment.get(f"{prefix}_API_KEY")
+        return url or None, key or None  # set and empty is not set
 
 
 def provider_prefix(provider: str) -> str:

@@ -30,6 +30,7 @@ def register(stb: click.Group) -> None:
     @click.option("--host", default="127.0.0.1", show_default=True, help="The address it is to listen on.")
     @click.option("--port", type=int, default=8080, show_default=True, help="The port.")
     @click.option("--token", default="", help="The token that its requests must carry.")
+    @click.option("--write-token", default="", help="The token that lets the inspector change recordings.")
     @click.option("--redis-url", default="", help="The Redis that its workers are to share.")
     @click.option("--upstream", type=click.Path(path_type=Path), help="Its file of real APIs.")
     @click.option(
@@ -79,7 +80,12 @@ async def _examine(settings: Settings, given: dict[str, Any]) -> list[Any]:
 
     asked = [given["model"], *(judge for judge in given["judge"].split(",") if judge not in _RECORDED_JUDGES)]
     exposed = exposure.Exposed(
-        given["host"], given["port"], given["token"], given["upstream"], settings.environment
+        given["host"],
+        given["port"],
+        given["token"],
+        given["write_token"],
+        given["upstream"],
+        settings.environment,
     )
     wanted = storage.Wanted(settings.database_url, given["dataset"], given["min_free_mb"])
     return [

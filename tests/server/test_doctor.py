@@ -181,6 +181,11 @@ class Seeds:
         (self.folder / "stb.toml").write_text('[serve]\nhost = "0.0.0.0"\ntoken = "hunter2"\n')
         return []
 
+    def write_token_shared(self) -> list[str]:
+        self.set("STB_TOKEN", "0123456789abcdef")
+        self.set("STB_WRITE_TOKEN", "0123456789abcdef")
+        return []
+
     def private_addresses_allowed(self) -> list[str]:
         (self.folder / "real.toml").write_text('[limits]\nallowed_networks = ["10.0.0.0/8"]\n')
         return ["--upstream", "real.toml"]
@@ -218,6 +223,7 @@ EXPECTED = {
     "model-without-schema": (0, "json_schema"),
     "exposed-without-token": (1, "STB_TOKEN"),
     "token-short": (0, "openssl rand"),
+    "write-token-shared": (0, "STB_WRITE_TOKEN"),
     "private-addresses-allowed": (0, "allowed_networks"),
     "upstream-key-missing": (1, "in .env"),
     "env-readable": (0, "chmod 600"),

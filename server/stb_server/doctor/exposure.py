@@ -23,35 +23,49 @@ class Exposed:
     host: str
     port: int
     token: str
+    write_token: str
     upstream: Path | None
     environment: Mapping[str, str]
 
 
 def findings(exposed: Exposed, env_file: Path) -> list[Finding]:
     """Look at the settings alone; nothing is connected to."""
-    return [_address(exposed), *_upstream(exposed), *_env_file(env_file)]
+    return [_address(exposed), _writing(exposed), *_upstream(exposed), *_env_file(env_file)]
 
 
 def _address(exposed: Exposed) -> Finding:
     place = f"{exposed.host}:{exposed.port}"
     if is_loopback(exposed.host):
         guard = "with a token" if exposed.token else "without a token: for everybody on this machine"
-        return Finding("address", f"{place}, this machine only, {guard}")
+        return Finding("address", f"stb serve would listen on {place}, for this machine only, {guard}")
     if not exposed.token:
         return failure(
             "address",
             "exposed-without-token",
-            f"{place} can be reached by others, and no token is set",
+            f"stb serve would listen on {place}, which others can reach, without a token",
             "Set STB_TOKEN (openssl rand -hex 16), or listen on 127.0.0.1.",
         )
     if len(exposed.token) < _LEAST_TOKEN:
         return warning(
             "address",
             "token-short",
-            f"{place} can be reached by others, and its token has {len(exposed.token)} characters",
+            f"stb serve would listen on {place}, which others can reach, and its token has {len(exposed.token)} characters",
             f"Set one of at least {_LEAST_TOKEN}: openssl rand -hex 16.",
         )
-    return Finding("address", f"{place}, with a token")
+    return Finding("address", f"stb serve would listen on {place}, with a token")
+
+
+def _writing(exposed: Exposed) -> Finding:
+    if not exposed.write_token:
+        return Finding("writing", "the inspector changes nothing: there is no write token")
+    if exposed.write_token == exposed.token:
+        return warning(
+            "writing",
+            "write-token-shared",
+            "the write token is the token: whoever may read may delete recordings",
+            "Give STB_WRITE_TOKEN a value of its own: openssl rand -hex 16.",
+        )
+    return Finding("writing", "whoever has the write token can pin, annotate and delete recordings")
 
 
 def _upstream(exposed: Exposed) -> list[Finding]:
