@@ -7,6 +7,7 @@ it ends with its parent, whose end of the pipe is then closed.
 from __future__ import annotations
 
 import gc
+import os
 import pickle
 import signal
 import sys
@@ -31,6 +32,8 @@ def unpack_recordings(payload: bytes) -> Recordings:
 def main() -> None:
     """Serve batches until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the pipe
+    if hasattr(os, "nice"):
+        os.nice(3)  # the one process that writes is what all wait for
     gc.disable()  # what is read holds no cycles, and is freed batch by batch
     while True:
         try:

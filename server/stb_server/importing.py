@@ -25,6 +25,8 @@ from stb_server.query_files import QueryFiles, read_queries
 from stb_server.releases import Release
 from stb_server.tool_files import ToolName, derive_tools, read_tools
 
+# The store is written while the next rows are read: little at first, so that it soon has work.
+_FIRST_ROWS = 2_500
 _ROWS_AT_ONCE = 20_000
 
 
@@ -89,13 +91,13 @@ async def import_release(
     if tools or queries.groups:
         await _import_documents(store, release, tools, queries, imported)
     advance("responses", 0, len(files))
-    pending, done = Recordings(), 0
+    pending, done, enough = Recordings(), 0, _FIRST_ROWS
     async with aclosing(read_in_batches(files)) as batches:
         async for batch in batches:
             pending.extend(batch)
-            if len(pending.rows) >= _ROWS_AT_ONCE:
+            if len(pending.rows) >= enough:
                 await _import_responses(store, release, pending, imported)
-                pending = Recordings()
+                pending, enough = Recordings(), min(2 * enough, _ROWS_AT_ONCE)
             done += batch.files
             advance("responses", done, len(files))
     await _import_responses(store, release, pending, imported)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock, tables
+from stb_core.errors import StoreError
 from stb_core.fingerprint import Fingerprint, response_element
 from stb_core.recordings import Row
 
@@ -54,58 +55,70 @@ async def add(
     (await connection.execute(locked)).one()
     if not rows:
         return {}
-    if await _insert(store, connection, dataset_id, 1, rows):
+    there = await _insert(store, connection, dataset_id, 1, rows)
+    if not there:
         await _move_fingerprint(connection, dataset_id, rows, fingerprint)
         return {}
-    in_force, versions = await store.responses.known(connection, dataset_id, [row[0] for row in rows])
-    new = [row for row in rows if row[0] not in in_force]
+    in_force, versions = await store.responses.known(connection, dataset_id, [row[0] for row in there])
     by_version: dict[int, list[Row]] = {}
-    for row in new:
-        by_version.setdefault(versions.get(row[0], 0) + 1, []).append(row)
+    for row in there:
+        if row[0] not in in_force:
+            by_version.setdefault(versions.get(row[0], 0) + 1, []).append(row)
     for version, members in by_version.items():
-        await _insert(store, connection, dataset_id, version, members)
-    if new:
+        if await _insert(store, connection, dataset_id, version, members):
+            raise StoreError("A response could not be written.", hint="Run: stb data verify NAME.")
+    if new := [row for row in rows if row[0] not in in_force]:
         await _move_fingerprint(connection, dataset_id, new, None)
     return in_force
 
 
 async def _insert(
     store: Store, connection: AsyncConnection, dataset_id: int, version: int, rows: Sequence[Row]
-) -> bool:
-    """Insert all rows, or none and say so when one of them is there already."""
+) -> Sequence[Row]:
+    """Insert rows; returns those not inserted, among them all that are there already."""
     rows = sorted(rows)  # in the order of the index: each of its pages is touched once
     constants = (dataset_id, version, clock.now())
+    if store.is_sqlite:
+        return await _insert_many(connection, constants, rows)
     try:
         async with connection.begin_nested():
-            if store.is_sqlite:
-                await _insert_many(connection, constants, rows)
-            else:
-                await _copy(connection, constants, rows)
+            await _copy(connection, constants, rows)
     except IntegrityError:
-        return False
-    return True
+        return rows
+    return ()
 
 
 async def _insert_many(
     connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]
-) -> None:
-    """SQLite's INSERT, many rows to a statement."""
-    columns = ", ".join((*_CONSTANTS, *_FIELDS))
+) -> Sequence[Row]:
+    """SQLite's INSERT, many rows to a statement.
+
+    What is there already is passed over, so that no savepoint has to keep copies of all index pages.
+    """
     dataset_id, version, stamp = constants
-    insert = f"INSERT INTO {tables.responses.name} ({columns}) VALUES "  # noqa: S608 - our own words and numbers
+    columns = ", ".join((*_CONSTANTS, *_FIELDS))
+    insert = f"INSERT OR IGNORE INTO {tables.responses.name} ({columns}) VALUES "  # noqa: S608 - our own words and numbers
     row = f"({dataset_id:d}, {version:d}, '{stamp}', {_PLACES})"
     whole = len(rows) - len(rows) % _ROWS_OF_A_STATEMENT
     starts = range(0, whole, _ROWS_OF_A_STATEMENT)
     grouped = [tuple(chain.from_iterable(rows[i : i + _ROWS_OF_A_STATEMENT])) for i in starts]
+    r = tables.responses.c
+    last_id = await connection.scalar(sa.select(sa.func.coalesce(sa.func.max(r.id), 0)))
+    added = 0
     if grouped:
         # The pages of the indexes are touched at random: with room for them each is written once.
         await connection.exec_driver_sql(f"PRAGMA cache_size = -{_CACHE_KIB}")
         try:
-            await connection.exec_driver_sql(insert + ", ".join([row] * _ROWS_OF_A_STATEMENT), grouped)
+            many = ", ".join([row] * _ROWS_OF_A_STATEMENT)
+            added = (await connection.exec_driver_sql(insert + many, grouped)).rowcount
         finally:
             await connection.exec_driver_sql(f"PRAGMA cache_size = -{_USUAL_CACHE_KIB}")
-    if whole < len(rows):
-        await connection.exec_driver_sql(insert + row, [tuple(member) for member in rows[whole:]])
+    if rest := [tuple(member) for member in rows[whole:]]:
+        added += (await connection.exec_driver_sql(insert + row, rest)).rowcount
+    if added == len(rows):
+        return ()
+    new = set(await connection.scalars(sa.select(r.key).where(r.id > last_id)))
+    return [member for member in rows if member[0] not in new]
 
 
 async def _copy(connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]) -> None:

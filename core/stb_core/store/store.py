@@ -185,8 +185,8 @@ async def _use_wal(path: str) -> None:
     while True:
         try:
             with closing(sqlite3.connect(path)) as connection:
-                # Of a new file only: responses of a kilobyte or two fill pages of 4 KB badly.
-                connection.execute("PRAGMA page_size = 8192")
+                # Of a new file only: responses of some kilobytes fill small pages badly.
+                connection.execute("PRAGMA page_size = 16384")
                 connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.DatabaseError as problem:
             if "locked" not in str(problem) or time.monotonic() > deadline:
