@@ -16,6 +16,7 @@ from stb_core.errors import NotFoundError, StoreError
 from stb_server import health, openapi, routes
 from stb_server.counts import leave_forever
 from stb_server.guard import TokenGuard
+from stb_server.hosts import HostGuard
 from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
 from stb_server.service import Service
@@ -64,6 +65,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.include_router(health.router)
     inspector.mount(app, service)
     app.add_middleware(TokenGuard, token=options.token)
+    app.add_middleware(HostGuard, hosts=options.hosts)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
     openapi.document_virtual(app)

@@ -70,6 +70,7 @@ _PROBLEMS = {
     401: "The server's token is missing.",
     404: "There is no such dataset or snapshot.",
     413: "The body is too large, or nested too deep.",
+    421: "The host name of the request is not one of the server's.",
     422: "A name is missing, or a member has the wrong type.",
     429: "Too many calls from this address; Retry-After says when to come back.",
     503: "The store does not answer, or did not take what had to be kept.",

@@ -9,6 +9,7 @@ from typing import Any
 
 from stb_core.provenance import CacheMode
 from stb_server.faults import FaultPlan
+from stb_server.hosts import Hosts
 from stb_server.simulators.options import SimulatorOptions
 
 MEBIBYTE = 1 << 20
@@ -26,6 +27,8 @@ class ServerOptions:
     """What may answer a call whose request names no mode."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
+    hosts: Hosts | None = None
+    """The host names under which it answers; None for any."""
     write_token: str = field(default="", repr=False)
     """When not empty, the inspector lets whoever shows it pin, annotate and delete responses."""
     redis_url: str = field(default="", repr=False)

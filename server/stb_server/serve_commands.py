@@ -39,6 +39,13 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Worker processes."
     )
+    @click.option(
+        "--allow-host",
+        "hosts",
+        multiple=True,
+        help="Host name that requests may give, *.NAME for all below it, * for any; may be repeated."
+        " Without it a server on the loopback answers to the names of the loopback alone, any other to all.",
+    )
     @click.option("--token", default="", help="Requests must carry it; needed beyond the loopback.")
     @click.option(
         "--write-token", default="", help="With it one can pin, annotate and delete in the inspector."
@@ -115,6 +122,7 @@ def register(stb: click.Group) -> None:
 
 def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.faults import parse_faults  # noqa: PLC0415
+    from stb_server.hosts import Hosts  # noqa: PLC0415
     from stb_server.options import MEBIBYTE, ServerOptions  # noqa: PLC0415
     from stb_server.redis_pipe import check_url  # noqa: PLC0415
     from stb_server.serving import bind, check, serve  # noqa: PLC0415
@@ -135,6 +143,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
         dataset=given["dataset"],
         mode=CacheMode(given["mode"]),
         token=given["token"],
+        hosts=Hosts(given["hosts"]) if given["hosts"] or is_loopback(given["host"]) else None,
         write_token=given["write_token"],
         redis_url=given["redis_url"],
         simulator=simulator,

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
 from stb_core.provenance import Provenance
+from stb_server import hosts
 from stb_server.episode_ledger import MAX_NAME
 from stb_server.guard import is_authorized
 from stb_server.identity import Refusal, identify
@@ -40,6 +41,7 @@ class Virtual:
         self._times = service.times
         self._limit = service.rate_limit
         self._token = service.options.token
+        self._hosts = service.options.hosts
         self._max_body_bytes = service.options.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,6 +129,8 @@ class Virtual:
                 raise self._too_large()
             elif header == b"authorization" and not authorized:
                 authorized = is_authorized(value, self._token)
+            elif header == b"host" and self._hosts is not None and not self._hosts.accept(value):
+                raise BadRequestError(hosts.MISDIRECTED, hosts.KIND, hosts.explain(value))
         if not authorized:
             raise BadRequestError(
                 401,

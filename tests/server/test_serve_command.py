@@ -84,7 +84,7 @@ def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
     """A request that was accepted before the signal gets its whole answer."""
     process, ready = start(make_store(tmp_path, "weather"))
     body = json.dumps(request({"city": "Bonn"})).encode()
-    head = f"POST /virtual HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /virtual HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", httpx.URL(ready["url"]).port or 0), timeout=10) as client:
         client.sendall(head + body[:10])
         time.sleep(0.3)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -18,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from stb_core.errors import NotFoundError, StbError, StoreError
 from stb_core.store import Store, open_store
+from stb_server.hosts import HostGuard, Hosts
 from stb_server.inspector import (
     access,
     cache_pages,
@@ -74,7 +76,7 @@ def mount(app: Starlette, service: Service) -> None:
 def create_inspector(
     database_url: str, started: Callable[[], None] = lambda: None, *, write_token: str = ""
 ) -> Starlette:
-    """The pages alone, over a store: nothing is served to agents.
+    """The pages alone, over a store, for this machine: nothing is served to agents.
 
     ``started`` is called when the store is open; without a ``write_token`` nothing can be changed.
     """
@@ -91,7 +93,7 @@ def create_inspector(
             await app.state.inspector.tallies.close()
             await store.close()
 
-    app = Starlette(routes=routes(), lifespan=lifespan)
+    app = Starlette(routes=routes(), lifespan=lifespan, middleware=[Middleware(HostGuard, hosts=Hosts(()))])
     app.state.inspector = Inspector(lambda: opened[0], write_token=write_token)
     return app
 
