@@ -137,19 +137,30 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, lambda *_: None)  # uvicorn raises them again after it has finished
+    server = Multiprocess(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
+    if isinstance(server, uvicorn.Server):
+        _stop_on_signals(server)
     announcing = threading.Thread(
         target=_announce, args=(listener, options, workers, as_json), daemon=True, name="announce"
     )
     announcing.start()
     try:
-        if workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
+        if isinstance(server, uvicorn.Server):
+            server.run(sockets=[listener])
         else:
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run()
     except SystemExit:
         raise ServiceError("The server could not start.", hint="The log above says why.") from None
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """Heed a signal that comes before uvicorn listens, and the same again, as it raises it at its end."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _worker_app(options: ServerOptions, supervisor: int) -> FastAPI:
