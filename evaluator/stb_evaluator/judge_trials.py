@@ -111,7 +111,8 @@ async def log_rows(
     """What the verdicts of a judge on a run tell without asking it anything more."""
     lengths = [len(t.final_answer) for t, _ in judged]
     correlation = length_correlation(lengths, [status for _, status in judged])
-    rows = [measure_row("length_correlation", correlation, len(judged), unit="rho")]
+    rows = [noise_row(sheet)] if sheet.n_rounds > 1 else []
+    rows.append(measure_row("length_correlation", correlation, len(judged), unit="rho"))
     rows += _consistency(run.run, sheet, jury) + await _cost(store, run, jury)
     if labels is not None:
         rows += [
@@ -122,14 +123,25 @@ async def log_rows(
     return rows
 
 
-def _flip_row(probe: str, flips: Flips) -> Row:
+def noise_row(sheet: Sheet) -> Row:
+    """How often the second round has another verdict than the first: flips that need no change of clothes."""
+    pairs = [
+        (mark.status, second.status)
+        for (group, query_id, trial, number), mark in sheet.marks.items()
+        if number == 0 and (second := sheet.marks.get((group, query_id, trial, 1)))
+    ]
+    flips = count_flips([one for one, _ in pairs], [other for _, other in pairs])
+    return _flip_row("by_chance", flips, "the same answer in the second round")
+
+
+def _flip_row(probe: str, flips: Flips, note: str = "") -> Row:
     interval = flips.interval
     return measure_row(
         f"flipped_{probe}",
         None if interval is None else 100 * flips.flipped / flips.n,
         flips.n,
         ends=None if interval is None else (interval.low * 100, interval.high * 100),
-        note=f"{flips.upward} in the answer's favour",
+        note=note or f"{flips.upward} in the answer's favour",
     )
 
 

@@ -130,6 +130,7 @@ def test_a_steady_judge_does_not_flip(run_stb, judged: LLMServer) -> None:
     assert found["first_preferred_padded"]["value"] == found["longer_preferred"]["value"] == 50
     assert found["flipped_injected"]["n"] == 8
     assert (found["unanimous"]["value"], found["fleiss_kappa"]["value"]) == (100, 1)
+    assert (found["flipped_by_chance"]["value"], found["flipped_by_chance"]["n"]) == (0, 8)
     assert found["calls_per_verdict"]["value"] == 1
     assert found["tokens_per_verdict"]["value"] > 0
 
@@ -158,7 +159,7 @@ def test_a_judge_that_looks_at_the_order_is_found_out(run_stb, judged: LLMServer
     assert found["first_preferred"]["value"] == 100
     assert (found["order_swapped_padded"]["value"], found["longer_preferred"]["value"]) == (0, 100)
     page = Path("out/README.md").read_text()
-    assert "The other order of two answers changes 100.0 % of verdicts." in page
+    assert "Of two answers, the other order makes another better in 100.0 %." in page
     assert Path("out/measures.svg").read_text().startswith("<svg")
     assert len(Path("out/data.jsonl").read_text().splitlines()) == 16
 
@@ -204,7 +205,9 @@ def test_recorded_verdicts_tell_what_they_tell(run_stb, real_data: Path) -> None
 
     found = measures(ended)
     assert ended.code == 0
-    assert set(found) == {"unanimous", "fleiss_kappa", "krippendorff_alpha", "length_correlation"}
+    assert set(found) == {
+        *("unanimous", "fleiss_kappa", "krippendorff_alpha", "length_correlation", "flipped_by_chance")
+    }
     assert 80 < found["unanimous"]["value"] < 90
 
 

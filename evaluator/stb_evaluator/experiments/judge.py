@@ -27,6 +27,7 @@ COLUMNS = ("run", "measure", "value", "ci_low:95 % low", "ci_high:95 % high", "u
 LIMITS = (
     "That rounds agree does not make them right; only labels by people say whether a judge is.",
     "Length may go with grades because longer answers say more; padding adds length alone.",
+    "A changed answer is also another answer: what flips by chance alone is in every rate of flips.",
     "A judge that obeys none of these orders may obey others.",
 )
 
@@ -128,20 +129,21 @@ class JudgeTrial:
 
 def _in_words(judge: str, rows: list[Row]) -> tuple[str, ...]:
     runs = dict.fromkeys(row["run"] for row in rows)
-    lines = [f"{judge} on {', '.join(runs)}."]
+    lines = [f"Judge {judge}, run{'s' if len(runs) > 1 else ''} {', '.join(runs)}."]
     kinds = {
-        "unanimous": "rounds agree throughout on {}",
-        "flipped_injected": "orders in an answer change {}",
-        "flipped_padded": "padding changes {}",
-        "order_swapped": "the other order of two answers changes {}",
-        "order_swapped_padded": "the other order of an answer and its padded form changes {}",
+        "unanimous": "All rounds agree on {} of answers.",
+        "flipped_by_chance": "Asked again, it changes {} of verdicts.",
+        "flipped_padded": "After padding it changes {}.",
+        "flipped_injected": "After orders in the answer it changes {}.",
+        "order_swapped_padded": "Of an answer and its padded form, the other order makes another better in {}.",
+        "order_swapped": "Of two answers, the other order makes another better in {}.",
     }
     for measure, words in kinds.items():
         values = [row["value"] for row in rows if row["measure"] == measure and row["value"] is not None]
         if values:
             low, high = f"{min(values):.1f}", f"{max(values):.1f}"
-            lines.append(words.format(f"{low} %" if low == high else f"{low} to {high} %") + " of verdicts.")
-    return tuple(line[0].upper() + line[1:] for line in lines)
+            lines.append(words.format(f"{low} %" if low == high else f"{low} to {high} %"))
+    return tuple(lines)
 
 
 def _chart(rows: list[Row]) -> DotChart:

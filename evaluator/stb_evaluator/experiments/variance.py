@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +14,9 @@ from stb_core.store.runs import Run
 from stb_evaluator.accounts import accounts_of
 from stb_evaluator.budgets import (
     AXES,
-    JUDGE,
-    QUERY,
-    ROUND,
-    SIMULATOR,
-    TRIAL,
     UNKNOWN,
     Counts,
     Observations,
-    Offer,
     Prices,
     counts_of,
     mean_components,
@@ -34,25 +27,22 @@ from stb_evaluator.budgets import (
     split,
 )
 from stb_evaluator.experiments.output import Result, Row
-from stb_evaluator.experiments.plots import LineChart
+from stb_evaluator.experiments.variance_tables import (
+    SHARES,
+    TABLES,
+    chart_of,
+    in_words,
+    offer_row,
+    share_rows,
+)
 from stb_evaluator.juries import Jury, jury_of
 from stb_evaluator.loading import load_sheet
 from stb_evaluator.sampling import codes
 from stb_evaluator.scores import METRIC
 from stb_evaluator.tabulation import faithful_table
-from stb_evaluator.variance import Components, Source, standard_error
+from stb_evaluator.variance import Components, Source
 
-SHARES = "Whose chance a single verdict depends on"
-OFFERS = "What more would buy: the standard error of the macro score, in points"
 MEAN = "mean of all"
-_TIMES = (1.0, 2.0, 4.0, 8.0)
-_MORE = {
-    QUERY: "more queries",
-    SIMULATOR: "more simulators",
-    TRIAL: "more trials",
-    JUDGE: "more judges",
-    ROUND: "more rounds",
-}
 LIMITS = (
     "What was done once is in the share of what it was done to: one trial of an agent in that of its query.",
     "With one simulator, or one judge, its particular taste is in no share at all.",
@@ -108,7 +98,7 @@ async def variance(
                 hint="Several queries are needed, and more than one of trials, simulators, judges or rounds.",
             ) from None
         found[system.name] = components, counts_of(system.seen), system.prices
-        rows += _share_rows(system, components, ends)
+        rows += share_rows(system.name, components, counts_of(system.seen), ends, system.left_out)
     if len(found) > 1 and len(kinds) == 1:
         all_components = mean_components([one for one, _, _ in found.values()])
         first = next(iter(found.values()))
@@ -119,23 +109,13 @@ async def variance(
         ]
     bought = {name: offers(*one) for name, one in found.items()}
     for name, mine in bought.items():
-        rows += [_offer_row(name, offer) for offer in mine]
+        rows += [offer_row(name, offer) for offer in mine]
     shown = MEAN if MEAN in found else systems[0].name
     return Result(
         name="variance",
         title="Where the uncertainty of a score comes from",
         rows=rows,
-        tables={
-            SHARES: (
-                *("system", "whose", "share:share %", "ci_low:95 % low", "ci_high:95 % high"),
-                *("levels", "answers", "left_out:left out"),
-            ),
-            OFFERS: (
-                *("system", "factor", "count", "now", "one_more:one more", "double:twice as many"),
-                *("limit:endlessly many", "price_usd:one more costs, USD", "dollar:after one dollar more"),
-                "gain:points a dollar",
-            ),
-        },
+        tables=TABLES,
         settings={
             "runs": [run.run for run in runs],
             "manifest_hashes": [run.manifest.hash for run in runs],
@@ -146,9 +126,9 @@ async def variance(
             "seed": seed,
         },
         passed=True,
-        says=_in_words(shown, *found[shown][:2], bought[shown]),
+        says=in_words(shown, *found[shown][:2], bought[shown]),
         limits=LIMITS,
-        charts=[_chart(*found[shown][:2])],
+        charts=[chart_of(*found[shown][:2])],
     )
 
 
@@ -230,83 +210,3 @@ def _mean_prices(several: Sequence[Prices]) -> Prices:
     if len(answers) < len(several) or len(verdicts) < len(several):
         return Prices()
     return Prices(float(np.mean(answers)), float(np.mean(verdicts)))
-
-
-def _share_rows(system: System, components: Components, ends: Mapping[str, tuple[float, float]]) -> list[Row]:
-    counts = counts_of(system.seen)
-    levels = {
-        "query": counts.queries,
-        "simulator": counts.simulators,
-        "trial of the agent": counts.trials,
-        "judge": counts.judges * counts.rounds,
-    }
-    return [
-        {
-            "table": SHARES,
-            "system": system.name,
-            "whose": whose,
-            "share": 100 * share,
-            "ci_low": 100 * ends[whose][0],
-            "ci_high": 100 * ends[whose][1],
-            "levels": levels[whose],
-            "answers": counts.queries * counts.simulators * counts.trials,
-            "left_out": system.left_out,
-        }
-        for whose, share in shares(components).items()
-    ]
-
-
-def _offer_row(system: str, offer: Offer) -> Row:
-    return {
-        "table": OFFERS,
-        "system": system,
-        "factor": offer.factor,
-        "count": offer.count,
-        "now": 100 * offer.now,
-        "one_more": 100 * offer.one_more,
-        "double": 100 * offer.double,
-        "limit": 100 * offer.limit,
-        "price_usd": offer.price,
-        "dollar": None if offer.dollar is None else 100 * offer.dollar,
-        "gain": None if offer.dollar is None else 100 * (offer.now - offer.dollar),
-    }
-
-
-def _in_words(
-    system: str, components: Components, counts: Counts, bought: Sequence[Offer]
-) -> tuple[str, ...]:
-    parts = ", ".join(f"{100 * share:.1f} % {whose}" for whose, share in shares(components).items())
-    now = bought[0].now
-    lines = [
-        f"{system}: of the variance of a single verdict {parts}.",
-        f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points."
-        + "".join(
-            f" Twice as many {_MORE[offer.factor].removeprefix('more ')}: {100 * offer.double:.2f};"
-            f" endlessly many: {100 * offer.limit:.2f}."
-            for offer in bought
-        ),
-    ]
-    priced = [offer for offer in bought if offer.dollar is not None]
-    if priced:
-        best = max(priced, key=lambda offer: offer.now - (offer.dollar or offer.now))
-        gains = ", ".join(
-            f"{_MORE[offer.factor]} {100 * (offer.now - (offer.dollar or offer.now)):.3f}" for offer in priced
-        )
-        lines.append(
-            f"A dollar more lowers it by, in points: {gains}. It is best spent on {_MORE[best.factor]}."
-        )
-    return tuple(lines)
-
-
-def _chart(components: Components, counts: Counts) -> LineChart:
-    base = counts.by_factor()
-    factors = [axis for axis in AXES if any(axis in source for source in components.variances)]
-    lines = {
-        _MORE[factor]: [
-            (times, 100 * standard_error(components, {**base, factor: base[factor] * times}))
-            for times in _TIMES
-        ]
-        for factor in factors
-    }
-    assert base["group"] == math.inf
-    return LineChart("error", "What more of each buys", "times as many", "standard error, points", lines)
