@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from stb_core.queries import Query
-from stb_core.store import Store
+from stb_core.store import Store, bulk
 from stb_core.tools import ApiRef
 from stb_server.options import ServerOptions
-from virtual_server import Running, put_weather, recorded, request, running
+from virtual_server import Running, eventually, put_weather, recorded, request, running
 
 
 @pytest.fixture
@@ -53,6 +53,31 @@ async def test_a_server_whose_dataset_is_gone_is_not_ready(server: Running, sqli
 
     assert (503, "gone") == (answer.status_code, answer.json()["parts"]["dataset"]["status"])
     assert {"status": "ok"} == await get(server, "/healthz")
+
+
+async def test_an_api_that_came_in_with_a_dump_is_found(server: Running, sqlite_store: Store) -> None:
+    """One that has responses and no document, loaded while the dataset is being served."""
+    body = {**request({"city": "Bonn"}), "api_name": "Tides"}
+    assert "unknown_api" == (await server.call(body)).headers["X-STB-Error"]
+    tides = recorded({"city": "Bonn"}, api="tides")
+    dataset = await sqlite_store.datasets.get("weather")
+    async with sqlite_store.writing() as connection:
+        row = (
+            tides.key,
+            tides.category,
+            tides.tool,
+            tides.api,
+            tides.arguments,
+            tides.body,
+            "recorded",
+            None,
+        )
+        await bulk.add(sqlite_store, connection, dataset.id, [row])
+
+    async def is_found() -> bool:
+        return (await server.call(body)).content == tides.body
+
+    await eventually(is_found)
 
 
 async def test_datasets_can_be_read(server: Running) -> None:

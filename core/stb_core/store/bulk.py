@@ -152,5 +152,6 @@ async def _move_fingerprint(
         .values(
             responses_fingerprint=Fingerprint(state).merge(fingerprint).state,
             responses_count=d.c.responses_count + len(rows),
+            changes=d.c.changes + 1,  # servers look again which APIs there are
         )
     )
