@@ -1,14 +1,16 @@
-"""Scores and differences of stored runs for other rooms, see ``stb_core.scoring``."""
+"""Scores and differences of stored runs, and their pictures, for other rooms; see ``stb_core.scoring``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stb_core.scoring import Figure
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator.comparing import Row, Side, compare_runs
 from stb_evaluator.juries import Juror, Jury
 from stb_evaluator.loading import load_sheet
+from stb_evaluator.reports.plots import draw_comparison
 from stb_evaluator.results import score_rows
 from stb_evaluator.scores import METRIC
 
@@ -37,6 +39,16 @@ async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
             sides = [Side(run, await load_sheet(store, run, jury, rounds=None)) for run in there]
             found += compare_runs(sides, jury)
     return found
+
+
+def figures(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False) -> list[Figure]:
+    """The forest of scores and the matrix of differences, as they stand in a report.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    plots = draw_comparison(scores, differences, dark=dark)
+    return [Figure(plot.name, plot.title, plot.caption, plot.svg) for plot in plots]
 
 
 async def _jurors(store: Store, run: Run) -> list[Juror]:

@@ -73,3 +73,21 @@ def test_the_providers_are_found() -> None:
     assert scoring.provider(scoring.SCORES) is providing.scores
     assert scoring.provider(scoring.DIFFERENCES) is providing.differences
     assert scoring.provider("nothing") is None
+
+
+async def test_pictures_are_drawn_from_rows(sqlite_store: Store) -> None:
+    """The forest and the matrix of a report, for a light ground and a dark one."""
+    await put_run(sqlite_store, "one", [Status.SOLVED] * 3)
+    await put_run(sqlite_store, "two", [Status.SOLVED, Status.UNSOLVED, Status.UNSOLVED])
+    scores = await providing.scores(sqlite_store, ["one", "two"])
+    differences = await providing.differences(sqlite_store, ["one", "two"])
+    drawer = scoring.drawer()
+    assert drawer
+
+    light, dark = drawer(scores, differences), drawer(scores, differences, dark=True)
+
+    assert ["forest", "matrix"] == [figure.name for figure in light]
+    assert ["forest"] == [figure.name for figure in drawer(scores, [])]
+    assert all(figure.svg.startswith("<svg") and "<script" not in figure.svg for figure in (*light, *dark))
+    assert light[0].svg != dark[0].svg
+    assert light == drawer(scores, differences)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 ALPHA = 0.05
 
 
+_LIGHT = {"figure.facecolor": "white", "axes.facecolor": "white"}
+_DARK = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor"), "#1b1f24"),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), "#e4e7ea"),
+    "axes.edgecolor": "#7d8590",
+    "grid.color": "#30363d",
+}
+
+
 @dataclass(frozen=True)
 class Plot:
     """One figure: its SVG, and in words what it shows and from which runs."""
@@ -32,12 +41,34 @@ class Plot:
     svg: str
 
 
+Draw = Callable[["type[Figure]", Report], Plot | None]
+
+
 def draw_all(report: Report) -> list[Plot]:
     """Every figure that the rows allow.
 
     Raises:
         UsageError: matplotlib is not installed.
     """
+    return _draw(report, (_forest, _groups, _matrix, _provenance, _cost, _consistency), _LIGHT)
+
+
+def draw_comparison(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False) -> list[Plot]:
+    """The figures that set runs against one another, for a light ground or a dark one.
+
+    Args:
+        scores: rows of ``stb score``.
+        differences: rows of ``stb compare``; none for a single run.
+        dark: whether the ground is dark.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    report = Report("", [], [], list(scores), list(differences), [], [])
+    return _draw(report, (_forest, _matrix), _DARK if dark else _LIGHT)
+
+
+def _draw(report: Report, drawers: Sequence[Draw], colours: Mapping[str, str]) -> list[Plot]:
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
         from matplotlib.figure import Figure  # noqa: PLC0415
@@ -51,15 +82,8 @@ def draw_all(report: Report) -> list[Plot]:
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
+        **colours,
     }
-    drawers: list[Callable[[type[Figure], Report], Plot | None]] = [
-        _forest,
-        _groups,
-        _matrix,
-        _provenance,
-        _cost,
-        _consistency,
-    ]
     with mpl.rc_context(settings):  # type: ignore[arg-type]
         return [plot for draw in drawers if (plot := draw(Figure, report)) is not None]
 
@@ -85,7 +109,7 @@ def _whiskers(
     for row, height in zip(rows, heights, strict=True):
         ends = [row["ci_low"], row["ci_high"]] if row["ci_low"] is not None else [row["value"]] * 2
         axes.plot(ends, [height, height], color=colour, linewidth=1.6, solid_capstyle="butt")
-        filled = colour if row["complete"] else "white"
+        filled = colour if row["complete"] else axes.get_facecolor()
         axes.plot(
             [row["value"]],
             [height],

@@ -109,6 +109,7 @@ async def runs(request: Request) -> Response:
         total=len(found),
         shown=len(shown),
         wanted=wanted,
+        boards=sorted({row.run.dataset for row in rows if row.verdicts}),
         choices=choices,
         number=number,
         has_more=number * PAGE < len(shown),

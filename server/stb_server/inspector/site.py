@@ -117,6 +117,7 @@ def routes() -> Sequence[BaseRoute]:
         Route("/misses", _guarded(miss_pages.misses)),
         Route("/misses/{dataset}", _guarded(miss_pages.misses)),
         Route("/compare", _guarded(compare_page.compare)),
+        Route("/compare/{figure}.svg", _guarded(compare_page.figure)),
         Route("/runs", _guarded(run_pages.runs)),
         Route("/runs/{run}", _guarded(run_pages.run)),
         Route("/runs/{run}/events", _guarded(live.events)),

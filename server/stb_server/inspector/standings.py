@@ -1,4 +1,4 @@
-"""Scores and differences for pages: computed by the provider that is installed, once for each state.
+"""Scores, differences and their pictures for pages: made by what is installed, once for each state.
 
 They are computed in a thread with a connection of its own, so that calls of agents do not wait.
 """
@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from stb_core import scoring
-from stb_core.errors import StoreError
-from stb_core.scoring import Provider, Row
+from stb_core.errors import StbError, StoreError
+from stb_core.scoring import Figure, Provider, Row
 from stb_core.store import Store, open_store
 from stb_server.inspector.outcomes import Judge
 
 _KEPT = 256
+_KEPT_FIGURES = 32
 _PATIENCE_S = 1.5
 _TOTALS = frozenset({"macro", "micro"})
 
@@ -43,6 +44,7 @@ class Standings:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[Row]]] = OrderedDict()
+        self._figures: OrderedDict[tuple[str, ...], list[Figure]] = OrderedDict()
         self._turn = asyncio.Lock()
 
     async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[Row] | None:
@@ -62,6 +64,25 @@ class Standings:
             StbError: they cannot be compared.
         """
         return await self._of(store, scoring.DIFFERENCES, runs, state, until)
+
+    async def figures(
+        self, scores: Sequence[Row], differences: Sequence[Row], state: Sequence[str], *, dark: bool
+    ) -> list[Figure]:
+        """The pictures of these rows, which ``state`` identifies; none where nothing can draw."""
+        drawer = scoring.drawer()
+        if drawer is None:
+            return []
+        key = (*state, "dark" if dark else "light")
+        async with self._turn:
+            if key not in self._figures:
+                try:
+                    found = await asyncio.to_thread(drawer, scores, differences, dark=dark)
+                except StbError:
+                    return []
+                self._figures[key] = found
+                while len(self._figures) > _KEPT_FIGURES:
+                    self._figures.popitem(last=False)
+            return self._figures[key]
 
     async def _of(
         self, store: Store, name: str, runs: Sequence[str], state: str, until: float

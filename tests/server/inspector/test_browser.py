@@ -220,6 +220,20 @@ def test_two_systems_are_compared(real_site: str, page: Page) -> None:
     expect(differences.locator("tbody tr")).to_have_count(1, timeout=30_000)
     expect(differences).to_contain_text("toolllama_sft_dfs")
     expect(page.get_by_role("region", name="Scores").last).to_contain_text("56.8 [")
+    pictures = page.locator("figure img")
+    expect(pictures).to_have_count(2)
+    drawn = pictures.evaluate_all("images => images.map(one => one.complete && one.naturalWidth > 100)")
+    assert [True, True] == drawn
+
+
+def test_a_dataset_has_a_leaderboard(real_site: str, page: Page) -> None:
+    """All systems that a judge looked at, the best first, with the matrix of their differences."""
+    page.goto(f"{real_site}/runs")
+    page.get_by_role("link", name="Leaderboard").click()
+
+    ranked = page.get_by_role("region", name="Scores").last.locator("tbody tr")
+    expect(ranked).to_contain_text(["toolllama_sft_dfs", "toolllama_sft_cot"])
+    expect(page.get_by_role("img", name="Paired differences")).to_be_visible(timeout=30_000)
 
 
 def begin_to_edit(page: Page, site: str) -> None:
