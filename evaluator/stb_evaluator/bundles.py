@@ -131,8 +131,8 @@ def read_bundle(path: Path) -> Bundle:
                 raise FormatError(f"{path} is no bundle: it lacks {_lacking(sizes)}.")
             if sum(sizes.values()) > MAX_BYTES:
                 raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
-            header = Header.model_validate_json(archive.read(HEADER))
-            members = {name: archive.read(name) for name in MEMBERS}
+            header = Header.model_validate_json(_unpacked(archive, HEADER, path))
+            members = {name: _unpacked(archive, name, path) for name in MEMBERS}
     except ValidationError as problem:
         raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
     except _DAMAGE as problem:
@@ -156,6 +156,15 @@ def read_bundle(path: Path) -> Bundle:
         )
     except ValidationError as problem:
         raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        return archive.read(name)
+    except _DAMAGE as problem:
+        raise FormatError(
+            f"{path} is damaged: {name} cannot be unpacked: {problem}.", hint="Export it again."
+        ) from None
 
 
 def _lacking(sizes: dict[str, int]) -> str:

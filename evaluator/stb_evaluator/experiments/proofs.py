@@ -18,12 +18,16 @@ from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.store.store import sqlite_url
+from stb_evaluator import final_answer
 from stb_evaluator.bundles import Bundle, read_bundle, write_bundle
-from stb_evaluator.contests import METRIC as PAIRS
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries
 from stb_evaluator.merging import merge_bundle
 from stb_evaluator.results import Row, measure_rows, score_rows
+from stb_evaluator.scores import METRIC
+
+# Verdicts on single answers as they are. Others are on pairs, or on answers that were changed to try a judge.
+OF_ANSWERS = frozenset({METRIC, final_answer.METRIC})
 
 # What depends on the whole dataset, of which a bundle has the queries of its run alone.
 _OF_DATASET = frozenset({"subset", "n_clusters"})
@@ -54,7 +58,7 @@ async def derive(store: Store, run: Run) -> list[Row]:
     """Every number that the store holds the grounds of: scores by each judge, measures of trajectories."""
     rows: list[Row] = []
     for judged in await store.verdicts.judges(run.run):
-        if judged.metric != PAIRS:  # needs another run
+        if judged.metric in OF_ANSWERS:
             jury = jury_of(judged.judge, judged.rubric)
             rows += await score_rows(store, run, jury, rounds=None, metric=judged.metric)
     rows += await measure_rows(store, run)
@@ -156,16 +160,25 @@ def _whole(bundle: Bundle, data: bytes) -> Finding:
         if before.get(name) != after.get(name):
             return Finding("bytes of the bundle", len(data), f"{name} is not what its contents make")
     at = next((i for i, (a, b) in enumerate(zip(data, again, strict=False)) if a != b), len(again))
-    return Finding("bytes of the bundle", len(data), f"byte {at} of the archive, outside its members")
+    return Finding("bytes of the bundle", len(data), f"byte {at} of the archive, {_around(again, at)}")
+
+
+def _around(bundle: bytes, at: int) -> str:
+    """Which member a byte of an archive is about."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        before = [info.filename for info in archive.infolist() if info.header_offset <= at]
+        in_list = at >= archive.start_dir
+    return "in its list of members" if in_list or not before else f"where {before[-1]} is packed"
 
 
 def _judged_answers(bundle: Bundle) -> Finding:
     answers = {(t.group, t.query_id, t.trial): t.answer_hash for t in bundle.trajectories}
-    for verdict in bundle.verdicts:
+    judged = [verdict for verdict in bundle.verdicts if verdict.metric in OF_ANSWERS]
+    for verdict in judged:
         if answers.get((verdict.group, verdict.query_id, verdict.trial), "") != verdict.answer_hash:
             place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
-            return Finding("answers that were judged", len(bundle.verdicts), f"{place}: another answer")
-    return Finding("answers that were judged", len(bundle.verdicts))
+            return Finding("answers that were judged", len(judged), f"{place}: another answer")
+    return Finding("answers that were judged", len(judged))
 
 
 def _members(lock: Lock, data: bytes) -> Finding:

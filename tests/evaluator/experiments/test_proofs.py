@@ -19,7 +19,9 @@ from evaluator_makers import make_run, trajectory
 from stb_core.errors import ConflictError, FormatError
 from stb_core.locks import Lock, check, read_lock
 from stb_core.store import Store, open_store
+from stb_core.store.store import sqlite_url
 from stb_core.verdicts import Status, Verdict
+from stb_evaluator.bundles import HEADER, MEMBERS
 from stb_evaluator.experiments.proofs import bundle_of, lock_run, prove
 
 
@@ -91,6 +93,68 @@ async def difference(bundle: bytes, lock: Lock) -> str:
     except FormatError as problem:
         return problem.message
     return next((finding.first_difference for finding in findings if finding.first_difference), "")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    member=st.sampled_from([HEADER, *MEMBERS]),
+    place=st.floats(0, 1, exclude_max=True),
+    change=st.integers(1, 255),
+)
+def test_any_other_byte_is_named_by_its_member(
+    judged_bundle: tuple[bytes, Lock], member: str, place: float, change: int
+) -> None:
+    """Anywhere in what is packed of any member: the first difference says which one it is."""
+    bundle, lock = judged_bundle
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        info = archive.getinfo(member)
+    start = info.header_offset + 30 + len(info.filename)
+    damaged = bytearray(bundle)
+    damaged[start + int(place * info.compress_size)] ^= change
+
+    said = asyncio.run(difference(bytes(damaged), lock))
+
+    assert member in said
+
+
+@pytest.fixture(name="judged_bundle", scope="module")
+def _judged_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Lock]:
+    async def made() -> tuple[bytes, Lock]:
+        store = await open_store(sqlite_url(tmp_path_factory.mktemp("bundle") / "store.db"))
+        try:
+            return await judged_run(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(made())
+
+
+async def test_verdicts_on_other_texts_do_not_spoil_a_proof(sqlite_store: Store) -> None:
+    """Those on pairs, and those by which a judge was tried, are on other texts than the run's answers."""
+    await judged_run(sqlite_store)
+    run = await sqlite_store.runs.get("r")
+    await sqlite_store.verdicts.append(
+        [
+            Verdict(
+                run="r",
+                group="G1_tool",
+                query_id="0",
+                metric=metric,
+                judge="j",
+                rubric="r",
+                round=0,
+                status=Status.SOLVED,
+                answer_hash="of another text",
+            )
+            for metric in ("sowr", "probe")
+        ]
+    )
+
+    lock = await lock_run(sqlite_store, run)
+    findings = await prove(await bundle_of(sqlite_store, run), lock=lock)
+
+    assert [""] * 4 == [finding.first_difference for finding in findings]
+    assert {row["metric"] for row in lock.scores if row["block"] == "faithful"} == {"sopr"}
 
 
 async def test_any_other_byte_is_found(sqlite_store: Store) -> None:
