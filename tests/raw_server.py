@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,8 +47,10 @@ def reply(
 
 
 @asynccontextmanager
-async def running_raw_server(**paths: bytes | Say) -> AsyncGenerator[RawServer]:
-    """Run a server; ``name=…`` answers the path ``/name``."""
+async def running_raw_server(
+    tls: ssl.SSLContext | None = None, **paths: bytes | Say
+) -> AsyncGenerator[RawServer]:
+    """Run a server; ``name=…`` answers the path ``/name``. With ``tls`` it speaks HTTPS."""
     server = RawServer(paths={f"/{name}": say for name, say in paths.items()})
     conversations: set[asyncio.Task[None]] = set()
 
@@ -81,7 +84,7 @@ async def running_raw_server(**paths: bytes | Say) -> AsyncGenerator[RawServer]:
             writer.write(say)
             await writer.drain()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

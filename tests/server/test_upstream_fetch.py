@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import ssl
 import struct
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raw_server import Heard, RawServer, Say, reply, running_raw_server
+from stb_core.errors import UsageError
 from stb_server.upstream.addresses import Resolver, resolve
 from stb_server.upstream.fetch import Fetcher, FetchLimits, redirected, retry_after_s
 from stb_server.upstream.hosts import HostLimits
@@ -196,6 +200,33 @@ async def test_a_plain_server_on_a_tls_port_is_unreachable() -> None:
             await fetcher.fetch(UpstreamRequest("GET", f"https://127.0.0.1:{server.port}/"))
 
         assert caught.value.kind in {"unreachable", "timeout"}
+
+
+async def test_a_server_whose_certificate_is_trusted_is_heard(tmp_path: Path) -> None:
+    """Over TLS, and only with the authority's certificate and for the name that it is made out to."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(tls)
+    authority.cert_pem.write_to_path(ca_file := tmp_path / "ca.pem")
+    found: list[str] = []
+    async with running_raw_server(tls, x=reply(body=b"safe")) as server:
+        for host, trusted in (("localhost", ca_file), ("127.0.0.1", ca_file), ("localhost", None)):
+            async with fetching(ca_file=trusted) as fetcher:
+                try:
+                    request = UpstreamRequest("GET", f"https://{host}:{server.port}/x")
+                    found.append((await fetcher.fetch(request)).body.decode())
+                except UpstreamError as problem:
+                    found.append(problem.kind)
+
+    assert ["safe", "unreachable", "unreachable"] == found
+
+
+async def test_certificates_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
+    """A file that is not there, or not in PEM form."""
+    (tmp_path / "x.pem").write_text("no certificate")
+    for name in ("x.pem", "y.pem"):
+        with pytest.raises(UsageError, match=rf"The certificates in .*{name} cannot be read"):
+            async with fetching(ca_file=tmp_path / name):
+                pass
 
 
 async def test_a_private_address_is_not_connected_to() -> None:

@@ -83,6 +83,7 @@ class Limits(_Model):
     max_redirects: int = Field(default=3, ge=0, le=20)
     max_attempts: int = Field(default=3, ge=1, le=10)
     allowed_networks: tuple[Network, ...] = ()
+    ca_file: Path | None = None
 
     def of_fetches(self) -> FetchLimits:
         """The same as the fetcher takes it."""

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import httpcore
 import httpx
 
+from stb_core.errors import UsageError
 from stb_server.upstream.addresses import (
     AddressRules,
     ForbiddenAddressError,
@@ -48,6 +50,8 @@ class FetchLimits:
     """Attempts, while the server asks for patience (429 or 503 with Retry-After)."""
     allowed_networks: tuple[Network, ...] = ()
     """Networks that are not public and may be connected to nevertheless."""
+    ca_file: Path | None = None
+    """Certificates (PEM) to trust besides the usual ones, such as those of an institution."""
 
 
 class Fetcher:
@@ -77,11 +81,15 @@ class Fetcher:
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the connection pool; no proxy, cookie or setting of the environment has a say in it."""
+        """Open the connection pool; no proxy, cookie or setting of the environment has a say in it.
+
+        Raises:
+            UsageError: the file of certificates cannot be used.
+        """
         # The library's debugging log shows headers.
         logging.getLogger("httpcore").setLevel(logging.INFO)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=_trust(self._limits.ca_file),
             max_connections=None,
             max_keepalive_connections=20,
             keepalive_expiry=15.0,
@@ -196,6 +204,18 @@ class Fetcher:
             raise UpstreamError("unsuited", "The call cannot be written as an HTTP request.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
             raise UpstreamError("malformed", "The connection broke, or what came is not HTTP.") from None
+
+
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(trust_env=False)
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except OSError:
+            raise UsageError(
+                f"The certificates in {ca_file} cannot be read.", hint="ca_file takes a file in PEM form."
+            ) from None
+    return context
 
 
 class _ServerError(UpstreamError):
