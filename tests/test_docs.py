@@ -176,11 +176,14 @@ def test_examples_run(path: Path, demo_folder: Path, tmp_path: Path, models: LLM
 
 
 def test_the_readme_has_two_command_lines() -> None:
-    """The first sets up and runs the demo, the second the tests; ``.ci/run`` executes both."""
+    """The first sets up and runs the demo, the second the tests; ``.ci/run`` executes both.
+
+    A third block, on services, is executed by ``tests/end_to_end/test_services.py``.
+    """
     lines = [block.text.strip() for block in blocks(REPOSITORY / "README.md") if block.language == "sh"]
 
-    assert 2 == len(lines)
-    assert [0, 0] == [line.count("\n") for line in lines]
+    assert 3 == len(lines)
+    assert [0, 0] == [line.count("\n") for line in lines[:2]]
     assert lines[0].endswith("stb demo")
     assert lines[1].endswith("pytest -n 2")
 

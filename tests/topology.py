@@ -86,10 +86,11 @@ class Topology:
         """A replica's own address."""
         return f"http://127.0.0.1:{self._state['ports'][replica]}"
 
-    def get(self, path: str, url: str = "") -> tuple[int, str]:
-        """Status and body of a GET through the proxy, or of another address, with the token."""
+    def get(self, path: str, url: str = "", *, token: str = "") -> tuple[int, str]:
+        """Status and body of a GET through the proxy, or of another address, with the token or another."""
+        token = token or self.variables["STB_TOKEN"]
         request = urllib.request.Request(
-            f"{url or self.url}{path}", headers={"Authorization": f"Bearer {self.variables['STB_TOKEN']}"}
+            f"{url or self.url}{path}", headers={"Authorization": f"Bearer {token}"}
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
