@@ -14,13 +14,17 @@ from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import NotFoundError, StoreError
 from stb_server import health, openapi, routes
+from stb_server.body_limit import BodyLimit
 from stb_server.counts import leave_forever
+from stb_server.episodes import routes as episodes
+from stb_server.episodes.host import Host
 from stb_server.guard import TokenGuard
 from stb_server.hosts import HostGuard
 from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
 from stb_server.service import Service
 from stb_server.virtual import Virtual
+from stb_server.wire import BadRequestError
 
 
 class App(FastAPI):
@@ -39,16 +43,18 @@ class App(FastAPI):
 def create_app(options: ServerOptions) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts."""
     service = Service(options)
+    host = Host(service)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await service.open()
-        leaving = asyncio.create_task(leave_forever(service))
+        background = [asyncio.create_task(leave_forever(service)), asyncio.create_task(host.sweep_forever())]
         try:
             yield
         finally:
-            leaving.cancel()
-            await asyncio.gather(leaving, return_exceptions=True)
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await service.close()
 
     app = App(
@@ -59,27 +65,37 @@ def create_app(options: ServerOptions) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.service = service
+    app.state.episodes = host
     app.virtual = Virtual(service)
     app.router.routes.append(Route("/virtual", app.virtual, methods=["POST"], name="virtual"))
     app.include_router(routes.router)
     app.include_router(health.router)
+    app.include_router(episodes.router)
     inspector.mount(app, service)
+    app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)
     app.add_middleware(HostGuard, hosts=options.hosts)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
+    app.add_exception_handler(BadRequestError, _bad_request)
     openapi.document_virtual(app)
     return app
 
 
-def _error(status: int, message: str) -> JSONResponse:
-    content: dict[str, Any] = {"error": message, "response": ""}
-    return JSONResponse(content, status)
+def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    content: dict[str, Any] = {"error": message, "type": kind, "response": ""}
+    return JSONResponse(content, status, headers={**(headers or {}), "X-STB-Error": kind})
 
 
 def _not_found(_: Request, problem: Exception) -> JSONResponse:
-    return _error(404, str(problem))
+    return _error(404, str(problem), "not_found")
 
 
 def _store_unavailable(_: Request, _problem: Exception) -> JSONResponse:
-    return _error(503, "The store does not answer; try again later.")
+    return _error(503, "The store does not answer; try again later.", "store_unavailable")
+
+
+def _bad_request(_: Request, problem: Exception) -> JSONResponse:
+    assert isinstance(problem, BadRequestError)
+    headers = {name.decode(): value.decode() for name, value in problem.headers}
+    return _error(problem.status, problem.message, problem.kind, headers)

@@ -8,13 +8,14 @@ import logging
 from contextlib import AsyncExitStack
 
 from stb_core.errors import NotFoundError, StoreError
-from stb_core.provenance import CacheMode
+from stb_core.provenance import CacheMode, Provenance
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
 from stb_server import modes
 from stb_server.cache import MemoryCache, Recorded
 from stb_server.catalogue import Catalogue
 from stb_server.fault_injection import Faults
+from stb_server.identity import Refusal, identify
 from stb_server.lanes import Lane, Names, Wanted
 from stb_server.limits import RateLimit
 from stb_server.metrics import RequestTimes
@@ -22,7 +23,7 @@ from stb_server.modes import READING, RECORDING
 from stb_server.options import ServerOptions
 from stb_server.parts import Parts, open_parts
 from stb_server.pipeline import Answer, Asked
-from stb_server.wire import BadRequestError
+from stb_server.wire import BadRequestError, VirtualRequest, encode_answer
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,18 @@ class Service:
             async with self._opening:
                 lane = self.lanes.get(wanted) or await self._open_lane(wanted)
         return lane
+
+    async def call(self, lane: Lane, request: VirtualRequest, episode: str = "") -> tuple[Answer, str]:
+        """The answer to a request in a lane, and the key of the call; "" where it means no call.
+
+        Raises:
+            StoreError: as ``answer``.
+        """
+        call = identify(request, lane.names.catalogue)
+        if isinstance(call, Refusal):
+            return Answer(encode_answer(call.message), Provenance.MISS, error=call.kind), ""
+        asked = Asked(lane.names.dataset, call, request.toolbench_key, lane.space, lane.snapshot)
+        return await self.answer(lane, asked, episode), call.key
 
     async def answer(self, lane: Lane, asked: Asked, episode: str = "") -> Answer:
         """The answer to a call in a lane, with the faults that are to hit it.

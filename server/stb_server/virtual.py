@@ -14,13 +14,10 @@ from time import monotonic
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.provenance import Provenance
 from stb_server import hosts
 from stb_server.episode_ledger import MAX_NAME
 from stb_server.guard import is_authorized
-from stb_server.identity import Refusal, identify
 from stb_server.lanes import Lane, Wanted
-from stb_server.pipeline import Answer, Asked
 from stb_server.service import Service
 from stb_server.wire import BadRequestError, encode_answer, read_request
 
@@ -82,16 +79,9 @@ class Virtual:
     async def _answer(
         self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float, episode: str
     ) -> None:
-        request = read_request(raw)
-        call = identify(request, lane.names.catalogue)
-        key = ""
-        if isinstance(call, Refusal):
-            answer = Answer(encode_answer(call.message), Provenance.MISS, error=call.kind)
-        else:
-            key = call.key
+        answer, key = await self._service.call(lane, read_request(raw), episode)
+        if key:
             lane.names.remember(digest, key)
-            asked = Asked(lane.names.dataset, call, request.toolbench_key, lane.space, lane.snapshot)
-            answer = await self._service.answer(lane, asked, episode)
         headers = [
             _JSON,
             (b"content-length", str(len(answer.body)).encode()),
@@ -102,6 +92,8 @@ class Virtual:
             headers.append((b"x-stb-key", key.encode()))
         if answer.error:
             headers.append((b"x-stb-error", answer.error.encode()))
+        if answer.usage:
+            headers.append((b"x-stb-usage", answer.usage.model_dump_json(exclude_none=True).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         self._times.of(answer.provenance, answer.tier, 200, answer.error).observe(monotonic() - started)

@@ -237,6 +237,14 @@ class Datasets:
         found = [Query.model_validate(document) for document in documents]
         return sorted(found, key=lambda query: group_order(query.group))
 
+    async def queries_with_id(self, dataset_id: int, query_id: str) -> list[Query]:
+        """The queries of that id; there may be one in each group."""
+        q = tables.queries.c
+        statement = sa.select(q.document).where(q.dataset_id == dataset_id, q.query_id == query_id)
+        async with self._store.reading() as connection:
+            found = [Query.model_validate(document) for document in await connection.scalars(statement)]
+        return sorted(found, key=lambda query: group_order(query.group))
+
     async def counts(self, dataset_id: int) -> dict[str, int]:
         """How many tools, APIs, queries, responses and misses it holds."""
         found: dict[str, int] = {}

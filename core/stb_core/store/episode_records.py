@@ -7,6 +7,7 @@ episode ends they become a trajectory of its run, in the same transaction.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from stb_core.store.store import Store
 
 Kind = Literal["tool", "model"]
+Place = tuple[str, str, str, int]
+"""Run, group, query id and trial."""
 
 
 @dataclass(frozen=True)
@@ -128,14 +131,6 @@ class EpisodeRecords:
             row = (await connection.execute(sa.select(tables.episodes).where(where))).first()
         return None if row is None else _episode(row)
 
-    async def open_at(self, run: str, group: str, query_id: str, trial: int) -> Episode | None:
-        """The open episode of a trial."""
-        e = tables.episodes.c
-        where = e.run == run, e.group == group, e.query_id == query_id, e.trial == trial, e.stop.is_(None)
-        async with self._store.reading() as connection:
-            row = (await connection.execute(sa.select(tables.episodes).where(*where))).first()
-        return None if row is None else _episode(row)
-
     async def overdue(self) -> list[str]:
         """The ids of open episodes whose time is up."""
         e = tables.episodes.c
@@ -148,9 +143,20 @@ class EpisodeRecords:
         async with self._store.reading() as connection:
             return _record(episode, await self._events(connection, episode.id))
 
+    async def open_at_within(self, connection: AsyncConnection, place: Place) -> Episode | None:
+        """The open episode of a trial, which nobody else changes until the transaction ends."""
+        e = tables.episodes.c
+        where = [
+            column == value
+            for column, value in zip((e.run, e.group, e.query_id, e.trial), place, strict=True)
+        ]
+        statement = sa.select(tables.episodes).where(*where, e.stop.is_(None)).with_for_update()
+        row = (await connection.execute(statement)).first()
+        return None if row is None else _episode(row)
+
     async def put_within(self, connection: AsyncConnection, episode: Episode) -> bool:
-        """Add an episode; False where its trial has an open one."""
-        row = {**vars(episode), "stop": None}
+        """Add an open episode; False where its trial has one."""
+        row = {**vars(episode), "final_answer": ""}
         statement = self._store.insert(tables.episodes).values(row).on_conflict_do_nothing()
         return (await connection.execute(statement)).rowcount == 1
 
@@ -173,6 +179,12 @@ class EpisodeRecords:
         row = (await connection.execute(sa.select(v).where(*where))).first()
         return None if row is None else _event(row)
 
+    async def under_way_within(self, connection: AsyncConnection, episode_id: str, *, since: str) -> bool:
+        """Whether a call of a function that was begun since then has no answer yet."""
+        v = tables.episode_events.c
+        where = v.episode == episode_id, v.kind == "tool", v.answered == 0, v.created_at > since
+        return await connection.scalar(sa.select(v.id).where(*where).limit(1)) is not None
+
     async def begin_within(
         self,
         connection: AsyncConnection,
@@ -183,12 +195,13 @@ class EpisodeRecords:
         expires_at: str,
         call_id: str = "",
         answered: bool = False,
+        counted: bool = True,
     ) -> int:
-        """Add an event and count it; returns its id."""
+        """Add an event, and count it unless it is the end; returns its id."""
         e, v = tables.episodes, tables.episode_events
         counter = e.c.tool_calls if kind == "tool" else e.c.model_calls
-        counted = {counter.name: counter + 1, "expires_at": expires_at}
-        await connection.execute(e.update().where(e.c.id == episode.id).values(counted))
+        changes = {counter.name: counter + int(counted), "expires_at": expires_at}
+        await connection.execute(e.update().where(e.c.id == episode.id).values(changes))
         values = {
             "episode": episode.id,
             "kind": kind,
@@ -244,11 +257,14 @@ class EpisodeRecords:
                 found, {"stop": StopReason.INFRASTRUCTURE, "final_answer": "", "error": told}
             )
         e = tables.episodes
-        values = {name: getattr(found, name) for name in ("final_answer", "error", "ended_at")}
         assert found.stop
-        await connection.execute(
-            e.update().where(e.c.id == episode.id).values({**values, "stop": found.stop.value})
-        )
+        values = {
+            "stop": found.stop.value,
+            "final_answer": json.dumps(found.final_answer),  # as text it might hold a NUL
+            "error": found.error,
+            "ended_at": found.ended_at,
+        }
+        await connection.execute(e.update().where(e.c.id == episode.id).values(values))
         if found.run:
             await self._store.runs.put_within(connection, found.run, [_trajectory(found, record)])
         return found
@@ -325,7 +341,8 @@ def _trajectory(episode: Episode, record: Record) -> Trajectory:
 
 def _episode(row: sa.Row[Any]) -> Episode:
     values = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's values by name
-    return Episode(**{**values, "stop": values["stop"] and StopReason(values["stop"])})
+    stop = StopReason(values["stop"]) if values["stop"] else None
+    return Episode(**{**values, "stop": stop, "final_answer": json.loads(values["final_answer"] or '""')})
 
 
 def _event(row: sa.Row[Any]) -> Event:

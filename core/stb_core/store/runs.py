@@ -110,6 +110,12 @@ class Runs:
             )
             return [_run(row) for row in rows]
 
+    async def find(self, run: str) -> Run | None:
+        """The run of exactly that id."""
+        async with self._store.reading() as connection:
+            row = (await connection.execute(sa.select(tables.runs).where(tables.runs.c.run == run))).first()
+        return None if row is None else _run(row)
+
     async def get(self, run: str) -> Run:
         """One run by its id or, where that is unambiguous, its name or the beginning of its id.
 
@@ -128,12 +134,19 @@ class Runs:
 
     async def expect(self, run: str, expected: dict[str, list[str]]) -> None:
         """Add query ids to those that a run is to answer; none is ever taken away."""
-        r = tables.runs
         async with self._store.writing() as connection:
-            known = await connection.scalar(sa.select(r.c.expected).where(r.c.run == run))
-            merged = {group: list(ids) for group, ids in (known or {}).items()}
-            for group, ids in expected.items():
-                merged[group] = list(dict.fromkeys([*merged.get(group, []), *ids]))
+            await self.expect_within(connection, run, expected)
+
+    async def expect_within(
+        self, connection: AsyncConnection, run: str, expected: dict[str, list[str]]
+    ) -> None:
+        """As ``expect``, within the caller's transaction."""
+        r = tables.runs
+        known = await connection.scalar(sa.select(r.c.expected).where(r.c.run == run).with_for_update())
+        merged = {group: list(ids) for group, ids in (known or {}).items()}
+        for group, ids in expected.items():
+            merged[group] = list(dict.fromkeys([*merged.get(group, []), *ids]))
+        if merged != known:
             await connection.execute(r.update().where(r.c.run == run).values(expected=merged))
 
     async def remove(self, run: str) -> None:
@@ -167,6 +180,15 @@ class Runs:
             trial = (row["group"], row["query_id"], row["trial"])
             row["attempt"] = last[trial] = last.get(trial, -1) + 1
         await connection.execute(t.insert(), rows)
+
+    async def stop_within(
+        self, connection: AsyncConnection, run: str, group: str, query_id: str, trial: int
+    ) -> StopReason | None:
+        """Why the last attempt of a trial stopped; None where there is none."""
+        t = tables.trajectories.c
+        where = t.run == run, t.group == group, t.query_id == query_id, t.trial == trial
+        found = await connection.scalar(sa.select(t.stop).where(*where).order_by(t.attempt.desc()).limit(1))
+        return None if found is None else StopReason(found)
 
     async def done(self, run: str) -> list[Done]:
         """The last attempt of every trial that has one, without the trajectories themselves."""

@@ -1,0 +1,211 @@
+"""Opening an episode: which query is meant, under which terms, and for which run."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core import clock
+from stb_core.errors import ConflictError
+from stb_core.manifest import Manifest, run_id, slug
+from stb_core.observations import Finished
+from stb_core.prices import price_of
+from stb_core.provenance import CacheMode
+from stb_core.queries import Query
+from stb_core.store.datasets import Dataset
+from stb_core.store.episode_records import Episode, later
+from stb_core.store.runs import Run
+from stb_core.trajectories import StopReason
+from stb_server.episodes.bodies import Opening
+from stb_server.lanes import Wanted
+from stb_server.options import ServerOptions
+from stb_server.service import Service
+from stb_server.wire import BadRequestError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an episode is to be: its query, its terms, and the manifest of its run, if it has one."""
+
+    query: Query
+    terms: dict[str, Any]
+    manifest: Manifest | None
+    run: str | None
+
+
+async def plan(service: Service, asked: Opening) -> Plan:
+    """Look at what is asked for.
+
+    Raises:
+        BadRequestError: there is no such dataset, query, mode or snapshot, or the terms contradict
+            each other.
+        StoreError: the store cannot be read.
+    """
+    if asked.trial >= asked.trials:
+        raise BadRequestError(
+            400,
+            "no_such_trial",
+            f"Trials are numbered from 0 to {asked.trials - 1}; say how many with trials.",
+        )
+    mode = asked.mode or service.options.mode.value
+    lane = await service.lane(Wanted(asked.dataset, mode, asked.snapshot))
+    store = service.parts.store
+    dataset = await store.datasets.get(lane.names.dataset.name)
+    query = await _query(service, dataset, asked)
+    existing = await store.runs.find(slug(asked.run)) if asked.record and asked.run else None
+    snapshot = asked.snapshot or _snapshot(existing, dataset, mode)
+    budget = _budget(service.options, asked)
+    terms = {
+        "query": query.text,
+        "agent": asked.agent,
+        "model": asked.model,
+        "dataset": dataset.name,
+        "dataset_hash": dataset.content_hash,
+        "mode": mode,
+        "snapshot": snapshot,
+        "stateful": asked.stateful,
+        "max_observation": asked.max_observation,
+        "budget": budget,
+    }
+    # What the run sees is frozen now, whatever is recorded later.
+    await service.lane(Wanted(dataset.name, mode, snapshot))
+    if not asked.record:
+        return Plan(query, terms, None, None)
+    manifest = _manifest(service.options, asked, terms)
+    return Plan(query, terms, manifest, run_id(manifest, (), asked.run or None))
+
+
+async def _query(service: Service, dataset: Dataset, asked: Opening) -> Query:
+    found = await service.parts.store.datasets.queries_with_id(dataset.id, asked.query_id)
+    found = [query for query in found if asked.group in {"", query.group}]
+    if not found:
+        place = (
+            f"group {asked.group!r} of dataset {dataset.name}" if asked.group else f"dataset {dataset.name}"
+        )
+        raise BadRequestError(404, "unknown_query", f"There is no query {asked.query_id!r} in {place}.")
+    if len(found) > 1:
+        groups = ", ".join(query.group for query in found)
+        raise BadRequestError(
+            400, "ambiguous_query", f"Query {asked.query_id!r} is in several groups: {groups}. Say which."
+        )
+    return found[0]
+
+
+def _snapshot(existing: Run | None, dataset: Dataset, mode: str) -> str:
+    """The responses that may answer: those of the run that is gone on with, else those in force."""
+    if existing:
+        return existing.manifest.snapshot_hash
+    return dataset.responses_hash if mode == CacheMode.REPLAY.value else ""
+
+
+def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
+    budget = asked.budget.model_dump(exclude_none=True)
+    allowed = options.max_episode_calls
+    budget["max_tool_calls"] = min(budget.get("max_tool_calls", allowed), allowed)
+    if "max_cost_usd" in budget and not (asked.model and price_of(asked.model, {"prices": options.prices})):
+        raise BadRequestError(
+            400, "no_price", "A limit on cost needs the model, as PROVIDER/MODEL, and the server its price."
+        )
+    return budget
+
+
+def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> Manifest:
+    server: dict[str, Any] = {}
+    if options.simulator:
+        server["simulator"] = options.simulator.simulator
+    if options.faults:
+        server["faults"] = str(options.faults)
+    if asked.stateful:
+        server["episodes"] = True
+    return Manifest(
+        dataset=terms["dataset"],
+        dataset_hash=terms["dataset_hash"],
+        snapshot_hash=terms["snapshot"],
+        agent=asked.agent,
+        agent_settings={"over": "http", "budget": terms["budget"], "max_observation": asked.max_observation},
+        model=asked.model,
+        mode=terms["mode"],
+        server=server,
+        trials=asked.trials,
+    )
+
+
+async def open_episode(
+    service: Service, asked: Opening, planned: Plan, functions: tuple[str, ...], client: str
+) -> tuple[Episode, str]:
+    """Open an episode; returns it with its token, which is kept nowhere.
+
+    Args:
+        service: what the server holds.
+        asked: what the client asks for.
+        planned: what comes of that.
+        functions: the names of the functions that the query offers.
+        client: the address of the client.
+
+    Raises:
+        BadRequestError: the run has other settings, the trial has a result or an open episode, or too
+            many episodes are open.
+        StoreError: the store does not answer.
+    """
+    query, now, token = planned.query, clock.now(), secrets.token_urlsafe(24)
+    episode = Episode(
+        id=f"e{secrets.token_hex(8)}",
+        token_hash=hash_of(token),
+        client=client[:64],
+        run=planned.run,
+        group=query.group,
+        query_id=query.query_id,
+        trial=asked.trial,
+        terms={**planned.terms, "available_tools": list(functions)},
+        created_at=now,
+        expires_at=later(now, service.options.episode_idle_s),
+    )
+    if planned.run and planned.manifest:
+        try:
+            await service.parts.store.runs.create(planned.run, planned.manifest, {})
+        except ConflictError:
+            text = f"A run {planned.run!r} exists with other settings; choose another name."
+            raise BadRequestError(409, "other_settings", text) from None
+    refusal = await service.parts.recorder.do(lambda connection: _put(service, connection, episode, asked))
+    if refusal:
+        raise refusal
+    return episode, token
+
+
+async def _put(
+    service: Service, connection: AsyncConnection, episode: Episode, asked: Opening
+) -> BadRequestError | None:
+    """Add the episode, and its query to those that its run is to answer; or why not."""
+    store, options, run = service.parts.store, service.options, episode.run
+    which = f"Trial {episode.trial} of query {episode.query_id}"
+    if await store.episode_records.open_within(connection, run=run, client=episode.client) >= (
+        options.max_open_episodes
+    ):
+        text = f"{options.max_open_episodes} episodes of this run or client are open; finish one first."
+        return BadRequestError(429, "too_many_open", text, headers=((b"retry-after", b"1"),))
+    if run:
+        place = (run, episode.group, episode.query_id, episode.trial)
+        stop = await store.runs.stop_within(connection, *place)
+        if stop and stop is not StopReason.INFRASTRUCTURE:
+            text = f"{which} has a result in run {run}; take another trial or run."
+            return BadRequestError(409, "has_result", text)
+        old = await store.episode_records.open_at_within(connection, place)
+        if old and asked.restart:
+            spoiled = Finished(StopReason.INFRASTRUCTURE)
+            await store.episode_records.end_within(
+                connection, old, spoiled, error="Its trial was begun anew."
+            )
+        await store.runs.expect_within(connection, run, {episode.group: [episode.query_id]})
+    if not await store.episode_records.put_within(connection, episode):
+        text = f"{which} has an open episode in run {run}; go on with it, or end it with restart."
+        return BadRequestError(409, "already_open", text)
+    return None
+
+
+def hash_of(token: str) -> str:
+    """SHA-256 of a token, as it is kept."""
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,149 @@
+"""``/v1/episodes``: take a query, call its tools, hand in an answer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from stb_server.episodes.bodies import Call, Finish, Opening, Problem, ToolFormat
+from stb_server.episodes.host import Host
+from stb_server.episodes.views import addresses, call_view, episode_view, record_view, tools_view
+from stb_server.wire import BadRequestError
+
+_PROBLEMS = {
+    400: "What is asked for contradicts itself or the server's settings.",
+    401: "The token is missing, or is not that of the episode.",
+    404: "There is no such dataset, query or snapshot.",
+    409: "The episode has ended, its trial is taken, or the run has other settings.",
+    413: "The body is too large.",
+    422: "A member is missing or has the wrong form.",
+    429: "Too many episodes are open, or too many calls come from this address.",
+    503: "The store does not answer; nothing was done.",
+}
+
+
+class _TypedRoute(APIRoute):
+    """A route whose refusals of a body have the form of all others."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def typed(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError as problem:
+                first = problem.errors()[0]
+                place = ".".join(str(part) for part in first["loc"])
+                raise BadRequestError(422, "wrong_form", f"{place}: {first['msg']}.") from None
+            except HTTPException as problem:
+                raise BadRequestError(problem.status_code, "not_json", f"{problem.detail}.") from None
+
+        return typed
+
+
+router = APIRouter(
+    prefix="/v1/episodes",
+    tags=["episodes"],
+    route_class=_TypedRoute,
+    responses={status: {"model": Problem, "description": text} for status, text in _PROBLEMS.items()},
+)
+
+Form = Annotated[ToolFormat, Query(alias="format", description="The shape of the tools.")]
+Id = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[^\x00]*$")]
+
+
+def _host(request: Request) -> Host:
+    host: Host = request.app.state.episodes
+    return host
+
+
+def _slow_down(request: Request) -> None:
+    """Refuse what comes too fast from one address."""
+    limit = _host(request).service.rate_limit
+    wait_s = limit.wait_s(_client(request), monotonic()) if limit else 0.0
+    if wait_s:
+        raise BadRequestError(
+            429,
+            "rate_limited",
+            "Too many calls from this address.",
+            headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
+        )
+
+
+def _client(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _token(request: Request) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+@router.post("", status_code=201, dependencies=[Depends(_slow_down)])
+async def open_episode(request: Request, asked: Opening, form: Form = "openai") -> dict[str, Any]:
+    """Open an episode: one attempt at one query.
+
+    The answer holds its ``token``, which is shown this once, and its ``tools``; ``mcp_url`` offers the
+    same over MCP, and ``proxy_url`` records an agent's model calls.
+    """
+    host = _host(request)
+    episode, token = await host.open(asked, _client(request))
+    return {
+        **episode_view(episode),
+        "token": token,
+        **_addresses(request, token),
+        **tools_view(await host.functions(episode), form),
+    }
+
+
+@router.get("/{episode_id}")
+async def show_episode(request: Request, episode_id: Id, form: Form = "openai") -> dict[str, Any]:
+    """How an episode stands, and all that was done in it: enough to go on after a lost connection."""
+    host, token = _host(request), _token(request)
+    episode = await host.find(token, episode_id)
+    record = await host.service.parts.store.episode_records.record(episode)
+    tools = tools_view(await host.functions(episode), form) if episode.stop is None else {}
+    return {**episode_view(episode), **_addresses(request, token), **record_view(record), **tools}
+
+
+@router.post("/{episode_id}/calls", dependencies=[Depends(_slow_down)])
+async def make_call(request: Request, episode_id: Id, call: Call) -> JSONResponse:
+    """Call a function, as a model wrote it.
+
+    What an agent is to see comes as its ``observation``, also a miss, a function that is not offered
+    and arguments that cannot be read. ``Finish`` is a function like others, and ends the episode.
+    """
+    host = _host(request)
+    episode = await host.find(_token(request), episode_id)
+    called = await host.call(episode, call.name, arguments_of(call), call.call_id)
+    step = called.step
+    told = {"X-STB-Provenance": step.provenance, "X-STB-Key": step.key, "X-STB-Cache": called.tier}
+    return JSONResponse(call_view(called), headers={name: value for name, value in told.items() if value})
+
+
+@router.post("/{episode_id}/finish")
+async def finish_episode(request: Request, episode_id: Id, end: Finish) -> dict[str, Any]:
+    """Hand in an answer, or give up with null. The same answer again is no mistake."""
+    host = _host(request)
+    episode = await host.find(_token(request), episode_id)
+    return episode_view(await host.finish(episode, end.answer))
+
+
+def arguments_of(call: Call) -> str:
+    """The arguments as the text that a model would have written."""
+    if isinstance(call.arguments, str):
+        return call.arguments
+    return json.dumps(call.arguments or {}, ensure_ascii=False)
+
+
+def _addresses(request: Request, token: str) -> dict[str, str | None]:
+    return addresses(str(request.base_url), token, proxy=bool(_host(request).service.options.proxy))
