@@ -10,6 +10,7 @@ from stb_evaluator.commands import (
     filtering,
     importing,
     reporting,
+    retrieving,
     scoring,
     showing,
     trying,
@@ -25,6 +26,7 @@ def commands(stb: click.Group) -> None:
     filtering.register(stb)
     importing.register(stb)
     reporting.register(stb)
+    retrieving.register(stb)
     scoring.register(stb)
     showing.register(stb)
     trying.register(stb)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from stb_core.errors import NotFoundError, UsageError
@@ -32,17 +32,7 @@ class Original:
         Raises:
             NotFoundError: there is no such group.
         """
-        there = {query.group for query in self.queries}
-        wanted = {name for name in groups.replace(",", " ").split() if name} or there
-        if unknown := sorted(wanted - there):
-            raise NotFoundError(
-                f"The dataset {self.name!r} has no group {unknown[0]!r}.",
-                hint=f"There are: {', '.join(sorted(there))}.",
-            )
-        kept: list[Query] = []
-        for group in dict.fromkeys(query.group for query in self.queries if query.group in wanted):
-            kept += [query for query in self.queries if query.group == group][:limit]
-        return replace(self, queries=tuple(kept))
+        return replace(self, queries=tuple(of_groups(self.name, self.queries, groups, limit)))
 
     def shuffled(self, seed: int) -> Original:
         """With the queries in another order."""
@@ -65,7 +55,7 @@ async def read_original(database_url: str, spec: str) -> Original:
     name, _, groups = spec.partition(":")
     store = await open_store(database_url)
     try:
-        dataset = await _chosen(store, name)
+        dataset = await chosen_dataset(store, name)
         responses: list[Response] = []
         for ref in await store.responses.api_refs(dataset.id):
             responses += await store.responses.of_api(dataset.id, *ref)
@@ -82,7 +72,32 @@ async def read_original(database_url: str, spec: str) -> Original:
     return original.of_groups(groups) if groups else original
 
 
-async def _chosen(store: Store, name: str) -> Dataset:
+def of_groups(dataset: str, queries: Sequence[Query], groups: str, limit: int | None = None) -> list[Query]:
+    """The queries of these groups (names with commas; "" for all), the first ``limit`` of each.
+
+    Raises:
+        NotFoundError: the dataset has no such group.
+    """
+    there = {query.group for query in queries}
+    wanted = {name for name in groups.replace(",", " ").split() if name} or there
+    if unknown := sorted(wanted - there):
+        raise NotFoundError(
+            f"The dataset {dataset!r} has no group {unknown[0]!r}.",
+            hint=f"There are: {', '.join(sorted(there))}.",
+        )
+    kept: list[Query] = []
+    for group in dict.fromkeys(query.group for query in queries if query.group in wanted):
+        kept += [query for query in queries if query.group == group][:limit]
+    return kept
+
+
+async def chosen_dataset(store: Store, name: str) -> Dataset:
+    """The dataset of that name, or the only one where none is named.
+
+    Raises:
+        NotFoundError: there is none.
+        UsageError: there are several.
+    """
     if name:
         return await store.datasets.get(name)
     there = await store.datasets.all()

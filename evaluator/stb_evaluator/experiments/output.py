@@ -28,7 +28,8 @@ class Result:
     """What an experiment found.
 
     ``tables`` maps titles to the columns that are shown (``"name"`` or ``"name:Heading"``); a row is in
-    the table that its ``table`` names, or in the one without a title. ``data`` is what rows were computed
+    the table that its ``table`` names, or in the one without a title. ``shown`` is what people are shown in
+    place of ``rows``. ``data`` is what rows were computed
     from. ``says`` is the finding in sentences, ``limits`` what it does not
     show. ``passed`` is whether all that was promised held.
     """
@@ -41,6 +42,7 @@ class Result:
     passed: bool
     says: Sequence[str]
     limits: Sequence[str]
+    shown: Sequence[Row] = ()
     data: Sequence[Row] = ()
     charts: Sequence[Chart] = ()
     commands: Sequence[str] = field(default=(), repr=False)
@@ -48,7 +50,7 @@ class Result:
     def sections(self) -> Iterator[tuple[str, Sequence[str], list[Row]]]:
         """Title, columns and rows of each table."""
         for title, columns in self.tables.items():
-            yield title, columns, [row for row in self.rows if row.get("table", "") == title]
+            yield title, columns, [row for row in self.shown or self.rows if row.get("table", "") == title]
 
     def manifest(self) -> dict[str, Any]:
         """All that the result depends on."""
