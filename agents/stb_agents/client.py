@@ -9,11 +9,13 @@ from typing import Any, Self
 
 import httpx2
 import orjson
+from pydantic import ValidationError
 
 from stb_core.errors import ServiceError
 from stb_core.lanes import Lanes
 from stb_core.retries import Patience, Retries, retry_after_s
 from stb_core.tools import ApiRef
+from stb_core.trajectories import Usage
 
 DEFAULT_PATIENCE = Patience(deadline_s=60, connect_timeout_s=5, read_timeout_s=120, longest_wait_s=5)
 
@@ -23,7 +25,7 @@ class Answer:
     """What the server answered: ``body`` is the text an agent is shown, the rest is about it.
 
     ``error`` is the body's error text; ``kind`` is the server's word for a failure that the agent is
-    told of, such as ``miss``.
+    told of, such as ``miss``; ``usage`` is what its simulator consumed for this call.
     """
 
     body: str
@@ -31,6 +33,7 @@ class Answer:
     provenance: str
     key: str | None
     kind: str
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class VirtualClient:
             provenance=told.get("x-stb-provenance", ""),
             key=told.get("x-stb-key"),
             kind=told.get("x-stb-error", ""),
+            usage=_usage_of(told.get("x-stb-usage", "")),
         )
 
     async def _post(self, body: bytes, headers: dict[str, str]) -> httpx2.Response:
@@ -192,6 +196,14 @@ class VirtualClient:
             raise ServiceError(
                 f"What answers at {self.url} is not a virtual API server.", hint="Check --server."
             ) from None
+
+
+def _usage_of(told: str) -> Usage:
+    """What a server says that its simulator consumed; nothing where it says nothing that can be read."""
+    try:
+        return Usage.model_validate_json(told) if told else Usage()
+    except ValidationError:
+        return Usage()
 
 
 def _settings_of(parts: dict[str, Any]) -> dict[str, str]:

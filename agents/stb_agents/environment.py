@@ -62,6 +62,8 @@ class Environment:
         self.messages: tuple[Message, ...] = ()
         self.fault: Exception | None = None
         """What failed that the agent has no part in; remembered, whatever the agent makes of it."""
+        self.simulator_usage = Usage()
+        """What the server's simulator has consumed for calls of this trial."""
         self._calls_made = 0
         self._model_s = self._tool_s = 0.0
 
@@ -193,6 +195,7 @@ class Environment:
         if isinstance(read, Step):
             return read
         answer = await self._client.call(read.ref, read.arguments, self._episode)
+        self.simulator_usage += answer.usage
         return shown(
             read.step,
             answer.body,

@@ -24,6 +24,7 @@ class Tally:
     calls: Counter[str] = field(default_factory=Counter)
     hallucinated: int = 0
     usage: Usage = field(default_factory=Usage)
+    simulator: Usage = field(default_factory=Usage)
     seconds: float = 0.0
 
     def add(self, trajectory: Trajectory) -> None:
@@ -32,6 +33,7 @@ class Tally:
         self.calls.update(step.provenance for step in trajectory.steps if step.provenance)
         self.hallucinated += sum(step.hallucinated for step in trajectory.steps)
         self.usage += trajectory.usage
+        self.simulator += trajectory.simulator_usage or Usage()
         self.seconds += trajectory.timing.seconds
 
     @property
@@ -64,6 +66,9 @@ class Tally:
             "completion_tokens": self.usage.completion_tokens,
             "cached_tokens": self.usage.cached_tokens,
             "cost_usd": self.usage.cost_usd,
+            "simulator_calls": self.simulator.model_calls,
+            "simulator_tokens": self.simulator.total_tokens,
+            "simulator_cost_usd": self.simulator.cost_usd,
             "seconds": round(self.seconds, 3),
         }
 

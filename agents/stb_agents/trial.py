@@ -51,6 +51,7 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
         stop=outcome.stop,
         final_answer=outcome.final_answer,
         usage=environment.usage,
+        simulator_usage=environment.simulator_usage,
         timing=environment.timing,
         error=outcome.error,
     )

@@ -139,7 +139,9 @@ class Trajectory(BaseModel):
     """What one agent did on one query in one trial.
 
     ``steps`` is the path that led to the answer, in order; a search keeps all else in ``tree``.
-    ``imported`` holds what a foreign format said and ours has no field for.
+    ``simulator_usage`` is what the server's simulator consumed for its calls, None where nobody knows;
+    another time the same answers may come from the cache. ``imported`` holds what a foreign format said
+    and ours has no field for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -158,13 +160,15 @@ class Trajectory(BaseModel):
     stop: StopReason
     final_answer: str = ""
     usage: Usage = Usage()
+    # Younger than the format: left out where unknown, so that older bundles stay the same bytes.
+    simulator_usage: Usage | None = Field(default=None, exclude_if=lambda usage: usage is None)
     timing: Timing = Timing()
     error: str = ""
     imported: dict[str, Any] | None = None
 
     def content(self) -> dict[str, Any]:
-        """The JSON form without measurements of time."""
-        return self.model_dump(mode="json", exclude={"timing"})
+        """The JSON form without measurements of time, and without what a simulator happened to consume."""
+        return self.model_dump(mode="json", exclude={"timing", "simulator_usage"})
 
     @property
     def content_hash(self) -> str:

@@ -20,12 +20,17 @@ FREE_JUDGES = frozenset({"recorded", "rules"})
 
 @dataclass
 class Account:
-    """Sums over trajectories and verdicts; a cost is None while no price is known."""
+    """Sums over trajectories and verdicts; a cost is None while no price is known.
+
+    Tokens of a simulator are None where no trajectory tells, as those of imported runs do not.
+    """
 
     agent_tokens: int = 0
     agent_cost_usd: float | None = None
     judge_tokens: int = 0
     judge_cost_usd: float | None = None
+    simulator_tokens: int | None = None
+    simulator_cost_usd: float | None = None
     calls: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Account) -> None:
@@ -34,17 +39,20 @@ class Account:
         self.judge_tokens += other.judge_tokens
         self.agent_cost_usd = _sum(self.agent_cost_usd, other.agent_cost_usd)
         self.judge_cost_usd = _sum(self.judge_cost_usd, other.judge_cost_usd)
+        self.simulator_cost_usd = _sum(self.simulator_cost_usd, other.simulator_cost_usd)
+        if other.simulator_tokens is not None:
+            self.simulator_tokens = (self.simulator_tokens or 0) + other.simulator_tokens
         self.calls += other.calls
 
     def as_row(self) -> dict[str, Any]:
-        """The fields of a result row; what the simulator consumed is known to the server alone."""
+        """The fields of a result row."""
         return {
             "agent_tokens": self.agent_tokens,
             "agent_cost_usd": self.agent_cost_usd,
             "judge_tokens": self.judge_tokens,
             "judge_cost_usd": self.judge_cost_usd,
-            "simulator_tokens": None,
-            "simulator_cost_usd": None,
+            "simulator_tokens": self.simulator_tokens,
+            "simulator_cost_usd": self.simulator_cost_usd,
             "calls_by_provenance": dict(sorted(self.calls.items())),
         }
 
@@ -61,6 +69,8 @@ async def accounts_of(store: Store, run: str, jury: Jury, *, metric: str) -> dic
         trajectory = orjson.loads(document)
         account = found[trajectory["group"]]
         _add_usage(account, "agent", trajectory["usage"])
+        if usage := trajectory.get("simulator_usage"):
+            _add_usage(account, "simulator", usage)
         for step in trajectory["steps"]:
             if step["function"] != FINISH:
                 account.calls[step["provenance"] or UNKNOWN] += 1
@@ -75,6 +85,6 @@ async def accounts_of(store: Store, run: str, jury: Jury, *, metric: str) -> dic
 
 def _add_usage(account: Account, payer: str, usage: dict[str, Any]) -> None:
     tokens = usage["prompt_tokens"] + usage["completion_tokens"]
-    setattr(account, f"{payer}_tokens", getattr(account, f"{payer}_tokens") + tokens)
+    setattr(account, f"{payer}_tokens", (getattr(account, f"{payer}_tokens") or 0) + tokens)
     cost = f"{payer}_cost_usd"
     setattr(account, cost, _sum(getattr(account, cost), usage["cost_usd"]))

@@ -47,6 +47,11 @@ _HEADERS: dict[str, Any] = {
     },
     "X-STB-Cache": {"description": "The tier that had the answer, or miss.", "schema": {"type": "string"}},
     "X-STB-Error": {"description": "The type of an error, if there is one.", "schema": {"type": "string"}},
+    "X-STB-Usage": {
+        "description": "What a simulator's model consumed for this request, as JSON: model_calls, "
+        "prompt_tokens, completion_tokens, cached_tokens and, where the price is known, cost_usd.",
+        "schema": {"type": "string"},
+    },
 }
 
 _ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {

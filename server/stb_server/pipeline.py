@@ -25,6 +25,7 @@ from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
+from stb_core.trajectories import Usage
 from stb_server.flights import Flights
 from stb_server.identity import CHAT_WITH_USER
 from stb_server.wire import MISS, encode_answer
@@ -54,6 +55,7 @@ class Answer(NamedTuple):
     """One answer: the exact bytes to send, where it came from, and which tier had it.
 
     ``error`` is the type of a failure that the body tells the agent of; "" for an answer proper.
+    ``usage`` is what a simulator's model consumed for this very request, None where none was asked.
     """
 
     body: bytes
@@ -61,13 +63,18 @@ class Answer(NamedTuple):
     tier: str = "miss"
     error: str = ""
     details: dict[str, Any] | None = None
+    usage: Usage | None = None
 
 
 class Decline(NamedTuple):
-    """Why a layer has no answer; ``kind`` is a short type such as ``miss`` or ``timeout``."""
+    """Why a layer has no answer; ``kind`` is a short type such as ``miss`` or ``timeout``.
+
+    ``usage`` is what a model consumed all the same.
+    """
 
     kind: str
     message: str
+    usage: Usage | None = None
 
 
 class Layer(Protocol):
@@ -145,9 +152,15 @@ class Pipeline:
         if self._far:
             since, dataset = clock.now(), asked.dataset
             name = f"{dataset.id}/{dataset.created_at}/{asked.call.key}"
-            answer = await self.flights.share(
-                name, lambda waited: self._fetch(asked, since if waited else "")
-            )
+            flown: list[bool] = []
+
+            async def fly(waited: bool) -> Answer:
+                flown.append(True)
+                return await self._fetch(asked, since if waited else "")
+
+            answer = await self.flights.share(name, fly)
+            if not flown:  # who only joined a flight has not caused what it consumed
+                answer = answer._replace(usage=None)
         if answer.error == MISS:
             self._misses.note(asked)
             _log.info("a miss", extra={"stb_key": asked.call.key, **(answer.details or {})})
@@ -162,7 +175,7 @@ class Pipeline:
             return kept
         answer = await _first_answer(self._far, asked)
         if self._keeper and answer.provenance in KEPT:
-            return await self._keeper.keep(asked, answer)
+            return (await self._keeper.keep(asked, answer))._replace(usage=answer.usage)
         return answer
 
 
@@ -172,12 +185,15 @@ KEPT = frozenset({Provenance.LIVE, Provenance.SIMULATED})
 
 async def _first_answer(layers: Sequence[Layer], asked: Asked) -> Answer:
     declined: list[str] = []
+    spent: Usage | None = None
     for layer in layers:
         outcome = await layer.answer(asked)
+        if outcome.usage is not None:
+            spent = outcome.usage if spent is None else spent + outcome.usage
         if isinstance(outcome, Answer):
-            return outcome
+            return outcome._replace(usage=spent)
         declined.append(outcome.kind)
-    return miss(asked.call, declined)
+    return miss(asked.call, declined)._replace(usage=spent)
 
 
 class ChatWithUser:

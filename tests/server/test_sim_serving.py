@@ -15,11 +15,21 @@ import sqlalchemy as sa
 import sim_world
 from llm_server import LLMServer, text
 from sim_world import FILMS
+from stb_agents.agent import ModelUse, Outcome, Task
+from stb_agents.budget import UNLIMITED
+from stb_agents.client import VirtualClient
+from stb_agents.environment import Environment
+from stb_agents.trial import run_trial
 from stb_core import tables
+from stb_core.functions import Functions, OfferedApi
+from stb_core.models import Price
 from stb_core.openai_model import Endpoint
 from stb_core.provenance import CacheMode
+from stb_core.queries import Query
 from stb_core.retries import Patience
 from stb_core.store import Store
+from stb_core.tools import ApiRef
+from stb_core.trajectories import StopReason, Usage
 from stb_server.options import ServerOptions
 from stb_server.simulators.options import SimulatorOptions
 from virtual_server import Running, running
@@ -90,6 +100,69 @@ async def test_replies_and_tokens_are_counted_in_the_metrics(
     assert 'stb_simulator_replies_total{kind="strict"} 2.0' in metrics
     assert 'stb_simulator_replies_total{kind="no_json"} 1.0' in metrics
     assert 'stb_simulator_tokens_total{kind="prompt"}' in metrics
+
+
+async def test_each_request_is_told_what_it_consumed(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """Whoever asked the model: not who got the same answer meanwhile, nor from the cache; also for a miss."""
+    await sim_world.build(sqlite_store)
+    llm.rule = echo
+    llm.behaviour.latency_s = 0.1
+    async with serving(sqlite_store_url, llm, price=Price(input=1, output=10)) as server:
+        at_once = await asyncio.gather(*(server.call(search("Metropolis")) for _ in range(4)))
+        later = await server.call(search("Metropolis"))
+        llm.rule = lambda _: text("no JSON")
+        missed = await server.call(search("Nosferatu"))
+
+    told = [answer.headers.get("x-stb-usage") for answer in at_once]
+    (usage,) = (Usage.model_validate_json(one) for one in told if one)
+    assert (usage.model_calls, usage.prompt_tokens > 0) == (1, True)
+    assert usage.cost_usd == pytest.approx((usage.prompt_tokens + 10 * usage.completion_tokens) / 1e6)
+    assert later.headers.get("x-stb-usage") is None
+    assert missed.headers["x-stb-provenance"] == "miss"
+    assert Usage.model_validate_json(missed.headers["x-stb-usage"]).model_calls >= 2
+
+
+async def test_a_trial_knows_what_its_calls_consumed(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """The sum over its calls; it is no part of what the same agent would do again."""
+    await sim_world.build(sqlite_store)
+    llm.rule = echo
+    functions = Functions(
+        [OfferedApi(ApiRef(sim_world.CATEGORY, "film_finder", "search"), FILMS.api_list[0])]
+    )
+    query = Query(group="G1_tool", query_id="1", text="Which films?", apis=())
+    trajectories = []
+    async with serving(sqlite_store_url, llm) as server, VirtualClient(server.url, "small") as client:
+        for _ in range(2):
+            environment = Environment(functions, client)
+            trajectories.append(await run_trial(TwoFilms(), Task(query, 0), environment, None))
+
+    first, second = trajectories
+    assert first.simulator_usage is not None
+    assert (first.simulator_usage.model_calls, second.simulator_usage) == (2, Usage())
+    assert first.simulator_usage.total_tokens > 0
+    assert "simulator_usage" not in first.content()
+    assert [step.observation for step in first.steps] == [step.observation for step in second.steps]
+
+
+class TwoFilms:
+    """Asks for two films."""
+
+    name = "two-films"
+    model_use: ModelUse = "none"
+    budget = UNLIMITED
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        (name,) = environment.functions.names
+        for title in ("Metropolis", "Nosferatu"):
+            await environment.call(name, json.dumps({"title": title}))
+        return Outcome(StopReason.ANSWERED, task.text)
 
 
 async def test_a_refusal_by_rule_is_kept_like_every_simulated_answer(

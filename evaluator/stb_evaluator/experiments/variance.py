@@ -183,7 +183,7 @@ async def _system(
 async def _prices(store: Store, runs: Sequence[Run], jury: Jury, given: Prices) -> Prices:
     """What an answer and a verdict cost on average, as far as it is on record or given."""
     answers = verdicts = 0
-    paid: dict[str, float | None] = {"agent": None, "judge": None}
+    paid: dict[str, float | None] = {"agent": None, "simulator": None, "judge": None}
     for run in runs:
         answers += len(await store.runs.done(run.run))
         for member in jury.members:
@@ -192,11 +192,16 @@ async def _prices(store: Store, runs: Sequence[Run], jury: Jury, given: Prices) 
             )
             verdicts += len(marks)
         for account in (await accounts_of(store, run.run, jury, metric=METRIC)).values():
-            costs = {"agent": account.agent_cost_usd, "judge": account.judge_cost_usd}
+            costs = {
+                "agent": account.agent_cost_usd,
+                "simulator": account.simulator_cost_usd,
+                "judge": account.judge_cost_usd,
+            }
             for payer, cost in costs.items():
                 if cost is not None:
                     paid[payer] = (paid[payer] or 0.0) + cost
-    answer = None if paid["agent"] is None or not answers else paid["agent"] / answers
+    told = [cost for cost in (paid["agent"], paid["simulator"]) if cost is not None]
+    answer = sum(told) / answers if told and answers else None
     verdict = None if paid["judge"] is None or not verdicts else paid["judge"] / verdicts
     return Prices(
         answer if given.answer is None else given.answer,

@@ -120,6 +120,7 @@ async def ask(
             reply = await model.complete(request)
         except UnreadableReplyError as problem:
             failure = problem
+            usage += problem.usage or Usage()
             counts.usage += problem.usage or Usage()
             continue
         usage += reply.usage
@@ -139,7 +140,9 @@ async def ask(
             seed=request.seed or 0,
             usage=usage,
         )
-    raise failure or UnreadableReplyError(f"{model.name} was not asked.")
+    if failure is None:
+        raise UnreadableReplyError(f"{model.name} was not asked.")
+    raise UnreadableReplyError(failure.message, reply=failure.reply, hint=failure.hint, usage=usage)
 
 
 # Free text comes from models that know nothing of schemas: any response counts, members may be added.

@@ -134,6 +134,7 @@ class ModelSimulator(ABC):
             Provenance.SIMULATED,
             error=WRONG_ARGUMENTS if made.error and problems else "",
             details=self._details(prompt, made, problems),
+            usage=made.usage,
         )
 
     def _details(self, prompt: Prompt, made: ModelAnswer, problems: ArgumentProblems) -> dict[str, Any]:
@@ -169,7 +170,8 @@ def _declined(key: str, problem: ModelError | FormatError) -> Decline:
     _log.warning(
         "a call could not be simulated", extra={"call": key, "kind": kind, "reason": problem.message}
     )
-    return Decline(kind, problem.message)
+    usage = problem.usage if isinstance(problem, UnreadableReplyError) else None
+    return Decline(kind, problem.message, usage)
 
 
 class LlmSimulator(ModelSimulator):

@@ -12,7 +12,7 @@ from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer, text
 from stb_core.queries import Query
 from stb_core.store import Store, open_store
-from stb_core.trajectories import StopReason
+from stb_core.trajectories import StopReason, Usage
 from stb_core.verdicts import Status, Verdict
 
 RECORDED = {"judge": "recorded", "rubric": "recorded"}
@@ -206,6 +206,27 @@ def test_a_run_that_was_limited_says_so(run_stb, sqlite_store_url: str) -> None:
 
     assert {row["subset"] for row in ended.document["rows"]} == {True}
     assert "SUBSET: r was to answer only part of its dataset's queries." in ended.document["headline"]
+
+
+def test_consumption_is_told_by_who_paid(run_stb, sqlite_store_url: str) -> None:
+    """Agent, simulator and judge each for itself; nothing is said where nobody knows."""
+
+    async def spent(store: Store) -> None:
+        made = trajectory("1").model_copy(
+            update={
+                "usage": Usage(model_calls=2, prompt_tokens=30, completion_tokens=5, cost_usd=0.25),
+                "simulator_usage": Usage(model_calls=1, prompt_tokens=7, completion_tokens=1, cost_usd=0.5),
+            }
+        )
+        await make_run(store, [made, trajectory("2")])
+
+    fill(sqlite_store_url, spent)
+
+    (row, *_) = run_stb("score", "r", "--judge", "rules", "--json").document["rows"]
+
+    assert (row["agent_tokens"], row["agent_cost_usd"]) == (35, 0.25)
+    assert (row["simulator_tokens"], row["simulator_cost_usd"]) == (8, 0.5)
+    assert (row["judge_tokens"], row["judge_cost_usd"]) == (0, None)
 
 
 def test_every_row_says_what_it_rests_on(run_stb, sqlite_store_url: str) -> None:
