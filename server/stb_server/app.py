@@ -18,6 +18,7 @@ from stb_server.body_limit import BodyLimit
 from stb_server.counts import leave_forever
 from stb_server.episodes import routes as episodes
 from stb_server.episodes.host import Host
+from stb_server.episodes.mcp_endpoint import McpEndpoint
 from stb_server.guard import TokenGuard
 from stb_server.hosts import HostGuard
 from stb_server.inspector import site as inspector
@@ -44,6 +45,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts."""
     service = Service(options)
     host = Host(service)
+    mcp = McpEndpoint(host)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -55,6 +57,7 @@ def create_app(options: ServerOptions) -> FastAPI:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await mcp.close()
             await service.close()
 
     app = App(
@@ -71,6 +74,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(health.router)
     app.include_router(episodes.router)
+    app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
     inspector.mount(app, service)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)

@@ -116,7 +116,7 @@ def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
 def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> Manifest:
     server: dict[str, Any] = {}
     if options.simulator:
-        server["simulator"] = options.simulator.simulator
+        server["simulator"] = options.simulator.identity
     if options.faults:
         server["faults"] = str(options.faults)
     if asked.stateful:
