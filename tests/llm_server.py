@@ -131,6 +131,8 @@ class Behaviour:
     """Latency and faults by chance; shares in [0, 1], drawn from ``seed``."""
 
     latency_s: float = 0.0
+    jitter_s: float = 0.0
+    """Up to so many seconds more, by chance."""
     rate_limit_share: float = 0.0
     retry_after: float | str = 0
     error_share: float = 0.0
@@ -249,11 +251,15 @@ class LLMServer:
         counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
         try:
             answer = self._decide(body)
-            await asyncio.sleep(answer.delay_s or self.behaviour.latency_s)
+            await asyncio.sleep(answer.delay_s or self._latency_s())
         finally:
             counters.in_flight -= 1  # before the client has the answer and can send the next request
         await _send(send, answer, body)
         counters.paid += answer.status == 200 and not answer.drop
+
+    def _latency_s(self) -> float:
+        assert self._rng
+        return self.behaviour.latency_s + self.behaviour.jitter_s * self._rng.random()
 
     def _decide(self, body: Json) -> Answer:
         behaviour = self.behaviour

@@ -6,18 +6,15 @@ import asyncio
 import json
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from conftest import clean_environment
 from llm_server import LLMServer, status
-from stb_core.store import Store, open_store
+from stb_core.store import open_store
 
+from .processes import started, wait_for
 from .world import put_world
 
 Stb = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,37 +33,6 @@ async def folder(tmp_path: Path) -> Path:
 def cot(world_url: str, llm: LLMServer) -> tuple[str, ...]:
     """A run of ``cot`` over the world at the test's own servers."""
     return ("run", "-a", "cot", "-m", "stub/any", "--server", world_url)
-
-
-@contextmanager
-def started(folder: Path, *args: str, env: dict[str, str]) -> Generator[subprocess.Popen[str]]:
-    """The command in a process that does not outlive the block: SIGKILL at its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", *args],
-        cwd=folder,
-        env=clean_environment(STB_DATABASE_URL=f"sqlite:///{folder / 'store.db'}", **env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-async def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Until something is so, a minute at most, and not longer than the process lives."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        assert process is None or process.poll() is None
-        await asyncio.sleep(0.005)
-
-
-async def hashes(store: Store, run: str) -> list[str]:
-    return [trajectory.content_hash async for trajectory in store.runs.trajectories(run)]
 
 
 def private_servers(folder: Path) -> list[str]:
@@ -132,31 +98,6 @@ async def test_an_incomplete_run_is_exit_code_1_with_the_list(
     assert (first.returncode, second.returncode) == (1, 0)
     assert "no result: G3_instruction/10 trial 0: stub/any is not available: HTTP 404" in first.stderr
     assert "1 of 4 trials have no result. The same command again goes on." in first.stderr
-
-
-@pytest.mark.slow
-async def test_a_killed_run_ends_as_if_nothing_had_happened(
-    stb: Stb, cot: tuple[str, ...], llm: LLMServer, sqlite_store: Store, tmp_path: Path
-) -> None:
-    """SIGKILL twice: the same content, no trial done twice.
-
-    Paid calls are those of an uninterrupted run and at most the ones in flight at each kill.
-    """
-    env = {"STUB_BASE_URL": llm.url}
-    args = (*cot, "-d", "world", "-k", "2", "--max-connections", "4")
-    await asyncio.to_thread(stb, *args, "--name", "whole", env=env)
-    needed = llm.paid
-    llm.behaviour.latency_s = 0.03
-
-    for more in (6, 14):
-        asked = llm.count
-        with started(tmp_path, *args, "--name", "killed", env=env) as process:
-            await wait_for(lambda asked=asked, more=more: llm.count >= asked + more, process)
-    ended = await asyncio.to_thread(stb, *args, "--name", "killed", env=env)
-
-    assert ended.returncode == 0
-    assert await hashes(sqlite_store, "killed") == await hashes(sqlite_store, "whole")
-    assert needed <= llm.paid - needed <= needed + 2 * 4
 
 
 async def test_a_killed_run_leaves_no_server_behind(folder: Path, llm: LLMServer) -> None:
