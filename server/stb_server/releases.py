@@ -123,7 +123,7 @@ def find_release(path: Path) -> Release:
     if not stat.S_ISDIR(kind):
         raise UsageError(
             f"{printable(path)} is not a folder.",
-            hint="Name the folder of a release; for a dump use: stb cache load FILE.",
+            hint="Name the folder of a release; for a dump use: stb cache load FILE; for a bundle: stb import FILE.",
         )
     if root.name == TOOLS:
         return Release(root.parent, tools=root)

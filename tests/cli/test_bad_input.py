@@ -143,7 +143,7 @@ CASES = [
     Case(
         "data import bad.toml",
         2,
-        "bad.toml is not a folder. Name the folder of a release; for a dump use: stb cache load FILE.",
+        "bad.toml is not a folder. Name the folder of a release; for a dump use: stb cache load FILE; for a bundle: stb import FILE.",
     ),
     # The server.
     Case(

@@ -111,7 +111,7 @@ def test_what_is_skipped_makes_the_import_incomplete(in_process: Stb, release: P
         ),
         (
             ("import", "other/file"),
-            "stb: other/file is not a folder. Name the folder of a release; for a dump use: stb cache load FILE.",
+            "stb: other/file is not a folder. Name the folder of a release; for a dump use: stb cache load FILE; for a bundle: stb import FILE.",
         ),
         (
             ("import", "spring", "--name", "a:b"),

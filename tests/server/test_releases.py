@@ -479,7 +479,7 @@ def test_a_path_that_is_not_a_release_is_refused(tmp_path: Path) -> None:
 
     assert said == [
         "There is no folder …/nowhere. Check the path.",
-        "…/file is not a folder. Name the folder of a release; for a dump use: stb cache load FILE.",
+        "…/file is not a folder. Name the folder of a release; for a dump use: stb cache load FILE; for a bundle: stb import FILE.",
         (
             "…/other is not a release: it holds no tools/, solvable_queries/, tool_response_cache/ or dump. "
             "Name the folder that holds them, or one of them."
