@@ -104,19 +104,24 @@ async def hold(
     judge: PairJudge | None,
     *,
     connections: int,
+    retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Tally:
-    """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record."""
+    """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record.
+
+    A question on which the judge failed is asked again with ``retry_errors`` only.
+    """
     tally = Tally()
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
     jobs = contest.questions()
     asked = [pair for _, (pair, _) in jobs]
     known = await preferences(store, asked, name, rubric)
     if judge is not None:
+        done = known.keys() if retry_errors else await _asked_before(store, asked, name, rubric)
         lacking = {
             (pair.hash, number): (place, pair, number)
             for place, (pair, number) in jobs
-            if (pair.hash, number) not in known
+            if (pair.hash, number) not in done
         }
         await judge_all(
             store,
@@ -147,6 +152,13 @@ async def preferences(
         if verdict.status is not Status.ERROR:
             found.setdefault((verdict.answer_hash, verdict.round), verdict.status)
     return found
+
+
+async def _asked_before(store: Store, asked: Sequence[Pair], judge: str, rubric: str) -> set[tuple[str, int]]:
+    """The pairs as shown, and rounds, on which there is any verdict, be it a failure."""
+    hashes = {pair.hash for pair in asked}
+    found = await store.verdicts.by_answers(hashes, metric=METRIC, judge=judge, rubric=rubric)
+    return {(verdict.answer_hash, verdict.round) for verdict in found}
 
 
 def _verdict(

@@ -57,6 +57,7 @@ def register(stb: click.Group) -> None:
     @click.option(
         "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
     )
+    @click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
     @click.option("--clustered", is_flag=True, help="Draw queries that share tools together (for sopr).")
     @evaluator_option
     @click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
@@ -69,6 +70,7 @@ def register(stb: click.Group) -> None:
         block: Block,
         switches: tuple[str, ...],
         max_connections: int,
+        retry_errors: bool,
         clustered: bool,
         evaluator: Path | None,
         seed: int,
@@ -97,6 +99,7 @@ def register(stb: click.Group) -> None:
                 named,
                 current_settings(),
                 connections=max_connections,
+                retry_errors=retry_errors,
                 quiet=as_json,
                 evaluator=evaluator,
             ) as bench:
@@ -140,6 +143,7 @@ async def _contest(
                 contest,
                 judge,
                 connections=bench.connections,
+                retry_errors=bench.retry_errors,
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
         tell(f"{one.run.run} against {other.run.run}", tally)

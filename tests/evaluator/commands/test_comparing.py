@@ -1,11 +1,18 @@
-"""``stb compare`` on the recorded verdicts of six real systems."""
+"""``stb compare``: on the recorded verdicts of six real systems, and where a judge failed."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from evaluator_makers import make_run, trajectory
+from llm_server import Answer, LLMServer, text
+from stb_core.store import open_store
 
 SYSTEMS = ("toolllama_sft_cot", "baseline-rft_cot", "baseline-ppo_cot")
 SEARCHERS = ("toolllama_sft_dfs", "baseline-rft_dfs", "baseline-ppo_dfs")
@@ -46,3 +53,43 @@ def test_one_run_is_no_comparison(run_stb, real_data: Path) -> None:
 
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("stb: A comparison needs two runs.")
+
+
+def good_judge(body: dict[str, Any]) -> Answer:
+    """Every answer is solved; of two answers the first is better."""
+    asked = body["response_format"]["json_schema"]["name"]
+    word = {"better": "first"} if asked == "preference" else {"answer_status": "solved"}
+    return text(json.dumps({"reason": "", **word}))
+
+
+@pytest.mark.parametrize(("metric", "code"), [("sopr", 2), ("sowr", 1)])
+def test_errors_are_asked_again_when_that_is_said(
+    run_stb, llm: LLMServer, sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch, metric: str, code: int
+) -> None:
+    """Not before, and they alone; without any verdict there is nothing to compare, else it is incomplete."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        for name in ("a", "b"):
+            await make_run(store, [trajectory(str(n), answer=f"{name} {n}") for n in range(2)], run=name)
+        await store.close()
+
+    asyncio.run(fill())
+    monkeypatch.setenv("STUB_BASE_URL", llm.url)
+    command = "compare", "a", "b", "--judge", "stub/any", "--rounds", "1", "--metric", metric, "--json"
+    llm.rule = good_judge
+    if metric == "sowr":
+        run_stb("score", "a", "b", "--judge", "stub/any", "--rounds", "1")
+    llm.rule = lambda _: text("hm")
+    first = run_stb(*command)
+
+    llm.rule = good_judge
+    before = llm.count
+    again = run_stb(*command)
+    unasked = llm.count - before
+    mended = run_stb(*command, "--retry-errors")
+
+    assert (first.code, again.code, mended.code) == (code, code, 0)
+    assert (unasked, llm.count - before) == (0, 4)
+    micro = next(row for row in mended.document["rows"] if row["group"] == "micro")
+    assert (micro["n"], micro["complete"]) == (2, True)
