@@ -10,7 +10,7 @@ from stb_core import console
 from stb_core.cli import command, exit_with
 from stb_core.errors import UsageError
 from stb_core.recordings import Recording
-from stb_server import browsing_commands, dump_commands
+from stb_server import browsing_commands, dump_commands, prune_command
 from stb_server.choices import chosen_dataset, chosen_response
 from stb_server.command_store import counted, opened_store
 from stb_server.integrity import check_responses
@@ -35,6 +35,7 @@ def register(stb: click.Group) -> None:
     _add_rm(cache)
     _add_verify(cache)
     dump_commands.register(cache)
+    prune_command.register(cache)
 
 
 def _add_pin(cache: click.Group) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from stb_server import (
+    backup_commands,
     cache_commands,
     data_commands,
     doctor_commands,
@@ -22,6 +23,7 @@ def commands(stb: click.Group) -> None:
         serve_commands,
         view_commands,
         doctor_commands,
+        backup_commands,
         experiment_commands,
     ):
         module.register(stb)
