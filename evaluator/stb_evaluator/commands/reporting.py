@@ -1,16 +1,19 @@
-"""``stb report``: tables and plots of runs in one file."""
+"""``stb report``: tables and plots of runs in one file, or their pages as a folder of files."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from stb_core import console
+from stb_core import console, publishing
 from stb_core.cli import command
 from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Run
 from stb_evaluator.commands.exporting import write_file
 from stb_evaluator.commands.judging import default_judge, logged_jury
 from stb_evaluator.commands.stores import current_store
@@ -37,8 +40,14 @@ def register(stb: click.Group) -> None:
         "-o",
         "--output",
         type=click.Path(path_type=Path),
-        required=True,
+        default=None,
         help=f"File to write; its ending tells the form: {', '.join(WRITERS)}.",
+    )
+    @click.option(
+        "--site",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="Folder to write the runs' pages into, as the inspector shows them, to be put on any web server.",
     )
     @click.option("--judge", default="", help="As in stb score; verdicts must be there already.")
     @click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
@@ -48,7 +57,8 @@ def register(stb: click.Group) -> None:
     @click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
     async def report(
         runs: tuple[str, ...],
-        output: Path,
+        output: Path | None,
+        site: Path | None,
         judge: str,
         rounds: int | None,
         published: bool,
@@ -59,38 +69,83 @@ def register(stb: click.Group) -> None:
     ) -> None:
         """Write a report on RUNS: scores with intervals, paired differences, plots, consistency.
 
-        No judge is asked; run stb score first. The HTML file needs nothing else, not even a network.
+        No judge is asked; run stb score first. The HTML file needs nothing else, not even a network. A
+        site holds every trajectory, its search tree and the recorded responses that the runs used; its
+        pages open from a disk, too.
         """
-        writer = WRITERS.get(output.suffix.lower())
-        if writer is None:
-            raise UsageError(
-                f"The form of a report is told by its ending, and {output.name!r} has none of ours.",
-                hint=f"Use {', '.join(WRITERS)}.",
-            )
+        if output is None and site is None:
+            raise UsageError("Nothing is to be written.", hint="Name a file with -o or a folder with --site.")
+        writer = _writer(output) if output else None
+        written: dict[str, Any] = {}
         async with current_store() as store:
             chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
-            named = judge or await default_judge(store, chosen)
-            jury = await logged_jury(store, chosen, named)
-            sides = [Side(run, await load_sheet(store, run, jury, rounds=rounds)) for run in chosen]
-            names = ", ".join(run.run for run in chosen)
-            found = await gather(
-                store,
-                sides,
-                jury,
-                rounds=rounds,
-                title=title or f"Report on {names}",
-                published=published,
-                seed=seed,
-            )
-        data = writer(found)
-        write_file(output, data, force=force)
+            if output and writer:
+                named = judge or await default_judge(store, chosen)
+                jury = await logged_jury(store, chosen, named)
+                sides = [Side(run, await load_sheet(store, run, jury, rounds=rounds)) for run in chosen]
+                names = ", ".join(run.run for run in chosen)
+                found = await gather(
+                    store,
+                    sides,
+                    jury,
+                    rounds=rounds,
+                    title=title or f"Report on {names}",
+                    published=published,
+                    seed=seed,
+                )
+                data = writer(found)
+                write_file(output, data, force=force)
+                written |= {
+                    "path": str(output),
+                    "bytes": len(data),
+                    "headline": found.lines,
+                    "rows": found.scores,
+                }
+            if site:
+                written |= {"site": await _write_site(store, chosen, site, title, force=force)}
         if as_json:
-            console.emit_json(
-                {"path": str(output), "bytes": len(data), "headline": found.lines, "rows": found.scores}
-            )
+            console.emit_json(written)
         else:
-            for line in found.lines:
-                click.echo(line)
-            click.echo(f"Written: {output}")
-        if not found.complete:
+            _tell(written)
+        if not all(row["complete"] for row in written.get("rows", ())):
             sys.exit(1)
+
+
+def _writer(output: Path) -> Callable[[Report], bytes]:
+    writer = WRITERS.get(output.suffix.lower())
+    if writer is None:
+        raise UsageError(
+            f"The form of a report is told by its ending, and {output.name!r} has none of ours.",
+            hint=f"Use {', '.join(WRITERS)}.",
+        )
+    return writer
+
+
+async def _write_site(
+    store: Store, runs: Sequence[Run], folder: Path, title: str, *, force: bool
+) -> dict[str, Any]:
+    publisher = publishing.publisher()
+    if publisher is None:
+        raise UsageError(
+            "Nothing is installed that writes pages.", hint="Install the whole of stabletoolbench."
+        )
+    with console.progress() as bar:
+        task = bar.add_task("writing pages", total=None, note="")
+        made = await publisher(
+            store,
+            [run.run for run in runs],
+            folder,
+            title=title,
+            force=force,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return {"path": str(made.first), "pages": made.pages, "files": made.files, "bytes": made.size}
+
+
+def _tell(written: dict[str, Any]) -> None:
+    if "path" in written:
+        for line in written["headline"]:
+            click.echo(line)
+        click.echo(f"Written: {written['path']}")
+    if site := written.get("site"):
+        click.echo(f"Written: {site['pages']} pages, {site['bytes'] / 1e6:.1f} MB; open {site['path']}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,7 @@ async def compare(request: Request) -> Response:
     chosen = await _chosen(inspector, request)
     if not chosen.runs:
         return RedirectResponse("/runs", 303, HEADERS)
-    found = await _compared(inspector, chosen, standings.soon())
+    found = await _compared(inspector, chosen, inspector.standings.soon())
     totals = [row for row in found.differences or () if row["group"] == _TOTAL]
     reach = standings.reach_of(totals)
     ranked = sorted(found.scores, key=lambda row: -(row["value"] or 0))
@@ -97,6 +98,12 @@ async def figure(request: Request) -> Response:
     raise NotFoundError(f"There is no picture {name[:80]!r} of these runs.")
 
 
+def judges_of(looked: Mapping[str, Iterable[Judge]]) -> list[Judge]:
+    """All judges of some runs, the one that looked at most of them last."""
+    busiest = Counter(judge for found in looked.values() for judge in found)
+    return [judge for judge, _ in reversed(busiest.most_common())]
+
+
 async def _chosen(inspector: Inspector, request: Request) -> Chosen:
     store = inspector.store
     names = list(dict.fromkeys(request.query_params.getlist("run")))
@@ -108,10 +115,9 @@ async def _chosen(inspector: Inspector, request: Request) -> Chosen:
         dataset = ""
     else:
         dataset = request.query_params.get("dataset", "")
-        runs = [run for run in await store.runs.all() if run.dataset == dataset]
+        runs = [run for run in await inspector.runs() if run.dataset == dataset]
         looked = await outcomes.verdict_counts(store, [run.run for run in runs])
-        busiest = Counter(judge for found in looked.values() for judge in found)
-        judges = [judge for judge, _ in reversed(busiest.most_common())]
+        judges = judges_of(looked)
     judge = next((one for one in judges if one.address == wanted), judges[-1] if judges else None)
     if dataset:
         runs = [run for run in runs if judge in looked[run.run]]
@@ -158,9 +164,13 @@ async def _figures(inspector: Inspector, chosen: Chosen, found: Compared, *, dar
 
 def _sources(name: str, chosen: Chosen) -> tuple[str, str]:
     """Where a picture is for a light page, and for a dark one."""
-    query = {"run": [run.run for run in chosen.runs], "judge": chosen.judge.address if chosen.judge else ""}
-    place = f"/compare/{name}.svg"
-    return url(place, **query), url(place, **query, dark="1")
+    runs = [] if chosen.dataset else [run.run for run in chosen.runs]
+    judge = chosen.judge.address if chosen.judge else ""
+    light, dark = (
+        url(f"/compare/{name}.svg", dataset=chosen.dataset, run=runs or None, judge=judge, dark=dark)
+        for dark in ("", "1")
+    )
+    return light, dark
 
 
 def _unlike(rows: list[RunRow]) -> list[str]:

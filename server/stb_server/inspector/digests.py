@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -108,10 +108,10 @@ class Digests:
             return digest
 
     async def uses(
-        self, store: Store, dataset: str, key: str, *, limit: int
+        self, store: Store, runs: Sequence[Run], key: str, *, limit: int
     ) -> tuple[list[tuple[Run, Place]], int]:
-        """Trials of the latest runs on a dataset that made a call, and how many runs were read."""
-        runs = [run for run in await store.runs.all() if run.dataset == dataset][-_RUNS_OF_USES:]
+        """Trials of the latest of these runs that made a call, and how many runs were read."""
+        runs = runs[-_RUNS_OF_USES:]
         found: list[tuple[Run, Place]] = []
         for run in reversed(runs):
             places = (await self.of(store, run.run)).used.get(key, [])

@@ -34,7 +34,7 @@ async def overview(request: Request) -> Response:
         found = await store.misses.most_frequent(dataset.id, limit=_MISSES)
         misses += [(dataset.name, miss) for miss in found]
     misses.sort(key=lambda pair: (-pair[1].count, pair[1].key))
-    latest = sorted(await store.runs.all(), key=lambda run: run.created_at, reverse=True)[:_RUNS]
+    latest = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)[:_RUNS]
     return page(
         request,
         "overview.html",

@@ -21,6 +21,11 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# The same for a page that is a file: browsers take the files beside it for another origin.
+STATIC_POLICY = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
+    "form-action 'none'; base-uri 'none'"
+)
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -85,6 +90,8 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
             signed_in=bool(inspector.token) and request.url.path != "/login",
             can_unlock=bool(inspector.write_token),
             form_key=form_key(request),
+            is_static=inspector.is_static,
+            policy=STATIC_POLICY,
             version=inspector.version,
             **context,
         )

@@ -63,7 +63,8 @@ async def response(request: Request) -> HttpResponse:
     ref = ApiRef(chosen.category, chosen.tool, chosen.api)
     near = [hit for hit in await neighbours(store, dataset.id, ref, _NEIGHBOURS + 1) if hit.key != chosen.key]
     own = arguments_of(chosen.arguments)
-    uses, runs_read = await inspector.digests.uses(store, dataset.name, chosen.key, limit=_USES)
+    runs = [run for run in await inspector.runs() if run.dataset == dataset.name]
+    uses, runs_read = await inspector.digests.uses(store, runs, chosen.key, limit=_USES)
     events = await store.curation.of(dataset.id, chosen.key)
     server = str(request.base_url).rstrip("/")
     return page(

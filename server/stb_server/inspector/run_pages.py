@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from stb_server.inspector.site import Inspector
 
 PAGE = 100
+_STATIC_PAGE = 20_000
 _TOTAL = "macro"
 
 
@@ -57,7 +58,7 @@ async def run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
     """Runs with what they add up to."""
     counts = await outcomes.verdict_counts(inspector.store, [run.run for run in runs])
     rows = []
-    until = standings.soon()
+    until = inspector.standings.soon()
     for run in runs:
         digest = await inspector.digests.of(inspector.store, run.run)
         row = RunRow(run, digest, good_trials(run, digest), counts[run.run], {}, is_scored=True)
@@ -92,7 +93,7 @@ def good_trials(run: Run, digest: Digest) -> int:
 async def runs(request: Request) -> Response:
     """The table of runs, the latest first, narrowed to a dataset, an agent or a model."""
     inspector = request.app.state.inspector
-    found = sorted(await inspector.store.runs.all(), key=lambda run: run.created_at, reverse=True)
+    found = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)
     wanted = {name: request.query_params.get(name, "") for name in ("dataset", "agent", "model")}
     choices = {name: sorted({value for run in found if (value := getattr(run, name))}) for name in wanted}
     shown = [
@@ -109,6 +110,7 @@ async def runs(request: Request) -> Response:
         total=len(found),
         shown=len(shown),
         wanted=wanted,
+        heading=inspector.title,
         boards=sorted({row.run.dataset for row in rows if row.verdicts}),
         choices=choices,
         number=number,
@@ -143,7 +145,8 @@ async def run(request: Request) -> Response:
     judge = next((one for one in judges if one.address == wanted["judge"]), judges[-1] if judges else None)
     trials = await _trials(store, found, row.digest, judge)
     shown = [one for one in trials if _fits(one, wanted)]
-    number = _page_number(request, len(shown))
+    size = _STATIC_PAGE if inspector.is_static else PAGE
+    number = _page_number(request, len(shown), size)
     here = place("runs", found.run)
     return page(
         request,
@@ -157,11 +160,11 @@ async def run(request: Request) -> Response:
         scores=await _scores(inspector, row, judge),
         outcomes=[name for name in outcomes.OUTCOMES if any(one.outcome == name for one in trials)],
         signs=outcomes.SIGNS,
-        trials=shown[(number - 1) * PAGE : number * PAGE],
+        trials=shown[(number - 1) * size : number * size],
         total=len(trials),
         shown=len(shown),
         number=number,
-        has_more=number * PAGE < len(shown),
+        has_more=number * size < len(shown),
         previous=url(here, **wanted, page=number - 1),
         more=url(here, **wanted, page=number + 1),
     )
@@ -172,15 +175,15 @@ async def _scores(inspector: Inspector, row: RunRow, judge: Judge | None) -> lis
     if judge is None:
         return []
     found = await inspector.standings.scores(
-        inspector.store, row.run.run, state_of(row), until=standings.soon()
+        inspector.store, row.run.run, state_of(row), until=inspector.standings.soon()
     )
     return standings.whiskers(standings.by(found or (), judge), "group")
 
 
-def _page_number(request: Request, rows: int) -> int:
+def _page_number(request: Request, rows: int, size: int = PAGE) -> int:
     given = request.query_params.get("page", "1")
     number = int(given) if given.isascii() and given.isdigit() and len(given) < 7 else 1
-    return max(1, min(number, -(-rows // PAGE)))
+    return max(1, min(number, -(-rows // size)))
 
 
 async def _trials(store: Store, found: Run, digest: Digest, judge: Judge | None) -> list[TrialRow]:

@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from stb_core.errors import NotFoundError, StbError, StoreError
 from stb_core.store import Store, open_store
+from stb_core.store.runs import Run
 from stb_server.hosts import HostGuard, Hosts
 from stb_server.inspector import (
     access,
@@ -59,11 +60,25 @@ class Inspector:
     digests: Digests = field(default_factory=Digests)
     standings: Standings = field(default_factory=Standings)
     version: str = version("stabletoolbench")
+    only: frozenset[str] | None = None
+    """The runs of a site that is written to files; None where pages are served and show all."""
+    title: str = ""
+    """The heading of the first page of such a site."""
 
     @property
     def store(self) -> Store:
         """The open store."""
         return self.open_store()
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the pages are files, without a server behind them."""
+        return self.only is not None
+
+    async def runs(self) -> list[Run]:
+        """The runs that pages may show, the oldest first."""
+        found = await self.store.runs.all()
+        return found if self.only is None else [run for run in found if run.run in self.only]
 
 
 def mount(app: Starlette, service: Service) -> None:

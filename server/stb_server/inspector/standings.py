@@ -19,7 +19,6 @@ from stb_server.inspector.outcomes import Judge
 
 _KEPT = 256
 _KEPT_FIGURES = 32
-_PATIENCE_S = 1.5
 _TOTALS = frozenset({"macro", "micro"})
 
 
@@ -42,10 +41,15 @@ class Whisker:
 class Standings:
     """What was computed last, and what is being computed."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 1.5) -> None:
+        self._patience_s = patience_s
         self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[Row]]] = OrderedDict()
         self._figures: OrderedDict[tuple[str, ...], list[Figure]] = OrderedDict()
         self._turn = asyncio.Lock()
+
+    def soon(self) -> float:
+        """The moment until which a page waits for what is being computed."""
+        return time.monotonic() + self._patience_s
 
     async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[Row] | None:
         """The score rows of a run in a state; none where nothing is installed that computes them.
@@ -102,11 +106,6 @@ class Standings:
     async def _compute(self, provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:
         async with self._turn:  # one after the other: agents' calls want processors too
             return await asyncio.to_thread(asyncio.run, _compute(provider, store, runs))
-
-
-def soon() -> float:
-    """The moment until which a page waits for what is being computed."""
-    return time.monotonic() + _PATIENCE_S
 
 
 async def _compute(provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ async def trajectory(request: Request) -> Response:
         side=await _side(store, found, chosen, with_tree=other is None),
         other=other,
         attempts=attempts,
-        rivals=await _rivals(store, found, group, query_id),
+        rivals=_rivals(await inspector.runs(), found, group, query_id),
         previous=previous,
         following=following,
         signs=outcomes.SIGNS,
@@ -218,12 +219,17 @@ def _arguments(text: str) -> Any:
 
 async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
     """Key of a call -> the page of its recorded answer, for those that have one."""
-    known = [one for one in await store.datasets.all() if one.name == dataset]
     keys = sorted({key for step in steps if (key := key_of(step))})
-    if not known or not keys:
-        return {}
+    return {key: place("cache", dataset, key) for key in await recorded_keys(store, dataset, keys)}
+
+
+async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that have a response in force; none where there is no such dataset."""
+    known = [one for one in await store.datasets.all() if one.name == dataset]
+    found: list[str] = []
+    if not known:
+        return found
     r = tables.responses.c
-    found: dict[str, str] = {}
     async with store.reading() as connection:
         for start in range(0, len(keys), _CHUNK):
             statement = sa.select(r.key).where(
@@ -231,16 +237,15 @@ async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, 
                 r.key.in_(keys[start : start + _CHUNK]),
                 r.superseded_at.is_(None),
             )
-            for key in await connection.scalars(statement):
-                found[key] = place("cache", dataset, key)
+            found += await connection.scalars(statement)
     return found
 
 
-async def _rivals(store: Store, run: Run, group: str, query_id: str) -> list[Run]:
+def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Run]:
     """Other runs that were to answer the same query of the same dataset."""
     return [
         other
-        for other in await store.runs.all()
+        for other in runs
         if other.run != run.run and other.dataset == run.dataset and query_id in other.expected.get(group, ())
     ]
 

@@ -35,8 +35,8 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
 
 
 @pytest.fixture(scope="session")
-def real_site(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """A server of the real release, with ToolBench's own search trees and one system's verdicts."""
+def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a store with the real release, ToolBench's own search trees and two systems' verdicts."""
     folder = tmp_path_factory.mktemp("real")
     url = f"sqlite:///{folder / 'store.db'}"
 
@@ -61,5 +61,11 @@ def real_site(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
             check=True,
             capture_output=True,
         )
-    with served(ServerOptions(url, "release")) as address:
+    return url
+
+
+@pytest.fixture(scope="session")
+def real_site(real_store: str) -> Generator[str]:
+    """A server of that store."""
+    with served(ServerOptions(real_store, "release")) as address:
         yield address

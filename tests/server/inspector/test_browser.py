@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from conftest import unavailable
+from conftest import clean_environment, unavailable
 from hostile import KEY, PAGES, PROBE, PROBED_KEY, RUN, WRITE_TOKEN
 from stb_core.manifest import Manifest
 from stb_core.store import Store, open_store
@@ -270,6 +272,40 @@ def test_a_response_is_annotated_deleted_and_put_back(hostile_site: str, page: P
     page.get_by_role("button", name="Save the note").click()
     page.get_by_role("button", name="editing Stop").click()
     expect(by_hand.get_by_role("button")).to_have_count(0)
+
+
+def test_a_site_opens_from_a_disk(real_store: str, page: Page, tmp_path: Path) -> None:
+    """Without a network: from the first page to scores, a filter, a branch that was left, an answer."""
+    systems = ("toolllama_sft_dfs", "toolllama_sft_cot", "toolbench_example")
+    subprocess.run(
+        [sys.executable, "-m", "stb_core.cli", "report", *systems, "--site", str(tmp_path / "site")],
+        env=clean_environment(STB_DATABASE_URL=real_store),
+        check=True,
+        capture_output=True,
+    )
+    page.context.set_offline(True)
+    lost: list[str] = []
+    page.on("requestfailed", lambda request: lost.append(request.url))
+
+    page.goto((tmp_path / "site" / "index.html").as_uri())
+    page.get_by_role("link", name="Leaderboard").click()
+    expect(page.get_by_role("img", name="Paired differences")).to_be_visible()
+    page.get_by_role("link", name="toolllama_sft_dfs").first.click()
+    page.get_by_label("Outcome").select_option("solved")
+    shown = page.locator("table.trials tbody tr:visible")
+    assert 0 < shown.count() < 61
+    shown.locator("td.query a").first.click()
+    page.get_by_role("link", name="the recorded answer").first.click()
+    expect(page.get_by_role("region", name="Request")).to_be_visible()
+    page.get_by_role("link", name="Runs", exact=True).click()
+    page.get_by_role("link", name="toolbench_example").click()
+    page.get_by_label("Query", exact=True).fill("57")
+    page.locator("td.query a:visible").first.click()
+    left = page.locator("[data-tree] details.branch").first
+    left.locator(":scope > summary").click()
+
+    expect(left.locator("details.branch.b-pruned").first).to_be_visible()
+    assert [] == lost
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -90,3 +90,30 @@ if (followed) {
     show("note", "The server does not answer; trying again.");
   }, 2000);
 }
+
+// A table of trials in a file: there is no server to ask, so rows are hidden here. The address may say
+// which are wanted, as the links from the table of groups do.
+const filter = document.querySelector("[data-filter]");
+if (filter) {
+  const rows = [...document.querySelectorAll("tr[data-group]")];
+  const wanted = new URLSearchParams(location.search);
+  for (const field of filter.elements) {
+    if (field.name && wanted.get(field.name)) field.value = wanted.get(field.name);
+  }
+  const apply = () => {
+    const given = Object.fromEntries(new FormData(filter));
+    const words = (given.query || "").toLowerCase();
+    let shown = 0;
+    for (const row of rows) {
+      const fits = ["group", "outcome", "stop"].every((name) => !given[name] || row.dataset[name] === given[name])
+        && row.dataset.query.includes(words);
+      row.hidden = !fits;
+      shown += fits;
+    }
+    filter.querySelector("[data-shown]").textContent = new Intl.NumberFormat("en-US").format(shown);
+  };
+  filter.hidden = false;
+  filter.addEventListener("input", apply);
+  filter.addEventListener("submit", (event) => event.preventDefault());
+  apply();
+}
