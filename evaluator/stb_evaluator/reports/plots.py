@@ -181,11 +181,12 @@ def _matrix(figure_class: type[Figure], report: Report) -> Plot | None:
         one, other = runs.index(row["run"]), runs.index(row["run_b"])
         star = "*" if row["p_holm"] < ALPHA else ""
         for x, y, value in ((other, one, row["value"]), (one, other, -row["value"])):
-            colour = "white" if abs(value) > 0.6 * limit else "black"
+            colour = "white" if abs(value) > 0.5 * limit else "black"
             axes.text(x, y, f"{value:+.1f}{star}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(size), runs, rotation=40, ha="right")
     axes.set_yticks(range(size), runs)
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="points, row minus column")
     return Plot(
         "matrix",

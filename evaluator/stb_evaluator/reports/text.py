@@ -74,6 +74,7 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
         tables.append(("Paired differences, macro", _pair_table(report.comparisons)))
     tables += [
         ("Trajectories, all queries", _measure_table(report.measures)),
+        ("Who consumed what", _consumption_table(report.scores)),
         ("Consistency of the judge", _consistency_table(report.consistency)),
         ("Runs", _run_table(report.runs)),
     ]
@@ -130,19 +131,41 @@ def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
 
 def _measure_table(rows: Sequence[Row]) -> list[list[str]]:
     mine = [row for row in rows if row["group"] == MICRO]
-    names = list(dict.fromkeys(row["metric"] for row in mine))
+    units = {row["metric"]: row["unit"] for row in mine}
     lines: dict[str, dict[str, str]] = {}
     for row in mine:
         lines.setdefault(row["run"], {})[row["metric"]] = _measure_cell(row)
-    body = [[run, *(cells.get(name, "") for name in names)] for run, cells in lines.items()]
-    return [["run", *(name.replace("_", " ") for name in names)], *body]
+    body = [[run, *(cells.get(name, "") for name in units)] for run, cells in lines.items()]
+    heads = [f"{name.replace('_', ' ')}{', %' if unit == '%' else ''}" for name, unit in units.items()]
+    return [["run", *heads], *body]
 
 
 def _measure_cell(row: Row) -> str:
     if row["value"] is None:
         return ""
     ends = "" if row["ci_low"] is None else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-    return f"{row['value']:.3g}{ends}{' %' if row['unit'] == '%' else ''}"
+    return f"{row['value']:.3g}{ends}"
+
+
+def _consumption_table(rows: Sequence[Row]) -> list[list[str]]:
+    """Tokens and USD of agent, simulator and judge; a payer that nobody tells of is left empty."""
+    payers = "agent", "simulator", "judge"
+    mine = [row for row in rows if (row["block"], row["group"]) == ("faithful", MICRO)]
+    heads = [f"{payer}, {what}" for payer in payers for what in ("tokens", "USD")]
+    body = [
+        [row["run"]]
+        + [
+            cell
+            for payer in payers
+            for cell in (_tokens(row[f"{payer}_tokens"]), _number(row[f"{payer}_cost_usd"], 4))
+        ]
+        for row in mine
+    ]
+    return [["run", *heads], *body]
+
+
+def _tokens(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def _consistency_table(rows: Sequence[Row]) -> list[list[str]]:

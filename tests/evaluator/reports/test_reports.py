@@ -16,6 +16,7 @@ import pytest
 from conftest import unavailable
 from evaluator_makers import make_run, trajectory
 from stb_core.store import open_store
+from stb_core.trajectories import Usage
 from stb_evaluator.reports.content import load_published
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -93,6 +94,26 @@ def test_the_forms_hold_the_same_scores(run_stb, tmp_path: Path) -> None:
     assert float(line["value"]) == row["value"]
     assert cell in (tmp_path / "r.md").read_text()
     assert document["consistency"][0]["fleiss_kappa"] == pytest.approx(0.719, abs=0.001)
+
+
+def test_consumption_is_shown_by_who_paid(run_stb, sqlite_store_url: str, tmp_path: Path) -> None:
+    """Tokens and USD of agent, simulator and judge; what nobody knows stays empty."""
+    paid = Usage(model_calls=1, prompt_tokens=1000, completion_tokens=234, cost_usd=0.5)
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        made = trajectory("1").model_copy(update={"usage": paid, "simulator_usage": Usage()})
+        await make_run(store, [made], run="paid")
+        await make_run(store, [trajectory("1")], run="unknown")
+        await store.close()
+
+    asyncio.run(fill())
+    run_stb("score", "paid", "unknown", "--judge", "rules")
+    run_stb("report", "paid", "unknown", "-o", "r.md")
+
+    text = (tmp_path / "r.md").read_text()
+    assert "| paid | 1,234 | 0.5000 | 0 |  | 0 |  |" in text
+    assert "| unknown | 0 |  |  |  | 0 |  |" in text
 
 
 @pytest.mark.usefixtures("imported")
