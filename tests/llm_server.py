@@ -27,6 +27,8 @@ from typing import Any, Self
 import pytest
 import uvicorn
 
+from llm_stream import send_stream
+
 Json = dict[str, Any]
 
 
@@ -237,7 +239,7 @@ class LLMServer:
             await _send(send, raw(b'{"object":"list","data":[{"id":"any","object":"model"}]}'))
         elif scope["path"].endswith("/embeddings"):
             await _send(send, raw(_embeddings(json.loads(body))))
-        elif scope["path"].endswith("/completions"):
+        elif scope["path"].endswith(("/completions", "/responses")):
             self.clients.append(tuple(scope["client"]))
             await self._complete(json.loads(body), headers, send)
         else:
@@ -284,6 +286,9 @@ class LLMServer:
 
 
 async def _send(send: Any, answer: Answer, request: Json | None = None) -> None:
+    if request and request.get("stream") and answer.body is None:
+        await send_stream(send, json.loads(_completion(answer, request)), request)
+        return
     body = answer.body if answer.body is not None else _completion(answer, request or {})
     length = len(body) + (1000 if answer.drop else 0)
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % length), *answer.headers]

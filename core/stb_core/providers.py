@@ -14,7 +14,7 @@ from stb_core.settings import Settings, provider_prefix
 if TYPE_CHECKING:
     from stb_core.openai_model import OpenAIModel
 
-__all__ = ["endpoint_of", "open_model", "price_of"]
+__all__ = ["endpoint_of", "open_model", "price_of", "provider_address"]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 
@@ -61,20 +61,31 @@ def endpoint_of(name: str, settings: Settings) -> Endpoint:
             f"{name!r} does not name a model.", hint="Write PROVIDER/MODEL, such as openai/gpt-4o-mini."
         )
     prefix = provider_prefix(provider)
-    url, key = settings.provider(provider)
-    if url is None and provider != "openai":
-        raise UsageError(
-            f"It is not known where the provider {provider!r} is.",
-            hint=f"Set {prefix}_BASE_URL to its OpenAI-compatible address, such as http://127.0.0.1:8000/v1.",
-        )
-    if url is None and not key:
+    url, key = provider_address(provider, settings)
+    if url == _OPENAI_URL and not key:
         raise UsageError(
             "OpenAI needs a key.",
             hint="Set OPENAI_API_KEY, or OPENAI_BASE_URL for an endpoint of your own.",
         )
     return Endpoint(
-        base_url=url or _OPENAI_URL,
+        base_url=url,
         api_key=key,
         url_variable=f"{prefix}_BASE_URL",
         key_variable=f"{prefix}_API_KEY",
     )
+
+
+def provider_address(provider: str, settings: Settings) -> tuple[str, str | None]:
+    """The base URL of a provider, and the key to it where there is one.
+
+    Raises:
+        UsageError: it is not known where the provider is.
+    """
+    url, key = settings.provider(provider)
+    if url is None and provider != "openai":
+        raise UsageError(
+            f"It is not known where the provider {provider!r} is.",
+            hint=f"Set {provider_prefix(provider)}_BASE_URL to its OpenAI-compatible address, "
+            "such as http://127.0.0.1:8000/v1.",
+        )
+    return url or _OPENAI_URL, key

@@ -19,6 +19,7 @@ from stb_server.counts import leave_forever
 from stb_server.episodes import routes as episodes
 from stb_server.episodes.host import Host
 from stb_server.episodes.mcp_endpoint import McpEndpoint
+from stb_server.episodes.proxy import Proxy
 from stb_server.guard import TokenGuard
 from stb_server.hosts import HostGuard
 from stb_server.inspector import site as inspector
@@ -45,7 +46,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts."""
     service = Service(options)
     host = Host(service)
-    mcp = McpEndpoint(host)
+    mcp, proxy = McpEndpoint(host), Proxy(host)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -58,6 +59,7 @@ def create_app(options: ServerOptions) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await mcp.close()
+            await proxy.close()
             await service.close()
 
     app = App(
@@ -75,6 +77,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.include_router(health.router)
     app.include_router(episodes.router)
     app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
+    app.router.routes.append(Route("/proxy/e/{token}/v1/{path:path}", proxy, methods=["POST"], name="proxy"))
     inspector.mount(app, service)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)

@@ -11,6 +11,7 @@ import click
 from stb_core import cli
 from stb_core.errors import UsageError
 from stb_core.provenance import CacheMode
+from stb_core.providers import provider_address
 from stb_core.settings import Settings
 from stb_server.simulators.flags import options_of, simulator_flags
 
@@ -135,6 +136,8 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
     check_write_token(given["write_token"])
     if given["redis_url"]:
         check_url(given["redis_url"])
+    if given["proxy"]:
+        provider_address(given["proxy"], settings)
     simulator = None
     if given["simulator"] != "none":
         simulator = options_of(given["simulator"], given, settings)

@@ -126,10 +126,14 @@ class Host:
 
     async def whole(self, work: Coroutine[Any, Any, T]) -> T:
         """Do work to its end, whoever stops waiting for it."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that nobody need wait for."""
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        return task
 
     async def sweep_forever(self) -> None:
         """End episodes that were left alone; those that are open get time for the server's absence."""

@@ -43,7 +43,11 @@ async def test_a_client_lists_and_calls_the_tools(server: Running, store: Store,
     assert "There is no function 'rain'" in text_of(invented)
     assert "The episode has ended: answered. Open another one." == text_of(late)
     (trajectory,) = [t async for t in store.runs.trajectories("r")]
-    assert (StopReason.ANSWERED, "No.", 5) == (trajectory.stop, trajectory.final_answer, len(trajectory.steps))
+    assert (StopReason.ANSWERED, "No.", 5) == (
+        trajectory.stop,
+        trajectory.final_answer,
+        len(trajectory.steps),
+    )
 
 
 async def test_an_unknown_token_opens_nothing(server: Running) -> None:
