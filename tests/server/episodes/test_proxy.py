@@ -1,0 +1,188 @@
+"""An outside agent's model calls are handed on and counted in its episode, with no change but the address."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import openai
+import pytest
+
+from llm_server import LLMServer, drop, raw, status, text
+from stb_core.store import Store
+from stb_core.trajectories import StopReason
+from virtual_server import Running, eventually
+
+from .conftest import Player, open_episode, put_dataset, serving
+
+PRICES = {"stub/m": {"input": 1.0, "output": 2.0}}
+USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
+QUESTION: Any = [{"role": "user", "content": "Rain?"}]
+RESPONSE = {
+    "id": "r",
+    "object": "response",
+    "usage": {"input_tokens": 7, "output_tokens": 3, "input_tokens_details": {"cached_tokens": 2}},
+}
+
+
+@pytest.fixture
+async def server(store: Store, store_url: str, llm: LLMServer) -> AsyncGenerator[Running]:
+    """A server that hands model calls on to the scripted one, by a key of its own."""
+    await put_dataset(store)
+    environment = {"STUB_BASE_URL": llm.url, "STUB_API_KEY": "sk-of-the-server"}
+    async with serving(store_url, proxy="stub", environment=environment, prices=PRICES) as started:
+        yield started
+
+
+def client_of(player: Player) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=player.opened["proxy_url"], api_key="sk-of-the-agent")
+
+
+async def used(player: Player, *members: str) -> list[int]:
+    usage = (await player.show())["usage"]
+    return [usage[member] for member in members]
+
+
+async def test_a_call_is_counted_in_the_trajectory(server: Running, store: Store, llm: LLMServer) -> None:
+    """Calls, tokens and cost; the server's key goes to the provider, the agent's stays here."""
+    llm.answer(text("No.", usage=USAGE), text("No.", usage=USAGE))
+    player = await open_episode(server, run="r")
+    async with client_of(player) as client:
+        for _ in range(2):
+            reply = await client.chat.completions.create(model="m", messages=QUESTION)
+    await player.finish("No.")
+
+    assert "No." == reply.choices[0].message.content
+    assert {"Bearer sk-of-the-server"} == {headers["authorization"] for headers in llm.headers}
+    (trajectory,) = [t async for t in store.runs.trajectories("r")]
+    usage = trajectory.usage
+    assert (2, 20, 10, 8) == (
+        usage.model_calls,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
+    )
+    assert usage.cost_usd == pytest.approx(2 * (10 * 1.0 + 5 * 2.0) / 1e6)
+    assert ("stub/m", True) == (trajectory.model, trajectory.timing.model_seconds > 0)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_a_stream_is_counted_before_its_end_is_seen(
+    server: Running, llm: LLMServer, asks: bool
+) -> None:
+    """The client sees just what it asked for, word for word; tokens are counted either way."""
+    llm.answer(text("It does not rain in Bonn.", usage=USAGE))
+    player = await open_episode(server)
+    more: Any = {"stream_options": {"include_usage": True}} if asks else {}
+    async with client_of(player) as client:
+        stream = await client.chat.completions.create(model="m", messages=QUESTION, stream=True, **more)
+        chunks = [chunk async for chunk in stream]
+
+    words = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "It does not rain in Bonn." == "".join(words)
+    assert [asks] == list({not chunk.choices for chunk in chunks[-1:]})
+    assert [1, 10, 5] == await used(player, "model_calls", "prompt_tokens", "completion_tokens")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_responses_are_counted_too(server: Running, llm: LLMServer, stream: bool) -> None:
+    """OpenAI's other API, whole and as a stream of events."""
+    event = {"type": "response.completed", "response": RESPONSE}
+    body = f"event: response.completed\ndata: {json.dumps(event)}\n\n" if stream else json.dumps(RESPONSE)
+    llm.answer(raw(body.encode()))
+    player = await open_episode(server)
+    path = f"{player.opened['proxy_url']}/responses"
+    answer = await server.client.post(path, json={"model": "m", "input": "Rain?", "stream": stream})
+
+    assert body == answer.text
+    members = "model_calls", "prompt_tokens", "completion_tokens", "cached_tokens"
+    assert [1, 7, 3, 2] == await used(player, *members)
+
+
+async def test_a_refused_call_passes_through_and_is_not_counted(server: Running, llm: LLMServer) -> None:
+    """With the provider's own status, words and advice; also where it breaks off or is gone."""
+    llm.answer(status(429, "slow down", retry_after=7), drop())
+    player = await open_episode(server, budget={"max_model_calls": 1})
+    path, body = f"{player.opened['proxy_url']}/chat/completions", {"model": "m", "messages": QUESTION}
+    refused = await server.client.post(path, json=body)
+    broken = await server.client.post(path, json=body)
+    answered = await server.client.post(path, json=body)
+
+    assert (429, "7", "slow down") == (
+        refused.status_code,
+        refused.headers["retry-after"],
+        refused.json()["error"]["message"],
+    )
+    assert (502, "provider_unavailable") == (broken.status_code, broken.json()["error"]["type"])
+    assert (200, [1]) == (answered.status_code, await used(player, "model_calls"))
+
+
+async def test_budgets_of_model_calls_end_an_episode(server: Running, store: Store, llm: LLMServer) -> None:
+    """By calls, tokens and money, with the stop reasons of built-in agents; clients do not try again."""
+    llm.rule = lambda _: text("No.", usage=USAGE)
+    for name, limit in (("max_model_calls", 1), ("max_tokens", 15), ("max_cost_usd", 0.00001)):
+        player = await open_episode(server, run=name, model="stub/m", budget={name: limit})
+        async with client_of(player) as client:
+            await client.chat.completions.create(model="m", messages=QUESTION)
+            with pytest.raises(openai.ConflictError, match="The episode has ended: max_"):
+                await client.chat.completions.create(model="m", messages=QUESTION)
+
+    assert [[StopReason.MAX_MODEL_CALLS], [StopReason.MAX_TOKENS], [StopReason.MAX_COST]] == [
+        [one.stop for one in await store.runs.done(run)]
+        for run in ("max_model_calls", "max_tokens", "max_cost_usd")
+    ]
+    assert 3 == llm.count
+
+
+async def test_a_client_that_goes_away_has_still_called(server: Running, llm: LLMServer) -> None:
+    """The call is on record, without tokens where the provider had not told them."""
+    llm.answer(text("words " * 20_000))
+    player = await open_episode(server)
+    async with client_of(player) as client:
+        stream = await client.chat.completions.create(model="m", messages=QUESTION, stream=True)
+        async for _ in stream:
+            break
+        await stream.close()
+
+    async def is_noted() -> bool:
+        return await used(player, "model_calls") == [1]
+
+    await eventually(is_noted)
+
+
+async def test_the_agents_own_key_is_used_where_the_server_has_none(
+    sqlite_store: Store, sqlite_store_url: str, llm: LLMServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And it is neither kept nor logged, like what is said to the model."""
+    await put_dataset(sqlite_store)
+    environment = {"STUB_BASE_URL": llm.url}
+    async with serving(sqlite_store_url, proxy="stub", environment=environment) as server:
+        player = await open_episode(server)
+        async with client_of(player) as client:
+            await client.chat.completions.create(model="m", messages=QUESTION)
+
+    assert ["Bearer sk-of-the-agent"] == [headers["authorization"] for headers in llm.headers]
+    episode = await sqlite_store.episode_records.find(id=player.opened["id"])
+    assert episode
+    record = await sqlite_store.episode_records.record(episode)
+    assert record.usage.cost_usd is None
+    assert "sk-of-the-agent" not in caplog.text + repr(record)
+
+
+async def test_what_cannot_be_handed_on_is_refused(server: Running, store: Store, store_url: str) -> None:
+    """In OpenAI's form: an unknown token or path, a body without a model, a server without a provider."""
+    player = await open_episode(server)
+    base = player.opened["proxy_url"]
+    body = {"model": "m", "messages": QUESTION}
+    answers = [
+        await server.client.post(f"{server.url}/proxy/e/nobodys/v1/chat/completions", json=body),
+        await server.client.post(f"{base}/files", json=body),
+        await server.client.post(f"{base}/chat/completions", json={"messages": QUESTION}),
+    ]
+    async with serving(store_url) as without:
+        answers.append(await without.client.post("/proxy/e/any/v1/chat/completions", json=body))
+
+    assert [(401, "unauthorized"), (404, "unknown_path"), (400, "not_json"), (501, "no_proxy")] == [
+        (answer.status_code, answer.json()["error"]["type"]) for answer in answers
+    ]
