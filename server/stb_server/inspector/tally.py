@@ -139,16 +139,24 @@ def _ended(task: asyncio.Task[Tally]) -> None:
 
 
 async def _api_counts(store: Store, dataset_id: int) -> tuple[ApiCount, ...]:
+    """Read off the index of names alone, which holds all that is counted."""
     r = tables.responses.c
     names = (r.category, r.tool, r.api)
+    provenances = [provenance.value for provenance in Provenance]
     statement = (
-        sa.select(*names, r.provenance, sa.func.count())
+        sa.select(
+            *names,
+            *(sa.func.sum(sa.case((r.provenance == value, 1), else_=0)) for value in provenances),
+        )
         .where(r.dataset_id == dataset_id, r.superseded_at.is_(None))
-        .group_by(*names, r.provenance)
+        .group_by(*names)
         .order_by(*names)
     )
-    found: dict[ApiRef, Counter[str]] = {}
     async with store.reading() as connection:
-        for category, tool, api, provenance, count in await connection.execute(statement):
-            found.setdefault(ApiRef(category, tool, api), Counter())[provenance] = count
-    return tuple(ApiCount(ref, counts) for ref, counts in found.items())
+        rows = await connection.execute(statement)
+        return tuple(
+            ApiCount(
+                ApiRef(*row[:3]), Counter({v: n for v, n in zip(provenances, row[3:], strict=True) if n})
+            )
+            for row in rows
+        )
