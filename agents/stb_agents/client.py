@@ -6,11 +6,13 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx2
 import orjson
 from pydantic import ValidationError
 
+from stb_core import logs, traces
 from stb_core.errors import ServiceError
 from stb_core.lanes import Lanes
 from stb_core.retries import Patience, Retries, retry_after_s
@@ -124,7 +126,18 @@ class VirtualClient:
             }
         )
         headers = {"Content-Type": "application/json"}
-        response = await self._post(body, headers | {"X-STB-Episode": episode} if episode else headers)
+        if episode:
+            headers["X-STB-Episode"] = episode
+        if name := logs.current_field("trial"):
+            headers["X-Request-ID"] = quote(name, safe="/:@-._~")
+        asked = {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": f"{ref.tool}/{ref.api}",
+            "gen_ai.tool.type": "function",
+        }
+        with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
+            response = await self._post(body, headers | traces.headers())
+            span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)
             error = answer["error"]

@@ -21,6 +21,7 @@ from stb_agents.purse import RunStopped
 from stb_agents.selection import Selection
 from stb_agents.shelter import Shelter
 from stb_agents.trial import run_trial
+from stb_core import logs, traces
 from stb_core.functions import Functions
 from stb_core.models import Model
 from stb_core.queries import Query
@@ -116,7 +117,18 @@ class Runner:
             max_observation=self._conduct.max_observation,
             episode=self._episode(query, trial),
         )
-        return await run_trial(self._agent, task, environment, self._model.name if self._model else None)
+        agent, model = self._agent.name, self._model.name if self._model else None
+        place = f"{self._run.run}/{query.group}/{query.query_id}/{trial}"
+        about = {
+            "gen_ai.operation.name": "invoke_agent",
+            "gen_ai.agent.name": agent,
+            "gen_ai.request.model": model,
+            "gen_ai.conversation.id": place,
+        }
+        with logs.fields(trial=place), traces.span(f"invoke_agent {agent}", about) as span:
+            trajectory = await run_trial(self._agent, task, environment, model)
+            span.set({"stb.stop": trajectory.stop.value})
+        return trajectory
 
     def _episode(self, query: Query, trial: int) -> str:
         """A name for this attempt at a trial, used once; "" where the server is not told."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
-from stb_core import logs
+from stb_core import logs, traces
 from stb_core.errors import StbError
 from stb_core.settings import PREFIX, Settings, load_settings
 
@@ -91,6 +91,7 @@ def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     """A stable benchmark for tool-using LLM agents."""
     settings = load_settings(config)
     logs.configure(str(settings.values.get("log_level", log_level)))
+    traces.start(settings.environment, f"stb-{context.invoked_subcommand}")
     context.obj = settings
     context.default_map = default_map(stb, settings.values)
 

@@ -1,10 +1,17 @@
-"""Logs: one JSON line an event on stderr, fields beside the message, secrets masked."""
+"""Logs: one JSON line an event on stderr, fields beside the message, secrets masked.
+
+What is being worked on (a run and its query, a client's request) is set once by ``fields`` and stands in
+every line that is written meanwhile.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import orjson
@@ -18,6 +25,23 @@ _CHATTY = ("alembic", "httpcore", "httpx", "httpx2", "openai")
 _SECRET_NAMES = re.compile(r"api[-_]?key|toolbench_key|token|authorization|secret|password", re.IGNORECASE)
 _SECRET_VALUES = re.compile(r"(sk-[A-Za-z0-9_-]{8,}|Bearer\s+\S+|://[^/\s:@]+:[^/\s@]+@)")
 
+_current: ContextVar[dict[str, str]] = ContextVar("_current", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def fields(**given: str) -> Generator[None]:
+    """Put fields into every line that is written within the block, by whatever it calls or starts."""
+    before = _current.set({**_current.get(), **given})
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
+def current_field(name: str) -> str:
+    """A field that is set now, or empty text."""
+    return _current.get().get(name, "")
+
 
 class JsonLines(logging.Formatter):
     """Formats a record as one JSON object; what is passed as ``extra`` becomes fields."""
@@ -29,6 +53,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": masked(record.getMessage()),
+            **{name: masked(value) for name, value in _current.get().items()},
         }
         for name, value in vars(record).items():
             if name not in _STANDARD and not name.startswith("_"):
@@ -57,3 +82,8 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET if level.lower() == "debug" else logging.WARNING)
+
+
+def current_level() -> str:
+    """The level that logs are at, for a process that is to log as this one does."""
+    return logging.getLevelName(logging.getLogger().level).lower()

@@ -18,7 +18,7 @@ import httpx2
 import openai
 import orjson
 
-from stb_core import completions, structured
+from stb_core import completions, structured, traces
 from stb_core.endpoints import Endpoint
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.gate import Gate
@@ -126,6 +126,34 @@ class OpenAIModel:
             RequestRefusedError: the endpoint does not accept this request.
             UnreadableReplyError: structured output was asked for, and no reply had it.
         """
+        provider, _, model = self._name.partition("/")
+        operation = "chat" if request.prompt is None else "text_completion"
+        asked = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": model,
+            "gen_ai.request.temperature": request.temperature,
+            "gen_ai.request.max_tokens": request.max_tokens,
+            "gen_ai.request.seed": request.seed,
+            "gen_ai.output.type": "text" if request.response_schema is None else "json",
+            "server.address": self._client.base_url.host,
+            "server.port": self._client.base_url.port,
+        }
+        with traces.span(f"{operation} {model}", asked, kind="CLIENT") as span:
+            reply = await self._complete(request)
+            span.set(
+                {
+                    "gen_ai.response.model": reply.model or None,
+                    "gen_ai.response.finish_reasons": [reply.finish_reason],
+                    "gen_ai.usage.input_tokens": reply.usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": reply.usage.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": reply.usage.cached_tokens or None,
+                    "stb.cost_usd": reply.usage.cost_usd,
+                }
+            )
+        return reply
+
+    async def _complete(self, request: Request) -> Reply:
         retries = Retries(self._patience, self._rng)
         if request.response_schema is None:
             body = completions.payload(request, self._name)

@@ -18,14 +18,14 @@ from pathlib import Path
 import click
 import orjson
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
-from stb_core import console
+from stb_core import console, logs, traces
 from stb_core.errors import NotFoundError, ServiceError, UsageError
 from stb_core.store import Store, open_store
 from stb_server.app import create_app
 from stb_server.options import ServerOptions
+from stb_server.request_labels import RequestLabels
 from stb_server.service import Service
 from stb_server.wire import BadRequestError
 
@@ -125,7 +125,7 @@ def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_j
 
 def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
     config = uvicorn.Config(
-        functools.partial(_worker_app, options, os.getpid()),
+        functools.partial(_worker_app, options, os.getpid(), logs.current_level()),
         factory=True,
         workers=workers,
         lifespan="on",
@@ -163,11 +163,14 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
         signal.signal(number, stop)
 
 
-def _worker_app(options: ServerOptions, supervisor: int) -> FastAPI:
+def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> RequestLabels:
     """The application in a worker process, which is not to outlive its supervisor."""
     if os.getpid() != supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True, name="supervised").start()
-    return create_app(options)
+        # A process of its own starts with neither logs nor traces.
+        logs.configure(log_level)
+        traces.start(options.environment, "stb-serve")
+    return RequestLabels(create_app(options))
 
 
 def _end_with(supervisor: int) -> None:
