@@ -1,120 +1,35 @@
-"""Episodes that agents play over HTTP: what each may do, what it has done, and how it ended.
+"""Episodes that agents play over HTTP, in the store: what each may do, what it has done, how it ended.
 
-An episode is one attempt at one query by an agent that runs elsewhere. All of it is in the store, so
-that any worker can go on with it, also after a restart. What is done is appended as events; when the
+Any worker can go on with an episode, also after a restart. What is done is appended as events; when the
 episode ends they become a trajectory of its run, in the same transaction.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock, tables
+from stb_core.episodes import (
+    Episode,
+    Event,
+    Kind,
+    ModelCall,
+    Place,
+    Record,
+    later,
+    record_of,
+    trajectory_of,
+)
 from stb_core.observations import Finished
-from stb_core.trajectories import Step, StopReason, Timing, Trajectory, Usage, conversation
+from stb_core.trajectories import StopReason, Usage
 
 if TYPE_CHECKING:
     from stb_core.store.store import Store
-
-Kind = Literal["tool", "model"]
-Place = tuple[str, str, str, int]
-"""Run, group, query id and trial."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """One episode; ``terms`` is what was agreed when it was opened, ``stop`` None while it is open.
-
-    ``run`` is None where whoever opened it keeps the record. ``terms`` holds ``query``, ``agent``,
-    ``model``, ``available_tools``, ``budget``, and whatever else its server needs to go on with it.
-    """
-
-    id: str
-    token_hash: str
-    client: str
-    run: str | None
-    group: str
-    query_id: str
-    trial: int
-    terms: dict[str, Any]
-    created_at: str
-    expires_at: str
-    tool_calls: int = 0
-    model_calls: int = 0
-    stop: StopReason | None = None
-    final_answer: str = ""
-    error: str = ""
-    ended_at: str | None = None
-
-    @property
-    def budget(self) -> dict[str, float]:
-        """The limits that are set, by name."""
-        limits: dict[str, float] = self.terms["budget"]
-        return limits
-
-    @property
-    def ends_at(self) -> str | None:
-        """When its time is up; None without a limit."""
-        seconds = self.budget.get("max_seconds")
-        return None if seconds is None else later(self.created_at, seconds)
-
-
-class ModelCall(BaseModel):
-    """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str = ""
-    usage: Usage = Usage()
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that was done: a call of a function with its step, or of a model with its usage.
-
-    ``answered`` is False while it is under way, and for ever where that was cut off.
-    """
-
-    id: int
-    kind: Kind
-    document: str
-    answered: bool
-    seconds: float
-
-    @property
-    def step(self) -> Step:
-        """The step of a call of a function."""
-        return Step.model_validate_json(self.document)
-
-    @property
-    def model_call(self) -> ModelCall:
-        """The call of a model."""
-        return ModelCall.model_validate_json(self.document)
-
-
-@dataclass(frozen=True)
-class Record:
-    """All that was done in an episode so far; ``model`` is the one that was asked first."""
-
-    steps: tuple[Step, ...]
-    model: str | None
-    usage: Usage
-    timing: Timing
-    unanswered: tuple[Step, ...] = ()
-    """Calls that got no answer and were not made again."""
-
-
-def later(moment: str, seconds: float) -> str:
-    """A moment so many seconds after another, as the store writes it."""
-    return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
 class EpisodeRecords:
@@ -141,7 +56,7 @@ class EpisodeRecords:
     async def record(self, episode: Episode) -> Record:
         """What was done so far, in the order in which it was begun."""
         async with self._store.reading() as connection:
-            return _record(episode, await self._events(connection, episode.id))
+            return record_of(episode, await self._events(connection, episode.id))
 
     async def open_at_within(self, connection: AsyncConnection, place: Place) -> Episode | None:
         """The open episode of a trial, which nobody else changes until the transaction ends."""
@@ -198,12 +113,25 @@ class EpisodeRecords:
         counted: bool = True,
     ) -> int:
         """Add an event, and count it unless it is the end; returns its id."""
-        e, v = tables.episodes, tables.episode_events
+        e = tables.episodes
         counter = e.c.tool_calls if kind == "tool" else e.c.model_calls
         changes = {counter.name: counter + int(counted), "expires_at": expires_at}
         await connection.execute(e.update().where(e.c.id == episode.id).values(changes))
+        return await self._add(connection, episode.id, kind, document, call_id=call_id, answered=answered)
+
+    async def _add(
+        self,
+        connection: AsyncConnection,
+        episode_id: str,
+        kind: Kind,
+        document: str,
+        *,
+        call_id: str = "",
+        answered: bool,
+    ) -> int:
+        v = tables.episode_events
         values = {
-            "episode": episode.id,
+            "episode": episode_id,
             "kind": kind,
             "call_id": call_id or None,
             "document": document,
@@ -220,6 +148,11 @@ class EpisodeRecords:
         v = tables.episode_events
         values = {"document": document, "seconds": seconds, "answered": 1}
         await connection.execute(v.update().where(v.c.id == event_id).values(values))
+
+    async def note_simulator_within(self, connection: AsyncConnection, episode_id: str, usage: Usage) -> None:
+        """Add what the server's simulator has consumed for a call."""
+        document = ModelCall(usage=usage).model_dump_json()
+        await self._add(connection, episode_id, "simulator", document, answered=True)
 
     async def forget_within(self, connection: AsyncConnection, episode_id: str, event_id: int) -> None:
         """Take back a call of a model that was not answered: it does not count."""
@@ -243,19 +176,17 @@ class EpisodeRecords:
         Where a call got no answer, what came of the episode is not the agent's doing.
         """
         events = await self._events(connection, episode.id)
-        ended = {
-            "stop": finished.stop,
-            "final_answer": finished.final_answer,
-            "error": error,
-            "ended_at": clock.now(),
-        }
-        found = _episode_with(episode, ended)
-        record = _record(found, events)
+        found = replace(
+            episode,
+            stop=finished.stop,
+            final_answer=finished.final_answer,
+            error=error,
+            ended_at=clock.now(),
+        )
+        record = record_of(found, events)
         if record.unanswered and found.stop is not StopReason.INFRASTRUCTURE:
             told = f"A call of {record.unanswered[0].function} got no answer and was not made again."
-            found = _episode_with(
-                found, {"stop": StopReason.INFRASTRUCTURE, "final_answer": "", "error": told}
-            )
+            found = replace(found, stop=StopReason.INFRASTRUCTURE, final_answer="", error=told)
         e = tables.episodes
         assert found.stop
         values = {
@@ -266,7 +197,7 @@ class EpisodeRecords:
         }
         await connection.execute(e.update().where(e.c.id == episode.id).values(values))
         if found.run:
-            await self._store.runs.put_within(connection, found.run, [_trajectory(found, record)])
+            await self._store.runs.put_within(connection, found.run, [trajectory_of(found, record)])
         return found
 
     async def refresh(self, idle_s: float) -> None:
@@ -283,60 +214,6 @@ class EpisodeRecords:
         v = tables.episode_events
         rows = await connection.execute(sa.select(v).where(v.c.episode == episode_id).order_by(v.c.id))
         return [_event(row) for row in rows]
-
-
-def _episode_with(episode: Episode, values: dict[str, Any]) -> Episode:
-    return Episode(**{**vars(episode), **values})
-
-
-def _record(episode: Episode, events: Sequence[Event]) -> Record:
-    calls = [event for event in events if event.kind == "tool"]
-    models = [event for event in events if event.kind == "model" and event.answered]
-    answered = [(event.id, event.step) for event in calls if event.answered]
-    unanswered = [
-        event.step
-        for event in calls
-        if not event.answered
-        and not any(
-            number > event.id
-            and (step.function, step.arguments) == (event.step.function, event.step.arguments)
-            for number, step in answered
-        )
-    ]
-    asked = [event.model_call for event in models]
-    until = datetime.fromisoformat(episode.ended_at or clock.now())
-    return Record(
-        steps=tuple(step for _, step in answered),
-        model=episode.terms["model"] or next((made.model for made in asked if made.model), None),
-        usage=sum((made.usage for made in asked), Usage()),
-        timing=Timing(
-            seconds=(until - datetime.fromisoformat(episode.created_at)).total_seconds(),
-            model_seconds=sum(event.seconds for event in models),
-            tool_seconds=sum(event.seconds for event in calls),
-        ),
-        unanswered=tuple(unanswered),
-    )
-
-
-def _trajectory(episode: Episode, record: Record) -> Trajectory:
-    terms = episode.terms
-    assert episode.stop
-    return Trajectory(
-        group=episode.group,
-        query_id=episode.query_id,
-        query=terms["query"],
-        trial=episode.trial,
-        agent=terms["agent"],
-        model=record.model,
-        available_tools=tuple(terms["available_tools"]),
-        messages=conversation(terms["query"], record.steps),
-        steps=record.steps,
-        stop=episode.stop,
-        final_answer=episode.final_answer,
-        usage=record.usage,
-        timing=record.timing,
-        error=episode.error,
-    )
 
 
 def _episode(row: sa.Row[Any]) -> Episode:

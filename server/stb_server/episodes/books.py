@@ -12,9 +12,9 @@ from math import inf
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock
+from stb_core.episodes import Episode, Event, Kind, later
 from stb_core.observations import Finished
-from stb_core.store.episode_records import Episode, Event, Kind, later
-from stb_core.trajectories import Step, StopReason
+from stb_core.trajectories import Step, StopReason, Usage
 from stb_server.service import Service
 from stb_server.wire import BadRequestError
 
@@ -67,16 +67,29 @@ class Books:
             raise has_ended(outcome)
         return outcome
 
-    async def answer(self, number: int, document: str, seconds: float) -> None:
+    async def answer(
+        self, episode: Episode, number: int, document: str, seconds: float, simulator: Usage | None = None
+    ) -> None:
         """Complete what was begun.
+
+        Args:
+            episode: where it was begun.
+            number: of what was begun.
+            document: a step, or a call of a model.
+            seconds: how long it took.
+            simulator: what the server's simulator has consumed for it.
 
         Raises:
             StoreError: the store does not answer.
         """
         records = self._service.parts.store.episode_records
-        await self._service.parts.recorder.do(
-            lambda connection: records.answer_within(connection, number, document, seconds)
-        )
+
+        async def work(connection: AsyncConnection) -> None:
+            await records.answer_within(connection, number, document, seconds)
+            if simulator:
+                await records.note_simulator_within(connection, episode.id, simulator)
+
+        await self._service.parts.recorder.do(work)
 
     async def forget(self, episode: Episode, number: int) -> None:
         """Take back a call of a model that came to nothing.

@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 import orjson
 
 from stb_core import clock
+from stb_core.episodes import Episode
 from stb_core.errors import StoreError
 from stb_core.functions import Functions, OfferedApi
 from stb_core.observations import Outgoing, finish_arguments, finish_step, read_call, shown
 from stb_core.queries import Query
-from stb_core.store.episode_records import Episode
 from stb_core.tools import ApiRef
 from stb_core.trajectories import FINISH, Step, StopReason
 from stb_server.episodes.bodies import Opening
@@ -185,7 +185,7 @@ class Host:
         )
         seconds = monotonic() - started
         self.service.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
-        await self.books.answer(number, step.model_dump_json(), seconds)
+        await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
         return Called(step, episode, answer.tier)
 
     async def _finish(self, episode: Episode, arguments: str) -> Episode:

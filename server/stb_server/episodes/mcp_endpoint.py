@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from stb_core.episodes import Episode
 from stb_core.errors import StoreError
-from stb_core.store.episode_records import Episode
 from stb_core.trajectories import FINISH
 from stb_server.episodes.host import Host
 from stb_server.wire import BadRequestError

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock
+from stb_core.episodes import Episode, later
 from stb_core.errors import ConflictError
 from stb_core.manifest import Manifest, run_id, slug
 from stb_core.observations import Finished
@@ -17,7 +18,6 @@ from stb_core.prices import price_of
 from stb_core.provenance import CacheMode
 from stb_core.queries import Query
 from stb_core.store.datasets import Dataset
-from stb_core.store.episode_records import Episode, later
 from stb_core.store.runs import Run
 from stb_core.trajectories import StopReason
 from stb_server.episodes.bodies import Opening

@@ -19,12 +19,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from stb_core.episodes import Episode, ModelCall
 from stb_core.errors import StoreError
 from stb_core.models import Price
 from stb_core.prices import price_of
 from stb_core.providers import provider_address
 from stb_core.settings import Settings
-from stb_core.store.episode_records import Episode, ModelCall
 from stb_core.trajectories import Usage
 from stb_server.episodes.host import Host
 from stb_server.episodes.usage import Tap, usage_in
@@ -148,7 +148,9 @@ class Proxy:
         """Put a call on record; where the provider told no usage only the call itself is counted."""
         made = ModelCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
-        await self._host.whole(self._host.books.answer(call.number, made.model_dump_json(), seconds))
+        await self._host.whole(
+            self._host.books.answer(call.episode, call.number, made.model_dump_json(), seconds)
+        )
 
 
 async def _body_of(request: Request) -> dict[str, Any]:

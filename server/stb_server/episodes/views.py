@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stb_core.episodes import Episode, Record
 from stb_core.functions import Functions
-from stb_core.store.episode_records import Episode, Record
 from stb_server.episodes.bodies import ToolFormat, tools_as
 from stb_server.episodes.host import Called
 
@@ -59,6 +59,7 @@ def record_view(record: Record) -> dict[str, Any]:
     return {
         "steps": [step.model_dump(mode="json") for step in record.steps],
         "usage": record.usage.model_dump(mode="json"),
+        "simulator_usage": record.simulator_usage.model_dump(mode="json"),
         "timing": record.timing.model_dump(mode="json"),
     }
 

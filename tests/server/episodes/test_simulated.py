@@ -1,0 +1,45 @@
+"""Episodes whose calls a simulator answers: what it consumes is on record, and its answers agree."""
+
+from __future__ import annotations
+
+import json
+
+from llm_server import LLMServer, text
+from stb_core.openai_model import Endpoint
+from stb_core.provenance import CacheMode
+from stb_core.store import Store
+from stb_server.simulators.options import SimulatorOptions
+
+from .conftest import open_episode, put_dataset, serving
+
+WEATHER = {"city": "Oslo", "degrees": 3.25, "days": [1]}
+
+
+async def test_simulated_answers_agree_and_are_paid_for(
+    sqlite_store: Store, sqlite_store_url: str, llm: LLMServer
+) -> None:
+    """The second prompt of a stateful episode holds the first answer; tokens go to the simulator's account."""
+    await put_dataset(sqlite_store)
+    llm.rule = lambda _: text(json.dumps({"error": "", "response": WEATHER}))
+    simulator = SimulatorOptions(
+        "llm", model="stub/any", endpoints=(Endpoint(llm.url, None, "STUB_BASE_URL", "STUB_API_KEY"),)
+    )
+    async with serving(sqlite_store_url, mode=CacheMode.SIMULATE, simulator=simulator) as server:
+        player = await open_episode(server, run="r", stateful=True)
+        first = (await player.call(arguments={"city": "Oslo"})).json()
+        await player.call(arguments={"city": "Riga"})
+        await player.finish("Drizzle.")
+
+    assert ("simulated", WEATHER) == (first["provenance"], json.loads(first["observation"])["response"])
+    assert "3.25" in llm.requests[1]["messages"][1]["content"]
+    (trajectory,) = [t async for t in sqlite_store.runs.trajectories("r")]
+    assert (0, 2) == (
+        trajectory.usage.model_calls,
+        (trajectory.simulator_usage or trajectory.usage).model_calls,
+    )
+    run = await sqlite_store.runs.get("r")
+    assert ("simulate", "", True) == (
+        run.manifest.mode,
+        run.manifest.snapshot_hash,
+        run.manifest.server["episodes"],
+    )
