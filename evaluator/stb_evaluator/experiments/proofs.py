@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import io
+import math
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ from stb_evaluator.scores import METRIC
 
 # Verdicts on single answers as they are. Others are on pairs, or on answers that were changed to try a judge.
 OF_ANSWERS = frozenset({METRIC, final_answer.METRIC})
+
+# Another version of NumPy, or another processor, may change the last of 16 digits.
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 
 # What depends on the whole dataset, of which a bundle has the queries of its run alone.
 _OF_DATASET = frozenset({"subset", "n_clusters"})
@@ -200,10 +204,19 @@ def _numbers(derived: Sequence[Row], known: Sequence[Mapping[str, Any]]) -> Find
                 "numbers", count, f"{' '.join(place)}: {'no longer' if mine is None else 'not'} there"
             )
         for name in other:
-            if canonical_json([mine.get(name)]) != canonical_json([other[name]]):
+            if not _is_same(mine.get(name), other[name]):
                 words = f"{' '.join(place)}: {name} is {mine.get(name)} and was {other[name]}"
                 return Finding("numbers", count, words)
     return Finding("numbers", count)
+
+
+def _is_same(mine: Any, other: Any) -> bool:
+    """Whether two values are the same; numbers to nine digits, for libraries add in another order."""
+    if isinstance(mine, float) and isinstance(other, int | float):
+        return math.isclose(mine, other, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    if isinstance(mine, list) and isinstance(other, list) and len(mine) == len(other):
+        return all(map(_is_same, mine, other))
+    return canonical_json([mine]) == canonical_json([other])
 
 
 def _by_place(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], Mapping[str, Any]]:

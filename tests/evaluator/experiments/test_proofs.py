@@ -86,6 +86,21 @@ async def test_a_forged_verdict_is_found(sqlite_store: Store) -> None:
     assert "value is 100.0 and was 33.3" in differences["numbers"]
 
 
+async def test_the_last_digit_may_be_another_and_no_other(sqlite_store: Store) -> None:
+    """As with another version of NumPy; the tenth digit already counts."""
+    bundle, lock = await judged_run(sqlite_store)
+
+    def with_scores(factor: float) -> Lock:
+        scores = [
+            {name: value * factor if name == "ci_low" and value else value for name, value in row.items()}
+            for row in lock.scores
+        ]
+        return lock.model_copy(update={"scores": tuple(scores)})
+
+    assert not (await prove(bundle, lock=with_scores(1 + 2e-16)))[-1].first_difference
+    assert "ci_low is" in (await prove(bundle, lock=with_scores(1 + 2e-9)))[-1].first_difference
+
+
 async def difference(bundle: bytes, lock: Lock) -> str:
     """What is said of a damaged bundle."""
     try:
