@@ -60,6 +60,18 @@ class Meter:
         return self._clock() - self._start
 
     @property
+    def remaining(self) -> dict[str, Any]:
+        """What is left of the limits on calls, tokens and time, by name; at least one of each."""
+        budget, used = self._budget, self.usage
+        left = {
+            "max_tool_calls": budget.max_tool_calls and max(1, budget.max_tool_calls - self.tool_calls),
+            "max_model_calls": budget.max_model_calls and max(1, budget.max_model_calls - used.model_calls),
+            "max_tokens": budget.max_tokens and max(1, budget.max_tokens - used.total_tokens),
+            "max_seconds": self.remaining_s,
+        }
+        return {name: limit for name, limit in left.items() if limit}
+
+    @property
     def remaining_s(self) -> float | None:
         """Seconds that are left; None without a limit."""
         limit = self._budget.max_seconds

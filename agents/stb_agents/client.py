@@ -1,4 +1,4 @@
-"""The client of the virtual API server: ``POST /virtual`` and ``GET /readyz``."""
+"""The client of the virtual API server: ``POST /virtual``, ``GET /readyz``, and what others ask of it."""
 
 from __future__ import annotations
 
@@ -79,6 +79,8 @@ class VirtualClient:
         self.url = url.rstrip("/")
         asked = {"X-STB-Dataset": dataset, "X-STB-Mode": mode, "X-STB-Snapshot": snapshot}
         headers = {name: value for name, value in asked.items() if value}
+        self.asked = {name.removeprefix("X-STB-").lower(): value for name, value in asked.items() if value}
+        """Its dataset, mode and snapshot, as far as they are named."""
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
@@ -136,7 +138,7 @@ class VirtualClient:
             "gen_ai.tool.type": "function",
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._post(body, headers | traces.headers())
+            response = await self._send("POST", "/virtual", body, headers | traces.headers())
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)
@@ -157,18 +159,38 @@ class VirtualClient:
             usage=_usage_of(told.get("x-stb-usage", "")),
         )
 
-    async def _post(self, body: bytes, headers: dict[str, str]) -> httpx2.Response:
+    async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> httpx2.Response:
+        """Any other request, with JSON as its body; passing trouble is waited out, a refusal returned.
+
+        Args:
+            method: of HTTP.
+            path: at the server.
+            body: a JSON value; None for none.
+            token: in place of the server's own.
+
+        Raises:
+            ServiceError: the server does not answer.
+        """
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if body is None:
+            return await self._send(method, path, b"", headers, takes_refusals=True)
+        headers["Content-Type"] = "application/json"
+        return await self._send(method, path, orjson.dumps(body), headers, takes_refusals=True)
+
+    async def _send(
+        self, method: str, path: str, body: bytes, headers: dict[str, str], *, takes_refusals: bool = False
+    ) -> httpx2.Response:
         retries = Retries(self._patience, self._rng)
         while True:
             try:
-                response = await self._http.post("/virtual", content=body, headers=headers)
+                response = await self._http.request(method, path, content=body, headers=headers)
             except httpx2.HTTPError as problem:
                 reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
             else:
-                if response.status_code == 200:
+                passing = response.status_code == 429 or response.status_code >= 500
+                if response.status_code == 200 or (takes_refusals and not passing):
                     return response
                 reason = f"HTTP {response.status_code}, {_error_of(response)}"
-                passing = response.status_code == 429 or response.status_code >= 500
                 wait = retries.next_wait_s(retry_after_s(response.headers)) if passing else None
             if wait is None:
                 raise ServiceError(

@@ -11,11 +11,12 @@ from typing import Any
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.purse import RunStopped
+from stb_agents.server_episode import News, ServerEpisode
 from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, UsageError
 from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
-from stb_core.trajectories import FunctionCall, Message, Step, StopReason, Timing, Usage
+from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Timing, Usage
 
 
 @dataclass(frozen=True)
@@ -204,6 +205,42 @@ class Environment:
             key=answer.key,
             provenance=answer.provenance or None,
         )
+
+    async def open_episode(self, agent: str, group: str, query_id: str) -> ServerEpisode | None:
+        """An episode at the server in which the agent can make its calls itself.
+
+        None where the server knows none, or offers other functions than this trial does.
+
+        Raises:
+            ServiceError: the server does not answer, or refuses.
+        """
+        asked = {
+            "agent": agent,
+            "group": group,
+            "query_id": query_id,
+            "max_observation": self._max_observation,
+            "stateful": bool(self._episode),
+            "budget": self.meter.remaining,
+        }
+        episode = await ServerEpisode.open(self._client, asked)
+        if episode and episode.functions != (*self.functions.names, FINISH):
+            await episode.close()
+            return None
+        return episode
+
+    async def look_at(self, episode: ServerEpisode) -> News:
+        """Put on record what the agent has done in an episode since the last look.
+
+        Raises:
+            ServiceError: the server does not answer.
+        """
+        news = await episode.news()
+        self.steps.extend(news.steps)
+        self.meter.tool_calls += sum(step.function != FINISH for step in news.steps)
+        self.meter.add_usage(news.usage)
+        self.simulator_usage += news.simulator_usage
+        self._tool_s += news.tool_seconds
+        return news
 
     def finish(self, arguments: str) -> tuple[Step, Finished | None]:
         """A call of ``Finish``, on record, and what it means.

@@ -1,15 +1,19 @@
-"""``http://…``: a remote agent, in any language, asked turn by turn over HTTP.
+"""``http://…``: a remote agent, in any language, asked over HTTP.
 
 Each turn is one ``POST`` of a JSON document to the agent's address:
 
     {"format": "stabletoolbench-turn/1",
      "task": {"group": …, "query_id": …, "trial": …, "text": …},
      "tools": [{"type": "function", "function": {"name", "description", "parameters"}}, …],
-     "calls": [{"name", "arguments", "observation"}, …]}     all that it called so far, with what it saw
+     "calls": [{"name", "arguments", "observation"}, …],     all that it called so far, with what it saw
+     "episode": {"id", "url", "token", "mcp_url", "proxy_url"}}
 
 and the agent answers with what it does next: ``{"calls": [{"name": …, "arguments": {…}}, …]}``, or
-``{"answer": …}``, where null gives up. It needs no state and no way back to us; calls are made, counted
-and recorded here, as for every other agent.
+``{"answer": …}``, where null gives up. So it needs no state and no way back to us; calls are made,
+counted and recorded here, as for every other agent.
+
+Or it makes its calls itself, in the episode, and then answers, or hands its answer in there and says
+``{"finished": true}``. One that takes long says HTTP 202 at once and finishes the episode when it is done.
 """
 
 from __future__ import annotations
@@ -27,16 +31,19 @@ from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import Budget
 from stb_agents.callables import hand_in
 from stb_agents.environment import Environment
+from stb_agents.server_episode import ServerEpisode
 from stb_core.errors import FormatError, ServiceError
 from stb_core.lanes import Lanes
 from stb_core.retries import Patience, Retries, retry_after_s
-from stb_core.trajectories import FunctionCall
+from stb_core.trajectories import FunctionCall, StopReason
 
 FORMAT = "stabletoolbench-turn/1"
 SCHEMES = ("http://", "https://")
 
 _PATIENCE = Patience(deadline_s=120, connect_timeout_s=10, read_timeout_s=600, longest_wait_s=10)
 _TURNS = 50
+_LOOK_S = 0.5
+"""How often an episode is looked at while its agent is at work by itself."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,38 @@ class Remote:
             FormatError: it answers something else than a turn.
         """
         timeout = httpx2.Timeout(self.patience.read_timeout_s, connect=self.patience.connect_timeout_s)
-        async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
-            while True:
-                environment.begin_step()
-                turn = await self._turn(http, task, environment)
-                if "answer" in turn:
-                    return hand_in(turn["answer"], environment)
-                await environment.call_all(calls_of(turn))
+        query = task.query
+        episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
+        try:
+            async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
+                return await self._turns(http, task, environment, episode)
+        finally:
+            if episode:
+                await episode.close()
 
-    async def _turn(self, http: httpx2.AsyncClient, task: Task, environment: Environment) -> dict[str, Any]:
-        body = orjson.dumps(document_of(task, environment))
+    async def _turns(
+        self,
+        http: httpx2.AsyncClient,
+        task: Task,
+        environment: Environment,
+        episode: ServerEpisode | None,
+    ) -> Outcome:
+        while True:
+            environment.begin_step()
+            turn = await self._turn(http, document_of(task, environment, episode), environment)
+            if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
+                return ended
+            if turn is None or turn.get("finished"):
+                raise FormatError(f"The agent at {self._place} leaves its answer to an episode that is open.")
+            if "answer" in turn:
+                return hand_in(turn["answer"], environment)
+            await environment.call_all(calls_of(turn))
+
+    async def _turn(
+        self, http: httpx2.AsyncClient, document: dict[str, Any], environment: Environment
+    ) -> dict[str, Any] | None:
+        """What the agent does next; None where it is at work by itself."""
+        body = orjson.dumps(document)
         retries = Retries(self.patience, random.Random(0))
         while True:
             try:
@@ -93,6 +122,8 @@ class Remote:
             else:
                 if answer.status_code == 200:
                     return read_turn(answer.content)
+                if answer.status_code == 202 and "episode" in document:
+                    return None
                 reason = f"HTTP {answer.status_code}"
                 if answer.status_code != 429 and answer.status_code < 500:
                     raise FormatError(f"The agent at {self._place} answered {reason} to a turn.")
@@ -104,10 +135,28 @@ class Remote:
             await asyncio.sleep(wait)
 
 
-def document_of(task: Task, environment: Environment) -> dict[str, Any]:
+async def _end_of(episode: ServerEpisode, environment: Environment, *, waits: bool) -> Outcome | None:
+    """How the agent ended an episode, after what it did there is on record; None while it is open.
+
+    Raises:
+        BudgetSpent: the time is up.
+        ServiceError: the server failed, or its episode did.
+    """
+    while True:
+        async with environment.time_limit():
+            news = await environment.look_at(episode)
+            if news.stop is None and waits:
+                await asyncio.sleep(_LOOK_S)
+                continue
+        if news.stop is StopReason.INFRASTRUCTURE:
+            raise ServiceError(news.error)
+        return Outcome(news.stop, news.final_answer) if news.stop else None
+
+
+def document_of(task: Task, environment: Environment, episode: ServerEpisode | None = None) -> dict[str, Any]:
     """What an agent is told before a turn."""
     query = task.query
-    return {
+    document = {
         "format": FORMAT,
         "task": {
             "group": query.group,
@@ -121,20 +170,23 @@ def document_of(task: Task, environment: Environment) -> dict[str, Any]:
             for step in environment.steps
         ],
     }
+    return {**document, "episode": episode.address} if episode else document
 
 
 def read_turn(body: bytes) -> dict[str, Any]:
     """What the agent does next.
 
     Raises:
-        FormatError: it is neither calls nor an answer.
+        FormatError: it is neither calls nor an answer, nor the word that it has finished.
     """
     try:
         turn = orjson.loads(body)
     except ValueError:
         turn = None
     if isinstance(turn, dict) and (
-        "answer" in turn or (isinstance(turn.get("calls"), list) and turn["calls"])
+        "answer" in turn
+        or turn.get("finished") is True
+        or (isinstance(turn.get("calls"), list) and turn["calls"])
     ):
         return turn
     raise FormatError('The agent answered neither {"calls": [...]} nor {"answer": ...}.')
