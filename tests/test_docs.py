@@ -30,13 +30,17 @@ from conftest import REPOSITORY, clean_environment
 from llm_server import LLMServer
 from stb_core.cli import flag_name, load_commands
 from stb_core.settings import PREFIX
+from stb_core.store import Store
+from stb_server import metrics
 from stb_server.app import create_app
+from stb_server.metrics import RequestTimes
 from stb_server.options import ServerOptions
+from virtual_server import put_weather, recorded, request, running
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 MARKDOWN = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 _FENCE = re.compile(r"^```(\w+)( background)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -188,11 +192,16 @@ def test_the_readme_has_two_command_lines() -> None:
     assert lines[1].endswith("pytest -n 2")
 
 
-def test_the_command_reference_is_up_to_date() -> None:
-    """``docs/cli.md`` is what ``python docs/generate.py`` writes."""
-    expected = runpy.run_path(str(DOCS / "generate.py"))["cli_reference"]()
+GENERATED = ("cli", "endpoints", "settings")
 
-    assert expected == (DOCS / "cli.md").read_text()
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_the_reference_is_up_to_date(name: str) -> None:
+    """Each generated page is what ``python docs/generate.py`` writes."""
+    references = runpy.run_path(str(DOCS / "generate.py"))["REFERENCES"]
+
+    assert set(GENERATED) == {Path(page).stem for page in references}
+    assert references[f"{name}.md"]() == (DOCS / f"{name}.md").read_text()
 
 
 def leaves(group: click.Group, path: str = "stb") -> Iterator[tuple[str, click.Command]]:
@@ -220,7 +229,7 @@ def test_every_command_says_what_it_does() -> None:
 
 def test_every_command_is_introduced() -> None:
     """Each command appears on a page besides the reference."""
-    prose = "".join(path.read_text() for path in MARKDOWN if path.stem != "cli")
+    prose = "".join(path.read_text() for path in MARKDOWN if path.stem not in GENERATED)
 
     absent = [path for path, _ in leaves(load_commands()) if path not in prose]
 
@@ -228,13 +237,46 @@ def test_every_command_is_introduced() -> None:
 
 
 def test_every_endpoint_is_documented(tmp_path: Path) -> None:
-    """Each path of the server stands in ``docs/cache-and-server.md``."""
+    """Each path of the server stands in ``docs/cache-and-server.md``, and each operation says what it does."""
     app = create_app(ServerOptions(database_url=f"sqlite:///{tmp_path}/store.db", dataset="demo"))
+    operations = [
+        (method, path, operation)
+        for path, methods in app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert [] == [
+        (method, path) for method, path, operation in operations if not operation.get("description")
+    ]
     page = (DOCS / "cache-and-server.md").read_text()
 
     absent = [path for path in app.openapi()["paths"] if f"`{path}`" not in page and f" {path}`" not in page]
 
     assert [] == absent
+
+
+def test_the_metrics_table_is_complete() -> None:
+    """``docs/operations.md`` has each metric that the server exports, with its labels, and no other."""
+    table = re.findall(
+        r"^\| `(stb_\w+)` \| ((?:`\w+`(?:, )?)*) ?\|", (DOCS / "operations.md").read_text(), re.MULTILINE
+    )
+    exported = {"stb_virtual_seconds": RequestTimes.LABELS}
+    exported |= {f"{name}_total": labels for name, (_, labels) in metrics._COUNTERS.items()}
+    exported |= dict.fromkeys(metrics._GAUGES, ())
+
+    assert exported == {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in table}
+
+
+async def test_the_metrics_are_those_of_a_running_server(sqlite_store: Store, sqlite_store_url: str) -> None:
+    """What ``/metrics`` of a server says is in the table."""
+    await put_weather(sqlite_store, recorded({"city": "Bonn"}))
+    async with running(ServerOptions(database_url=sqlite_store_url, dataset="weather")) as server:
+        await server.call(request({"city": "Bonn"}))
+        said = (await server.client.get("/metrics")).text
+
+    page = (DOCS / "operations.md").read_text()
+    found = set(re.findall(r"^# TYPE (stb_\w+)", said, re.MULTILINE))
+    assert len(found) > 10
+    assert [] == sorted(name for name in found if f"| `{name}` |" not in page)
 
 
 def test_every_setting_is_documented() -> None:
