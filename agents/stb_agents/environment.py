@@ -16,7 +16,7 @@ from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, Usa
 from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
-from stb_core.trajectories import FINISH, FunctionCall, Message, Step, StopReason, Timing, Usage
+from stb_core.trajectories import FINISH, FunctionCall, Message, ModelCall, Step, StopReason, Timing, Usage
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class Environment:
         """What the server's simulator has consumed for calls of this trial."""
         self._calls_made = 0
         self._model_s = self._tool_s = 0.0
+        self._tool_times: list[float] = []
+        self._model_times: list[ModelCall] = []
 
     @property
     def usage(self) -> Usage:
@@ -76,7 +78,13 @@ class Environment:
     @property
     def timing(self) -> Timing:
         """Seconds so far; model and tool seconds include waiting for their turn."""
-        return Timing(seconds=self.meter.seconds, model_seconds=self._model_s, tool_seconds=self._tool_s)
+        return Timing(
+            seconds=self.meter.seconds,
+            model_seconds=self._model_s,
+            tool_seconds=self._tool_s,
+            tool_calls=tuple(self._tool_times),
+            model_calls=tuple(self._model_times),
+        )
 
     def begin_step(self) -> None:
         """Count a turn of the agent's loop.
@@ -136,6 +144,13 @@ class Environment:
             raise
         finally:
             self._model_s += self.meter.seconds - started
+        self._model_times.append(
+            ModelCall(
+                seconds=self.meter.seconds - started,
+                prompt_tokens=reply.usage.prompt_tokens,
+                completion_tokens=reply.usage.completion_tokens,
+            )
+        )
         self.meter.add_usage(reply.usage)
         return reply.model_copy(update={"tool_calls": tuple(self._renamed(c) for c in reply.tool_calls)})
 
@@ -174,22 +189,29 @@ class Environment:
         started = self.meter.seconds
         try:
             async with self.time_limit():
-                steps = await self._steps(allowed)
+                timed = await self._steps(allowed)
         except ServiceError as problem:
             self.fault = problem
             raise
         finally:
             self._tool_s += self.meter.seconds - started
+        steps = [step for step, _ in timed]
         self.steps.extend(steps)
+        self._tool_times.extend(seconds for _, seconds in timed)
         if spent:
             raise spent
         return steps
 
-    async def _steps(self, calls: Sequence[FunctionCall]) -> list[Step]:
-        """All at once, or in order where an answer depends on the calls before it."""
+    async def _steps(self, calls: Sequence[FunctionCall]) -> list[tuple[Step, float]]:
+        """All at once, or in order where an answer depends on the calls before it; each with its seconds."""
         if self._episode:
-            return [await self._step(call) for call in calls]
-        return await asyncio.gather(*(self._step(call) for call in calls))
+            return [await self._timed_step(call) for call in calls]
+        return await asyncio.gather(*(self._timed_step(call) for call in calls))
+
+    async def _timed_step(self, call: FunctionCall) -> tuple[Step, float]:
+        started = self.meter.seconds
+        step = await self._step(call)
+        return step, self.meter.seconds - started
 
     async def _step(self, call: FunctionCall) -> Step:
         read = read_call(self.functions, call.name, call.arguments, self._max_observation)

@@ -125,6 +125,16 @@ class Node(BaseModel):
     final: bool = False
 
 
+class ModelCall(BaseModel):
+    """One question to the model: how long it took, and what it consumed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seconds: float
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
 class Timing(BaseModel):
     """Wall-clock measurements, in seconds; they differ from run to run."""
 
@@ -133,6 +143,10 @@ class Timing(BaseModel):
     seconds: float = 0.0
     model_seconds: float = 0.0
     tool_seconds: float = 0.0
+    tool_calls: tuple[float, ...] = ()
+    """Of each call but ``Finish``, in order, a search's abandoned ones included; empty if not measured."""
+    model_calls: tuple[ModelCall, ...] = ()
+    """Each question to the model that was answered, in order; empty if not measured."""
 
 
 class Trajectory(BaseModel):

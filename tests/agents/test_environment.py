@@ -84,6 +84,27 @@ async def test_calls_of_one_turn_keep_their_order(client: VirtualClient) -> None
     assert environment.steps == steps
 
 
+async def test_every_call_and_question_is_measured(client: VirtualClient) -> None:
+    """In order, what a question consumed with it; a call that cannot be made took no time."""
+    model = ScriptedModel(lambda _: Reply(content="…", usage=Usage(prompt_tokens=7, completion_tokens=2)))
+    environment = environment_of(client, model=model)
+
+    await environment.ask(ASKED)
+    await environment.call_all(
+        [
+            FunctionCall(id=str(n), name=name, arguments=VELMORA)
+            for n, name in enumerate(["current_for_sky_watch", "no"])
+        ]
+    )
+    environment.finish("{}")
+
+    timing = environment.timing
+    assert [(7, 2)] == [(made.prompt_tokens, made.completion_tokens) for made in timing.model_calls]
+    assert timing.model_calls[0].seconds <= timing.seconds
+    called, refused = timing.tool_calls
+    assert refused < called <= timing.tool_seconds
+
+
 async def test_a_long_observation_is_cut_and_says_so(client: VirtualClient) -> None:
     """The first characters, then how many there were."""
     step = await environment_of(client, max_observation=20).call("current_for_sky_watch", VELMORA)

@@ -78,9 +78,10 @@ def test_the_providers_are_found() -> None:
 async def test_pictures_are_drawn_from_rows(sqlite_store: Store) -> None:
     """The forest and the matrix of a report, for a light ground and a dark one."""
     await put_run(sqlite_store, "one", [Status.SOLVED] * 3)
-    await put_run(sqlite_store, "two", [Status.SOLVED, Status.UNSOLVED, Status.UNSOLVED])
-    scores = await providing.scores(sqlite_store, ["one", "two"])
-    differences = await providing.differences(sqlite_store, ["one", "two"])
+    await put_run(sqlite_store, "two $\\frac{<script>$", [Status.SOLVED, Status.UNSOLVED, Status.UNSOLVED])
+    runs = [run.run for run in await sqlite_store.runs.all()]
+    scores = await providing.scores(sqlite_store, runs)
+    differences = await providing.differences(sqlite_store, runs)
     drawer = scoring.drawer()
     assert drawer
 

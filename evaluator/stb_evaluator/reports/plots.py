@@ -79,6 +79,7 @@ def _draw(report: Report, drawers: Sequence[Draw], colours: Mapping[str, str]) -
     settings = {
         "svg.hashsalt": "stabletoolbench",
         "svg.fonttype": "path",
+        "text.parse_math": False,  # names are names, dollar signs and all
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,34 +14,26 @@ from stb_core import tables
 from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.trajectories import FINISH, Message, Step, Trajectory
+from stb_core.trajectories import FINISH, Step, Trajectory
 from stb_core.verdicts import Verdict
-from stb_server.inspector import json_view, outcomes, trees
+from stb_server.inspector import outcomes, trees
 from stb_server.inspector.digests import Digest, key_of
-from stb_server.inspector.json_view import Budget, Token
+from stb_server.inspector.items import Item, has_order, in_order, make_item, turn_of
+from stb_server.inspector.json_view import Budget
+from stb_server.inspector.measured import Measured
 from stb_server.inspector.rendering import HEADERS, page, place
 
 _CHUNK = 400
 _PAGE_NODES = 1_200
 _PAGE_TEXT = 150_000
-_STEP_NODES = 150
-_STEP_TEXT = 8_000
-_MAX_MESSAGE = 8_000
 _MAX_ROWS = 400
-
-
-@dataclass(frozen=True)
-class Item:
-    """A call or a message as a page shows it; ``response`` is the address of the recorded answer."""
-
-    number: int
-    step: Step | None = None
-    message: Message | None = None
-    arguments: tuple[Token, ...] = ()
-    observation: tuple[Token, ...] = ()
-    error: str = ""
-    response: str = ""
-    is_cut: bool = False
+_LIMITS = {
+    "width": "children of a node",
+    "depth": "turns of depth",
+    "max_model_calls": "model calls",
+    "max_tool_calls": "tool calls",
+    "max_tokens": "tokens",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +49,8 @@ class Side:
     tree: trees.Tree | None
     nodes: dict[int, Item]
     address: str
+    limits: str
+    """What the search was allowed, in words; "" where the manifest does not say."""
 
 
 async def trajectory(request: Request) -> Response:
@@ -136,13 +130,15 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
     steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
     recorded = await _recorded(store, run.dataset, steps)
     budget = Budget(_PAGE_NODES, _PAGE_TEXT)
-    path = _in_order(found, tree or (trees.draw(found.tree) if found.tree else None))
+    path = in_order(found, tree or (trees.draw(found.tree) if found.tree else None))
+    measured = Measured(found)
     items = [
-        _item(number, step, message, recorded, budget)
+        make_item(number, step, message, recorded, budget, measured)
         for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)
     ]
     nodes = {
-        number: _item(number, node.step, node.message, recorded, budget) for number, node in drawn.items()
+        number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, budget, measured)
+        for number, node in drawn.items()
     }
     return Side(
         run=run,
@@ -150,71 +146,20 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
         verdicts=[one for one in given if one.trial == found.trial],
         items=items,
         left_out=max(0, len(path) - _MAX_ROWS),
-        has_order=_has_order(found),
+        has_order=has_order(found),
         tree=tree,
         nodes=nodes,
         address=place("runs", run.run, found.group, found.query_id),
+        limits=_limits(run.manifest.agent_settings),
     )
 
 
-def _in_order(found: Trajectory, tree: trees.Tree | None) -> list[tuple[Step | None, Message | None]]:
-    """What was said and called on the way to the answer; a call stands for the message that reports it."""
-    if found.tree and tree and tree.path:
-        nodes = [found.tree[number] for number in tree.path]
-        return [
-            (node.step, None if node.step else node.message)
-            for node in nodes
-            if node.step or (node.message and node.message.content)
-        ]
-    steps = list(found.steps)
-    rows: list[tuple[Step | None, Message | None]] = []
-    for message in found.messages:
-        if message.role == "tool" and steps:
-            rows.append((steps.pop(0), None))
-        elif message.content:
-            rows.append((None, message))
-    return [*rows, *((step, None) for step in steps)]
-
-
-def _has_order(found: Trajectory) -> bool:
-    """Whether the record says in which order was spoken and called; some formats of others do not."""
-    said = any(message.role == "assistant" for message in found.messages)
-    return found.tree is not None or not said or any(message.role == "tool" for message in found.messages)
-
-
-def _item(
-    number: int,
-    step: Step | None,
-    message: Message | None,
-    recorded: dict[str, str],
-    budget: Budget,
-) -> Item:
-    if step is None:
-        content = message.content or "" if message else ""
-        budget.text -= min(len(content), _MAX_MESSAGE)
-        return Item(number, message=message, is_cut=len(content) > _MAX_MESSAGE)
-    own = Budget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
-    before = own.nodes, own.text
-    answer = json_view.answer(step.observation)
-    arguments = json_view.tokens(_arguments(step.arguments), own)
-    observation = json_view.tokens(answer.value, own) if step.observation else []
-    budget.nodes -= before[0] - own.nodes
-    budget.text -= before[1] - own.text
-    return Item(
-        number,
-        step,
-        message,
-        tuple(arguments),
-        tuple(observation),
-        answer.error,
-        recorded.get(key_of(step), ""),
-        json_view.is_cut(observation),
+def _limits(settings: Mapping[str, Any]) -> str:
+    budget = settings.get("budget")
+    given = {**settings, **(budget if isinstance(budget, dict) else {})}
+    return ", ".join(
+        f"{value:,} {words}" for name, words in _LIMITS.items() if isinstance(value := given.get(name), int)
     )
-
-
-def _arguments(text: str) -> Any:
-    found, value = json_view.read(text)
-    return value if found else text
 
 
 async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
