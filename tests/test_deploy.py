@@ -170,7 +170,10 @@ def _metrics(expression: str) -> list[str]:
 def test_the_images_install_what_the_project_asks_for(room: str) -> None:
     """Each requirement is locked, at a version that the project accepts."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extras = ["postgres", "otel", "report" if room == "evaluator" else "mcp"]
+    extras = {
+        "server": ["mcp", "otel", "postgres"],
+        "evaluator": ["otel", "postgres", "report", "retrieval"],
+    }[room]
     wanted = project["dependencies"] + [
         one for extra in extras for one in project["optional-dependencies"][extra]
     ]

@@ -17,6 +17,7 @@ _EXTRAS = {
     "postgres": "asyncpg",
     "report": "matplotlib",
     "fidelity": "rouge_score",
+    "mcp": "mcp",
     "otel": "opentelemetry.sdk",
 }
 
