@@ -43,6 +43,7 @@ SIZES = {
     "G3_instruction": 61,
 }
 ROUNDS = 3
+AGREEMENT = 0.915  # of a single round with the usual verdict
 VERDICT = '{"reason": "every part is there", "answer_status": "solved"}'
 WORDS = [f"word{n}" for n in range(500)]
 
@@ -69,6 +70,24 @@ def make_trajectory(rng: random.Random, system: str, group: str, number: int) ->
     )
 
 
+def make_verdicts(rng: random.Random, one: Trajectory) -> list[Verdict]:
+    """One a round; three of them agree on 84 answers of a hundred, as real ones do."""
+    usual = rng.choice([Status.SOLVED, Status.UNSOLVED])
+    return [
+        Verdict(
+            run=one.agent,
+            group=one.group,
+            query_id=one.query_id,
+            judge="recorded",
+            rubric="recorded",
+            round=number,
+            status=usual if rng.random() < AGREEMENT else rng.choice(list(Status)[:3]),
+            answer_hash=one.answer_hash,
+        )
+        for number in range(ROUNDS)
+    ]
+
+
 async def make_run(
     store: Store, system: str, share: float, *, verdicts: bool
 ) -> tuple[Run, list[Trajectory]]:
@@ -85,22 +104,7 @@ async def make_run(
     run = await store.runs.create(system, Manifest(dataset="d", dataset_hash="", agent=system), expected)
     await store.runs.put_trajectories(system, made)
     if verdicts:
-        await store.verdicts.append(
-            [
-                Verdict(
-                    run=system,
-                    group=one.group,
-                    query_id=one.query_id,
-                    judge="recorded",
-                    rubric="recorded",
-                    round=number,
-                    status=rng.choice([Status.SOLVED, Status.UNSURE, Status.UNSOLVED]),
-                    answer_hash=one.answer_hash,
-                )
-                for one in made
-                for number in range(ROUNDS)
-            ]
-        )
+        await store.verdicts.append([verdict for one in made for verdict in make_verdicts(rng, one)])
     return run, made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,11 +63,22 @@ def _sum(one: float | None, other: float | None) -> float | None:
     return sum(known) if known else None
 
 
-async def accounts_of(store: Store, run: str, jury: Jury, *, metric: str) -> dict[str, Account]:
-    """The account of every group of a run, with what this jury consumed on it."""
+async def accounts_of(
+    store: Store,
+    run: str,
+    jury: Jury,
+    *,
+    metric: str,
+    look: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Account]:
+    """The account of every group of a run, with what this jury consumed on it.
+
+    ``look`` is shown every trajectory, decoded from its JSON, so that nobody has to read them again.
+    """
     found: dict[str, Account] = defaultdict(Account)
     async for document in store.runs.documents(run):
         trajectory = orjson.loads(document)
+        look(trajectory)
         account = found[trajectory["group"]]
         _add_usage(account, "agent", trajectory["usage"])
         if usage := trajectory.get("simulator_usage"):

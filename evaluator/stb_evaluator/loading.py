@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Mapping
+from typing import Any
 
 from stb_core.queries import Query
 from stb_core.store import Store
@@ -20,12 +21,9 @@ async def load_sheet(
     *,
     rounds: int | None,
     metric: str = METRIC,
-    by_words: bool = False,
+    worded: Mapping[Place, bool] | None = None,
 ) -> Sheet:
-    """All that the scores of a run by one jury depend on.
-
-    ``by_words`` also looks for what the published code takes for an answer.
-    """
+    """All that the scores of a run by one jury depend on; ``worded`` see ``Sheet``."""
     done = await store.runs.done(run.run)
     marks = vote(
         [
@@ -33,13 +31,13 @@ async def load_sheet(
             for member in jury.members
         ]
     )
-    worded: dict[Place, bool] = {}
-    if by_words:
-        async for document in store.runs.documents(run.run):
-            t = orjson.loads(document)
-            last = Step.model_validate(t["steps"][-1]) if t["steps"] else None
-            worded[t["group"], t["query_id"], t["trial"]] = gate_by_words(last)
     return sheet_of(run.expected, run.trials, done, marks, rounds=rounds, worded=worded)
+
+
+def is_worded(trajectory: Mapping[str, Any]) -> bool:
+    """Whether the published code would take a trajectory, decoded from its JSON, for an answer."""
+    steps = trajectory["steps"]
+    return gate_by_words(Step.model_validate(steps[-1]) if steps else None)
 
 
 async def dataset_queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:

@@ -13,9 +13,10 @@ from stb_evaluator import final_answer
 from stb_evaluator.accounts import Account, accounts_of
 from stb_evaluator.clusters import FEW, tool_clusters
 from stb_evaluator.juries import Jury
-from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.loading import dataset_queries, is_worded, load_sheet
 from stb_evaluator.measures import measure
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block, Score, score
+from stb_evaluator.sheets import Place
 from stb_evaluator.switches import PUBLISHED
 
 NOT_COMPARABLE = frozenset({"rules"})
@@ -42,14 +43,20 @@ async def score_rows(
 
     ``clustered`` makes intervals allow for queries that share tools.
     """
-    by_words = "reference" in blocks
-    sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, by_words=by_words)
+    worded: dict[Place, bool] = {}
+
+    def look(trajectory: Row) -> None:
+        if "reference" in blocks:
+            place = trajectory["group"], trajectory["query_id"], trajectory["trial"]
+            worded[place] = is_worded(trajectory)
+
+    accounts = await accounts_of(store, run.run, jury, metric=metric, look=look)
+    sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, worded=worded)
     sheets = dict.fromkeys(blocks, sheet)
     if metric == final_answer.METRIC and switches["fac.reading"] == "words":
         reread = await final_answer.reread_by_words(store, run, jury)
         marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in sheet.marks.items()}
         sheets["reference"] = replace(sheet, marks=marks)
-    accounts = await accounts_of(store, run.run, jury, metric=metric)
     queries = await dataset_queries(store, run)
     whole = Counter(group for group, _ in queries)
     clusters = tool_clusters(queries.values())

@@ -17,6 +17,9 @@ from stb_core.trajectories import StopReason, Trajectory
 if TYPE_CHECKING:
     from stb_core.store.store import Store
 
+# Documents fetched at a time; a search tree may be megabytes.
+_ROWS = 50
+
 
 @dataclass(frozen=True)
 class Run:
@@ -232,8 +235,11 @@ class Runs:
             where.append(t.c.query_id == query_id)
         statement = sa.select(t.c.document).where(*where).order_by(t.c.group, t.c.query_id, t.c.trial)
         async with self._store.reading() as connection:
-            async for (document,) in await connection.stream(statement):
-                yield document
+            result = await connection.stream(statement)
+            # One row at a time costs more than all else that is done with it.
+            async for rows in result.partitions(_ROWS):
+                for (document,) in rows:
+                    yield document
 
     async def journalled(self, run: str, group: str, query_id: str, trial: int) -> dict[tuple[str, int], str]:
         """What models already answered in a trial: (request hash, occurrence) → reply."""
