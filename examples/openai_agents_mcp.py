@@ -1,0 +1,41 @@
+"""The OpenAI Agents SDK over MCP: an agent's tools are those of a query, its answer goes to ``Finish``.
+
+Start a server with ``stb serve --dataset demo --proxy openai``, then run
+``python examples/openai_agents_mcp.py --group G1_tool --run openai-agents --model gpt-4o-mini``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agents.exceptions import AgentsException
+from agents.mcp import MCPServerStreamableHttp
+from each_query import INSTRUCTIONS, main
+from openai import AsyncOpenAI
+
+from agents import Agent, OpenAIChatCompletionsModel, Runner, StopAtTools, set_tracing_disabled
+
+
+async def play(episode: dict[str, Any], model: str) -> str | None:
+    """Let an agent work on one query; what it says at the end, or None if it did not get there."""
+    async with (
+        AsyncOpenAI(base_url=episode["proxy_url"]) as client,
+        MCPServerStreamableHttp(params={"url": episode["mcp_url"]}, cache_tools_list=True) as tools,
+    ):
+        agent = Agent(
+            name="assistant",
+            instructions=INSTRUCTIONS,
+            mcp_servers=[tools],
+            model=OpenAIChatCompletionsModel(model, openai_client=client),
+            tool_use_behavior=StopAtTools(stop_at_tool_names=["Finish"]),
+        )
+        try:
+            return str((await Runner.run(agent, episode["query"], max_turns=12)).final_output)
+        except AgentsException as problem:
+            print(f"query {episode['query_id']}: {problem}")
+            return None
+
+
+if __name__ == "__main__":
+    set_tracing_disabled(disabled=True)
+    main("openai-agents", play)
