@@ -7,6 +7,7 @@ from typing import Any
 from stb_core.errors import FormatError
 from stb_core.trajectories import FINISH, Message, Step, StopReason, Trajectory
 from stb_evaluator.legacy.finish import GIVE_ANSWER, read_finish, stop_of
+from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, to_nodes
 from stb_evaluator.legacy.records import Record, text_field
 from stb_evaluator.legacy.steps import make_step, read_call
@@ -28,7 +29,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     offered = record["available_tools"]
     if not isinstance(offered, list):
         raise FormatError("available_tools is not a list")
-    tools = tuple(str(t.get("name", "")) if isinstance(t, dict) else str(t) for t in offered)
+    tools = tuple(offered_names(offered))
     answer = record["answer"]
     branches = _branches(answer.get("answer_details"), tools)
     path = choose_path(branches)

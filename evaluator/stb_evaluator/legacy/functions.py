@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from stb_core.queries import Query
 from stb_core.tools import ApiRef
 from stb_core.trajectories import FINISH, Step, Trajectory
 
 _MAX_LENGTH = 64
+
+
+def offered_names(functions: Iterable[Any]) -> list[str]:
+    """Names of functions in the older form, in the present one (``{"type": "function", …}``), or as texts."""
+    inner = [f.get("function", f) if isinstance(f, dict) else f for f in functions]
+    return [str(f.get("name", "") if isinstance(f, dict) else f) for f in inner]
 
 
 def function_name(ref: ApiRef) -> str:

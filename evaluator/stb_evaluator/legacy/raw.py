@@ -8,6 +8,7 @@ from typing import Any
 from stb_core.errors import FormatError
 from stb_core.trajectories import Message, Trajectory, Usage
 from stb_evaluator.legacy.finish import stop_of
+from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, gives_answer, to_nodes
 from stb_evaluator.legacy.records import Record, text_field
 from stb_evaluator.legacy.steps import make_step
@@ -28,7 +29,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     """
     generation = record["answer_generation"]
     query = text_field(generation, "query")
-    tools = tuple(_function_names(generation.get("function") or []))
+    tools = tuple(offered_names(generation.get("function") or []))
     branches = _tree(record["tree"], tools) if "tree" in record else _tries(record["trys"], tools)
     path = choose_path(branches)
     steps = tuple(step for i in path if (step := branches[i].step) is not None)
@@ -52,12 +53,6 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
 
 def _count(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _function_names(functions: list[Any]) -> list[str]:
-    """Names in the older form and in the present one, ``{"type": "function", "function": {…}}``."""
-    inner = [f.get("function", f) if isinstance(f, dict) else {} for f in functions]
-    return [str(f["name"]) for f in inner if isinstance(f, dict) and "name" in f]
 
 
 def _tries(tries: Any, tools: tuple[str, ...]) -> list[Branch]:

@@ -133,6 +133,27 @@ def test_a_converted_answer_is_read_whether_its_messages_are_texts_or_objects(
     assert (record.trajectory.stop, record.trajectory.final_answer) == (StopReason.ANSWERED, "42")
 
 
+@pytest.mark.parametrize("current", [True, False])
+def test_functions_are_known_in_the_older_and_in_the_current_form(tmp_path: Path, *, current: bool) -> None:
+    """And an assistant's message may have ``function_call: null``; the published code crashes on both."""
+    named = {"name": "f_for_t", "description": "", "parameters": {}}
+    offered = {"type": "function", "function": named} if current else named
+    steps = [{"name": "f_for_t", "arguments": "{}", "response": "1"}, {"name": "Finish", "arguments": ""}]
+    goal = {"role": "tool", "message": steps[1], "next": []}
+    details = [{"role": "tool", "message": steps[0], "next": [goal]}]
+    document = {"7": {"query": "Q", "available_tools": [offered], "answer": {"answer_details": details}}}
+    (converted,) = records(read_source(write(tmp_path / "sys" / "G.json", document)))
+    spoken = {"role": "assistant", "content": "Hm.", "function_call": None}
+    answer = node("Action", "f_for_t", node("Action Input", "{}", observation="1"))
+    made = raw(tree={"tree": node("Action Input", "", answer)})
+    made["answer_generation"] |= {"function": [offered], "train_messages": [[spoken]]}
+    (read,) = records(read_source(write(tmp_path / "sys" / "G2" / "7_DFS.json", made)))
+
+    for trajectory in (converted.trajectory, read.trajectory):
+        assert trajectory.available_tools == ("f_for_t",)
+        assert not any(step.hallucinated for step in trajectory.steps)
+
+
 def test_a_tree_of_converted_messages_leads_to_its_answer(tmp_path: Path) -> None:
     """The path to the answer is the trajectory, the rest is kept as the tree."""
     dead_end = {"role": "tool", "message": {"name": "f", "arguments": "{}", "response": ""}, "next": []}
