@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from stb_core import cli, console
 from stb_core.settings import Settings
+
+if TYPE_CHECKING:
+    from stb_server.doctor.finding import Finding
 
 _RECORDED_JUDGES = ("recorded", "rules")
 
@@ -74,7 +77,7 @@ def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _examine(settings: Settings, given: dict[str, Any]) -> list[Any]:
+async def _examine(settings: Settings, given: dict[str, Any]) -> list[Finding]:
     # These import what servers and models need, which takes a second that ``stb --help`` shall not pay.
     from stb_server.doctor import exposure, installation, models, services, storage  # noqa: PLC0415
 

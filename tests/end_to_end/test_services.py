@@ -24,6 +24,7 @@ from topology import Topology, installed
 pytestmark = pytest.mark.slow
 
 REPLICAS = 2
+MODEL = f"vllm/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
 TOKEN = "0123456789abcdef0123456789abcdef"
 _LATENCY_S = 0.15
 """Of the stub model: a run takes long enough to have all services killed within it."""
@@ -113,7 +114,7 @@ def test_import_run_score_inspect(topology: Topology, demo_folder: Path) -> None
 
 def test_doctor_finds_the_services_well(topology: Topology) -> None:
     """``stb doctor`` in the runner has nothing to complain about."""
-    done = topology.run("stb", "doctor", "--model", "vllm/any", "--judge", "judge/judge", "--json")
+    done = topology.run("stb", "doctor", "--model", MODEL, "--json")
 
     found = json.loads(done.stdout)["rows"]
     assert (0, []) == (done.returncode, [row for row in found if row["problem"]])
@@ -149,7 +150,7 @@ def redis_state(topology: Topology, replica: str) -> str:
 
 def attempt(topology: Topology, kill: Callable[[Callable[[], bool]], None]) -> tuple[list[int], str]:
     """Run an agent while services are killed; the same command again until it succeeds. All exit codes."""
-    command = ("stb", "run", "-a", "cot", "-m", "vllm/any", "-d", "demo", "--name", "killed")
+    command = ("stb", "run", "-a", "cot", "-m", MODEL, "-d", "demo", "--name", "killed")
     under_way = topology.begin(*command, "--max-connections", "4")
     kill(lambda: under_way.has_ended)
     codes, said = [], ""
@@ -170,8 +171,7 @@ def test_nothing_is_lost_when_services_are_killed(topology: Topology) -> None:
     on; in the end trajectories and scores are those of an undisturbed run.
     """
     [calm] = {
-        row["run"]
-        for row in rows(topology, "run", "-a", "cot", "-m", "vllm/any", "-d", "demo", "--name", "calm")
+        row["run"] for row in rows(topology, "run", "-a", "cot", "-m", MODEL, "-d", "demo", "--name", "calm")
     }
     first, second = topology.replicas
 

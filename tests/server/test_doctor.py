@@ -6,6 +6,7 @@ import asyncio
 import re
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -37,6 +38,12 @@ def seed(url: str) -> None:
         await store.close()
 
     asyncio.run(fill())
+
+
+async def empty(url: str) -> None:
+    """A store with nothing in it."""
+    store = await open_store(url)
+    await store.close()
 
 
 @pytest.fixture
@@ -105,6 +112,20 @@ class Seeds:
         asyncio.run(freeze())
         return []
 
+    def store_driver_missing(self) -> list[str]:
+        self.fixture("monkeypatch").setitem(sys.modules, "asyncpg", None)
+        self.set("STB_DATABASE_URL", "postgresql://stb@127.0.0.1/stb")
+        return []
+
+    def no_dataset(self) -> list[str]:
+        self.set("STB_DATABASE_URL", f"sqlite:///{self.folder}/empty.db")
+        asyncio.run(empty(f"sqlite:///{self.folder}/empty.db"))
+        return []
+
+    def temporary_unwritable(self) -> list[str]:
+        self.fixture("monkeypatch").setattr(tempfile, "tempdir", str(self.folder / "nowhere"))
+        return []
+
     def schema_newer(self) -> list[str]:
         with closing(sqlite3.connect(self.folder / "store.db")) as store, store:
             store.execute("UPDATE alembic_version SET version_num = '9000'")
@@ -136,6 +157,18 @@ class Seeds:
 
     def redis_unbounded(self) -> list[str]:
         return ["--redis-url", self.fixture("redis_server").url]
+
+    def redis_never_forgets(self) -> list[str]:
+        redis = self.fixture("redis_server")
+        redis.execute("CONFIG", "SET", "maxmemory", "64mb")
+        return ["--redis-url", redis.url]
+
+    def redis_url_invalid(self) -> list[str]:
+        return ["--redis-url", "somewhere"]
+
+    def upstream_invalid(self) -> list[str]:
+        (self.folder / "real.toml").write_text("[limits]\nunknown = 1\n")
+        return ["--upstream", "real.toml"]
 
     def server_unreachable(self) -> list[str]:
         return ["--server", f"http://127.0.0.1:{services.free_port()}"]
@@ -206,6 +239,12 @@ EXPECTED = {
     "store-damaged": (1, "stb restore"),
     "store-url-invalid": (1, "postgresql://"),
     "store-read-only": (1, "primary"),
+    "store-driver-missing": (1, "stabletoolbench[postgres]"),
+    "no-dataset": (0, "stb data import"),
+    "temporary-unwritable": (1, "TMPDIR"),
+    "redis-never-forgets": (0, "allkeys-lru"),
+    "redis-url-invalid": (1, "redis://"),
+    "upstream-invalid": (1, "Mend it"),
     "schema-newer": (1, "Upgrade stabletoolbench"),
     "schema-behind": (0, "stb backup"),
     "clock-behind": (1, "timedatectl"),
