@@ -44,6 +44,8 @@ class Trial:
     hallucinated: int
     nodes: int
     usage: Usage
+    simulator: Usage | None
+    """What the server's simulator consumed for its calls; None where nobody knows."""
     seconds: float
     provenances: Counter[str]
 
@@ -71,6 +73,12 @@ class Digest:
     def usage(self) -> Usage:
         """What all model calls consumed."""
         return sum((trial.usage for trial in self.trials.values()), Usage())
+
+    @property
+    def simulator(self) -> Usage | None:
+        """What the server's simulator consumed, as far as trials tell."""
+        known = [trial.simulator for trial in self.trials.values() if trial.simulator is not None]
+        return sum(known, Usage()) if known else None
 
     @property
     def provenances(self) -> Counter[str]:
@@ -167,6 +175,7 @@ def _digest(document: str) -> tuple[Trial, set[str]]:
         hallucinated=sum(bool(step["hallucinated"]) for step in calls),
         nodes=len(nodes),
         usage=Usage.model_validate(value["usage"]),
+        simulator=Usage.model_validate(given) if (given := value.get("simulator_usage")) else None,
         seconds=value["timing"]["seconds"],
         provenances=Counter(step["provenance"] or _UNSTATED for step in calls),
     )

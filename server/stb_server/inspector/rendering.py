@@ -74,7 +74,7 @@ def _environment() -> Environment:
         answer_text=answer_text,
     )
     environment.globals.update(
-        url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds
+        url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds, money=money
     )
     return environment
 
@@ -152,6 +152,16 @@ def seconds(value: float) -> str:
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def money(usd: float) -> str:
+    """An amount of dollars; a little is never shown as nothing."""
+    if not usd or usd >= 1:
+        return f"${usd:,.2f}"
+    if usd < 0.0001:
+        return "< $0.0001"
+    whole = f"${usd:.4f}"
+    return whole[:-2] + whole[-2:].rstrip("0")
 
 
 def short(text: str | None, length: int = 120) -> str:

@@ -30,6 +30,15 @@ _TOTAL = "macro"
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one payer consumed; ``usd`` is None where no price is known."""
+
+    payer: str
+    tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True)
 class RunRow:
     """A run in a table."""
 
@@ -47,6 +56,18 @@ class RunRow:
     def is_complete(self) -> bool:
         """Whether nothing is missing."""
         return self.good >= self.run.n_expected
+
+    @property
+    def costs(self) -> list[Cost]:
+        """Tokens and money by who pays for them; payers of nothing are left out."""
+        found = [Cost("agent", self.digest.usage.total_tokens, self.digest.usage.cost_usd)]
+        if self.digest.simulator:
+            usage = self.digest.simulator
+            found.append(Cost("simulator", usage.total_tokens, usage.cost_usd))
+        for judge, score in self.scores.items():
+            tokens, money = score.row.get("judge_tokens") or 0, score.row.get("judge_cost_usd")
+            found.append(Cost(f"judge {judge.name}", tokens, money))
+        return [one for one in found if one.tokens or one.usd is not None]
 
     @property
     def bar(self) -> list[tuple[str, float, float]]:

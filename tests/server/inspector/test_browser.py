@@ -343,6 +343,35 @@ def test_axe_finds_nothing_serious(
     assert [] == found
 
 
+REAL_PAGES = (
+    "/cache/release?name=weather",
+    "/runs/toolllama_sft_dfs",
+    "/compare?dataset=release",
+    "/runs/toolbench_example/G1_answer/57",
+)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_axe_finds_nothing_serious_in_real_pages(real_site: str, browser: Browser, width: int) -> None:
+    """With long names, tables that scroll, pictures, and a tree that is open in all its branches."""
+    context = browser.new_context(viewport={"width": width, "height": 800})
+    page = context.new_page()
+    found = []
+    for path in REAL_PAGES:
+        page.goto(real_site + path)
+        expect(page.locator("[data-reload]")).to_have_count(0, timeout=30_000)
+        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        found += [
+            (path, violation["id"], violation["nodes"][0]["html"][:200])
+            for violation in Axe().run(page).response["violations"]
+            if violation["impact"] in {"serious", "critical"}
+        ]
+    context.close()
+
+    assert [] == found
+
+
 def test_a_phone_shows_every_page(hostile_site: str, browser: Browser) -> None:
     """No page is wider than a small screen."""
     context = browser.new_context(viewport={"width": 360, "height": 740})

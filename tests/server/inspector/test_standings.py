@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 
 from stb_core import scoring
 from stb_core.errors import UsageError
+from stb_core.manifest import Manifest
 from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.trajectories import Usage
 from stb_server.inspector import standings
+from stb_server.inspector.digests import Digest, Trial
+from stb_server.inspector.outcomes import Judge
+from stb_server.inspector.rendering import money
+from stb_server.inspector.run_pages import RunRow
 from stb_server.inspector.standings import Standings
 
 
@@ -80,3 +88,42 @@ async def test_runs_that_cannot_be_compared_say_why(
     monkeypatch.setattr(scoring, "provider", lambda _: None)
 
     assert [] == await Standings().scores(sqlite_store, "r", "s", until=0)
+
+
+def test_costs_are_told_by_who_pays() -> None:
+    """The agent's and the simulator's from trajectories, each judge's from the score."""
+    trial = Trial(
+        *("g", "1", 0, "?", "answered", 1, 0, 0, 0),
+        usage=Usage(prompt_tokens=90, completion_tokens=10, cost_usd=0.5),
+        simulator=Usage(prompt_tokens=7),
+        seconds=1.0,
+        provenances=Counter(),
+    )
+    run = Run(
+        "r", "r", "d", "a", None, Manifest(dataset="d", dataset_hash="", agent="a"), {"g": ["1"]}, 1, ""
+    )
+    score = {**row(50.0), "judge_tokens": 30, "judge_cost_usd": 0.25}
+    digest = Digest(1, {trial.place: trial}, {})
+    shown = RunRow(
+        run, digest, 1, {}, {Judge("j", ""): standings.whiskers([score], "run")[0]}, is_scored=True
+    )
+
+    assert [("agent", 100, 0.5), ("simulator", 7, None), ("judge j", 30, 0.25)] == [
+        (cost.payer, cost.tokens, cost.usd) for cost in shown.costs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [
+        (0, "$0.00"),
+        (0.00001, "< $0.0001"),
+        (0.0125, "$0.0125"),
+        (0.5, "$0.50"),
+        (0.999, "$0.999"),
+        (1234.5, "$1,234.50"),
+    ],
+)
+def test_amounts_are_never_shown_as_nothing(usd: float, text: str) -> None:
+    """Unless they are."""
+    assert text == money(usd)
