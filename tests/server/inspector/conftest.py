@@ -9,14 +9,17 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from conftest import clean_environment
+from conftest import clean_environment, unavailable
 from hostile import WRITE_TOKEN, put_hostile
 from stb_core.store import open_store
 from stb_server.importing import import_release
 from stb_server.options import ServerOptions
 from stb_server.releases import find_release
 from threaded_server import in_thread, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +72,29 @@ def real_site(real_store: str) -> Generator[str]:
     """A server of that store."""
     with served(ServerOptions(real_store, "release")) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """Debian's Chromium, without a window; its loop must not outlive modules without asynchronous tests."""
+    if not CHROMIUM:
+        unavailable("chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Generator[Page]:
+    """A new page; a script that fails, or a policy that is broken, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(10_000)
+    problems: list[str] = []
+    opened.on("pageerror", lambda problem: problems.append(str(problem)))
+    opened.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
+    yield opened
+    context.close()
+    assert [] == problems
