@@ -19,7 +19,7 @@ from stb_server.inspector import json_view, trying
 from stb_server.inspector.access import is_same_origin, read_form
 from stb_server.inspector.diffs import argument_changes, arguments_of, line_difference
 from stb_server.inspector.json_view import Token
-from stb_server.inspector.rendering import HEADERS, page, place
+from stb_server.inspector.rendering import HEADERS, page, place, short_time
 from stb_server.inspector.search import neighbours
 from stb_server.inspector.snippets import snippets
 
@@ -169,7 +169,9 @@ async def _chosen(request: Request, dataset: Dataset) -> tuple[list[Response], R
     key = request.path_params["key"]
     versions: list[Response] = await store.responses.versions(dataset.id, key)
     if not versions:
-        raise NotFoundError(f"Dataset {dataset.name} has no response {key[:80]!r}.")
+        erased = [event for event in await store.curation.of(dataset.id, key) if event.act is Act.ERASE]
+        when = f" It was erased by hand at {short_time(erased[0].created_at)} UTC." if erased else ""
+        raise NotFoundError(f"Dataset {dataset.name} has no response {key[:80]!r}.{when}")
     wanted = _version(request.query_params.get("version", ""))
     if wanted:
         for one in versions:

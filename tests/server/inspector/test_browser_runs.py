@@ -195,7 +195,7 @@ def test_a_site_opens_from_a_disk(real_store: str, page: Page, tmp_path: Path) -
 
 
 def test_a_run_is_followed_without_loading(tmp_path: Path, page: Page) -> None:
-    """Its count rises while the page stands open, over a restart of the server, until it is complete."""
+    """Its count rises while its page and the table of runs stand open, over a restart of the server."""
     url = f"sqlite:///{tmp_path / 'store.db'}"
     manifest = Manifest(dataset="weather", dataset_hash="0" * 64, agent="cot")
 
@@ -215,11 +215,16 @@ def test_a_run_is_followed_without_loading(tmp_path: Path, page: Page) -> None:
 
     in_thread(begin())
     with served(ServerOptions(url, "weather")) as address:
-        page.goto(f"{address}/runs/live")
+        page.goto(f"{address}/runs")
         expect(page.locator("[data-live=done]")).to_have_text("0")
+        table = page.context.new_page()
+        table.goto(f"{address}/runs/live")
+        page, table = table, page
         in_thread(add(0))
+        expect(table.locator("[data-live=done]")).to_have_text("1", timeout=15_000)
         expect(page.locator("[data-live=done]")).to_have_text("1", timeout=15_000)
     with served(ServerOptions(url, "weather"), port=int(address.rsplit(":", 1)[1])):
         in_thread(add(1))
         expect(page.locator("[data-live=done]")).to_have_text("2", timeout=20_000)
-        expect(page.locator("[data-live=state]")).to_have_text("✓ complete")
+        for followed in (page, table):
+            expect(followed.locator("[data-live=state]")).to_have_text("✓ complete", timeout=20_000)

@@ -91,6 +91,16 @@ async def test_responses_are_changed(server: Running) -> None:
     assert all(word in record for word in ("stale", "doubtful &lt;b&gt;", "put back into force"))
 
 
+async def test_the_page_of_an_erased_response_says_so(server: Running) -> None:
+    """It is not found, and not as if it had never been there."""
+    await server.service.parts.store.curation.delete(1, BONN.key, erase=True)
+
+    answer = await server.client.get(PLACE)
+
+    assert 404 == answer.status_code
+    assert "It was erased by hand at" in answer.text
+
+
 @pytest.mark.parametrize(
     ("headers", "form_key"),
     [

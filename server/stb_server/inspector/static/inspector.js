@@ -59,14 +59,14 @@ for (const tree of document.querySelectorAll("[data-tree]")) {
   }
 }
 
-// A run that is under way. The server ends each answer, and the browser asks again by itself; only
-// silence for a while means that the server is away.
-const followed = document.querySelector("[data-events]");
-if (followed) {
-  const number = new Intl.NumberFormat("en-US");
-  const part = (name) => document.querySelector(`[data-live="${name}"]`);
+// Runs that are under way. The server ends each answer, and the browser asks again by itself; only
+// silence for a while means that the server is away. A browser keeps few connections to one server, so
+// no more than three runs of a table are followed.
+const number = new Intl.NumberFormat("en-US");
+function follow(run) {
+  const part = (name) => run.querySelector(`[data-live="${name}"]`);
   const show = (name, text) => { if (part(name)) part(name).textContent = text; };
-  const source = new EventSource(followed.dataset.events);
+  const source = new EventSource(run.dataset.events);
   const loaded = part("done").textContent;
   let heard = Date.now();
   const hear = (event) => {
@@ -74,8 +74,10 @@ if (followed) {
     const state = JSON.parse(event.data);
     show("done", number.format(state.done));
     show("expected", number.format(state.expected));
-    part("bar").max = state.expected || 1;
-    part("bar").value = state.done;
+    if (part("bar")) {
+      part("bar").max = state.expected || 1;
+      part("bar").value = state.done;
+    }
     if (state.complete) {
       show("state", "✓ complete");
       part("state").className = "ok";
@@ -90,6 +92,7 @@ if (followed) {
     show("note", "The server does not answer; trying again.");
   }, 2000);
 }
+[...document.querySelectorAll("[data-events]")].slice(0, 3).forEach(follow);
 
 // A table of trials in a file: there is no server to ask, so rows are hidden here. The address may say
 // which are wanted, as the links from the table of groups do.
