@@ -1,0 +1,46 @@
+"""An agent without a model that does not do the same in every trial: it leaves out what it needs by chance.
+
+stb run -a docs/stability/wavering.py:agent -k 3
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from stb_agents.agent import ModelUse, Outcome, Task
+from stb_agents.budget import UNLIMITED, Budget
+from stb_agents.callables import hand_in
+from stb_agents.environment import Environment
+from stb_agents.guessing import guesses
+from stb_agents.scripted import call, needed, seen, summary
+
+
+@dataclass(frozen=True)
+class Wavering:
+    """Calls the APIs that a query needs, each with a chance of 70 %, once, and tells what it saw."""
+
+    name: ClassVar[str] = "wavering"
+    model_use: ClassVar[ModelUse] = "none"
+    budget: ClassVar[Budget] = UNLIMITED
+
+    def settings(self) -> dict[str, Any]:
+        """It has none."""
+        return {}
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        """One call for each API that chance leaves, then an answer."""
+        told = []
+        for function in needed(task, environment):
+            place = f"{task.query.group}/{task.query.query_id}/{task.trial}/{function.name}"
+            if hashlib.sha256(place.encode()).digest()[0] < 77:
+                continue
+            found = guesses(function, task.text, seen(environment.steps))
+            step = await call(environment, function, found[0])
+            if not step.error:
+                told.append(summary(function, step))
+        return hand_in("\n".join(told) or "I could not find it out.", environment)
+
+
+agent = Wavering()
