@@ -23,6 +23,7 @@ from stb_agents.agent import Agent
 from stb_agents.callables import CallableAgent, takes_task_and_tools
 from stb_agents.remote import SCHEMES, Remote
 from stb_core.errors import FormatError, NotFoundError, UsageError
+from stb_core.lanes import parsed
 
 ENTRY_POINTS = "stabletoolbench.agents"
 _DISTRIBUTION = "stabletoolbench"
@@ -56,6 +57,7 @@ def choose_agent(spec: str, options: Mapping[str, str]) -> Chosen:
         FormatError: the file cannot be loaded, or the object is no agent.
     """
     if spec.startswith(SCHEMES):
+        parsed(spec)
         return Chosen(_as_agent(Remote(spec), spec, options), "")
     place, separator, name = spec.rpartition(":")
     if not separator:

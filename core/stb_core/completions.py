@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import UnreadableReplyError
-from stb_core.models import Price, Reply, Request
+from stb_core.models import FunctionSchema, Price, Reply, Request
 from stb_core.trajectories import FunctionCall, Message, Usage
 
 # Servers of text completions stop after 16 tokens unless told otherwise.
@@ -37,7 +37,7 @@ def payload(request: Request, model_name: str) -> dict[str, Any]:
         }
     body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
     if request.functions:
-        body["tools"] = [{"type": "function", "function": f.model_dump()} for f in request.functions]
+        body["tools"] = [{"type": "function", "function": function_body(f)} for f in request.functions]
         named = {"type": "function", "function": {"name": request.tool_choice}}
         is_word = request.tool_choice in {"auto", "none", "required"}
         body["tool_choice"] = request.tool_choice if is_word else named
@@ -48,6 +48,15 @@ def payload(request: Request, model_name: str) -> dict[str, Any]:
     if request.stop:
         body["stop"] = list(request.stop)
     return body
+
+
+def function_body(function: FunctionSchema) -> dict[str, Any]:
+    """One function as the format has it."""
+    return {
+        "name": function.name,
+        "description": function.description,
+        "parameters": function.parameters,
+    }
 
 
 def message_body(message: Message) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The pool of the HTTP library looks at all its connections for every request, so that a request takes
 longer the more are in flight: 0.9 ms of CPU with 16, 8 ms with 256. Here the connection that became
-free last is taken, and nothing else is looked at.
+free last is taken, and nothing else is looked at. Connections are our own but for proxies, which are
+left to the library.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import httpx2
+
+from stb_core.errors import UsageError
+from stb_core.lane import Lane
 
 if TYPE_CHECKING:
     import ssl
@@ -25,15 +29,22 @@ class Lanes(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, base_url: str) -> None:
-        url = httpx2.URL(base_url)
+        url = parsed(base_url)
         self._proxy = None if urllib.request.proxy_bypass(url.host) else _proxy_of(url.scheme)
+        self._url = url
+        self._origin = _origin(url)
         self._context: ssl.SSLContext | None = None
-        self._needs_tls = url.scheme == "https" or (self._proxy or "").startswith("https")
-        self._idle: list[httpx2.AsyncHTTPTransport] = []
+        self._needs_tls = url.scheme == "https"
+        self._idle: list[Lane | httpx2.AsyncHTTPTransport] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request by a free connection, or by a new one, and read the answer to its end."""
-        lane = self._idle.pop() if self._idle else self._open()
+        if _origin(request.url) != self._origin:  # a redirection leads elsewhere
+            async with self._by_library() as other:
+                response = await other.handle_async_request(request)
+                await response.aread()
+                return response
+        lane = self._free() or self._open()
         try:
             response = await lane.handle_async_request(request)
             await response.aread()
@@ -43,16 +54,54 @@ class Lanes(httpx2.AsyncBaseTransport):
         self._idle.append(lane)
         return response
 
-    def _open(self) -> httpx2.AsyncHTTPTransport:
-        if self._context is None and self._needs_tls:
+    def _free(self) -> Lane | httpx2.AsyncHTTPTransport | None:
+        """The connection that became free last and that nobody has closed since."""
+        while self._idle:
+            lane = self._idle.pop()
+            if not isinstance(lane, Lane) or lane.is_open:
+                return lane
+        return None
+
+    def _open(self) -> Lane | httpx2.AsyncHTTPTransport:
+        if self._url.scheme not in {"http", "https"} or not self._url.host:
+            raise httpx2.UnsupportedProtocol(f"{str(self._url)!r} does not begin with http:// or https://")
+        if self._proxy:
+            return self._by_library()
+        port = self._url.port or (443 if self._needs_tls else 80)
+        return Lane(self._url.host, port, self._tls() if self._needs_tls else None)
+
+    def _by_library(self) -> httpx2.AsyncHTTPTransport:
+        return httpx2.AsyncHTTPTransport(verify=self._tls(), limits=_ONE, proxy=self._proxy)
+
+    def _tls(self) -> ssl.SSLContext:
+        """Made when it is first needed, which takes a while."""
+        if self._context is None:
             self._context = httpx2.create_ssl_context()
-        return httpx2.AsyncHTTPTransport(verify=self._context or False, limits=_ONE, proxy=self._proxy)
+        return self._context
 
     async def aclose(self) -> None:
         """Close all connections that are free."""
         idle, self._idle = self._idle, []
         for lane in idle:
             await lane.aclose()
+
+
+def parsed(url: str) -> httpx2.URL:
+    """An address as its parts.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return httpx2.URL(url)
+    except httpx2.InvalidURL as problem:
+        raise UsageError(
+            f"{url!r} is no address: {problem}.", hint="Write such as http://HOST:PORT."
+        ) from None
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _proxy_of(scheme: str) -> str | None:
