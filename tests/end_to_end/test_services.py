@@ -24,9 +24,10 @@ from topology import Topology, installed
 pytestmark = pytest.mark.slow
 
 REPLICAS = 2
+CONNECTIONS = 2
 MODEL = f"vllm/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
 TOKEN = "0123456789abcdef0123456789abcdef"
-_LATENCY_S = 0.15
+_LATENCY_S = 0.3
 """Of the stub model: a run takes long enough to have all services killed within it."""
 
 
@@ -38,14 +39,20 @@ def programs() -> None:
 
 
 @pytest.fixture(scope="module")
-def models() -> Generator[str]:
-    """The base URL of a model: the vLLM server named by STB_TEST_VLLM, or a stub."""
-    if given := os.environ.get("STB_TEST_VLLM"):
-        yield given
+def stub() -> Generator[LLMServer | None]:
+    """A stub model, which counts; None where STB_TEST_VLLM names a vLLM server in its place."""
+    if os.environ.get("STB_TEST_VLLM"):
+        yield None
         return
     with LLMServer() as server:
         server.behaviour.latency_s = _LATENCY_S
-        yield server.url
+        yield server
+
+
+@pytest.fixture(scope="module")
+def models(stub: LLMServer | None) -> str:
+    """The base URL of the model."""
+    return stub.url if stub else os.environ["STB_TEST_VLLM"]
 
 
 def env_file(folder: Path, port: int) -> Path:
@@ -150,30 +157,43 @@ def redis_state(topology: Topology, replica: str) -> str:
 
 def attempt(topology: Topology, kill: Callable[[Callable[[], bool]], None]) -> tuple[list[int], str]:
     """Run an agent while services are killed; the same command again until it succeeds. All exit codes."""
-    command = ("stb", "run", "-a", "cot", "-m", MODEL, "-d", "demo", "--name", "killed")
-    under_way = topology.begin(*command, "--max-connections", "4")
-    kill(lambda: under_way.has_ended)
-    codes, said = [], ""
-    for _ in range(5):
-        done = under_way.finish()
-        codes.append(done.returncode)
-        said += done.stderr
-        if done.returncode == 0:
-            break
-        under_way = topology.begin(*command, "--max-connections", "4")
-    return codes, said
+    # Few at a time: the run is to last longer than all the killing.
+    command = (
+        "run",
+        "-a",
+        "cot",
+        "-m",
+        MODEL,
+        "-d",
+        "demo",
+        "--name",
+        "killed",
+        "--max-connections",
+        f"{CONNECTIONS}",
+    )
+    under_way = topology.begin("stb", *command)
+    try:
+        kill(lambda: under_way.has_ended)
+    finally:
+        ended = [under_way.finish()]
+    while ended[-1].returncode and len(ended) < 5:
+        ended.append(topology.run("stb", *command))
+    return [done.returncode for done in ended], "".join(done.stderr for done in ended)
 
 
-def test_nothing_is_lost_when_services_are_killed(topology: Topology) -> None:
+def test_nothing_is_lost_when_services_are_killed(topology: Topology, stub: LLMServer | None) -> None:
     """Redis, a replica and PostgreSQL are killed and started again during a run.
 
     Health pages say so while it lasts, the exit code is 1 where work is left and the same command goes
-    on; in the end trajectories and scores are those of an undisturbed run.
+    on; in the end trajectories and scores are those of an undisturbed run, and no model reply was paid for
+    again but those that came when PostgreSQL was away.
     """
+    before = stub.paid if stub else 0
     [calm] = {
         row["run"] for row in rows(topology, "run", "-a", "cot", "-m", MODEL, "-d", "demo", "--name", "calm")
     }
     first, second = topology.replicas
+    between = stub.paid if stub else 0
 
     def kill(has_ended: Callable[[], bool]) -> None:
         time.sleep(2)
@@ -201,6 +221,8 @@ def test_nothing_is_lost_when_services_are_killed(topology: Topology) -> None:
 
     assert 0 == codes[-1]
     assert set(codes) <= {0, 1}
+    if stub:
+        assert stub.paid - between <= between - before + CONNECTIONS
     assert "Traceback" not in said
     judged = [rows(topology, "score", name, "--judge", "rules") for name in (calm, "killed")]
     assert without_names(judged[0]) == without_names(judged[1])
