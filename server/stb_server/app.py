@@ -22,6 +22,7 @@ from stb_server.episodes.mcp_endpoint import McpEndpoint
 from stb_server.episodes.proxy import Proxy
 from stb_server.guard import TokenGuard
 from stb_server.hosts import HostGuard
+from stb_server.inspector import json_routes
 from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
 from stb_server.service import Service
@@ -74,6 +75,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.virtual = Virtual(service)
     app.router.routes.append(Route("/virtual", app.virtual, methods=["POST"], name="virtual"))
     app.include_router(routes.router)
+    app.include_router(json_routes.router)
     app.include_router(health.router)
     app.include_router(episodes.router)
     app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))

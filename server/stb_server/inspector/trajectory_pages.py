@@ -88,7 +88,7 @@ async def raw(request: Request) -> Response:
     store = request.app.state.inspector.store
     found = await store.runs.get(request.path_params["run"])
     where = found.run, request.path_params["group"], request.path_params["query_id"], _trial(request)
-    document, _ = await _document(store, *where)
+    document, _ = await stored_document(store, *where)
     return Response(document, media_type="application/json", headers=HEADERS)
 
 
@@ -103,11 +103,11 @@ def _trial(request: Request) -> int:
 
 
 async def _load(store: Store, run: Run, group: str, query_id: str, trial: int) -> tuple[Trajectory, int]:
-    document, attempts = await _document(store, run.run, group, query_id, trial)
+    document, attempts = await stored_document(store, run.run, group, query_id, trial)
     return Trajectory.model_validate_json(document), attempts
 
 
-async def _document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
+async def stored_document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
     """(the last attempt of a trial, how many attempts there are)."""
     t = tables.trajectories.c
     statement = (
