@@ -96,7 +96,7 @@ async def judged_answers(store: Store, run: Run, sheet: Sheet) -> list[tuple[Tra
     return [
         (t, sheet.marks[t.group, t.query_id, t.trial, 0].status)
         async for t in store.runs.trajectories(run.run)
-        if (t.group, t.query_id, t.trial, 0) in sheet.marks
+        if t.answer_hash and (t.group, t.query_id, t.trial, 0) in sheet.marks
     ]
 
 
@@ -128,7 +128,9 @@ def noise_row(sheet: Sheet) -> Row:
     pairs = [
         (mark.status, second.status)
         for (group, query_id, trial, number), mark in sheet.marks.items()
-        if number == 0 and (second := sheet.marks.get((group, query_id, trial, 1)))
+        if number == 0
+        and sheet.answers[group, query_id, trial].answer_hash
+        and (second := sheet.marks.get((group, query_id, trial, 1)))
     ]
     flips = count_flips([one for one, _ in pairs], [other for _, other in pairs])
     return _flip_row("by_chance", flips, "the same answer in the second round")
