@@ -55,7 +55,7 @@ async def trajectories(url: str, run: str) -> list[Trajectory]:
 
 def essence(trajectory: Trajectory) -> dict[str, Any]:
     """A trajectory without times and without where its answers came from."""
-    document = trajectory.model_dump(mode="json", exclude={"timing"})
+    document = trajectory.content()
     for step in document["steps"]:
         del step["provenance"]
     return document
