@@ -26,8 +26,9 @@ from stb_evaluator.results import TRAJECTORY, Row, headline, measure_rows, score
 from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
 from stb_evaluator.solvable import MODE as VOTES
 from stb_evaluator.switches import set_switches
+from stb_evaluator.trial_rows import PASS_K, TRIALS, trial_rows
 
-METRICS = (METRIC, final_answer.METRIC, TRAJECTORY)
+METRICS = (METRIC, final_answer.METRIC, PASS_K, TRAJECTORY)
 LABELS = {METRIC: "SoPR", final_answer.METRIC: "FAC"}
 
 
@@ -101,8 +102,9 @@ def register(stb: click.Group) -> None:
                 if name == TRAJECTORY:
                     rows += [row for run in chosen for row in await measure_rows(store, run, seed=seed)]
                     continue
+                judged = METRIC if name == PASS_K else name
                 async with opened_bench(
-                    judge or await default_judge(store, chosen, name),
+                    judge or await default_judge(store, chosen, judged),
                     current_settings(),
                     connections=max_connections,
                     retry_errors=retry_errors,
@@ -145,6 +147,11 @@ def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
 
 async def _score(store: Store, run: Run, metric: str, bench: Bench, wanted: Wanted) -> list[Row]:
     """The rows of one run by one metric, those of a panel before those of its members."""
+    if metric == PASS_K:
+        await bench.fill(store, run, wanted.rounds)
+        rounds = bench.rounds(wanted.rounds)
+        sheet = await load_sheet(store, run, bench.jury(), rounds=rounds)
+        return trial_rows(run, sheet, bench.jury(), seed=wanted.seed)
     await bench.fill(store, run, wanted.rounds, metric)
     rounds = bench.rounds(wanted.rounds, metric)
     rows: list[Row] = []
@@ -211,6 +218,11 @@ def show(rows: Sequence[Row], *, as_json: bool) -> None:
     if corrected:
         shown = [{**row, "interval": _ends(row)} for row in corrected]
         columns = "run", "judge", "metric", "block", "group", "value", "interval:95 %", "n", "n_labelled"
+        console.emit_table(shown, columns)
+    tried = [row for row in rows if row["block"] == TRIALS and row["group"] in {MACRO, MICRO}]
+    if tried:
+        shown = [{**row, "interval": _ends(row)} for row in tried]
+        columns = "run", "judge", "metric", "group", "value", "interval:95 %", "trials", "n", "n_total"
         console.emit_table(shown, columns)
     measured = [row for row in rows if row["block"] == TRAJECTORY and row["group"] == MICRO]
     if measured:
