@@ -261,7 +261,10 @@ class Environment:
         self.meter.tool_calls += sum(step.function != FINISH for step in news.steps)
         self.meter.add_usage(news.usage)
         self.simulator_usage += news.simulator_usage
-        self._tool_s += news.tool_seconds
+        self._tool_s += news.timing.tool_seconds
+        self._model_s += news.timing.model_seconds
+        self._tool_times.extend(news.timing.tool_calls)
+        self._model_times.extend(news.timing.model_calls)
         return news
 
     def finish(self, arguments: str) -> tuple[Step, Finished | None]:

@@ -13,7 +13,7 @@ import orjson
 
 from stb_agents.client import VirtualClient
 from stb_core.errors import ServiceError
-from stb_core.trajectories import Step, StopReason, Usage
+from stb_core.trajectories import Step, StopReason, Timing, Usage
 
 _PATH = "/v1/episodes"
 
@@ -25,7 +25,7 @@ class News:
     steps: tuple[Step, ...]
     usage: Usage
     simulator_usage: Usage
-    tool_seconds: float
+    timing: Timing
     stop: StopReason | None
     final_answer: str
     error: str
@@ -40,7 +40,7 @@ class ServerEpisode:
         self._path = f"{_PATH}/{opened['id']}"
         self._n_steps = 0
         self._usage = self._simulator_usage = Usage()
-        self._tool_seconds = 0.0
+        self._timing = Timing()
         self.is_open = True
         self.functions = tuple(tool["name"] for tool in opened["tools"])
         self.address = {
@@ -76,17 +76,18 @@ class ServerEpisode:
         told = _document(self._client, response.status_code, response.content)
         steps = [Step.model_validate(step) for step in told["steps"]]
         usage, simulator = (Usage.model_validate(told[name]) for name in ("usage", "simulator_usage"))
+        timing = Timing.model_validate(told["timing"])
         found = News(
             steps=tuple(steps[self._n_steps :]),
             usage=_more(usage, self._usage),
             simulator_usage=_more(simulator, self._simulator_usage),
-            tool_seconds=told["timing"]["tool_seconds"] - self._tool_seconds,
+            timing=_later(timing, self._timing),
             stop=StopReason(told["stop"]) if told["stop"] else None,
             final_answer=told["final_answer"],
             error=told["error"],
         )
         self._n_steps, self._usage, self._simulator_usage = len(steps), usage, simulator
-        self._tool_seconds = told["timing"]["tool_seconds"]
+        self._timing = timing
         self.is_open = found.stop is None
         return found
 
@@ -117,4 +118,14 @@ def _more(usage: Usage, before: Usage) -> Usage:
         completion_tokens=usage.completion_tokens - before.completion_tokens,
         cached_tokens=usage.cached_tokens - before.cached_tokens,
         cost_usd=(usage.cost_usd or 0.0) - (before.cost_usd or 0.0) if known else None,
+    )
+
+
+def _later(timing: Timing, before: Timing) -> Timing:
+    """What took its time since."""
+    return Timing(
+        tool_seconds=timing.tool_seconds - before.tool_seconds,
+        model_seconds=timing.model_seconds - before.model_seconds,
+        tool_calls=timing.tool_calls[len(before.tool_calls) :],
+        model_calls=timing.model_calls[len(before.model_calls) :],
     )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from stb_core import clock
-from stb_core.trajectories import Step, StopReason, Timing, Trajectory, Usage, conversation
+from stb_core.trajectories import FINISH, ModelCall, Step, StopReason, Timing, Trajectory, Usage, conversation
 
 Kind = Literal["tool", "model", "simulator"]
 Place = tuple[str, str, str, int]
@@ -58,7 +58,7 @@ class Episode:
         return None if seconds is None else later(self.created_at, seconds)
 
 
-class ModelCall(BaseModel):
+class ProxiedCall(BaseModel):
     """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it."""
 
     model_config = ConfigDict(frozen=True)
@@ -86,9 +86,9 @@ class Event:
         return Step.model_validate_json(self.document)
 
     @property
-    def model_call(self) -> ModelCall:
+    def proxied_call(self) -> ProxiedCall:
         """The call of a model."""
-        return ModelCall.model_validate_json(self.document)
+        return ProxiedCall.model_validate_json(self.document)
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def record_of(episode: Episode, events: Sequence[Event]) -> Record:
     """What an episode's events, in the order in which they were begun, come to."""
     calls = [event for event in events if event.kind == "tool"]
     models = [event for event in events if event.kind == "model" and event.answered]
-    simulated = [event.model_call.usage for event in events if event.kind == "simulator"]
+    simulated = [event.proxied_call.usage for event in events if event.kind == "simulator"]
     answered = [(event.id, event.step) for event in calls if event.answered]
     unanswered = [
         event.step
@@ -125,7 +125,7 @@ def record_of(episode: Episode, events: Sequence[Event]) -> Record:
             for number, step in answered
         )
     ]
-    asked = [event.model_call for event in models]
+    asked = [event.proxied_call for event in models]
     until = datetime.fromisoformat(episode.ended_at or clock.now())
     return Record(
         steps=tuple(step for _, step in answered),
@@ -136,6 +136,17 @@ def record_of(episode: Episode, events: Sequence[Event]) -> Record:
             seconds=(until - datetime.fromisoformat(episode.created_at)).total_seconds(),
             model_seconds=sum(event.seconds for event in models),
             tool_seconds=sum(event.seconds for event in calls),
+            tool_calls=tuple(
+                event.seconds for event in calls if event.answered and event.step.function != FINISH
+            ),
+            model_calls=tuple(
+                ModelCall(
+                    seconds=event.seconds,
+                    prompt_tokens=made.usage.prompt_tokens,
+                    completion_tokens=made.usage.completion_tokens,
+                )
+                for event, made in zip(models, asked, strict=True)
+            ),
         ),
         unanswered=tuple(unanswered),
     )

@@ -18,8 +18,8 @@ from stb_core.episodes import (
     Episode,
     Event,
     Kind,
-    ModelCall,
     Place,
+    ProxiedCall,
     Record,
     later,
     record_of,
@@ -52,6 +52,12 @@ class EpisodeRecords:
         async with self._store.reading() as connection:
             where = e.stop.is_(None), e.expires_at <= clock.now()
             return list(await connection.scalars(sa.select(e.id).where(*where)))
+
+    async def forget(self, before: str) -> None:
+        """Delete the episodes that ended before a moment; the trajectories of runs stay."""
+        e = tables.episodes
+        async with self._store.writing() as connection:
+            await connection.execute(e.delete().where(e.c.stop.is_not(None), e.c.ended_at < before))
 
     async def record(self, episode: Episode) -> Record:
         """What was done so far, in the order in which it was begun."""
@@ -151,7 +157,7 @@ class EpisodeRecords:
 
     async def note_simulator_within(self, connection: AsyncConnection, episode_id: str, usage: Usage) -> None:
         """Add what the server's simulator has consumed for a call."""
-        document = ModelCall(usage=usage).model_dump_json()
+        document = ProxiedCall(usage=usage).model_dump_json()
         await self._add(connection, episode_id, "simulator", document, answered=True)
 
     async def forget_within(self, connection: AsyncConnection, episode_id: str, event_id: int) -> None:
@@ -166,7 +172,7 @@ class EpisodeRecords:
         v = tables.episode_events.c
         where = v.episode == episode_id, v.kind == "model", v.answered == 1
         documents = await connection.scalars(sa.select(v.document).where(*where))
-        return sum((ModelCall.model_validate_json(document).usage for document in documents), Usage())
+        return sum((ProxiedCall.model_validate_json(document).usage for document in documents), Usage())
 
     async def end_within(
         self, connection: AsyncConnection, episode: Episode, finished: Finished, *, error: str = ""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 
 from stb_core import clock
-from stb_core.episodes import Episode
+from stb_core.episodes import Episode, later
 from stb_core.errors import StoreError
 from stb_core.functions import Functions, OfferedApi
 from stb_core.observations import Outgoing, finish_arguments, finish_step, read_call, shown
@@ -34,6 +34,10 @@ T = TypeVar("T")
 
 _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0
+_SWEEPS = 600
+"""Sweeps after which old episodes are forgotten."""
+_KEPT_S = 24 * 3600.0
+"""How long an episode that has ended can be looked at."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +140,16 @@ class Host:
         return task
 
     async def sweep_forever(self) -> None:
-        """End episodes that were left alone; those that are open get time for the server's absence."""
+        """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""
         with suppress(StoreError):
             await self.service.parts.store.episode_records.refresh(self.service.options.episode_idle_s)
         while True:
-            await asyncio.sleep(_SWEEP_S)
             with suppress(StoreError):  # what needs the store says so by itself
-                await self.sweep()
+                await self.service.parts.store.episode_records.forget(later(clock.now(), -_KEPT_S))
+            for _ in range(_SWEEPS):
+                await asyncio.sleep(_SWEEP_S)
+                with suppress(StoreError):
+                    await self.sweep()
 
     async def sweep(self) -> None:
         """End all episodes whose time is up."""

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
@@ -60,8 +61,18 @@ class McpEndpoint:
             refusal = JSONResponse({"error": text, "type": "not_allowed"}, 405, headers={"allow": "POST"})
             await refusal(scope, receive, send)
             return
+        await self._take_turn((scope.get("client") or ("",))[0])
         manager = self._manager or await self._start()
         await manager.handle_request({**scope, _EPISODE: episode}, receive, send)
+
+    async def _take_turn(self, client: str) -> None:
+        """Let a client that comes too fast wait; a refusal would be its agent's failure."""
+        limit = self._host.service.rate_limit
+        while True:
+            wait_s = limit.wait_s(client, monotonic()) if limit else 0.0
+            if not wait_s:
+                return
+            await asyncio.sleep(wait_s)
 
     async def close(self) -> None:
         """End what runs."""

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from stb_core.episodes import Episode, ModelCall
+from stb_core.episodes import Episode, ProxiedCall
 from stb_core.errors import StoreError
 from stb_core.models import Price
 from stb_core.prices import price_of
@@ -97,7 +97,7 @@ class Proxy:
         if hides_usage:  # without being asked, an endpoint does not count what it streams
             body["stream_options"] = {"include_usage": True}
         model = f"{self._provider}/{body['model']}"
-        begun = await self._host.books.begin(episode, "model", ModelCall(model=model).model_dump_json())
+        begun = await self._host.books.begin(episode, "model", ProxiedCall(model=model).model_dump_json())
         assert isinstance(begun, int)
         price = price_of(model, {"prices": options.prices})
         call = _Call(episode, begun, model, body, price, monotonic(), hides_usage)
@@ -146,7 +146,7 @@ class Proxy:
 
     async def _note(self, call: _Call, usage: Usage | None) -> None:
         """Put a call on record; where the provider told no usage only the call itself is counted."""
-        made = ModelCall(model=call.model, usage=usage or Usage(model_calls=1))
+        made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
         await self._host.whole(
             self._host.books.answer(call.episode, call.number, made.model_dump_json(), seconds)

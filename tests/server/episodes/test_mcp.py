@@ -60,6 +60,17 @@ async def test_an_unknown_token_opens_nothing(server: Running) -> None:
     assert (405, "POST") == (listening.status_code, listening.headers["allow"])
 
 
+async def test_a_client_that_comes_too_fast_waits(sqlite_store: Store, sqlite_store_url: str) -> None:
+    """Its agent is not told of it: no call fails."""
+    await put_dataset(sqlite_store)
+    async with serving(sqlite_store_url, rate_limit=5.0) as server:
+        player = await open_episode(server)
+        async with Client(player.opened["mcp_url"]) as client:
+            results = [await client.call_tool("current_for_sky_watch", {"city": "Bonn"}) for _ in range(8)]
+
+    assert {False} == {result.is_error for result in results}
+
+
 async def test_without_the_sdk_the_address_says_what_to_install(
     sqlite_store: Store, sqlite_store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

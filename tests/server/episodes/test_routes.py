@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from stb_core import clock
+from stb_core.episodes import later
 from stb_core.store import Store
 from stb_core.trajectories import Step, StopReason
 from virtual_server import Running, eventually, recorded
@@ -300,6 +302,17 @@ async def test_the_token_is_kept_nowhere(server: Running, store: Store, tmp_path
     assert token not in repr(found)
     assert not any(token.encode() in path.read_bytes() for path in tmp_path.glob("store.db*"))
     assert token not in caplog.text
+
+
+async def test_old_episodes_are_forgotten(server: Running, store: Store) -> None:
+    """Those that have ended; what came of them stays in their run."""
+    ended, left = await open_episode(server, run="r"), await open_episode(server, "2", group="G1_tool")
+    await ended.finish("No.")
+    await store.episode_records.forget(later(clock.now(), 60))
+
+    gone = await server.client.get(ended.path, headers=ended.headers)
+    assert (401, "open") == (gone.status_code, (await left.show())["status"])
+    assert [StopReason.ANSWERED] == [one.stop for one in await store.runs.done("r")]
 
 
 async def test_large_bodies_are_not_read(store: Store, store_url: str) -> None:
