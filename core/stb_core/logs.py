@@ -19,9 +19,16 @@ import orjson
 from stb_core.errors import UsageError
 
 _LEVELS = {"debug", "info", "warning", "error"}
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# Libraries that have a line to say about each request, or each start.
-_CHATTY = ("alembic", "httpcore", "httpx", "httpx2", "openai")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
+    *("message", "asctime", "taskName"),
+    "color_message",  # uvicorn's: the same again, for a terminal
+}
+# Libraries that have a line to say about each request, each start, or, with the whole stack, each attempt to
+# reach a database whose absence we report ourselves.
+_CHATTY = {
+    **dict.fromkeys(("alembic", "httpcore", "httpx", "httpx2", "openai"), logging.WARNING),
+    "asyncpg.pool": logging.ERROR,
+}
 _SECRET_NAMES = re.compile(r"api[-_]?key|toolbench_key|token|authorization|secret|password", re.IGNORECASE)
 _SECRET_VALUES = re.compile(r"(sk-[A-Za-z0-9_-]{8,}|Bearer\s+\S+|://[^/\s:@]+:[^/\s@]+@)")
 
@@ -80,8 +87,8 @@ def configure(level: str) -> None:
     handler.setLevel(level.upper())  # whatever levels libraries give to their own loggers
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.NOTSET if level.lower() == "debug" else logging.WARNING)
+    for name, least in _CHATTY.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if level.lower() == "debug" else least)
 
 
 def current_level() -> str:
