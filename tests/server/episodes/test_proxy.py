@@ -6,10 +6,11 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
-from llm_server import LLMServer, drop, raw, status, text
+from llm_server import Answer, LLMServer, drop, raw, status, text
 from stb_core.store import Store
 from stb_core.trajectories import StopReason
 from virtual_server import Running, eventually
@@ -144,6 +145,21 @@ async def test_a_client_that_goes_away_has_still_called(server: Running, llm: LL
         async for _ in stream:
             break
         await stream.close()
+
+    async def is_noted() -> bool:
+        return await used(player, "model_calls") == [1]
+
+    await eventually(is_noted)
+
+
+async def test_a_stream_that_breaks_off_breaks_off(server: Running, llm: LLMServer) -> None:
+    """The client learns of it as it would from the provider; the call is on record."""
+    llm.answer(Answer(body=b'data: {"choices": [{"delta": {"content": "It"}}]}\n\n', drop=True))
+    player = await open_episode(server)
+    path = f"{player.opened['proxy_url']}/chat/completions"
+    body = {"model": "m", "messages": QUESTION, "stream": True}
+    with pytest.raises(httpx.RemoteProtocolError):
+        await server.client.post(path, json=body)
 
     async def is_noted() -> bool:
         return await used(player, "model_calls") == [1]
