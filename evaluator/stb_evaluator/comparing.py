@@ -20,9 +20,11 @@ from stb_core.store.runs import Run
 from stb_evaluator.juries import Jury
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
-from stb_evaluator.power import detectable_difference
+from stb_evaluator.power import detectable_difference, queries_needed
 from stb_evaluator.scores import MACRO, METRIC, MICRO, query_scores
 from stb_evaluator.sheets import Sheet
+from stb_evaluator.significance import mcnemar
+from stb_evaluator.winning import majority
 
 Row = dict[str, Any]
 Place = tuple[str, str]
@@ -95,6 +97,7 @@ def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
         ("cache mode", a.mode, b.mode),
         ("trials", str(a.trials), str(b.trials)),
         ("tools offered", _offered(a), _offered(b)),
+        ("simulator and faults", _served(a), _served(b)),
     ]
 
 
@@ -102,6 +105,11 @@ def _offered(manifest: Manifest) -> str:
     """How the tools that a query offers were chosen."""
     tools = manifest.selection.get("tools")
     return f"{tools['k']} by {tools['retriever']}, {tools['index_hash'][:12]}" if tools else "as given"
+
+
+def _served(manifest: Manifest) -> str:
+    """What else of the server could change an answer."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(manifest.server.items())) or "none"
 
 
 def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
@@ -127,6 +135,7 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
                 "block": "faithful",
                 "group": name,
                 **_fields(found, mine, first, second, micro=name == MICRO),
+                **_passes(one, other, mine),
                 "n_total": len(asked),
                 "n_error": len(asked) - len(mine),
                 "missing": _missing(one.sheet, asked),
@@ -137,6 +146,23 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
             }
         )
     return rows
+
+
+def _passes(one: Side, other: Side, places: Sequence[Place]) -> Row:
+    """Pass or fail by the majority of verdicts: the queries that one run alone passes, and McNemar's p.
+
+    For runs of one trial; with several a query has no single pass or fail.
+    """
+    only_one = only_other = 0
+    if one.sheet.trials != 1 or other.sheet.trials != 1:
+        return {"n_only_a": None, "n_only_b": None, "p_mcnemar": None}
+    for group, query_id in places:
+        place = (group, query_id, 0)
+        a, b = majority(one.sheet, place), majority(other.sheet, place)
+        if a is not None and b is not None:
+            only_one += a and not b
+            only_other += b and not a
+    return {"n_only_a": only_one, "n_only_b": only_other, "p_mcnemar": mcnemar(only_one, only_other).p}
 
 
 def _expected(sheet: Sheet) -> list[Place]:
@@ -184,6 +210,7 @@ def _fields(
         "p_holm": None,
         "test": found.significance.method,
         "detectable": detectable_difference(found.standard_error) * 100,
+        "queries_for_2_points": _needed(found),
         "value_a": _mean(places, first, micro=micro),
         "value_b": _mean(places, second, micro=micro),
         "n": found.n,
@@ -191,6 +218,11 @@ def _fields(
         "n_worse": found.n_second,
         "n_equal": found.n - found.n_first - found.n_second,
     }
+
+
+def _needed(found: Comparison) -> int:
+    """How many such queries would find a true difference of two points."""
+    return queries_needed(0.02, found.standard_error * found.n**0.5)
 
 
 def _mean(places: Sequence[Place], scores: Mapping[Place, float], *, micro: bool) -> float:

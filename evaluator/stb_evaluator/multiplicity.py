@@ -80,19 +80,20 @@ def rank_bounds(comparisons: Sequence[Comparison], *, level: float = LEVEL) -> l
     claim "better" is right with probability ``level``, and so are all bounds (Mogstad, Romano, Shaikh
     and Wilhelm, Review of Economic Studies 91, 2024; without ties in truth).
     """
-    systems = 1 + max((c.second for c in comparisons), default=0)
-    if systems < 2 or sorted((c.first, c.second) for c in comparisons) != list(
-        combinations(range(systems), 2)
-    ):
+    return bounds_of([(c.first, c.second, c.difference, c.significance.p) for c in comparisons], level=level)
+
+
+def bounds_of(pairs: Sequence[tuple[int, int, float, float]], *, level: float = LEVEL) -> list[RankInterval]:
+    """As ``rank_bounds``, from (first, second, difference, p) of every two systems."""
+    systems = 1 + max((second for _, second, _, _ in pairs), default=0)
+    if systems < 2 or sorted(pair[:2] for pair in pairs) != list(combinations(range(systems), 2)):
         raise ValueError("Rank bounds need the comparison of every two systems, once each.")
     ahead = np.zeros((systems, systems))
     proven = np.zeros((systems, systems), dtype=bool)
-    for comparison, p in zip(comparisons, holm([c.significance.p for c in comparisons]), strict=True):
-        better, worse = comparison.first, comparison.second
-        if comparison.difference < 0:
-            better, worse = worse, better
-        ahead[better, worse] = comparison.difference != 0
-        proven[better, worse] = p <= 1 - level and comparison.difference != 0
+    for (first, second, difference, _), p in zip(pairs, holm([p for *_, p in pairs]), strict=True):
+        better, worse = (second, first) if difference < 0 else (first, second)
+        ahead[better, worse] = difference != 0
+        proven[better, worse] = p <= 1 - level and difference != 0
     ranks = 1 + ahead.sum(axis=0)
     low, high = 1 + proven.sum(axis=0), systems - proven.sum(axis=1)
     return [RankInterval(int(r), int(a), int(b)) for r, a, b in zip(ranks, low, high, strict=True)]

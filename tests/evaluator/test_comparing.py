@@ -11,6 +11,7 @@ from stb_core.manifest import Manifest
 from stb_core.store.runs import Run
 from stb_evaluator.comparing import Side, compare_runs, warnings_of
 from stb_evaluator.juries import jury_of
+from stb_evaluator.rankings import ranks_of
 from stb_evaluator.sheets import sheet_of
 
 
@@ -114,3 +115,53 @@ def test_nothing_in_common_is_refused() -> None:
     """There is no number to give."""
     with pytest.raises(UsageError, match="a and b have no scored query in common"):
         rows(side("a", {"1": "s"}), side("b", {"2": "s"}))
+
+
+def test_passes_and_failures_are_tested_too() -> None:
+    """McNemar on queries that one run alone passes by the majority of its verdicts: 1 and 7 give 0.0391."""
+    first = {"1": "ssn", **{str(n): "nnn" for n in range(2, 9)}, "9": "sss"}
+    second = {"1": "nns", **{str(n): "sns" for n in range(2, 9)}, "9": "uss"}
+
+    row = rows(side("a", first), side("b", second))["macro"]
+
+    assert (row["n_only_a"], row["n_only_b"]) == (1, 7)
+    assert row["p_mcnemar"] == pytest.approx(0.0391, abs=0.0001)
+
+
+def test_as_many_queries_are_named_as_would_find_two_points() -> None:
+    """7.85 times the variance of a difference over the square of 0.02."""
+    rng = np.random.default_rng(2)
+    first, second = ({str(n): "sn"[rng.integers(2)] for n in range(400)} for _ in range(2))
+
+    found = rows(side("a", first), side("b", second))["macro"]
+
+    difference = np.array([(first[n] == "s") - float(second[n] == "s") for n in first])
+    assert found["queries_for_2_points"] == pytest.approx(7.849 * difference.var(ddof=1) / 0.02**2, rel=0.01)
+
+
+def test_another_simulator_is_named() -> None:
+    """It could change an answer."""
+    sides = [side(name, {"1": "s"}, server={"simulator": name}) for name in "ab"]
+
+    assert warnings_of(sides) == [
+        "WARNING: a and b differ in simulator and faults (simulator a and simulator b)."
+    ]
+
+
+def test_places_are_told_from_three_runs_on() -> None:
+    """One is clearly the best, the two others cannot be told apart."""
+    rng = np.random.default_rng(3)
+    shares = {"best": 0.95, "one": 0.3, "other": 0.32}
+    made = [
+        side(name, {str(n): "s" if rng.random() < share else "n" for n in range(200)})
+        for name, share in shares.items()
+    ]
+
+    found = {row["run"]: row for row in ranks_of(compare_runs(made, jury_of("j", "r")))}
+
+    assert [(found[name]["rank_low"], found[name]["rank_high"]) for name in shares] == [
+        (1, 1),
+        (2, 3),
+        (2, 3),
+    ]
+    assert ranks_of(compare_runs(made[:2], jury_of("j", "r"))) == []

@@ -14,6 +14,7 @@ from stb_core.cli import command, current_settings
 from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_evaluator.clusters import tool_clusters
+from stb_evaluator.commands.comparison_tables import show
 from stb_evaluator.commands.judging import (
     RECORDED,
     Bench,
@@ -28,10 +29,8 @@ from stb_evaluator.contests import METRIC as SOWR
 from stb_evaluator.contests import contest_rows, hold, prepare
 from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.results import NOT_COMPARABLE
-from stb_evaluator.scores import BLOCKS, MACRO, METRIC, MICRO, Block
+from stb_evaluator.scores import BLOCKS, METRIC, MICRO, Block
 from stb_evaluator.switches import OURS, set_switches
-
-_ALPHA = 0.05
 
 
 def register(stb: click.Group) -> None:
@@ -165,76 +164,3 @@ def _notes(rows: Sequence[Row]) -> list[str]:
             counts += f", {row['missing']} and {row['missing_b']} answers missing (counted as unsolved)"
         notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {counts}.")
     return notes
-
-
-def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
-    """Print the comparison: warnings first; a verdict in words for each pair after the table."""
-    if as_json:
-        console.emit_json({"headline": list(lines), "rows": rows})
-        return
-    for line in lines:
-        click.echo(line)
-    if rows and rows[0]["metric"] == SOWR:
-        _show_wins(rows)
-    else:
-        _show_differences(rows)
-    for row in rows:
-        if row["group"] == MACRO:
-            click.echo(_in_words(row))
-    reaches = [row["detectable"] for row in rows if row["group"] == MACRO and row.get("detectable")]
-    if reaches:
-        click.echo(
-            f"A true macro difference of {max(reaches):.1f} points would be found with 80 % power; smaller ones"
-            " mostly would not."
-        )
-
-
-def _show_differences(rows: Sequence[Row]) -> None:
-    table = [
-        {
-            **_shared_cells(row),
-            "a": row["value_a"],
-            "b": row["value_b"],
-            "difference": f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
-            "queries": f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
-        }
-        for row in rows
-    ]
-    columns = "pair", "group", "a", "b", "difference:difference [95 %]", "p", "p_holm:p (Holm)"
-    console.emit_table(table, [*columns, "queries:better / equal / worse"])
-
-
-def _show_wins(rows: Sequence[Row]) -> None:
-    table = [
-        {
-            **_shared_cells(row),
-            "rate": "?"
-            if row["value"] is None
-            else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]",
-            "queries": f"{row['wins']} / {row['ties']} / {row['losses']}",
-        }
-        for row in rows
-    ]
-    rate = f"rate:{rows[0]['block']} SoWR, % [95 %]"
-    console.emit_table(table, ["pair", "group", rate, "p", "p_holm:p (Holm)", "queries:wins / ties / losses"])
-
-
-def _shared_cells(row: Row) -> Row:
-    return {
-        "pair": f"{row['run']} - {row['run_b']}",
-        "group": row["group"],
-        "p": "" if row["p"] is None else f"{row['p']:.4f}",
-        "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
-    }
-
-
-def _in_words(row: Row) -> str:
-    pair = f"{row['run']} and {row['run_b']}"
-    if row["value"] is None:
-        return f"{pair}: nothing can be compared."
-    lead = row["value"] - (50 if row["metric"] == SOWR else 0)
-    what = f"wins {row['value']:.1f} %" if row["metric"] == SOWR else f"{lead:+.1f} points"
-    if row["p_holm"] is None or row["p_holm"] >= _ALPHA:
-        return f"{pair}: no difference shown (macro {what}, p {row['p_holm']:.3f})."
-    better, worse = (row["run"], row["run_b"]) if lead > 0 else (row["run_b"], row["run"])
-    return f"{better} is better than {worse} (macro {what}, p {row['p_holm']:.4f})."

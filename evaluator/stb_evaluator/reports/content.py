@@ -15,6 +15,7 @@ from stb_core.verdicts import POINTS
 from stb_evaluator.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
 from stb_evaluator.comparing import Side, compare_runs, warnings_of
 from stb_evaluator.juries import Jury
+from stb_evaluator.rankings import ranks_of
 from stb_evaluator.results import Row, headline, measure_rows, score_rows
 from stb_evaluator.scores import BLOCKS
 from stb_evaluator.sheets import Sheet
@@ -44,6 +45,7 @@ class Report:
     measures: list[Row]
     consistency: list[Row]
     published: list[Published] = field(default_factory=list)
+    ranks: list[Row] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -77,6 +79,7 @@ async def gather(
         measures=measures,
         consistency=[consistency_row(side.run.run, side.sheet, jury) for side in sides],
         published=load_published() if published else [],
+        ranks=ranks_of(comparisons),
     )
 
 

@@ -72,6 +72,10 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
     ]
     if report.comparisons:
         tables.append(("Paired differences, macro", _pair_table(report.comparisons)))
+    if report.ranks:
+        tables.append(
+            ("Places that the runs may have, all together with 95 % confidence", _rank_table(report))
+        )
     tables += [
         ("Trajectories, all queries", _measure_table(report.measures)),
         ("Who consumed what", _consumption_table(report.scores)),
@@ -112,7 +116,8 @@ def score_cell(row: Row) -> str:
 
 
 def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
-    heads = ["run", "against", "difference [95 %]", "p", "p (Holm)", "better / equal / worse", "detectable"]
+    heads = ["run", "against", "difference [95 %]", "p", "p (Holm)", "McNemar's p"]
+    heads += ["better / equal / worse", "detectable"]
     body = [
         [
             row["run"],
@@ -120,6 +125,7 @@ def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
             f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
             f"{row['p']:.4f}",
             f"{row['p_holm']:.4f}",
+            _number(row["p_mcnemar"], 4),
             f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
             f"{row['detectable']:.1f}",
         ]
@@ -127,6 +133,12 @@ def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
         if row["group"] == MACRO
     ]
     return [heads, *body]
+
+
+def _rank_table(report: Report) -> list[list[str]]:
+    ordered = sorted(report.ranks, key=lambda one: (one["rank"], one["rank_low"]))
+    body = [[one["run"], str(one["rank"]), f"{one['rank_low']} to {one['rank_high']}"] for one in ordered]
+    return [["run", "place by score", "may be"], *body]
 
 
 def _measure_table(rows: Sequence[Row]) -> list[list[str]]:
