@@ -42,7 +42,7 @@ def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
 
 
 def _needed(rows: Sequence[Row]) -> int:
-    return max(row["queries_for_2_points"] for row in rows if row["group"] == MACRO)
+    return max(int(row["queries_for_2_points"]) for row in rows if row["group"] == MACRO)
 
 
 def _by_rank(one: Row) -> tuple[int, int]:
