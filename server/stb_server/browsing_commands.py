@@ -1,4 +1,4 @@
-"""``stb cache ls``, ``show``, ``stats`` and ``misses``: looking into recorded responses."""
+"""``stb cache ls``, ``show`` and ``misses``: looking into recorded responses."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from stb_core.provenance import Provenance
 from stb_core.store import browsing
 from stb_core.store.misses import Miss
 from stb_core.store.responses import Response
+from stb_server import stats_command
 from stb_server.ages import moment
 from stb_server.argument_differences import argument_differences, described
 from stb_server.choices import chosen_dataset, chosen_response
@@ -28,7 +29,7 @@ def register(cache: click.Group) -> None:
     """Add the commands to ``stb cache``."""
     _add_ls(cache)
     _add_show(cache)
-    _add_stats(cache)
+    stats_command.register(cache)
     _add_misses(cache)
 
 
@@ -157,55 +158,6 @@ def _decoded(body: bytes) -> Any:
 
 def _pretty(value: Any) -> str:
     return console.harmless(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _add_stats(cache: click.Group) -> None:
-    @command(cache, "stats")
-    @click.argument("dataset", default="")
-    async def stats(dataset: str, as_json: bool) -> None:
-        """Count responses by origin, with sizes, versions, growth by day, and misses."""
-        async with opened_store() as store:
-            there = await chosen_dataset(store, dataset)
-            sums = await browsing.sums(store, there.id)
-            misses = await store.misses.totals(there.id)
-            documented = (await store.datasets.counts(there.id))["apis"]
-        total = sum(share.count for share in sums.shares)
-        rows = [
-            {
-                "provenance": share.provenance.value,
-                "responses": share.count,
-                "share": round(100 * share.count / total, 2),
-                "body_bytes": share.body_bytes,
-                "argument_bytes": share.argument_bytes,
-            }
-            for share in sums.shares
-        ]
-        facts = {
-            "dataset": there.name,
-            "responses": total,
-            "apis_answered": sums.apis,
-            "apis_documented": documented,
-            "superseded": sums.superseded,
-            "pinned": sums.pinned,
-            "missed_calls": misses[0],
-            "misses": misses[1],
-        }
-        if as_json:
-            days = [{"day": day, "kept": number} for day, number in sums.by_day]
-            console.emit_json({**facts, "rows": rows, "by_day": days})
-            return
-        console.emit_table(
-            rows,
-            ("provenance", "responses", "share:share %", "body_bytes", "argument_bytes"),
-            title=there.name,
-        )
-        click.echo(
-            f"{sums.apis} APIs have answers, {documented} have documents. "
-            f"{sums.superseded} superseded versions, {sums.pinned} pinned."
-        )
-        click.echo(f"{misses[0]} calls were missed, {misses[1]} times in all.")
-        if len(sums.by_day) > 1:
-            console.emit_table([{"day": d, "kept": n} for d, n in sums.by_day], ("day", "kept"))
 
 
 def _add_misses(cache: click.Group) -> None:
