@@ -6,6 +6,7 @@ trajectory is as complete as if the calls had been made here.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -95,7 +96,10 @@ class ServerEpisode:
         """End it, if it is open: its outcome is known, and on record here."""
         if self.is_open:
             self.is_open = False
-            await self._client.exchange("POST", f"{self._path}/finish", {"answer": None}, token=self._token)
+            with suppress(ServiceError):  # then it expires
+                await self._client.exchange(
+                    "POST", f"{self._path}/finish", {"answer": None}, token=self._token
+                )
 
 
 def _document(client: VirtualClient, status: int, content: bytes) -> dict[str, Any]:

@@ -57,6 +57,11 @@ class Episode:
         seconds = self.budget.get("max_seconds")
         return None if seconds is None else later(self.created_at, seconds)
 
+    def left_alone_at(self, now: str, idle_s: float) -> str:
+        """When it ends if nobody goes on with it after now."""
+        fresh = later(now, idle_s)
+        return min(fresh, self.ends_at or fresh)
+
 
 class ProxiedCall(BaseModel):
     """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it."""

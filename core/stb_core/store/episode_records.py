@@ -148,12 +148,21 @@ class EpisodeRecords:
         return found
 
     async def answer_within(
-        self, connection: AsyncConnection, event_id: int, document: str, seconds: float
+        self,
+        connection: AsyncConnection,
+        episode_id: str,
+        event_id: int,
+        document: str,
+        seconds: float,
+        *,
+        expires_at: str,
     ) -> None:
-        """Complete an event."""
-        v = tables.episode_events
+        """Complete an event; from now on it is the agent's turn."""
+        e, v = tables.episodes, tables.episode_events
         values = {"document": document, "seconds": seconds, "answered": 1}
         await connection.execute(v.update().where(v.c.id == event_id).values(values))
+        still_open = e.c.id == episode_id, e.c.stop.is_(None)
+        await connection.execute(e.update().where(*still_open).values(expires_at=expires_at))
 
     async def note_simulator_within(self, connection: AsyncConnection, episode_id: str, usage: Usage) -> None:
         """Add what the server's simulator has consumed for a call."""
@@ -209,11 +218,12 @@ class EpisodeRecords:
     async def refresh(self, idle_s: float) -> None:
         """Give all open episodes a fresh time to live, as when their server was away."""
         e = tables.episodes
-        fresh = later(clock.now(), idle_s)
+        now = clock.now()
+        fresh = later(now, idle_s)
         async with self._store.writing() as connection:
             rows = await connection.execute(sa.select(e).where(e.c.stop.is_(None), e.c.expires_at < fresh))
             for episode in map(_episode, rows.all()):
-                until = min(fresh, episode.ends_at or fresh)
+                until = episode.left_alone_at(now, idle_s)
                 await connection.execute(e.update().where(e.c.id == episode.id).values(expires_at=until))
 
     async def _events(self, connection: AsyncConnection, episode_id: str) -> list[Event]:

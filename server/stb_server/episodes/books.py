@@ -49,13 +49,12 @@ class Books:
                 return before
             if spent := time_is_up(found, now) or await self._spent(connection, found, kind):
                 return spent
-            fresh = later(now, idle_s)
             return await records.begin_within(
                 connection,
                 found,
                 kind,
                 document,
-                expires_at=min(fresh, found.ends_at or fresh),
+                expires_at=found.left_alone_at(now, idle_s),
                 call_id=call_id,
                 answered=answered,
             )
@@ -82,10 +81,11 @@ class Books:
         Raises:
             StoreError: the store does not answer.
         """
-        records = self._service.parts.store.episode_records
+        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
 
         async def work(connection: AsyncConnection) -> None:
-            await records.answer_within(connection, number, document, seconds)
+            until = episode.left_alone_at(clock.now(), idle_s)
+            await records.answer_within(connection, episode.id, number, document, seconds, expires_at=until)
             if simulator:
                 await records.note_simulator_within(connection, episode.id, simulator)
 

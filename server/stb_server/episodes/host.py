@@ -42,11 +42,15 @@ _KEPT_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Called:
-    """What came of a call: its step, the tier that had the answer, and the episode after it."""
+    """What came of a call: its step, the episode after it, the tier that had the answer.
+
+    ``kind`` is the type of a failure that the observation tells, as in ``X-STB-Error``.
+    """
 
     step: Step
     episode: Episode
     tier: str = ""
+    kind: str = ""
 
 
 class Host:
@@ -193,7 +197,7 @@ class Host:
         seconds = monotonic() - started
         self.service.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
         await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
-        return Called(step, episode, answer.tier)
+        return Called(step, episode, answer.tier, answer.error)
 
     async def _finish(self, episode: Episode, arguments: str) -> Episode:
         step, finished = finish_step(arguments)

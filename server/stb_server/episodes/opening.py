@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock
-from stb_core.episodes import Episode, later
+from stb_core.episodes import Episode
 from stb_core.errors import ConflictError
 from stb_core.manifest import Manifest, run_id, slug
 from stb_core.observations import Finished
@@ -25,6 +25,8 @@ from stb_server.lanes import Wanted
 from stb_server.options import ServerOptions
 from stb_server.service import Service
 from stb_server.wire import BadRequestError
+
+_LONGEST_RUN = 200
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,11 @@ async def plan(service: Service, asked: Opening) -> Plan:
     if not asked.record:
         return Plan(query, terms, None, None)
     manifest = _manifest(service.options, asked, terms)
-    return Plan(query, terms, manifest, run_id(manifest, (), asked.run or None))
+    run = run_id(manifest, (), asked.run or None)
+    if not 0 < len(run) <= _LONGEST_RUN:
+        text = f"A run's name is of letters, digits, '.', '_' and '-', {_LONGEST_RUN} at most; give one with run."
+        raise BadRequestError(400, "bad_name", text)
+    return Plan(query, terms, manifest, run)
 
 
 async def _query(service: Service, dataset: Dataset, asked: Opening) -> Query:
@@ -162,8 +168,9 @@ async def open_episode(
         trial=asked.trial,
         terms={**planned.terms, "available_tools": list(functions)},
         created_at=now,
-        expires_at=later(now, service.options.episode_idle_s),
+        expires_at=now,
     )
+    episode = replace(episode, expires_at=episode.left_alone_at(now, service.options.episode_idle_s))
     if planned.run and planned.manifest:
         try:
             await service.parts.store.runs.create(planned.run, planned.manifest, {})

@@ -64,7 +64,7 @@ class Proxy:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._provider = host.service.options.proxy
-        self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
+        self._http: httpx2.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand one call on."""
@@ -79,7 +79,8 @@ class Proxy:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        if self._http:
+            await self._http.aclose()
 
     async def _answer(self, request: Request) -> Response:
         path, options = request.path_params["path"], self._host.service.options
@@ -107,6 +108,8 @@ class Proxy:
         return await self._hand_on(call, f"{url.rstrip('/')}/{path}", headers)
 
     async def _hand_on(self, call: _Call, url: str, headers: dict[str, str]) -> Response:
+        if self._http is None:
+            self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
         asked = self._http.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
         try:
             answer = await self._http.send(asked, stream=True)

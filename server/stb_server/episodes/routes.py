@@ -125,8 +125,12 @@ async def make_call(request: Request, episode_id: Id, call: Call) -> JSONRespons
     host = _host(request)
     episode = await host.find(_token(request), episode_id)
     called = await host.call(episode, call.name, arguments_of(call), call.call_id)
-    step = called.step
-    told = {"X-STB-Provenance": step.provenance, "X-STB-Key": step.key, "X-STB-Cache": called.tier}
+    told = {
+        "X-STB-Provenance": called.step.provenance,
+        "X-STB-Key": called.step.key,
+        "X-STB-Cache": called.tier,
+        "X-STB-Error": called.kind,
+    }
     return JSONResponse(call_view(called), headers={name: value for name, value in told.items() if value})
 
 

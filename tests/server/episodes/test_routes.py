@@ -11,6 +11,7 @@ from stb_core import clock
 from stb_core.episodes import later
 from stb_core.store import Store
 from stb_core.trajectories import Step, StopReason
+from stb_server.faults import parse_faults
 from virtual_server import Running, eventually, recorded
 
 from .conftest import open_episode, put_dataset, serving
@@ -185,6 +186,27 @@ async def test_an_episode_that_is_left_alone_expires(store: Store, store_url: st
     )
 
 
+async def test_time_spent_waiting_for_us_is_not_the_agents(store: Store, store_url: str) -> None:
+    """An answer that takes longer than an agent may be silent does not end its episode."""
+    await put_dataset(store)
+    faults = parse_faults("latency=fixed:2.5", 0)
+    async with serving(store_url, episode_idle_s=1.0, faults=faults) as server:
+        player = await open_episode(server)
+        called = await player.call()
+
+        assert (200, "open") == (called.status_code, (await player.show())["status"])
+
+
+async def test_an_episode_whose_time_is_up_ends_by_itself(server: Running, store: Store) -> None:
+    """Without waiting for its agent."""
+    await open_episode(server, run="r", budget={"max_seconds": 0.5})
+
+    async def is_over() -> bool:
+        return [one.stop for one in await store.runs.done("r")] == [StopReason.MAX_SECONDS]
+
+    await eventually(is_over)
+
+
 async def test_budgets_end_an_episode(server: Running, store: Store) -> None:
     """The call that would be one too many ends it, with the stop reason of built-in agents."""
     player = await open_episode(server, run="calls", budget={"max_tool_calls": 2})
@@ -256,6 +278,7 @@ async def test_a_run_sees_the_responses_of_its_beginning(server: Running, store:
         ({"query_id": "1", "mode": "live"}, 400, "mode_unavailable"),
         ({"query_id": "1", "snapshot": "0" * 64}, 404, "unknown_snapshot"),
         ({"query_id": "1", "trial": 1}, 400, "no_such_trial"),
+        ({"query_id": "1", "run": "…"}, 400, "bad_name"),
         ({"query_id": "1", "budget": {"max_cost_usd": 1}}, 400, "no_price"),
     ],
 )
