@@ -202,3 +202,13 @@ async def test_what_cannot_be_handed_on_is_refused(server: Running, store: Store
     assert [(401, "unauthorized"), (404, "unknown_path"), (400, "not_json"), (501, "no_proxy")] == [
         (answer.status_code, answer.json()["error"]["type"]) for answer in answers
     ]
+
+
+def test_a_provider_that_nobody_knows_is_refused_at_the_start(in_process) -> None:
+    """With the variable that is to be set."""
+    code, said = in_process("serve", "--proxy", "nowhere", "--port", 0).said
+
+    assert (2, "stb: It is not known where the provider 'nowhere' is. Set NOWHERE_BASE_URL to its") == (
+        code,
+        said.partition(" OpenAI")[0],
+    )
