@@ -104,4 +104,4 @@ def test_a_metric_that_is_not_there_is_refused(run_stb) -> None:
     ended = run_stb("score", "--metric", "beauty")
 
     assert ended.code == 2
-    assert ended.err.startswith("stb: There is no metric 'beauty'. There are: sopr, fac, trajectory.")
+    assert ended.err.startswith("stb: There is no metric 'beauty'. There are: sopr, fac, pass@k, trajectory.")

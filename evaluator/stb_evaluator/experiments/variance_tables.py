@@ -83,16 +83,12 @@ def in_words(system: str, components: Components, counts: Counts, bought: Sequen
     """The finding on one system, in sentences."""
     parts = ", ".join(f"{100 * share:.1f} % {whose}" for whose, share in shares(components).items())
     now = bought[0].now
+    doubled = ", ".join(f"{_plural(offer)} {100 * offer.double:.2f}" for offer in bought)
+    limits = ", ".join(f"{_plural(offer)} {100 * offer.limit:.2f}" for offer in bought if offer.limit)
     lines = [
         f"Of the variance of a single verdict ({system}): {parts}.",
         f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points; with twice"
-        " as many "
-        + ", ".join(
-            f"{_MORE[offer.factor].removeprefix('more ')} {100 * offer.double:.2f}" for offer in bought
-        )
-        + "; with endlessly many "
-        + ", ".join(f"{_MORE[o.factor].removeprefix('more ')} {100 * o.limit:.2f}" for o in bought if o.limit)
-        + ".",
+        f" as many {doubled}{f'; with endlessly many {limits}' if limits else ''}.",
     ]
     priced = [offer for offer in bought if offer.dollar is not None]
     if priced:
@@ -104,6 +100,10 @@ def in_words(system: str, components: Components, counts: Counts, bought: Sequen
             f"A dollar more lowers it by, in points: {gains}. It is best spent on {_MORE[best.factor]}."
         )
     return tuple(lines)
+
+
+def _plural(offer: Offer) -> str:
+    return _MORE[offer.factor].removeprefix("more ")
 
 
 def chart_of(components: Components, counts: Counts) -> LineChart:
