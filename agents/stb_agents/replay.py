@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +9,7 @@ from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.environment import Environment
 from stb_core.functions import Functions
+from stb_core.observations import Finished
 from stb_core.trajectories import FINISH, Step, StopReason
 
 if TYPE_CHECKING:
@@ -21,11 +21,14 @@ _Place = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Replay:
-    """The steps of a run, made again on the same queries; its answers are handed in as they were."""
+    """The calls of a run, made again on the same queries; its answers are handed in as they were.
+
+    Those of a search's abandoned branches are made as well, in the order in which they were made.
+    """
 
     run: str
     steps: dict[_Place, tuple[Step, ...]] = field(repr=False)
-    stops: dict[_Place, StopReason] = field(repr=False)
+    ends: dict[_Place, Finished] = field(repr=False)
 
     name: ClassVar[str] = "replay"
     model_use: ClassVar[ModelUse] = "none"
@@ -42,12 +45,11 @@ class Replay:
             place = (*place[:2], 0)
         for step in self.steps.get(place, ()):
             if step.function == FINISH:
-                _, finished = environment.finish(step.arguments)
-                if finished:
-                    return Outcome(finished.stop, finished.final_answer)
+                environment.finish(step.arguments)
             else:
                 await environment.call(function_of(step, environment.functions), step.arguments)
-        return Outcome(self.stops.get(place, StopReason.NO_FINISH))
+        end = self.ends.get(place, Finished(StopReason.NO_FINISH))
+        return Outcome(end.stop, end.final_answer)
 
 
 def function_of(step: Step, functions: Functions) -> str:
@@ -66,10 +68,10 @@ async def load_replay(store: Store, name: str) -> Replay:
     """
     run = await store.runs.get(name)
     steps: dict[_Place, tuple[Step, ...]] = {}
-    stops: dict[_Place, StopReason] = defaultdict(lambda: StopReason.NO_FINISH)
+    ends: dict[_Place, Finished] = {}
     async for trajectory in store.runs.trajectories(run.run):
         place = (trajectory.group, trajectory.query_id, trajectory.trial)
         # Observations are long and not needed again.
-        steps[place] = tuple(step.model_copy(update={"observation": ""}) for step in trajectory.steps)
-        stops[place] = trajectory.stop
-    return Replay(run.run, steps, dict(stops))
+        steps[place] = tuple(step.model_copy(update={"observation": ""}) for step in trajectory.all_steps)
+        ends[place] = Finished(trajectory.stop, trajectory.final_answer)
+    return Replay(run.run, steps, ends)

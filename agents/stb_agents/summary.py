@@ -30,8 +30,8 @@ class Tally:
     def add(self, trajectory: Trajectory) -> None:
         """Count one trial."""
         self.stops[trajectory.stop.value] += 1
-        self.calls.update(step.provenance for step in trajectory.steps if step.provenance)
-        self.hallucinated += sum(step.hallucinated for step in trajectory.steps)
+        self.calls.update(step.provenance for step in trajectory.all_steps if step.provenance)
+        self.hallucinated += sum(step.hallucinated for step in trajectory.all_steps)
         self.usage += trajectory.usage
         self.simulator += trajectory.simulator_usage or Usage()
         self.seconds += trajectory.timing.seconds

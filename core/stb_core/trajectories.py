@@ -190,6 +190,11 @@ class Trajectory(BaseModel):
         return content_hash(self.content())
 
     @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """Every call in the order in which it was made, those of a search's abandoned branches included."""
+        return tuple(node.step for node in self.tree or () if node.step) or self.steps
+
+    @property
     def finished(self) -> bool:
         """Whether an answer was given: the last call is ``Finish`` with ``give_answer``."""
         return self.stop is StopReason.ANSWERED
