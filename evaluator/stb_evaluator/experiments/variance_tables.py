@@ -85,10 +85,11 @@ def in_words(system: str, components: Components, counts: Counts, bought: Sequen
     now = bought[0].now
     doubled = ", ".join(f"{_plural(offer)} {100 * offer.double:.2f}" for offer in bought)
     limits = ", ".join(f"{_plural(offer)} {100 * offer.limit:.2f}" for offer in bought if offer.limit)
+    error = f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points"
+    endless = f"; with endlessly many {limits}" if limits else ""
     lines = [
         f"Of the variance of a single verdict ({system}): {parts}.",
-        f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points; with twice"
-        f" as many {doubled}{f'; with endlessly many {limits}' if limits else ''}.",
+        f"{error}; with twice as many {doubled}{endless}.",
     ]
     priced = [offer for offer in bought if offer.dollar is not None]
     if priced:
