@@ -9,6 +9,7 @@ import orjson
 
 from stb_core.trajectories import FINISH, Message, Step, Trajectory
 from stb_core.verdicts import Status
+from stb_evaluator.raw_exports import answer_of, path_of, points_of
 from stb_evaluator.sheets import Sheet
 
 _WORDS = {
@@ -21,19 +22,19 @@ _WORDS = {
 def converted_record(trajectory: Trajectory) -> dict[str, Any]:
     """One converted answer; the path that led to the answer, as a chain of messages."""
     details: list[dict[str, Any]] = []
-    steps = finished_steps(trajectory)
-    for step in reversed(steps):
-        details = [{"role": "tool", "message": _call(step), "next": details}]
+    path = path_of(points_of(trajectory))
+    for point in reversed(path):
+        role, message = ("tool", _call(point.step)) if point.step else ("assistant", point.thought)
+        details = [{"role": role, "message": message, "next": details}]
     details = [{"role": "user", "message": trajectory.query, "next": details}]
     details = [{"role": "system", "message": "", "next": details}]
-    last = steps[-1] if steps else None
     return {
         "query": trajectory.query,
         "available_tools": [{"name": name} for name in trajectory.available_tools],
         "answer": {
             "method": trajectory.agent,
-            "total_steps": len(steps),
-            "final_answer": last.arguments if last and last.function == FINISH else "",
+            "total_steps": len(path) + 2,
+            "final_answer": answer_of(trajectory, path),
             "answer_details": details,
         },
     }

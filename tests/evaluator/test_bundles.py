@@ -141,18 +141,18 @@ def test_a_zip_that_is_cut_is_one_line(run_stb, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("judged")
 def test_what_toolbench_gets_can_be_imported_again(run_stb, tmp_path: Path) -> None:
-    """Converted answers and verdicts: the same steps, stops and scores."""
+    """Raw and converted answers and verdicts: the same steps, stops and scores."""
     ours = run_stb("score", "r", "--judge", "rules", "--json").document["rows"]
     run_stb("export", "r", "--format", "toolbench", "-o", "out")
-    for kind in ("pass_rate_results", "model_predictions_converted"):
+    for kind in ("answer", "pass_rate_results", "model_predictions_converted"):
         run_stb("import", f"out/{kind}", "--name", kind)
 
     theirs = run_stb("score", "pass_rate_results", "--json").document["rows"]
     stops = {
         name: [(t["query_id"], t["stop"], t["final_answer"]) for t in _shown(run_stb, name)]
-        for name in ("r", "pass_rate_results", "model_predictions_converted")
+        for name in ("r", "answer", "pass_rate_results", "model_predictions_converted")
     }
-    assert stops["pass_rate_results"] == stops["model_predictions_converted"] == stops["r"]
+    assert stops["answer"] == stops["pass_rate_results"] == stops["model_predictions_converted"] == stops["r"]
     pick = {(r["block"], r["group"]): r["value"] for r in theirs}
     assert pick["reference", "macro"] == next(
         r["value"] for r in ours if (r["block"], r["group"]) == ("reference", "macro")
@@ -208,5 +208,8 @@ def test_a_group_with_a_path_in_its_name_stays_in_the_folder(
 
     run_stb("export", "r", "--format", "toolbench", "-o", "out/deep")
 
-    files = [p.relative_to(tmp_path) for p in tmp_path.rglob("*.json")]
-    assert [str(p) for p in files] == ["out/deep/model_predictions_converted/r/_.._evil.json"]
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.json"))
+    assert files == [
+        "out/deep/answer/r/_.._evil/1_CoT.json",
+        "out/deep/model_predictions_converted/r/_.._evil.json",
+    ]

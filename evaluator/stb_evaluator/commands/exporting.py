@@ -22,6 +22,7 @@ from stb_evaluator.commands.stores import current_store
 from stb_evaluator.exports import converted_record, openai_record, pass_rate_record
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.raw_exports import method_of, raw_record
 from stb_evaluator.scores import METRIC
 
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
@@ -48,7 +49,7 @@ def register(stb: click.Group) -> None:
         """Write RUN to a file that others, or another store, can read.
 
         A bundle is one zip file with everything, which stb import reads. toolbench writes a folder
-        with converted answers, and pass_rate_results where there are verdicts.
+        with raw and converted answers of the first trial, and pass_rate_results where there are verdicts.
         """
         async with current_store() as store:
             found = await store.runs.get(run)
@@ -87,7 +88,15 @@ async def _toolbench(
     store: Store, run: Run, trajectories: list[Trajectory], folder: Path, judge: str
 ) -> dict[Path, bytes]:
     first = [t for t in trajectories if t.trial == 0]
-    files = _by_group(first, folder / "model_predictions_converted" / file_name(run.run), converted_record)
+    method = method_of(first)
+    answers = folder / "answer" / file_name(run.run)
+    files = {
+        answers / file_name(t.group) / f"{file_name(t.query_id)}_{method}.json": orjson.dumps(
+            raw_record(t, method), option=orjson.OPT_INDENT_2
+        )
+        for t in first
+    }
+    files |= _by_group(first, folder / "model_predictions_converted" / file_name(run.run), converted_record)
     judges = [one for one in await store.verdicts.judges(run.run, metric=METRIC) if judge in {"", one.judge}]
     if judges:
         sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from stb_core.errors import FormatError
-from stb_core.trajectories import FINISH, Message, Step, StopReason, Trajectory
-from stb_evaluator.legacy.finish import GIVE_ANSWER, read_finish, stop_of
+from stb_core.trajectories import Message, Step, Trajectory
+from stb_evaluator.legacy.finish import ended
 from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, to_nodes
 from stb_evaluator.legacy.records import Record, text_field
@@ -34,12 +34,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     branches = _branches(answer.get("answer_details"), tools)
     path = choose_path(branches)
     steps = tuple(step for i in path if (step := branches[i].step) is not None)
-    stop, final = stop_of(steps)
-    if steps and steps[-1].function == FINISH and steps[-1].truncated:
-        # The file's own field is whole where the message was cut.
-        call = read_finish(text_field(answer, "final_answer"))
-        if call.return_type == GIVE_ANSWER:
-            stop, final = StopReason.ANSWERED, call.answer
+    stop, final = ended(steps, answer.get("final_answer"))
     trajectory = Trajectory(
         group=group,
         query_id=query_id,

@@ -81,3 +81,12 @@ def stop_of(steps: tuple[Step, ...]) -> tuple[StopReason, str]:
     if call.return_type == GIVE_ANSWER:
         return StopReason.ANSWERED, call.answer
     return (StopReason.GAVE_UP if call.return_type else StopReason.NO_FINISH), ""
+
+
+def ended(steps: tuple[Step, ...], field: object) -> tuple[StopReason, str]:
+    """As ``stop_of``; where the last call was cut, the file's own field for the final answer is whole."""
+    if steps and steps[-1].function == FINISH and isinstance(field, str):
+        is_cut = steps[-1].truncated or not read_finish(steps[-1].arguments).whole
+        if is_cut and (call := read_finish(field)).return_type == GIVE_ANSWER:
+            return StopReason.ANSWERED, call.answer
+    return stop_of(steps)

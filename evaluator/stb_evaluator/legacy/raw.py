@@ -7,7 +7,7 @@ from typing import Any
 
 from stb_core.errors import FormatError
 from stb_core.trajectories import Message, Trajectory, Usage
-from stb_evaluator.legacy.finish import stop_of
+from stb_evaluator.legacy.finish import ended
 from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, gives_answer, to_nodes
 from stb_evaluator.legacy.records import Record, text_field
@@ -33,7 +33,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     branches = _tree(record["tree"], tools) if "tree" in record else _tries(record["trys"], tools)
     path = choose_path(branches)
     steps = tuple(step for i in path if (step := branches[i].step) is not None)
-    stop, final = stop_of(steps)
+    stop, final = ended(steps, generation.get("final_answer"))
     trajectory = Trajectory(
         group=group,
         query_id=query_id,
