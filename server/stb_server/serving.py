@@ -32,6 +32,9 @@ from stb_server.wire import BadRequestError
 GRACE_S = 30
 """How long requests that were accepted may take to finish when the server is told to stop."""
 _KEEP_ALIVE_S = 75
+_WORKER_TIMEOUT_S = 60
+"""How long a worker may give no sign before it is ended and started anew; on a busy machine its very start
+takes longer than the five seconds that uvicorn allows, and would never come to an end."""
 _BACKLOG = 2048
 _PROBE_INTERVAL_S = 0.02
 _SUPERVISOR_INTERVAL_S = 0.5
@@ -136,6 +139,7 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
     )
     server = Multiprocess(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
     if isinstance(server, uvicorn.Server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -202,3 +203,28 @@ def test_what_cannot_be_served_is_one_line(
     done = in_process("serve", *options)
 
     assert (2, "", f"stb: {message}\n") == (done.code, done.out, done.err)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_slow_is_not_ended(tmp_path: Path) -> None:
+    """One that gives no sign for six seconds, as in its start on a busy machine, is waited for."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    workers = workers_of(process.pid)
+    try:
+        os.kill(workers[0], signal.SIGSTOP)
+        time.sleep(6)
+        os.kill(workers[0], signal.SIGCONT)
+
+        assert 200 == httpx.get(f"{ready['url']}/healthz", timeout=30).status_code
+        assert workers == workers_of(process.pid)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes of a server that serve."""
+    listed = subprocess.run(
+        ["pgrep", "-P", str(pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
+    )
+    return sorted(map(int, listed.stdout.split()))
