@@ -19,7 +19,7 @@ from stb_agents.remote import Remote
 from stb_core.errors import FormatError
 from stb_core.trajectories import StopReason
 
-from .world import QUERIES, environment_of
+from .world import QUERIES, SEARCH, environment_of, functions_of
 
 TASK = Task(QUERIES[0])
 CALL = {"name": "current_for_sky_watch", "arguments": {"city": "Velmora"}}
@@ -164,3 +164,11 @@ async def test_an_episode_that_is_open_is_not_finished(player: Player, environme
     async with httpx.AsyncClient(headers=headers) as http:
         shown = (await http.get(episode["url"])).json()
     assert ("ended", None) == (shown["status"], shown["run"])
+
+
+async def test_other_functions_than_the_querys_are_called_here(player: Player, client: VirtualClient) -> None:
+    """As those that were retrieved: the server's episode would offer those of the query."""
+    offered = functions_of(QUERIES[0].model_copy(update={"apis": (SEARCH,)}))
+    await solve(player, Environment(offered, client), lambda _: (200, {"answer": "Ten."}))
+
+    assert "episode" not in player.turns[0]
