@@ -79,7 +79,7 @@ def write_bundle(
     members = {
         "queries.jsonl": _lines(query.model_dump(mode="json") for query in queries),
         "trajectories.jsonl": _lines(t.model_dump(mode="json") for t in trajectories),
-        "calls.jsonl": _lines(call for t in trajectories for call in _calls(t)),
+        "calls.jsonl": _lines(call for t in trajectories for call in calls_of(t)),
         "verdicts.jsonl": _lines(verdict.model_dump(mode="json") for verdict in verdicts),
     }
     header = Header(
@@ -106,7 +106,8 @@ def _lines(values: Iterable[Any]) -> bytes:
     return b"".join(orjson.dumps(value) + b"\n" for value in values)
 
 
-def _calls(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
+def calls_of(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
+    """The lines of ``calls.jsonl`` that a trajectory makes."""
     place = {"group": trajectory.group, "query_id": trajectory.query_id, "trial": trajectory.trial}
     for number, step in enumerate(trajectory.steps):
         if step.function != FINISH:

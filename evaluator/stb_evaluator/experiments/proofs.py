@@ -10,8 +10,11 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from stb_core.calls import canonical_json
 from stb_core.locks import Lock
@@ -20,7 +23,8 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.store.store import sqlite_url
 from stb_evaluator import final_answer
-from stb_evaluator.bundles import Bundle, read_bundle, write_bundle
+from stb_evaluator.archives import first_odd_byte
+from stb_evaluator.bundles import Bundle, calls_of, read_bundle, write_bundle
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries
 from stb_evaluator.merging import merge_bundle
@@ -120,7 +124,11 @@ async def prove(
         FormatError: a part is not what was exported, or it is no bundle; the message names it.
     """
     bundle = opened(data) if bundle is None else bundle
-    findings = [_whole(bundle, data), _judged_answers(bundle)]
+    findings = [
+        Finding("bytes of the bundle", len(data), first_odd_byte(data)),
+        _calls(bundle, data),
+        _judged_answers(bundle),
+    ]
     if lock is not None:
         findings.append(_members(lock, data))
         known = lock.scores
@@ -143,36 +151,19 @@ def opened(data: bytes) -> Bundle:
         return read_bundle(path)
 
 
-def _whole(bundle: Bundle, data: bytes) -> Finding:
-    """Whether the file is what its contents make when they are written again, calls derived and all."""
-    run = Run(
-        bundle.run,
-        bundle.name,
-        bundle.manifest.dataset,
-        bundle.manifest.agent,
-        bundle.manifest.model,
-        bundle.manifest,
-        bundle.expected,
-        bundle.manifest.trials,
-        "",
-    )
-    again = write_bundle(run, bundle.queries, bundle.trajectories, bundle.verdicts)
-    if again == data:
-        return Finding("bytes of the bundle", len(data))
-    before, after = member_hashes(data), member_hashes(again)
-    for name in sorted({*before, *after}):
-        if before.get(name) != after.get(name):
-            return Finding("bytes of the bundle", len(data), f"{name} is not what its contents make")
-    at = next((i for i, (a, b) in enumerate(zip(data, again, strict=False)) if a != b), len(again))
-    return Finding("bytes of the bundle", len(data), f"byte {at} of the archive, {_around(again, at)}")
-
-
-def _around(bundle: bytes, at: int) -> str:
-    """Which member a byte of an archive is about."""
-    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
-        before = [info.filename for info in archive.infolist() if info.header_offset <= at]
-        in_list = at >= archive.start_dir
-    return "in its list of members" if in_list or not before else f"where {before[-1]} is packed"
+def _calls(bundle: Bundle, data: bytes) -> Finding:
+    """Whether the list of calls is that of the trajectories; fields that this version lacks are not told."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        listed = [orjson.loads(line) for line in archive.read("calls.jsonl").splitlines()]
+    derived = [call for trajectory in bundle.trajectories for call in calls_of(trajectory)]
+    nothing: Mapping[str, Any] = {}
+    for mine, other in zip_longest(derived, listed, fillvalue=nothing):
+        if not (mine and other) or any(mine[name] != other[name] for name in mine.keys() & other.keys()):
+            place = "/".join(str((mine or other)[name]) for name in ("group", "query_id", "step"))
+            return Finding(
+                "list of calls", len(listed), f"calls.jsonl, {place}: not what the trajectory says"
+            )
+    return Finding("list of calls", len(listed))
 
 
 def _judged_answers(bundle: Bundle) -> Finding:
