@@ -9,7 +9,6 @@ when the first client comes.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import importlib.util
 import json
 import logging
@@ -96,14 +95,10 @@ class McpEndpoint:
             await self._ending.wait()
 
     def _made(self) -> StreamableHTTPSessionManager:
-        server = importlib.import_module("mcp.server").Server(
-            "stabletoolbench", on_list_tools=self._list_tools, on_call_tool=self._call_tool
-        )
-        kind: type[StreamableHTTPSessionManager] = importlib.import_module(
-            "mcp.server.streamable_http_manager"
-        ).StreamableHTTPSessionManager
-        return kind(
-            server,
+        from mcp.server import Server, streamable_http_manager  # noqa: PLC0415 - comes with an extra
+
+        return streamable_http_manager.StreamableHTTPSessionManager(
+            Server("stabletoolbench", on_list_tools=self._list_tools, on_call_tool=self._call_tool),
             stateless=True,
             json_response=True,
             max_request_body_size=self._host.service.options.max_body_bytes,

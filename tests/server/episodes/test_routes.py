@@ -189,8 +189,8 @@ async def test_an_episode_that_is_left_alone_expires(store: Store, store_url: st
 async def test_time_spent_waiting_for_us_is_not_the_agents(store: Store, store_url: str) -> None:
     """An answer that takes longer than an agent may be silent does not end its episode."""
     await put_dataset(store)
-    faults = parse_faults("latency=fixed:2.5", 0)
-    async with serving(store_url, episode_idle_s=1.0, faults=faults) as server:
+    faults = parse_faults("latency=fixed:4.5", 0)
+    async with serving(store_url, episode_idle_s=3.0, faults=faults) as server:
         player = await open_episode(server)
         called = await player.call()
 
