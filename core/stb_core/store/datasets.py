@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Dataset:
     """A dataset's row; ``content_hash`` covers its tools and queries, not its responses.
 
-    ``changes`` counts the times that responses were taken out of force.
+    ``changes`` counts the times that responses were taken out of force or came in bulk.
     """
 
     id: int
