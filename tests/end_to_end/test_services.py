@@ -24,8 +24,9 @@ from topology import Topology, installed
 pytestmark = pytest.mark.slow
 
 MODEL = f"vllm/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
-# What it says is greedy and short where the model is a real one.
-AGENT = f"run -a cot -m {MODEL} -d demo --temperature 0 --max-completion-tokens 128".split()
+# What a real model says is greedy and short, and asked for often enough to have all killed meanwhile.
+TRIALS = 4 if os.environ.get("STB_TEST_VLLM") else 1
+AGENT = f"run -a cot -m {MODEL} -d demo --temperature 0 --max-completion-tokens 128 --trials {TRIALS}".split()
 REPLICAS = 2
 CONNECTIONS = 2
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -211,7 +212,9 @@ def test_nothing_is_lost_when_services_are_killed(topology: Topology, stub: LLMS
     assert set(codes) <= {0, 1}
     assert "Traceback" not in said
     judged = [rows(topology, "score", name, "--judge", "rules") for name in (calm, "killed")]
-    assert [36, 36] == [next(row["n"] for row in scores if row["group"] == "micro") for scores in judged]
+    assert [True, True] == [
+        row["complete"] for row in rows(topology, "ls") if row["name"] in {"calm", "killed"}
+    ]
     if stub:  # a real model may say another thing when other requests are beside it
         assert stub.paid - between <= between - before + CONNECTIONS
         assert without_names(judged[0]) == without_names(judged[1])
