@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from stb_server.inspector import json_view
 MAX_LINES = 1_500
 _LONGEST_LINE = 300
 _CONTEXT = 3
+_MOST_CHANGES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
         else:
             found.append(Change(name, "same" if old == new else "changed", old, new))
     return found
+
+
+def few_changes(changes: Sequence[Change]) -> list[Change]:
+    """Those that a page shows: all, or where there are too many the first of those that differ."""
+    if len(changes) <= _MOST_CHANGES:
+        return list(changes)
+    return sorted(changes, key=lambda change: change.kind == "same")[:_MOST_CHANGES]
 
 
 def _text(value: Any) -> str:

@@ -31,11 +31,15 @@ class Item:
     """What the call took; None where it was not measured."""
     asked: ModelCall | None = None
     """What the model's turn took and consumed; None where it was not measured."""
+    text: str = ""
+    """What the message says, as far as the page has room for it."""
     arguments: tuple[Token, ...] = ()
     observation: tuple[Token, ...] = ()
     error: str = ""
     response: str = ""
     is_cut: bool = False
+    is_bare: bool = False
+    """The page has no room left for its arguments and its observation."""
 
 
 def in_order(found: Trajectory, tree: trees.Tree | None) -> list[tuple[Step | None, Message | None]]:
@@ -89,9 +93,13 @@ def make_item(
     """
     if step is None:
         content = message.content or "" if message else ""
-        budget.text -= min(len(content), _MAX_MESSAGE)
-        is_cut = len(content) > _MAX_MESSAGE
-        return Item(number, message=message, asked=measured.turn(message), is_cut=is_cut)
+        text = content[: max(0, min(_MAX_MESSAGE, budget.text))]
+        budget.text -= len(text)
+        is_cut = len(content) > len(text)
+        return Item(number, message=message, asked=measured.turn(message), text=text, is_cut=is_cut)
+    if budget.nodes <= 0 or budget.text <= 0:
+        bare = step, message, measured.call(step), measured.turn(message)
+        return Item(number, *bare, response=recorded.get(key_of(step), ""), is_cut=True, is_bare=True)
     own = Budget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
     before = own.nodes, own.text
     answer = json_view.answer(step.observation)
@@ -105,11 +113,11 @@ def make_item(
         message,
         measured.call(step),
         measured.turn(message),
-        tuple(arguments),
-        tuple(observation),
-        answer.error,
-        recorded.get(key_of(step), ""),
-        json_view.is_cut(observation),
+        arguments=tuple(arguments),
+        observation=tuple(observation),
+        error=answer.error,
+        response=recorded.get(key_of(step), ""),
+        is_cut=json_view.is_cut(observation),
     )
 
 

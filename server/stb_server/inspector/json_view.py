@@ -16,6 +16,7 @@ from stb_server.literals import parse_arguments_literal
 MAX_NODES = 1_500
 MAX_TEXT = 60_000
 _LONGEST_STRING = 4_000
+_LONGEST_NAME = 200
 _MAX_DEPTH = 40
 _OPEN_DEPTH = 2
 _OPEN_MEMBERS = 12
@@ -123,6 +124,9 @@ def tokens(value: Any, budget: Budget | None = None) -> list[Token]:
         left[-1] -= 1
         budget.nodes -= 1
         name, item = member
+        if name is not None:
+            name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+            budget.text -= len(name)
         if isinstance(item, tuple):
             item = list(item)
         if isinstance(item, dict | list) and item and len(waiting) <= _MAX_DEPTH:

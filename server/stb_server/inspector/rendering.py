@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stb_core.provenance import Provenance
+from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.sessions import form_key
 
 # Nothing but files of this server may run, style or be shown; a page can neither be framed nor send
@@ -72,6 +73,7 @@ def _environment() -> Environment:
         short=short,
         bytes_text=bytes_text,
         answer_text=answer_text,
+        few_changes=few_changes,
     )
     environment.globals.update(
         url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds, money=money

@@ -25,6 +25,7 @@ from stb_server.inspector.snippets import snippets
 
 _NEIGHBOURS = 8
 _USES = 12
+_LONGEST_COPY = 20_000
 ACTS = {
     Act.NOTE: "noted",
     Act.PIN: "pinned",
@@ -74,10 +75,10 @@ async def response(request: Request) -> HttpResponse:
         ref=ref,
         chosen=chosen,
         versions=versions,
-        arguments=json_view.tokens(json_view.read(chosen.arguments)[1]),
+        arguments=json_view.tokens(json_view.read(chosen.arguments)[1], json_view.Budget(400, 20_000)),
         arguments_text=json.dumps(own, indent=2, ensure_ascii=False),
         body=shown_body(chosen.body),
-        details=json_view.tokens(chosen.details) if chosen.details else [],
+        details=json_view.tokens(chosen.details, json_view.Budget(200, 8_000)) if chosen.details else [],
         document=await store.datasets.api(dataset.id, ref),
         near=[(hit, argument_changes(own, arguments_of(hit.arguments))) for hit in near[:_NEIGHBOURS]],
         note=note_of(events),
@@ -85,7 +86,9 @@ async def response(request: Request) -> HttpResponse:
         acts=ACTS,
         uses=uses,
         runs_read=runs_read,
-        snippets=snippets(server, dataset.name, *ref, chosen.arguments, has_token=bool(inspector.token)),
+        snippets=snippets(server, dataset.name, *ref, chosen.arguments, has_token=bool(inspector.token))
+        if len(chosen.arguments) <= _LONGEST_COPY
+        else [],
         can_send=inspector.service is not None,
         mode=trying.sending_mode(inspector.service),
     )

@@ -24,9 +24,9 @@ from stb_server.inspector.measured import Measured
 from stb_server.inspector.rendering import HEADERS, page, place
 
 _CHUNK = 400
-_PAGE_NODES = 1_200
-_PAGE_TEXT = 150_000
-_MAX_ROWS = 400
+_PAGE_NODES = 1_000
+_PAGE_TEXT = 80_000
+_MAX_ROWS = 150
 _LIMITS = {
     "width": "children of a node",
     "depth": "turns of depth",
@@ -129,7 +129,8 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
     drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
     steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
     recorded = await _recorded(store, run.dataset, steps)
-    budget = Budget(_PAGE_NODES, _PAGE_TEXT)
+    share = 2 if tree else 1  # the tree and the way to the answer each get a half
+    budget, tree_budget = (Budget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
     path = in_order(found, tree or (trees.draw(found.tree) if found.tree else None))
     measured = Measured(found)
     items = [
@@ -137,7 +138,7 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
         for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)
     ]
     nodes = {
-        number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, budget, measured)
+        number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, tree_budget, measured)
         for number, node in drawn.items()
     }
     return Side(

@@ -12,7 +12,8 @@ from typing import Literal
 
 from stb_core.trajectories import FINISH, Node
 
-MAX_NODES = 2_000
+MAX_LINES = 600
+"""Nodes and branches that are drawn, so that the page stays light."""
 _MAX_DEPTH = 60
 
 ANSWER = "answer"
@@ -119,8 +120,11 @@ class _Drawing:
             if what == "close":
                 found.append(Row("close"))
                 continue
-            if drawn >= MAX_NODES or depth > _MAX_DEPTH:
-                found.append(Row("cut", number, count=self._sizes[number]))
+            if drawn + self.branches >= MAX_LINES or depth > _MAX_DEPTH:
+                missing = self._sizes[number]
+                if found and found[-1].kind == "cut":
+                    missing += found.pop().count
+                found.append(Row("cut", number, count=missing))
                 continue
             if what == "branch":
                 self.branches += 1

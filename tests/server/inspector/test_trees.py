@@ -38,7 +38,7 @@ def test_a_deep_tree_is_no_trouble() -> None:
     tree = trees.draw(nodes)
 
     assert 10_000 == tree.nodes
-    assert ("cut", 10_000 - trees.MAX_NODES) == (tree.rows[-1].kind, tree.rows[-1].count)
+    assert ("cut", 10_000 - trees.MAX_LINES) == (tree.rows[-1].kind, tree.rows[-1].count)
 
 
 @settings(deadline=None)
