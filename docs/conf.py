@@ -6,6 +6,9 @@ which take in pages from outside this folder, exist for the site alone.
 
 from __future__ import annotations
 
+import posixpath
+import re
+
 from sphinx.application import Sphinx
 
 project = "StableToolBench"
@@ -28,13 +31,21 @@ html_theme_options = {
     "top_of_page_buttons": [],
 }
 
-_ELSEWHERE = {"](../CHANGELOG.md": "](changelog.txt", "](../SECURITY.md": "](security-policy.txt"}
+_ELSEWHERE = {"../CHANGELOG.md": "changelog.txt", "../SECURITY.md": "security-policy.txt"}
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s]+\.md)(#[^)\s]*)?\)")
 
 
-def _redirect(_: Sphinx, _page: str, source: list[str]) -> None:
-    """Let links to the two pages outside this folder lead to their places in the site."""
-    for written, meant in _ELSEWHERE.items():
-        source[0] = source[0].replace(written, meant)
+def _redirect(_: Sphinx, page: str, source: list[str]) -> None:
+    """Let links to pages outside this folder lead to their places in the site, or say where they are."""
+
+    def moved(found: re.Match[str]) -> str:
+        text, link, _ = found.groups()
+        if link in _ELSEWHERE:
+            return f"[{text}]({_ELSEWHERE[link]})"
+        outside = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+        return f"{text} (`{outside[3:]}`)" if outside.startswith("../") else found[0]
+
+    source[0] = _LINK.sub(moved, source[0])
 
 
 def setup(app: Sphinx) -> None:

@@ -75,7 +75,7 @@ def test_every_test_file_mirrors_a_place() -> None:
     """Tests lie in a room's folder, or at the top where they are about the whole."""
     folders = {path.parts[1] for path in tracked_files() if path.parts[0] == "tests" and len(path.parts) > 2}
 
-    assert folders <= {*ROOMS, "cli", "soak", "end_to_end"}
+    assert folders <= {*ROOMS, "cli", "soak", "end_to_end", "golden"}
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
