@@ -9,8 +9,12 @@ import orjson
 
 from stb_core.trajectories import FINISH, Message, Step, Trajectory
 from stb_core.verdicts import Status
+from stb_evaluator.offered import Offer
 from stb_evaluator.raw_exports import answer_of, path_of, points_of
 from stb_evaluator.sheets import Sheet
+
+Function = dict[str, Any]
+"""Name, description and parameters, as ``Offer.functions`` gives them."""
 
 _WORDS = {
     Status.SOLVED: "AnswerStatus.Solved",
@@ -19,10 +23,15 @@ _WORDS = {
 }
 
 
-def converted_record(trajectory: Trajectory) -> dict[str, Any]:
-    """One converted answer; the path that led to the answer, as a chain of messages."""
+def converted_record(
+    trajectory: Trajectory, functions: Sequence[Function] | None = None, *, with_thoughts: bool = True
+) -> dict[str, Any]:
+    """One converted answer; the path that led to the answer, as a chain of messages.
+
+    Without ``functions`` their names alone are written; without thoughts there is what an answer's hash covers.
+    """
     details: list[dict[str, Any]] = []
-    path = path_of(points_of(trajectory))
+    path = [point for point in path_of(points_of(trajectory)) if point.step or with_thoughts]
     for point in reversed(path):
         role, message = ("tool", _call(point.step)) if point.step else ("assistant", point.thought)
         details = [{"role": role, "message": message, "next": details}]
@@ -30,7 +39,7 @@ def converted_record(trajectory: Trajectory) -> dict[str, Any]:
     details = [{"role": "system", "message": "", "next": details}]
     return {
         "query": trajectory.query,
-        "available_tools": [{"name": name} for name in trajectory.available_tools],
+        "available_tools": Offer().functions(trajectory) if functions is None else list(functions),
         "answer": {
             "method": trajectory.agent,
             "total_steps": len(path) + 2,
@@ -75,11 +84,11 @@ def _call(step: Step) -> dict[str, str]:
     return {"name": step.function, "arguments": step.arguments, "response": step.observation}
 
 
-def openai_record(trajectory: Trajectory) -> dict[str, Any]:
+def openai_record(trajectory: Trajectory, functions: Sequence[Function]) -> dict[str, Any]:
     """One conversation in OpenAI's chat format, with what it is beside it."""
     return {
         "messages": [_message(message) for message in _conversation(trajectory)],
-        "tools": [{"type": "function", "function": {"name": name}} for name in trajectory.available_tools],
+        "tools": [{"type": "function", "function": function} for function in functions],
         "metadata": {
             "group": trajectory.group,
             "query_id": trajectory.query_id,

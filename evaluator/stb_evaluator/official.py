@@ -143,7 +143,7 @@ class OfficialJudge:
     async def judge(self, case: Case, number: int) -> Judgement:
         """The final answer first; when unsure, the whole answer in its converted form."""
         trajectory = case.trajectory
-        answer = converted_record(trajectory)["answer"]
+        answer = converted_record(trajectory, with_thoughts=False)["answer"]
         found = await self._ask(
             ANSWER, "answer_status", _STATUSES, number, query=trajectory.query, answer=answer["final_answer"]
         )
@@ -158,7 +158,7 @@ class OfficialJudge:
     async def prefer(self, pair: Pair, number: int) -> Judgement:
         """Which of two converted answers is better; the official form knows no tie."""
         answers = [
-            json.dumps(converted_record(t)["answer"]) if t is not None else final_text(t)
+            json.dumps(converted_record(t, with_thoughts=False)["answer"]) if t is not None else final_text(t)
             for t in (pair.first, pair.second)
         ]
         indexes = {0: Status.SOLVED, 1: Status.UNSOLVED}

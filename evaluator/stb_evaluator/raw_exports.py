@@ -77,7 +77,7 @@ def method_of(trajectories: Iterable[Trajectory]) -> str:
     return COT
 
 
-def raw_record(trajectory: Trajectory, method: str) -> dict[str, Any]:
+def raw_record(trajectory: Trajectory, method: str, functions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One raw answer, in the form that belongs to the method."""
     points = points_of(trajectory)
     path = path_of(points)
@@ -102,7 +102,7 @@ def raw_record(trajectory: Trajectory, method: str) -> dict[str, Any]:
             "total_tokens": total,
             "final_answer": answer_of(trajectory, path),
             "finish_type": "give_answer" if trajectory.finished else "give_up",
-            "function": [{"name": name} for name in trajectory.available_tools],
+            "function": list(functions),
             "chain": [],
             "train_messages": [_conversation(trajectory.query, path)] if trajectory.finished else [],
             "query": trajectory.query,

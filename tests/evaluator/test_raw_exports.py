@@ -9,10 +9,15 @@ from typing import Any
 import orjson
 import pytest
 
+from stb_core.manifest import Manifest
+from stb_core.queries import Query
+from stb_core.store import Store
+from stb_core.tools import ApiRef, ToolDocument
 from stb_core.trajectories import FINISH, FunctionCall, Message, Node, Step, StopReason, Trajectory
-from stb_evaluator.exports import converted_record
+from stb_evaluator.exports import converted_record, openai_record
 from stb_evaluator.legacy import converted, raw
 from stb_evaluator.legacy.sources import Skipped, find_files, read_records, read_source
+from stb_evaluator.offered import Offer, offer_of
 from stb_evaluator.raw_exports import COT, DFS, method_of, points_of, raw_record
 
 ANSWER = '{"return_type": "give_answer", "final_answer": "42"}'
@@ -63,7 +68,7 @@ def test_a_search_is_a_tree_of_thoughts_and_actions() -> None:
     """With its abandoned branches, marked as such."""
     found = search()
 
-    record = raw_record(found, method_of([found]))
+    record = raw_record(found, method_of([found]), ())
 
     assert method_of([found]) == DFS
     assert drawn(record["tree"]["tree"])[1:] == [
@@ -90,7 +95,7 @@ def test_a_conversation_is_one_try() -> None:
     )
     found = trajectory((call("f", observation="yes"),), messages=said)
 
-    record = raw_record(found, method_of([found]))
+    record = raw_record(found, method_of([found]), ())
 
     (one,) = record["trys"]
     assert method_of([found]) == COT
@@ -111,11 +116,11 @@ def test_what_gave_no_answer_is_not_valid_data() -> None:
     """It has no final answer and nothing to train on; the converter then reads the tries."""
     found = trajectory((call("f"), call(FINISH, GIVE_UP)), stop=StopReason.GAVE_UP, final_answer="")
 
-    made = raw_record(found, COT)["answer_generation"]
+    made = raw_record(found, COT, ())["answer_generation"]
 
     assert (made["valid_data"], made["final_answer"], made["finish_type"]) == (False, "", "give_up")
     assert made["train_messages"] == []
-    assert converted_record(found)["answer"]["final_answer"] == ""
+    assert converted_record(found, ())["answer"]["final_answer"] == ""
 
 
 def test_nothing_done_is_an_empty_try() -> None:
@@ -123,17 +128,17 @@ def test_nothing_done_is_an_empty_try() -> None:
     found = trajectory((), stop=StopReason.AGENT_ERROR, final_answer="")
 
     assert points_of(found) == []
-    assert raw_record(found, COT)["trys"] == [{"chain": [], "win": False}]
-    assert raw_record(found, DFS)["tree"]["tree"]["children"] == []
+    assert raw_record(found, COT, ())["trys"] == [{"chain": [], "win": False}]
+    assert raw_record(found, DFS, ())["tree"]["tree"]["children"] == []
 
 
 @pytest.mark.parametrize(
-    "make", [raw_record, lambda found, _: converted_record(found)], ids=["raw", "converted"]
+    "make", [raw_record, lambda found, _, named: converted_record(found, named)], ids=["raw", "converted"]
 )
 def test_ours_come_back_with_the_path_that_led_to_the_answer(make: Callable[..., dict[str, Any]]) -> None:
     """Calls, observations, answer and the way it stopped; of a raw search also the other branches."""
     found = search()
-    record = orjson.loads(orjson.dumps(make(found, DFS)))
+    record = orjson.loads(orjson.dumps(make(found, DFS, Offer().functions(found))))
     reader = raw if "answer_generation" in record else converted
 
     again = reader.read_record(record, "a", "g", "7").trajectory
@@ -166,12 +171,45 @@ def test_official_answers_lose_nothing_that_scoring_uses(real_data: Path, folder
             assert not isinstance(record, Skipped)
             found = record.trajectory
             method = method_of([found])
-            written = orjson.loads(orjson.dumps(raw_record(found, method)))
+            written = orjson.loads(orjson.dumps(raw_record(found, method, Offer().functions(found))))
             again = raw.read_record(written, found.agent, found.group, found.query_id).trajectory
             assert essence(again) == essence(found)
-            written = orjson.loads(orjson.dumps(converted_record(found)))
+            written = orjson.loads(orjson.dumps(converted_record(found, Offer().functions(found))))
             again = converted.read_record(written, found.agent, found.group, found.query_id).trajectory
             assert {**essence(again), "model_calls": 0} == {**essence(found), "model_calls": 0}
             n += 1
 
     assert n == {"answers": 21, "model_predictions_converted": 6, "trajectories": 600}[folder]
+
+
+async def test_functions_are_written_as_they_were_offered(sqlite_store: Store) -> None:
+    """With descriptions and parameters, also where the query does not name them; else by name."""
+    tool = ToolDocument.model_validate(
+        {
+            "category": "Weather",
+            "tool_name": "Sky",
+            "tool_description": "Weather.",
+            "api_list": [
+                {"name": "Now", "required_parameters": [{"name": "city", "description": "Where."}]},
+                {"name": "Later"},
+            ],
+        }
+    )
+    query = Query(query_id="7", group="g", text="Why?", apis=(ApiRef("Weather", "sky", "now"),))
+    dataset = await sqlite_store.datasets.create("d")
+    async with sqlite_store.writing() as connection:
+        await sqlite_store.datasets.put_tools(connection, dataset.id, [tool])
+        await sqlite_store.datasets.put_queries(connection, dataset.id, [query])
+    run = await sqlite_store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"g": ["7"]})
+    names = ("now_for_sky", "later_for_sky", "elsewhere")
+    found = trajectory((call("f"), call(FINISH, ANSWER))).model_copy(update={"available_tools": names})
+
+    functions = (await offer_of(sqlite_store, run)).functions(found, with_finish=True)
+
+    assert [function["name"] for function in functions] == [*names, FINISH]
+    assert functions[0]["parameters"]["properties"]["city"] == {"type": "string", "description": "Where."}
+    assert functions[1]["parameters"]["properties"] == {}
+    assert functions[2] == {"name": "elsewhere"}
+    assert functions[3]["parameters"]["required"] == ["return_type"]
+    tools = openai_record(found, functions)["tools"]
+    assert [tool["function"] for tool in tools] == functions

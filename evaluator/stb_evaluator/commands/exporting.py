@@ -22,6 +22,7 @@ from stb_evaluator.commands.stores import current_store
 from stb_evaluator.exports import converted_record, openai_record, pass_rate_record
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.offered import offer_of
 from stb_evaluator.raw_exports import method_of, raw_record
 from stb_evaluator.scores import METRIC
 
@@ -59,7 +60,9 @@ def register(stb: click.Group) -> None:
                     output or Path(f"{file_name(found.run)}.zip"): await _bundle(store, found, trajectories)
                 }
             elif form == "openai-messages":
-                lines = b"".join(orjson.dumps(openai_record(t)) + b"\n" for t in trajectories)
+                offer = await offer_of(store, found)
+                records = (openai_record(t, offer.functions(t, with_finish=True)) for t in trajectories)
+                lines = b"".join(orjson.dumps(record) + b"\n" for record in records)
                 files = {output or Path(f"{file_name(found.run)}.jsonl"): lines}
             else:
                 folder = output or Path(f"{file_name(found.run)}-toolbench")
@@ -88,15 +91,19 @@ async def _toolbench(
     store: Store, run: Run, trajectories: list[Trajectory], folder: Path, judge: str
 ) -> dict[Path, bytes]:
     first = [t for t in trajectories if t.trial == 0]
-    method = method_of(first)
+    method, offer = method_of(first), await offer_of(store, run)
     answers = folder / "answer" / file_name(run.run)
     files = {
         answers / file_name(t.group) / f"{file_name(t.query_id)}_{method}.json": orjson.dumps(
-            raw_record(t, method), option=orjson.OPT_INDENT_2
+            raw_record(t, method, offer.functions(t)), option=orjson.OPT_INDENT_2
         )
         for t in first
     }
-    files |= _by_group(first, folder / "model_predictions_converted" / file_name(run.run), converted_record)
+    files |= _by_group(
+        first,
+        folder / "model_predictions_converted" / file_name(run.run),
+        lambda t: converted_record(t, offer.functions(t)),
+    )
     judges = [one for one in await store.verdicts.judges(run.run, metric=METRIC) if judge in {"", one.judge}]
     if judges:
         sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)
