@@ -79,7 +79,7 @@ def take(page: Page, name: str, place: str, picture: str) -> None:
     path = FOLDER / f"{picture}.png"
     page.screenshot(path=path)
     with Image.open(path) as taken:  # few colours say the same in half the bytes
-        few = taken.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few = taken.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     few.save(path, optimize=True)
 
 
