@@ -14,6 +14,7 @@ from stb_core.trajectories import FINISH, Node
 
 MAX_LINES = 600
 """Nodes and branches that are drawn, so that the page stays light."""
+_LINES_OF_PATH = 100
 _MAX_DEPTH = 60
 
 ANSWER = "answer"
@@ -120,7 +121,9 @@ class _Drawing:
             if what == "close":
                 found.append(Row("close"))
                 continue
-            if drawn + self.branches >= MAX_LINES or depth > _MAX_DEPTH:
+            # A branch is opened only where there is room for its first node.
+            lines = drawn + self.branches + (what == "branch")
+            if lines >= self._room(number) or depth > _MAX_DEPTH:
                 missing = self._sizes[number]
                 if found and found[-1].kind == "cut":
                     missing += found.pop().count
@@ -137,6 +140,10 @@ class _Drawing:
             found.append(Row("node", number, node, self._state(number), why=node.pruned))
             push(self._children[number], depth)
         return found
+
+    def _room(self, number: int) -> int:
+        """How many lines there may be before a node; the way to the answer is drawn, however late it comes."""
+        return MAX_LINES + (_LINES_OF_PATH if number in self._path else 0)
 
     def _state(self, number: int) -> str:
         if number in self._path:

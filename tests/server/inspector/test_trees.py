@@ -41,6 +41,22 @@ def test_a_deep_tree_is_no_trouble() -> None:
     assert ("cut", 10_000 - trees.MAX_LINES) == (tree.rows[-1].kind, tree.rows[-1].count)
 
 
+def test_an_answer_that_comes_late_is_drawn() -> None:
+    """Beyond what is drawn otherwise; what lies between is counted in one line."""
+    nodes = [Node(parent=0 if number else None, final=number == 2_999) for number in range(3_000)]
+
+    rows = trees.draw(nodes).rows
+
+    kinds = [(row.kind, row.state) for row in rows[-4:]]
+    assert [
+        ("cut", trees.PLAIN),
+        ("open", trees.ANSWER),
+        ("node", trees.ANSWER),
+        ("close", trees.PLAIN),
+    ] == kinds
+    assert 1 == sum(row.kind == "cut" for row in rows)
+
+
 @settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 60)), max_size=60))
 def test_every_node_is_drawn_once(parents: list[int | None]) -> None:
