@@ -6,6 +6,7 @@ here by the request's hash and by how often the trial has asked it already.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -31,11 +32,13 @@ class Journal:
         self._shelter = shelter
         self._commits: GroupCommit[JournalEntry] = GroupCommit(self._write, shelter)
         self._is_new: bool | None = None
+        self._look = asyncio.Lock()
 
     async def replies(self, group: str, query_id: str, trial: int) -> Replies:
         """What was answered in a trial, by earlier sessions of the run."""
-        if self._is_new is None:
-            self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
+        async with self._look:  # all trials begin at once: one look is enough for them
+            if self._is_new is None:
+                self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
         if self._is_new:
             return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
