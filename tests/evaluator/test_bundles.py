@@ -14,7 +14,7 @@ import pytest
 
 from evaluator_makers import make_run, trajectory
 from stb_core.store import Store, open_store
-from stb_core.trajectories import StopReason
+from stb_core.trajectories import Step, StopReason
 
 
 def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
@@ -213,3 +213,16 @@ def test_a_group_with_a_path_in_its_name_stays_in_the_folder(
         "out/deep/answer/r/_.._evil/1_CoT.json",
         "out/deep/model_predictions_converted/r/_.._evil.json",
     ]
+
+
+@pytest.mark.parametrize(("n_calls", "code"), [(150, 0), (3000, 2)])
+def test_answers_with_very_many_calls(run_stb, sqlite_store_url: str, n_calls: int, code: int) -> None:
+    """They are written as deep as they are, or refused in one line."""
+    steps = tuple(Step(function="f", arguments="{}") for _ in range(n_calls))
+    long = trajectory("1").model_copy(update={"steps": steps, "tree": None})
+    on_store(sqlite_store_url, lambda store: make_run(store, [long]))
+
+    ended = run_stb("export", "r", "--format", "toolbench", "-o", "out")
+
+    assert ended.code == code
+    assert ended.err.startswith("stb: An answer has too many calls") == (code == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ import orjson
 
 from stb_core import console
 from stb_core.cli import command
-from stb_core.errors import ConflictError, StoreError
+from stb_core.errors import ConflictError, StoreError, UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory
@@ -94,8 +95,8 @@ async def _toolbench(
     method, offer = method_of(first), await offer_of(store, run)
     answers = folder / "answer" / file_name(run.run)
     files = {
-        answers / file_name(t.group) / f"{file_name(t.query_id)}_{method}.json": orjson.dumps(
-            raw_record(t, method, offer.functions(t)), option=orjson.OPT_INDENT_2
+        answers / file_name(t.group) / f"{file_name(t.query_id)}_{method}.json": _json(
+            raw_record(t, method, offer.functions(t))
         )
         for t in first
     }
@@ -118,10 +119,26 @@ def _by_group(
     groups: dict[str, dict[str, Any]] = {}
     for trajectory in trajectories:
         groups.setdefault(trajectory.group, {})[trajectory.query_id] = record(trajectory)
-    return {
-        folder / f"{file_name(name)}.json": orjson.dumps(records, option=orjson.OPT_INDENT_2)
-        for name, records in groups.items()
-    }
+    return {folder / f"{file_name(name)}.json": _json(records) for name, records in groups.items()}
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    """ToolBench's forms hold each call inside the one before it: long answers are deep.
+
+    Raises:
+        UsageError: too deep for any reader.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except RecursionError:
+        raise UsageError(
+            "An answer has too many calls for ToolBench's form, in which each holds the next.",
+            hint="Use --format bundle or openai-messages.",
+        ) from None
 
 
 def file_name(name: str) -> str:
