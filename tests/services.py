@@ -58,7 +58,7 @@ class Postgres:
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             owner = pwd.getpwnam("postgres")
             os.chown(self.folder, owner.pw_uid, owner.pw_gid)
-            for parent in [*self.folder.parents][:3]:
+            for parent in self.folder.parents:
                 if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
                     parent.chmod(0o755)
         method = ["-A", "trust"]

@@ -73,6 +73,7 @@ class Runner:
         self._shelter = Shelter()
         self._journal = Journal(store, run.run, self._shelter)
         self._finished: GroupCommit[Trajectory] = GroupCommit(self._store_all, self._shelter)
+        self._functions: dict[tuple[str, str], Functions] = {}
         self._spoiled = 0
 
     async def run(self, trials: Iterable[tuple[Query, int]]) -> str:
@@ -109,7 +110,7 @@ class Runner:
         seed = self._conduct.sampling.seed
         task = Task(query, trial, None if seed is None else seed + trial)
         environment = Environment(
-            Functions(self._selection.offered(query)),
+            self._functions_of(query),
             self._client,
             model=await self._model_of(query, trial),
             sampling=with_seed(self._conduct.sampling, task.seed),
@@ -129,6 +130,13 @@ class Runner:
             trajectory = await run_trial(self._agent, task, environment, model)
             span.set({"stb.stop": trajectory.stop.value})
         return trajectory
+
+    def _functions_of(self, query: Query) -> Functions:
+        """Made once for all trials of a query."""
+        place = (query.group, query.query_id)
+        if place not in self._functions:
+            self._functions[place] = Functions(self._selection.offered(query))
+        return self._functions[place]
 
     def _episode(self, query: Query, trial: int) -> str:
         """A name for this attempt at a trial, used once; "" where the server is not told."""

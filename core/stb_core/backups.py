@@ -89,7 +89,10 @@ def _beside(path: Path) -> Path:
 
 
 def _copy_pages(source: str, part: Path) -> None:
-    with closing(sqlite3.connect(source, uri=source.startswith("file:"))) as there, closing(sqlite3.connect(part)) as here:
+    with (
+        closing(sqlite3.connect(source, uri=source.startswith("file:"))) as there,
+        closing(sqlite3.connect(part)) as here,
+    ):
         there.backup(here)
 
 

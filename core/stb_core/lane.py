@@ -7,6 +7,7 @@ millisecond rather than one.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import cast
 
@@ -89,7 +90,7 @@ class Lane(asyncio.Protocol):
         except TimeoutError:
             raise httpx2.ConnectTimeout(f"no connection within {timeout_s} s") from None
         except OSError as problem:
-            raise httpx2.ConnectError(str(problem)) from problem
+            raise httpx2.ConnectError(_reason(problem)) from problem
 
     async def _exchange(self, data: bytes, silence_s: float | None) -> None:
         """Send, and wait until the answer is whole; ``silence_s`` is the longest time without a byte."""
@@ -181,6 +182,13 @@ class Lane(asyncio.Protocol):
         self._is_whole = True
         if self._waiting and not self._waiting.done():
             self._waiting.set_result(None)
+
+
+def _reason(problem: OSError) -> str:
+    """Why there is no connection; asyncio puts the address in the place of the system's words."""
+    if problem.errno and "Connect call failed" in str(problem):
+        return os.strerror(problem.errno)
+    return problem.strerror or str(problem)
 
 
 def _head(request: httpx2.Request) -> bytes:

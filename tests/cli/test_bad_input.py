@@ -220,14 +220,14 @@ CASES = [
     Case(
         "run -a cot -d demo -m local/x",
         1,
-        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached (All connection attempts "
-        "failed). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached "
+        "(Connection refused). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
     Case(
         "run -a scripted -d demo --server http://127.0.0.1:{free}",
         1,
-        "The server at http://127.0.0.1:{free} cannot be reached (All connection attempts failed). "
+        "The server at http://127.0.0.1:{free} cannot be reached (Connection refused). "
         "Start one with 'stb serve', or leave --server out.",
     ),
     Case("run -a replay:nope -d demo", 2, "There is no run 'nope'. See those that are there with: stb ls."),
@@ -250,15 +250,15 @@ CASES = [
     Case(
         "score {run} --judge local/x",
         1,
-        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached (All connection attempts "
-        "failed). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached "
+        "(Connection refused). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
     Case("compare {run}", 2, "A comparison needs two runs. See those that are there with: stb ls."),
     Case(
         "score {run} --judge rules --metric nope",
         2,
-        "There is no metric 'nope'. There are: sopr, fac, trajectory.",
+        "There is no metric 'nope'. There are: sopr, fac, pass@k, trajectory.",
     ),
     Case(
         "score {run} --judge rules --switch nope=1",

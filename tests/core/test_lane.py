@@ -101,7 +101,7 @@ async def test_a_slow_answer_is_waited_for_as_long_as_something_comes() -> None:
 
 async def test_nobody_there_is_an_error_of_connecting() -> None:
     """With the reason."""
-    with pytest.raises(httpx2.ConnectError, match="Connect call failed"):
+    with pytest.raises(httpx2.ConnectError, match="Connection refused"):
         await post(RawServer(port=9))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from stb_core.errors import StoreError
 from stb_core.manifest import Manifest
 from stb_core.store import Store
 from stb_core.store.runs import JournalEntry
@@ -28,3 +31,18 @@ async def test_a_reply_that_is_on_record_stays(store: Store) -> None:
     await store.runs.journal("r", [entry("second")])
 
     assert await store.runs.journalled("r", "G", "1", 0) == {("hash", 0): "first"}
+
+
+async def test_replies_are_written_all_or_none(store: Store) -> None:
+    """However many there are; those of a run that is not there are an error."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
+    many = [entry(str(number), trial=number) for number in range(5000)]
+
+    await store.runs.journal("r", many)
+    await store.runs.journal("r", [])
+    with pytest.raises(StoreError):
+        await store.runs.journal("no such run", [entry("one"), entry("other", trial=1)])
+
+    assert {str(number) for number in range(5000)} == {
+        text async for text in store.runs.journalled_replies("r")
+    }

@@ -270,12 +270,9 @@ class Runs:
 
         What is on disk is never paid for twice.
         """
-        if not replies:
-            return
         stamp = clock.now()
         rows = [{"run": run, "created_at": stamp, **asdict(reply)} for reply in replies]
-        async with self._store.writing() as connection:
-            await connection.execute(self._store.insert(tables.model_calls).on_conflict_do_nothing(), rows)
+        await self._store.append(tables.model_calls, rows)
 
 
 def _trajectory_row(run: str, trajectory: Trajectory) -> dict[str, Any]:
