@@ -43,12 +43,12 @@ def application(answers: dict[str, bytes]) -> Starlette:
 
 def application_on_redis(url: str) -> Starlette:
     """A route that does the same with one GET over a multiplexed Redis connection."""
-    pipe: RedisPipe | None = None
+    connecting: asyncio.Task[RedisPipe] | None = None
 
     async def virtual(request: Request) -> Response:
-        nonlocal pipe
-        if pipe is None:
-            pipe = await connect(url, 5)
+        nonlocal connecting
+        connecting = connecting or asyncio.create_task(connect(url, 5))
+        pipe = await asyncio.shield(connecting)
         body = await pipe.call(b"GET", key_of(await request.body()).encode())
         return Response(body, media_type="application/json")
 

@@ -139,7 +139,11 @@ def process(path: Path, *command: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         finally:
             started.terminate()
-            started.wait()
+            try:
+                started.wait(60)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                raise
 
 
 async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> list[dict[str, Any]]:
