@@ -141,7 +141,7 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         timeout_graceful_shutdown=GRACE_S,
         timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
     )
-    server = Multiprocess(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
+    server = _Workers(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
     if isinstance(server, uvicorn.Server):
         _stop_on_signals(server)
     announcing = threading.Thread(
@@ -155,6 +155,27 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
             server.run()
     except SystemExit:
         raise ServiceError("The server could not start.", hint="The log above says why.") from None
+
+
+class _Workers(Multiprocess):
+    """Learns at once that a worker has died, however long one may take to give a sign.
+
+    Only the worker is left with its end of the pipe, so that its death ends the waiting at ours.
+    """
+
+    def init_processes(self) -> None:
+        """Start them."""
+        super().init_processes()
+        self._let_go()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start others for those that are gone."""
+        super().keep_subprocess_alive()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:
