@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import UnreadableReplyError
-from stb_core.models import FunctionSchema, Price, Reply, Request
+from stb_core.models import FunctionSchema, Price, Reply, Request, usage_of_call
 from stb_core.trajectories import FunctionCall, Message, Usage
 
 # Servers of text completions stop after 16 tokens unless told otherwise.
@@ -134,13 +134,7 @@ def _usage(usage: Any, price: Price | None) -> Usage:
     prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     details = usage.get("prompt_tokens_details") or {}
     cached = min(prompt, int(details.get("cached_tokens") or 0))
-    return Usage(
-        model_calls=1,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        cost_usd=None if price is None else price.cost_usd(prompt, completion, cached),
-    )
+    return usage_of_call(prompt, completion, cached, price)
 
 
 def error_text(body: Any) -> str:

@@ -87,6 +87,17 @@ class Price(BaseModel):
         return millionths / 1e6
 
 
+def usage_of_call(prompt: int, completion: int, cached: int, price: Price | None) -> Usage:
+    """What one call consumed; ``cached`` tokens are among the prompt's."""
+    return Usage(
+        model_calls=1,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=cached,
+        cost_usd=None if price is None else price.cost_usd(prompt, completion, cached),
+    )
+
+
 class Model(Protocol):
     """A language model."""
 

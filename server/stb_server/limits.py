@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
+from stb_server.wire import BadRequestError
+
 MAX_CLIENTS = 10_000
 """Addresses that are remembered; the one not heard of for longest is forgotten, with a full bucket."""
 
@@ -30,3 +32,17 @@ class RateLimit:
             return 0.0
         self.refused += 1
         return math.ceil((1 - tokens) / self._per_second * 1000) / 1000
+
+    def check(self, client: str, now: float) -> None:
+        """Count a call of a client.
+
+        Raises:
+            BadRequestError: it comes too fast; the answer says when to come again.
+        """
+        if wait_s := self.wait_s(client, now):
+            raise BadRequestError(
+                429,
+                "rate_limited",
+                "Too many calls from this address.",
+                headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
+            )

@@ -7,7 +7,6 @@ two sends. Nothing is decoded, validated or encoded between the look-up and the 
 from __future__ import annotations
 
 import logging
-import math
 from hashlib import blake2b
 from time import monotonic
 
@@ -131,7 +130,7 @@ class Virtual:
                 headers=((b"www-authenticate", b"Bearer"),),
             )
         if self._limit:
-            self._check_rate(self._limit.wait_s((scope.get("client") or ("",))[0], now))
+            self._limit.check((scope.get("client") or ("",))[0], now)
         if not asked_for:
             return _DEFAULT, ""
         wanted = Wanted(
@@ -144,16 +143,6 @@ class Virtual:
             text = f"The name of the episode is longer than {MAX_NAME} characters."
             raise BadRequestError(400, "bad_episode", text)
         return wanted, episode
-
-    @staticmethod
-    def _check_rate(wait_s: float) -> None:
-        if wait_s:
-            raise BadRequestError(
-                429,
-                "rate_limited",
-                "Too many calls from this address.",
-                headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
-            )
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Annotated, Any
@@ -68,15 +67,8 @@ def _host(request: Request) -> Host:
 
 def _slow_down(request: Request) -> None:
     """Refuse what comes too fast from one address."""
-    limit = _host(request).service.rate_limit
-    wait_s = limit.wait_s(_client(request), monotonic()) if limit else 0.0
-    if wait_s:
-        raise BadRequestError(
-            429,
-            "rate_limited",
-            "Too many calls from this address.",
-            headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
-        )
+    if limit := _host(request).service.rate_limit:
+        limit.check(_client(request), monotonic())
 
 
 def _client(request: Request) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from stb_core.models import Price
+from stb_core.models import Price, usage_of_call
 from stb_core.trajectories import Usage
 
 _END = re.compile(rb"\r?\n\r?\n")
@@ -27,13 +27,7 @@ def usage_in(document: Any, price: Price | None) -> Usage | None:
     completion = _count(told, "completion_tokens", "output_tokens")
     details = told.get("prompt_tokens_details") or told.get("input_tokens_details")
     cached = min(prompt, _count(details, "cached_tokens")) if isinstance(details, dict) else 0
-    return Usage(
-        model_calls=1,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        cost_usd=None if price is None else price.cost_usd(prompt, completion, cached),
-    )
+    return usage_of_call(prompt, completion, cached, price)
 
 
 def _count(told: dict[str, Any], *names: str) -> int:
