@@ -29,6 +29,7 @@ from closed_loop import peak_memory_bytes
 from simulator import process
 from stub_model import ARGUMENTS, TOOL_CALLS
 
+from stb_core import event_loop
 from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.queries import Query
@@ -160,7 +161,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.short:
         args.queries, args.trials, args.connections, args.latency_ms = 40, 1, 16, 20
-    found = asyncio.run(run(args.run, args.trials, args.connections)) if args.run else measure(args)
+    found = event_loop.run(run(args.run, args.trials, args.connections)) if args.run else measure(args)
     print(json.dumps(found, indent=2))
 
 

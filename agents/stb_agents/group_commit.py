@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from stb_agents.shelter import Shelter
-from stb_core.errors import StbError
 
 T = TypeVar("T")
 
 
 class GroupCommit(Generic[T]):
-    """Writes items in batches; whoever adds one waits until it is on disk."""
+    """Writes items in batches; whoever begins one may wait until it is on disk."""
 
     def __init__(self, write: Callable[[Sequence[T]], Awaitable[None]], shelter: Shelter) -> None:
         self._write = write
@@ -21,18 +20,17 @@ class GroupCommit(Generic[T]):
         self._waiting: list[tuple[T, asyncio.Future[None]]] = []
         self._is_writing = False
 
-    async def add(self, item: T) -> None:
-        """Returns when the item is on disk; it gets there even if the waiting is cancelled.
+    def begin(self, item: T) -> asyncio.Future[None]:
+        """Have an item written; what is given is done when it is on disk, and cancelling stops nothing.
 
-        Raises:
-            StoreError: it cannot be written.
+        It holds a ``StoreError`` if it cannot be written.
         """
         written = asyncio.get_running_loop().create_future()
         self._waiting.append((item, written))
         if not self._is_writing:
             self._is_writing = True
             self._shelter.begin(self._write_all())
-        await written
+        return written
 
     async def _write_all(self) -> None:
         try:
@@ -43,15 +41,16 @@ class GroupCommit(Generic[T]):
             self._is_writing = False
 
     async def _write_batch(self, batch: list[tuple[T, asyncio.Future[None]]]) -> None:
-        problem: StbError | None = None
+        problem: Exception | None = None
         try:
             await self._write([item for item, _ in batch])
-        except StbError as caught:
+        except Exception as caught:  # noqa: BLE001 - whoever waits is told, whatever it is
             problem = caught
         for _, written in batch:
             if written.done():  # whoever waited was stopped
                 continue
             if problem:
                 written.set_exception(problem)
+                written.exception()  # not everyone waits, which is no reason to complain
             else:
                 written.set_result(None)

@@ -1,7 +1,8 @@
-"""Model calls that are paid for once: every reply is on disk before it is used, and used again later.
+"""Model calls that are paid for once: a reply is on disk before the next is asked for, and used again.
 
-When a trial is repeated after a crash, its requests are the same as before, so each finds its reply
-here by the request's hash and by how often the trial has asked it already.
+A trial goes on with a reply while it is being written; a crash costs it one call at most. When a trial is
+repeated after a crash, its requests are the same as before, so each finds its reply here by the request's
+hash and by how often the trial has asked it already.
 """
 
 from __future__ import annotations
@@ -45,13 +46,9 @@ class Journal:
         found = await self._shelter.finish(reading)
         return {place: Reply.model_validate_json(text) for place, text in found.items()}
 
-    async def write(self, entry: JournalEntry) -> None:
-        """Returns when the entry is on disk.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
-        await self._commits.add(entry)
+    def begin(self, entry: JournalEntry) -> asyncio.Future[None]:
+        """Have an entry written; see ``GroupCommit.begin``."""
+        return self._commits.begin(entry)
 
     async def _write(self, entries: Sequence[JournalEntry]) -> None:
         await self._store.runs.journal(self._run, entries)
@@ -66,6 +63,7 @@ class JournalledModel:
         self._trial = trial
         self._known = known
         self._asked: Counter[str] = Counter()
+        self._unwritten: list[asyncio.Future[None]] = []
 
     @property
     def name(self) -> str:
@@ -73,15 +71,26 @@ class JournalledModel:
         return self._model.name
 
     async def complete(self, request: Request) -> Reply:
-        """See ``Model``."""
+        """See ``Model``; raises StoreError when an earlier reply cannot be written."""
+        await self.settle()
         digest = request.hash
         place = (digest, self._asked[digest])
         self._asked[digest] += 1
         if place in self._known:
             return self._known[place]
         reply = await self._model.complete(request)
-        await self._journal.write(JournalEntry(*self._trial, *place, reply.model_dump_json()))
+        entry = JournalEntry(*self._trial, *place, reply.model_dump_json())
+        self._unwritten.append(self._journal.begin(entry))
         return reply
+
+    async def settle(self) -> None:
+        """Wait until every reply so far is on disk.
+
+        Raises:
+            StoreError: one cannot be written.
+        """
+        while self._unwritten:
+            await self._unwritten.pop()
 
 
 async def spent_usd(store: Store, run: str) -> float:

@@ -96,38 +96,49 @@ class Runner:
         return ""
 
     async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
-        """One trial after the other until none is left."""
+        """One trial after the other until none is left; one is written down while the next is done."""
+        keeping: asyncio.Task[None] | None = None
         for query, trial in left:
-            trajectory = await self._trial(query, trial)
-            await self._finished.add(trajectory)
-            self._on_finished(trajectory)
+            model = await self._model_of(query, trial)
+            trajectory = await self._trial(query, trial, model)
+            if keeping:
+                await asyncio.shield(keeping)
+            keeping = self._shelter.begin(self._keep(trajectory, model))
             self._watch(trajectory)
+        if keeping:
+            await asyncio.shield(keeping)
+
+    async def _keep(self, trajectory: Trajectory, model: JournalledModel | None) -> None:
+        if model:
+            await model.settle()
+        await self._finished.begin(trajectory)
+        self._on_finished(trajectory)
 
     async def _store_all(self, trajectories: Sequence[Trajectory]) -> None:
         await self._store.runs.put_trajectories(self._run.run, trajectories)
 
-    async def _trial(self, query: Query, trial: int) -> Trajectory:
+    async def _trial(self, query: Query, trial: int, model: JournalledModel | None) -> Trajectory:
         seed = self._conduct.sampling.seed
         task = Task(query, trial, None if seed is None else seed + trial)
         environment = Environment(
             self._functions_of(query),
             self._client,
-            model=await self._model_of(query, trial),
+            model=model,
             sampling=with_seed(self._conduct.sampling, task.seed),
             budget=self._conduct.budget,
             max_observation=self._conduct.max_observation,
             episode=self._episode(query, trial),
         )
-        agent, model = self._agent.name, self._model.name if self._model else None
+        agent, name = self._agent.name, model.name if model else None
         place = f"{self._run.run}/{query.group}/{query.query_id}/{trial}"
         about = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": agent,
-            "gen_ai.request.model": model,
+            "gen_ai.request.model": name,
             "gen_ai.conversation.id": place,
         }
         with logs.fields(trial=place), traces.span(f"invoke_agent {agent}", about) as span:
-            trajectory = await run_trial(self._agent, task, environment, model)
+            trajectory = await run_trial(self._agent, task, environment, name)
             span.set({"stb.stop": trajectory.stop.value})
         return trajectory
 
@@ -144,7 +155,7 @@ class Runner:
             return ""
         return f"{self._run.run[:80]}/{query.group[:30]}/{query.query_id[:30]}/{trial}/{secrets.token_hex(8)}"
 
-    async def _model_of(self, query: Query, trial: int) -> Model | None:
+    async def _model_of(self, query: Query, trial: int) -> JournalledModel | None:
         if self._model is None:
             return None
         place = (query.group, query.query_id, trial)

@@ -23,8 +23,13 @@ class Shelter:
         """Start work; nobody needs to wait for it."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._forget)
         return task
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever waits sees it; asyncio is not to complain when nobody does
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
         """Start work and wait for it; it goes on when the waiting is cancelled."""

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
-from stb_core import logs, traces
+from stb_core import event_loop, logs, traces
 from stb_core.errors import StbError
 from stb_core.settings import PREFIX, Settings, load_settings
 
@@ -59,7 +59,7 @@ def group(parent: click.Group, name: str, help_text: str) -> click.Group:
 def _run_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return asyncio.run(function(*args, **kwargs))
+        return event_loop.run(function(*args, **kwargs))
 
     return call
 

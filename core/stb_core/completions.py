@@ -137,6 +137,15 @@ def _usage(usage: Any, price: Price | None) -> Usage:
     return usage_of_call(prompt, completion, cached, price)
 
 
+def error_of(body: str) -> Any:
+    """What the body of an error holds: the object under ``error`` where there is one, else all of it."""
+    try:
+        found = orjson.loads(body)
+    except ValueError:
+        return body.strip()
+    return found.get("error", found) if isinstance(found, dict) else found
+
+
 def error_text(body: Any) -> str:
     """What an error body says, as far as it can be found; servers differ."""
     if isinstance(body, Mapping):

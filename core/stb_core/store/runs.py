@@ -159,30 +159,13 @@ class Runs:
 
     async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
         """Add trajectories in one transaction; each becomes the next attempt of its trial."""
-        if trajectories:
-            async with self._store.writing() as connection:
-                await self.put_within(connection, run, trajectories)
+        await self._store.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories])
 
     async def put_within(
         self, connection: AsyncConnection, run: str, trajectories: Sequence[Trajectory]
     ) -> None:
         """As ``put_trajectories``, within the caller's transaction."""
-        t = tables.trajectories
-        where = [t.c.run == run]
-        if len(trajectories) == 1:
-            where += [t.c.group == trajectories[0].group, t.c.query_id == trajectories[0].query_id]
-        attempts = (
-            sa.select(t.c.group, t.c.query_id, t.c.trial, sa.func.max(t.c.attempt))
-            .where(*where)
-            .group_by(t.c.group, t.c.query_id, t.c.trial)
-        )
-        rows = [_trajectory_row(run, trajectory) for trajectory in trajectories]
-        found = await connection.execute(attempts)
-        last = {(group, query_id, trial): attempt for group, query_id, trial, attempt in found}
-        for row in rows:
-            trial = (row["group"], row["query_id"], row["trial"])
-            row["attempt"] = last[trial] = last.get(trial, -1) + 1
-        await connection.execute(t.insert(), rows)
+        await connection.execute(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories])
 
     async def stop_within(
         self, connection: AsyncConnection, run: str, group: str, query_id: str, trial: int
@@ -266,21 +249,34 @@ class Runs:
                 yield reply
 
     async def journal(self, run: str, replies: Sequence[JournalEntry]) -> None:
-        """Write down what models answered, in one transaction and before it is used.
-
-        What is on disk is never paid for twice.
-        """
+        """Write down what models answered, in one transaction; what is on disk is never paid for twice."""
         stamp = clock.now()
         rows = [{"run": run, "created_at": stamp, **asdict(reply)} for reply in replies]
-        await self._store.append(tables.model_calls, rows)
+        await self._store.write(self._store.insert(tables.model_calls).on_conflict_do_nothing(), rows)
+
+
+def _next_attempt() -> sa.Insert:
+    """Adds a trajectory behind the last attempt of its trial."""
+    trial = ("run", "group", "query_id", "trial")
+    earlier = tables.trajectories.alias()
+    last = sa.select(sa.func.coalesce(sa.func.max(earlier.c.attempt), -1))
+    same = [earlier.c[name] == sa.bindparam(f"its_{name}") for name in trial]
+    return tables.trajectories.insert().values(attempt=last.where(*same).scalar_subquery() + 1)
+
+
+_NEXT_ATTEMPT = _next_attempt()
 
 
 def _trajectory_row(run: str, trajectory: Trajectory) -> dict[str, Any]:
-    return {
+    trial = {
         "run": run,
         "group": trajectory.group,
         "query_id": trajectory.query_id,
         "trial": trajectory.trial,
+    }
+    return {
+        **trial,
+        **{f"its_{name}": value for name, value in trial.items()},
         "stop": trajectory.stop.value,
         "document": trajectory.model_dump_json(),
         "content_hash": trajectory.content_hash,

@@ -33,7 +33,6 @@ from stb_core.store.snapshots import Snapshots
 from stb_core.store.verdicts import Verdicts
 
 _BUSY_TIMEOUT_S = 60
-_MOST_VARIABLES = 32_766  # that SQLite takes in a statement
 
 
 class Store:
@@ -44,6 +43,7 @@ class Store:
         self.is_sqlite = engine.dialect.name == "sqlite"
         # Within a process SQLite's writers take turns here rather than by polling the file lock.
         self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
+        self._direct = _direct_engine(engine.url) if self.is_sqlite else None
         self.datasets = Datasets(self)
         self.responses = Responses(self)
         self.curation = Curation(self)
@@ -79,26 +79,21 @@ class Store:
                 async with connection.begin():
                     yield connection
 
-    async def append(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows with the same columns, except those that are there; on disk when this returns.
+    async def write(self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Execute a statement for all rows in one transaction; on disk when this returns.
 
-        All or none. On SQLite it is one statement, and one trip to the driver's thread, where a
-        transaction takes eight: for writes that many wait for.
+        For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
+        one for each of its ten steps.
         """
         if not rows:
             return
-        columns = list(rows[0])
-        if not self.is_sqlite or len(rows) * len(columns) > _MOST_VARIABLES:
+        if self._direct is None:
             async with self.writing() as connection:
-                await connection.execute(self.insert(table).on_conflict_do_nothing(), rows)
+                await connection.execute(statement, rows)
             return
-        names, places = ", ".join(f'"{name}"' for name in columns), ", ".join("?" for _ in columns)
-        values = ", ".join([f"({places})"] * len(rows))
-        text = f"INSERT INTO {table.name} ({names}) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608 - our own words
         with _as_store_error(self.place):
-            async with self._sqlite_turn or nullcontext(), self.engine.connect() as connection:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                await driver.execute(text, [row[name] for row in rows for name in columns])
+            async with self._sqlite_turn or nullcontext():
+                await asyncio.to_thread(_write, self._direct, statement, rows)
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of the dialect in use, which knows ON CONFLICT."""
@@ -107,6 +102,8 @@ class Store:
     async def close(self) -> None:
         """Give all connections back."""
         await self.engine.dispose()
+        if self._direct:
+            self._direct.dispose()
 
 
 @contextmanager
@@ -173,9 +170,27 @@ def _engine(url: str) -> AsyncEngine:
         ) from None
     except OSError as problem:
         raise _explain(problem, str(parsed.database)) from problem
-    sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
+    _prepare(engine.sync_engine)
     return engine
+
+
+def _direct_engine(url: sa.URL) -> sa.Engine:
+    """An engine for an SQLite file that is used in a thread, by a whole transaction at a time."""
+    engine = sa.create_engine(url.set(drivername="sqlite"), pool_size=1)
+    _prepare(engine)
+    return engine
+
+
+def _prepare(engine: sa.Engine) -> None:
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+
+
+def _write(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    with engine.connect() as connection:
+        connection.execution_options(stb_writes=True)
+        with connection.begin():
+            connection.execute(statement, rows)
 
 
 def _is_path(database: str) -> bool:
