@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from stb_agents.runs import Done, carry_out, foresee
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
+from stb_core.store.runs import Runs
 from stb_core.trajectories import StopReason, Trajectory
 
 from .world import SEARCH, put_world, recorded
@@ -235,6 +236,25 @@ async def test_a_run_stops_when_nothing_works_any_more(
         "Stopped: 3 trials in a row were spoiled, the last one since stub/any is not"
     )
     assert (llm.count, len(done.summary.missing)) == (3, 8)
+
+
+async def test_a_trial_is_written_down_while_the_next_is_done(
+    carry: Carry, llm: LLMServer, sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk holds nobody up for long, and all is on it when the run ends."""
+    put = Runs.put_trajectories
+    needed = 4  # calls of the model in the first trial
+
+    async def put_slowly(runs: Runs, run: str, finished: Sequence[Trajectory]) -> None:
+        await until(lambda: llm.count > needed)
+        await put(runs, run, finished)
+
+    monkeypatch.setattr(Runs, "put_trajectories", put_slowly)
+
+    done = await carry(max_connections=1, limit=2)
+
+    assert len(await trajectories(sqlite_store, done)) == done.run.n_expected
+    assert not done.summary.missing
 
 
 async def test_a_run_can_be_told_to_stop_at_the_first_failure(carry: Carry, llm: LLMServer) -> None:

@@ -102,6 +102,21 @@ async def test_the_request_is_sent_in_the_usual_form(llm: LLMServer, model: Open
     ]
 
 
+async def test_a_request_may_hold_any_number_and_any_text(llm: LLMServer, model: OpenAIModel) -> None:
+    """Tools come with defaults of more than 64 bits, and answers with halves of characters."""
+    parameters = {"type": "object", "properties": {"id": {"type": "integer", "default": 2**70}}}
+    torn = Message(role="user", content="\ud83d")
+    llm.answer(text("Well."))
+
+    await model.complete(
+        Request(messages=(torn,), functions=(FunctionSchema(name="f", parameters=parameters),))
+    )
+
+    sent = llm.requests[0]
+    assert sent["messages"][0]["content"] == "\ud83d"
+    assert sent["tools"][0]["function"]["parameters"] == parameters
+
+
 async def test_a_prompt_is_gone_on_with(llm: LLMServer, model: OpenAIModel) -> None:
     """Models without a chat format are asked at /completions; the text is the reply's content."""
     llm.answer(text(" and so on."))
