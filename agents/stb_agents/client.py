@@ -85,14 +85,16 @@ class VirtualClient:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
         self._rng = random.Random(0)
-        # Joining base and path takes as long as all else that the library does for a request.
-        self._virtual = parsed(f"{self.url}/virtual")
         self._http = httpx2.AsyncClient(
             base_url=self.url,
             headers=headers,
             timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
             transport=Lanes(self.url),
         )
+        # What is the same for every call is made once: it takes as long as all else that a request needs.
+        self._virtual = parsed(f"{self.url}/virtual")
+        self._headers = dict(self._http.headers)
+        self._extensions = {"timeout": self._http.timeout.as_dict()}
 
     async def __aenter__(self) -> Self:
         return self
@@ -140,7 +142,7 @@ class VirtualClient:
             "gen_ai.tool.type": "function",
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._send("POST", self._virtual, body, headers | traces.headers())
+            response = await self._send(self._call(body, headers | traces.headers()))
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)
@@ -175,23 +177,27 @@ class VirtualClient:
         """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         if body is None:
-            return await self._send(method, path, b"", headers, takes_refusals=True)
+            return await self._send(
+                self._http.build_request(method, path, headers=headers), takes_refusals=True
+            )
         headers["Content-Type"] = "application/json"
-        return await self._send(method, path, orjson.dumps(body), headers, takes_refusals=True)
+        request = self._http.build_request(method, path, content=orjson.dumps(body), headers=headers)
+        return await self._send(request, takes_refusals=True)
 
-    async def _send(
-        self,
-        method: str,
-        path: str | httpx2.URL,
-        body: bytes,
-        headers: dict[str, str],
-        *,
-        takes_refusals: bool = False,
-    ) -> httpx2.Response:
+    def _call(self, body: bytes, headers: dict[str, str]) -> httpx2.Request:
+        return httpx2.Request(
+            "POST",
+            self._virtual,
+            headers=self._headers | headers,
+            content=body,
+            extensions=self._extensions,
+        )
+
+    async def _send(self, request: httpx2.Request, *, takes_refusals: bool = False) -> httpx2.Response:
         retries = Retries(self._patience, self._rng)
         while True:
             try:
-                response = await self._http.request(method, path, content=body, headers=headers)
+                response = await self._http.send(request)
             except httpx2.HTTPError as problem:
                 reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
             else:

@@ -96,7 +96,9 @@ class OpenAIModel:
             http_client=self._http,
         )
         headers = {**asker.default_headers, **asker.auth_headers}
-        self._http.headers.update({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._headers = self._http.headers.copy()
+        self._headers.update({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._extensions = {"timeout": self._http.timeout.as_dict()}
         self._server = {"server.address": asker.base_url.host, "server.port": asker.base_url.port}
         self._base_url = str(asker.base_url).rstrip("/")
         self._urls: dict[str, httpx2.URL] = {}
@@ -252,7 +254,9 @@ class OpenAIModel:
         """
         if path not in self._urls:  # to make one takes as long as to make the request
             self._urls[path] = httpx2.URL(self._base_url + path)
-        request = self._http.build_request(method, self._urls[path], content=content)
+        request = httpx2.Request(
+            method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
+        )
         try:
             response = await self._http.send(request)
         except httpx2.TimeoutException as problem:
