@@ -101,16 +101,16 @@ class Runner:
         for query, trial in left:
             model = await self._model_of(query, trial)
             trajectory = await self._trial(query, trial, model)
+            if model:  # else a crash would cost two calls, this trial's last and the next one's first
+                await model.settle()
             if keeping:
                 await asyncio.shield(keeping)
-            keeping = self._shelter.begin(self._keep(trajectory, model))
+            keeping = self._shelter.begin(self._keep(trajectory))
             self._watch(trajectory)
         if keeping:
             await asyncio.shield(keeping)
 
-    async def _keep(self, trajectory: Trajectory, model: JournalledModel | None) -> None:
-        if model:
-            await model.settle()
+    async def _keep(self, trajectory: Trajectory) -> None:
         await self._finished.begin(trajectory)
         self._on_finished(trajectory)
 
