@@ -75,8 +75,9 @@ async def judge_all(
                 tally.unavailable += 1
                 tally.last_problem = str(problem)
                 return
-        refused_in_a_row = 0
-        await appender.append(verdict(job, judgement))
+            refused_in_a_row = 0
+            # Before another is asked: a crash loses no more verdicts than were being asked for at a time.
+            await appender.append(verdict(job, judgement))
         tally.judged += 1
         tally.errors += judgement.status is Status.ERROR
         advance(tally.judged, len(jobs))
