@@ -22,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from stb_core import event_loop
 from stb_core.manifest import Manifest
 from stb_core.openai_model import Endpoint, OpenAIModel
 from stb_core.store import Store, open_store
@@ -190,4 +191,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    event_loop.run(main())

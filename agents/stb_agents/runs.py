@@ -91,7 +91,7 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         trials = await trials_left(store, name, selection, request.trials)
         bar.start(run.n_expected - len(trials))
         stopped = await runner.run(trials)
-        return Done(run, await summarise(run, store.runs.documents(run.run)), stopped)
+        return Done(run, await summarise(run, store.runs.trajectories(run.run)), stopped)
 
 
 async def foresee(settings: Settings, request: RunRequest) -> Forecast:

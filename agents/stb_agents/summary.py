@@ -7,46 +7,11 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel
-
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
-from stb_core.trajectories import StopReason, Usage
+from stb_core.trajectories import StopReason, Trajectory, Usage
 
 ALL = "all"
-
-
-class _Call(BaseModel):
-    provenance: str | None = None
-    hallucinated: bool = False
-
-
-class _Node(BaseModel):
-    step: _Call | None = None
-
-
-class _Timing(BaseModel):
-    seconds: float = 0.0
-
-
-class Trial(BaseModel):
-    """What is counted of a ``Trajectory``: to read all of it takes some times as long."""
-
-    group: str
-    query_id: str
-    trial: int
-    stop: StopReason
-    steps: tuple[_Call, ...] = ()
-    tree: tuple[_Node, ...] | None = None
-    usage: Usage = Usage()
-    simulator_usage: Usage | None = None
-    timing: _Timing = _Timing()
-    error: str = ""
-
-    @property
-    def calls(self) -> tuple[_Call, ...]:
-        """As ``Trajectory.all_steps``."""
-        return tuple(node.step for node in self.tree or () if node.step) or self.steps
 
 
 @dataclass
@@ -62,14 +27,14 @@ class Tally:
     simulator: Usage = field(default_factory=Usage)
     seconds: float = 0.0
 
-    def add(self, trial: Trial) -> None:
+    def add(self, trajectory: Trajectory) -> None:
         """Count one trial."""
-        self.stops[trial.stop.value] += 1
-        self.calls.update(call.provenance for call in trial.calls if call.provenance)
-        self.hallucinated += sum(call.hallucinated for call in trial.calls)
-        self.usage += trial.usage
-        self.simulator += trial.simulator_usage or Usage()
-        self.seconds += trial.timing.seconds
+        self.stops[trajectory.stop.value] += 1
+        self.calls.update(step.provenance for step in trajectory.all_steps if step.provenance)
+        self.hallucinated += sum(step.hallucinated for step in trajectory.all_steps)
+        self.usage += trajectory.usage
+        self.simulator += trajectory.simulator_usage or Usage()
+        self.seconds += trajectory.timing.seconds
 
     @property
     def n_done(self) -> int:
@@ -116,8 +81,8 @@ class Summary:
     missing: tuple[dict[str, Any], ...]
 
 
-async def summarise(run: Run, documents: AsyncIterable[str]) -> Summary:
-    """Go through a run's trajectories once, each given as its JSON text."""
+async def summarise(run: Run, trajectories: AsyncIterable[Trajectory]) -> Summary:
+    """Go through a run's trajectories once."""
     by_group = {
         group: Tally(group, run.trials * len(ids))
         for group, ids in sorted(run.expected.items(), key=lambda item: group_order(item[0]))
@@ -129,14 +94,13 @@ async def summarise(run: Run, documents: AsyncIterable[str]) -> Summary:
         for query_id in ids
         for trial in range(run.trials)
     }
-    async for document in documents:
-        trial = Trial.model_validate_json(document)
-        for tally in (by_group.get(trial.group), total):
+    async for trajectory in trajectories:
+        for tally in (by_group.get(trajectory.group), total):
             if tally:
-                tally.add(trial)
-        place = (trial.group, trial.query_id, trial.trial)
-        if trial.stop is StopReason.INFRASTRUCTURE:
-            left[place] = trial.error
+                tally.add(trajectory)
+        place = (trajectory.group, trajectory.query_id, trajectory.trial)
+        if trajectory.stop is StopReason.INFRASTRUCTURE:
+            left[place] = trajectory.error
         else:
             left.pop(place, None)
     missing = tuple(

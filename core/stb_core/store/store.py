@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,12 @@ class Store:
         """
         if not rows:
             return
-        if self._direct is None:
+        if self._direct is None or self._sqlite_turn is None:
             async with self.writing() as connection:
                 await connection.execute(statement, rows)
             return
         with _as_store_error(self.place):
-            async with self._sqlite_turn or nullcontext():
+            async with self._sqlite_turn:
                 await asyncio.to_thread(_write, self._direct, statement, rows)
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:

@@ -66,9 +66,7 @@ class Verdicts:
             }
             for verdict in verdicts
         ]
-        if rows:
-            async with self._store.writing() as connection:
-                await connection.execute(tables.verdicts.insert(), rows)
+        await self._store.write(tables.verdicts.insert(), rows)
 
     async def of_run(
         self, run: str, *, metric: str = "sopr", judge: str = "", rubric: str = ""
