@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import click
-
-from stb_agents import run_command
+from stb_core.cli import Commands
 
 
-def commands(stb: click.Group) -> None:
+def commands(stb: Commands) -> None:
     """Add this room's commands to ``stb``."""
-    run_command.register(stb)
+    stb.defer("stb_agents.run_command", "run")

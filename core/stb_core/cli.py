@@ -1,5 +1,7 @@
 """The command ``stb``: finds every room's commands by entry point and gives them one manner.
 
+An entry point is a function that gets the ``Commands`` and adds to it: by ``defer``, or at once.
+
 Every option has an environment twin ``STB_<FLAG>``; every error is one line on stderr with what to
 do, and the exit code is 0 (done), 1 (incomplete, or a check failed) or 2 (bad usage).
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,6 +30,33 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for: to import all takes two seconds."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._deferred: dict[str, tuple[str, ...]] = {}
+
+    def defer(self, module: str, *names: str) -> None:
+        """Add commands of a module, whose ``register(group)`` is called when one of them is needed."""
+        self._deferred[module] = names
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command, imported if it was not."""
+        for module in [module for module, names in self._deferred.items() if name in names]:
+            del self._deferred[module]
+            importlib.import_module(module).register(self)
+        found = super().get_command(context, name)
+        if found:
+            _name_twins(found)
+        return found
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All names, those of commands that are not imported among them."""
+        deferred = [name for names in self._deferred.values() for name in names]
+        return sorted({*super().list_commands(context), *deferred})
 
 
 def command(
@@ -78,6 +108,7 @@ def exit_with(code: int) -> NoReturn:
 
 @click.group(
     name="stb",
+    cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
@@ -96,12 +127,20 @@ def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     context.default_map = default_map(stb, settings.values)
 
 
-def load_commands() -> click.Group:
-    """The command tree with every room's commands in it."""
+def find_commands() -> Commands:
+    """The command tree, with every room's commands in it or deferred."""
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         entry.load()(stb)
-    _name_twins(stb)
     return stb
+
+
+def load_commands() -> Commands:
+    """The command tree with all commands imported."""
+    found = find_commands()
+    context = click.Context(found)
+    for name in found.list_commands(context):
+        found.get_command(context, name)
+    return found
 
 
 def default_map(group: click.Group, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,23 +176,23 @@ def flag_name(parameter: click.Parameter) -> str:
     return longest.lstrip("-").replace("-", "_")
 
 
-def _name_twins(group: click.Group) -> None:
+def _name_twins(member: click.Command) -> None:
     """Say in every option's help which environment variable sets it."""
-    for member in group.commands.values():
-        if isinstance(member, click.Group):
-            _name_twins(member)
-            continue
-        for parameter in member.params:
-            if isinstance(parameter, click.Option) and (flag := flag_name(parameter)):
-                twin = f"[env: {PREFIX}{flag.upper()}]"
-                if twin not in (parameter.help or ""):
-                    parameter.help = f"{parameter.help or ''} {twin}".strip()
+    if isinstance(member, click.Group):
+        for part in member.commands.values():
+            _name_twins(part)
+        return
+    for parameter in member.params:
+        if isinstance(parameter, click.Option) and (flag := flag_name(parameter)):
+            twin = f"[env: {PREFIX}{flag.upper()}]"
+            if twin not in (parameter.help or ""):
+                parameter.help = f"{parameter.help or ''} {twin}".strip()
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``stb``; the only place where an error becomes a line and an exit code."""
     try:
-        code = load_commands().main(args=args, prog_name="stb", standalone_mode=False)
+        code = find_commands().main(args=args, prog_name="stb", standalone_mode=False)
     except StbError as problem:
         click.echo(f"stb: {problem}", err=True)
         sys.exit(problem.exit_code)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import click
-
-from stb_server import (
-    backup_commands,
-    cache_commands,
-    data_commands,
-    doctor_commands,
-    experiment_commands,
-    serve_commands,
-    view_commands,
-)
+from stb_core.cli import Commands
 
 
-def commands(stb: click.Group) -> None:
+def commands(stb: Commands) -> None:
     """Add this room's commands to ``stb``."""
-    for module in (
-        data_commands,
-        cache_commands,
-        serve_commands,
-        view_commands,
-        doctor_commands,
-        backup_commands,
-        experiment_commands,
-    ):
-        module.register(stb)
+    stb.defer("stb_server.backup_commands", "backup", "restore")
+    stb.defer("stb_server.cache_commands", "cache")
+    stb.defer("stb_server.data_commands", "data")
+    stb.defer("stb_server.doctor_commands", "doctor")
+    stb.defer("stb_server.experiment_commands", "experiment")
+    stb.defer("stb_server.serve_commands", "serve")
+    stb.defer("stb_server.view_commands", "view")

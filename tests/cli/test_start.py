@@ -5,13 +5,44 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
+import pytest
+
+from stb_core.cli import Commands
+
 SLOW = ("openai", "scipy.stats", "scipy.sparse", "fastapi", "mcp")
+
+
+def loaded_by(program: str, modules: tuple[str, ...]) -> str:
+    """Which of the modules a new interpreter has after the program."""
+    told = f"\nimport sys; print(*sorted({set(modules)} & sys.modules.keys()), file=sys.stderr)"
+    command = [sys.executable, "-c", program + told]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stderr.strip()
 
 
 def test_the_command_tree_loads_nothing_slow() -> None:
     """All commands and flags are known without the model client, the statistics or the web framework."""
-    program = f"import sys; from stb_core.cli import load_commands; load_commands(); print(*sorted({set(SLOW)} & sys.modules.keys()))"
+    assert "" == loaded_by("from stb_core.cli import load_commands; load_commands()", SLOW)
 
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert "" == loaded.stdout.strip()
+@pytest.mark.parametrize("command", ["run", "serve", "demo"])
+def test_a_command_loads_no_other(command: str) -> None:
+    """The flags of one command are known without the store and the modules of other commands."""
+    program = f"from stb_core.cli import find_commands; find_commands()(['{command}', '--help'], standalone_mode=False)"
+
+    assert "" == loaded_by(program, (*SLOW, "sqlalchemy", "numpy", "stb_evaluator.comparing"))
+
+
+def test_a_module_is_imported_for_its_commands() -> None:
+    """A deferred command is listed, imported when it is asked for, and its module asked only once."""
+    stb = Commands("stb")
+    stb.defer("stb_evaluator.commands.showing", "ls", "show", "rm")
+    stb.defer("a_module_that_is_not_there", "other")
+    context = click.Context(stb)
+
+    listed = stb.list_commands(context)
+    ls, again = stb.get_command(context, "ls"), stb.get_command(context, "ls")
+
+    assert (["ls", "other", "rm", "show"], True) == (listed, ls is again is not None)
+    assert ["ls", "rm", "show"] == sorted(stb.commands)
+    assert stb.get_command(context, "nothing") is None

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import click
-
-from stb_evaluator.commands import (
-    comparing,
-    exporting,
-    filtering,
-    importing,
-    reporting,
-    retrieving,
-    scoring,
-    showing,
-    trying,
-)
-from stb_evaluator.experiments import commands as experiments
+from stb_core.cli import Commands
 
 
-def commands(stb: click.Group) -> None:
+def commands(stb: Commands) -> None:
     """Add this room's commands to ``stb``."""
-    comparing.register(stb)
-    experiments.register(stb)
-    exporting.register(stb)
-    filtering.register(stb)
-    importing.register(stb)
-    reporting.register(stb)
-    retrieving.register(stb)
-    scoring.register(stb)
-    showing.register(stb)
-    trying.register(stb)
+    stb.defer("stb_evaluator.commands.comparing", "compare")
+    stb.defer("stb_evaluator.commands.exporting", "export")
+    stb.defer("stb_evaluator.commands.filtering", "solvable")
+    stb.defer("stb_evaluator.commands.importing", "import")
+    stb.defer("stb_evaluator.commands.reporting", "report")
+    stb.defer("stb_evaluator.commands.retrieving", "experiment")
+    stb.defer("stb_evaluator.commands.scoring", "score")
+    stb.defer("stb_evaluator.commands.showing", "ls", "rm", "show")
+    stb.defer("stb_evaluator.commands.trying", "experiment")
+    stb.defer("stb_evaluator.experiments.commands", "experiment")
+    stb.defer("stb_evaluator.experiments.lock_commands", "lock", "verify")

@@ -1,4 +1,4 @@
-"""``stb experiment``: reproduce, order, cache and failures; and the locks."""
+"""``stb experiment``: reproduce, order, cache and failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import click
 from stb_core import cli, console
 from stb_core.errors import UsageError
 from stb_core.provenance import CacheMode
-from stb_evaluator.experiments import lock_commands
 from stb_evaluator.experiments.benches import Plan, opened_workshop
 from stb_evaluator.experiments.cache import cache
 from stb_evaluator.experiments.failures import ARMS as FAILURE_ARMS
@@ -50,13 +49,12 @@ _modes = click.option(
 
 
 def register(stb: click.Group) -> None:
-    """Add the experiments, ``lock`` and ``verify`` to ``stb``."""
+    """Add the experiments to ``stb``."""
     experiment = cli.group(stb, "experiment", "Measurements beside the benchmark itself.")
     _add_reproduce(experiment)
     _add_order(experiment)
     _add_cache(experiment)
     _add_failures(experiment)
-    lock_commands.register(stb)
 
 
 def _with_plan(function: Callable[..., Any]) -> Callable[..., Any]:
