@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import quote
@@ -15,11 +16,13 @@ from pydantic import ValidationError
 from stb_core import logs, traces
 from stb_core.errors import ServiceError
 from stb_core.lanes import Lanes, parsed
+from stb_core.repeated_post import Received, RepeatedPost, received
 from stb_core.retries import Patience, Retries, retry_after_s
 from stb_core.tools import ApiRef
 from stb_core.trajectories import Usage
 
 DEFAULT_PATIENCE = Patience(deadline_s=60, connect_timeout_s=5, read_timeout_s=120, longest_wait_s=5)
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -85,16 +88,14 @@ class VirtualClient:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
         self._rng = random.Random(0)
+        lanes = Lanes(self.url)
         self._http = httpx2.AsyncClient(
             base_url=self.url,
             headers=headers,
             timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
-            transport=Lanes(self.url),
+            transport=lanes,
         )
-        # What is the same for every call is made once: it takes as long as all else that a request needs.
-        self._virtual = parsed(f"{self.url}/virtual")
-        self._headers = dict(self._http.headers)
-        self._extensions = {"timeout": self._http.timeout.as_dict()}
+        self._virtual = RepeatedPost(self._http, lanes, parsed(f"{self.url}/virtual"), _JSON)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,7 +132,7 @@ class VirtualClient:
                 "toolbench_key": "",
             }
         )
-        headers = {"Content-Type": "application/json"}
+        headers = traces.headers()
         if episode:
             headers["X-STB-Episode"] = episode
         if name := logs.current_field("trial"):
@@ -142,7 +143,7 @@ class VirtualClient:
             "gen_ai.tool.type": "function",
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._send(self._call(body, headers | traces.headers()))
+            response = await self._patiently(lambda: self._virtual.send(body, headers))
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)
@@ -163,7 +164,7 @@ class VirtualClient:
             usage=_usage_of(told.get("x-stb-usage", "")),
         )
 
-    async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> httpx2.Response:
+    async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> Received:
         """Any other request, with JSON as its body; passing trouble is waited out, a refusal returned.
 
         Args:
@@ -176,35 +177,31 @@ class VirtualClient:
             ServiceError: the server does not answer.
         """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        if body is None:
-            return await self._send(
-                self._http.build_request(method, path, headers=headers), takes_refusals=True
-            )
-        headers["Content-Type"] = "application/json"
-        request = self._http.build_request(method, path, content=orjson.dumps(body), headers=headers)
-        return await self._send(request, takes_refusals=True)
-
-    def _call(self, body: bytes, headers: dict[str, str]) -> httpx2.Request:
-        return httpx2.Request(
-            "POST",
-            self._virtual,
-            headers=self._headers | headers,
-            content=body,
-            extensions=self._extensions,
+        content = None if body is None else orjson.dumps(body)
+        request = self._http.build_request(
+            method, path, content=content, headers=headers if body is None else headers | _JSON
         )
 
-    async def _send(self, request: httpx2.Request, *, takes_refusals: bool = False) -> httpx2.Response:
+        async def send() -> Received:
+            return received(await self._http.send(request))
+
+        return await self._patiently(send, takes_refusals=True)
+
+    async def _patiently(
+        self, send: Callable[[], Coroutine[Any, Any, Received]], *, takes_refusals: bool = False
+    ) -> Received:
+        """Send until there is an answer that another attempt would not change."""
         retries = Retries(self._patience, self._rng)
         while True:
             try:
-                response = await self._http.send(request)
+                response = await send()
             except httpx2.HTTPError as problem:
                 reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
             else:
-                passing = response.status_code == 429 or response.status_code >= 500
-                if response.status_code == 200 or (takes_refusals and not passing):
+                passing = response.status == 429 or response.status >= 500
+                if response.status == 200 or (takes_refusals and not passing):
                     return response
-                reason = f"HTTP {response.status_code}, {_error_of(response)}"
+                reason = f"HTTP {response.status}, {_error_of(response)}"
                 wait = retries.next_wait_s(retry_after_s(response.headers)) if passing else None
             if wait is None:
                 raise ServiceError(
@@ -265,7 +262,7 @@ def _settings_of(parts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _error_of(response: httpx2.Response) -> str:
+def _error_of(response: Received) -> str:
     try:
         body = orjson.loads(response.content)
         return str(body["error"])[:200]

@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from stb_agents.agent import Agent, Task
 from stb_agents.budget import Budget
@@ -153,7 +154,8 @@ class Runner:
         """A name for this attempt at a trial, used once; "" where the server is not told."""
         if not self._conduct.episodes:
             return ""
-        return f"{self._run.run[:80]}/{query.group[:30]}/{query.query_id[:30]}/{trial}/{secrets.token_hex(8)}"
+        run, group, query_id = (quote(n, safe="") for n in (self._run.run, query.group, query.query_id))
+        return f"{run[:80]}/{group[:30]}/{query_id[:30]}/{trial}/{secrets.token_hex(8)}"
 
     async def _model_of(self, query: Query, trial: int) -> JournalledModel | None:
         if self._model is None:

@@ -63,9 +63,9 @@ class ServerEpisode:
         """
         asked = {**client.asked, **asked, "record": False}
         response = await client.exchange("POST", f"{_PATH}?format=mcp", asked)
-        if response.status_code in {404, 405} and b'"type"' not in response.content:
+        if response.status in {404, 405} and b'"type"' not in response.content:
             return None
-        return cls(client, _document(client, response.status_code, response.content))
+        return cls(client, _document(client, response.status, response.content))
 
     async def news(self) -> News:
         """What was done since this was last asked.
@@ -74,7 +74,7 @@ class ServerEpisode:
             ServiceError: the server does not answer, or does not know the episode any more.
         """
         response = await self._client.exchange("GET", self._path, token=self._token)
-        told = _document(self._client, response.status_code, response.content)
+        told = _document(self._client, response.status, response.content)
         steps = [Step.model_validate(step) for step in told["steps"]]
         usage, simulator = (Usage.model_validate(told[name]) for name in ("usage", "simulator_usage"))
         timing = Timing.model_validate(told["timing"])

@@ -9,12 +9,33 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+from dataclasses import dataclass
 from typing import cast
 
 import httptools
 import httpx2
 
 _READS_TO_THE_END = frozenset({b"content-length", b"transfer-encoding"})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer as it came, its content still encoded where a header says so."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+
+    def response(self, request: httpx2.Request | None = None) -> httpx2.Response:
+        """The same as the library has it, its content decoded.
+
+        Raises:
+            httpx2.DecodingError: it is not encoded as the header says.
+        """
+        stream = httpx2.ByteStream(self.content)
+        response = httpx2.Response(self.status, headers=self.headers, stream=stream, request=request)
+        response.read()
+        return response
 
 
 class Lane(asyncio.Protocol):
@@ -56,25 +77,33 @@ class Lane(asyncio.Protocol):
             httpx2.TransportError: there was none, or not a whole one; the connection is closed.
         """
         limits = request.extensions.get("timeout", {})
-        body = await request.aread()
-        head = _head(request)
+        data = head_of(request) + await request.aread()
+        answer = await self.exchange(data, limits.get("connect"), limits.get("read"))
+        return answer.response(request)
+
+    async def exchange(self, data: bytes, connect_s: float | None, silence_s: float | None) -> Answer:
+        """Send a request as bytes and wait for all of its answer.
+
+        Args:
+            data: head and body.
+            connect_s: how long connecting may take.
+            silence_s: the longest time without a byte.
+
+        Raises:
+            httpx2.TransportError: there was none, or not a whole one; the connection is closed.
+        """
         try:
             if not self.is_open:
-                await self._connect(limits.get("connect"))
-            await self._exchange(head + body, limits.get("read"))
+                await self._connect(connect_s)
+            await self._exchange(data, silence_s)
         except BaseException:
             await self.aclose()
             raise
-        response = httpx2.Response(
-            self._status,
-            headers=self._headers,
-            stream=httpx2.ByteStream(b"".join(self._parts)),
-            request=request,
-        )
+        answer = Answer(self._status, self._headers, b"".join(self._parts))
         if not self._goes_on:
             await self.aclose()
         self._begin()
-        return response
+        return answer
 
     async def _connect(self, timeout_s: float | None) -> None:
         loop = asyncio.get_running_loop()
@@ -93,7 +122,7 @@ class Lane(asyncio.Protocol):
             raise httpx2.ConnectError(_reason(problem)) from problem
 
     async def _exchange(self, data: bytes, silence_s: float | None) -> None:
-        """Send, and wait until the answer is whole; ``silence_s`` is the longest time without a byte."""
+        """Send, and wait until the answer is whole."""
         assert self._transport
         self._waiting = asyncio.get_running_loop().create_future()
         self._silence_s = silence_s
@@ -191,17 +220,22 @@ def _reason(problem: OSError) -> str:
     return problem.strerror or str(problem)
 
 
-def _head(request: httpx2.Request) -> bytes:
+def head_of(request: httpx2.Request) -> bytes:
     """The head of a request, as it is sent.
 
     Raises:
-        httpx2.LocalProtocolError: a line break in it would make two lines of one.
+        httpx2.LocalProtocolError: a header holds a line break.
     """
-    lines = [
-        b"%s %s HTTP/1.1" % (request.method.encode("ascii"), request.url.raw_path),
-        *(b"%s: %s" % (name, value) for name, value in request.headers.raw),
-    ]
-    head = b"\r\n".join(lines)
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+    first = b"%s %s HTTP/1.1\r\n\r\n" % (request.method.encode("ascii"), request.url.raw_path)
+    return with_headers(first, [b"%s: %s" % header for header in request.headers.raw])
+
+
+def with_headers(head: bytes, lines: list[bytes]) -> bytes:
+    """The same head with more headers.
+
+    Raises:
+        httpx2.LocalProtocolError: a line break in one would make two headers of it.
+    """
+    if any(b"\n" in line or b"\r" in line for line in lines):
         raise httpx2.LocalProtocolError("a header holds a line break")
-    return head + b"\r\n\r\n"
+    return b"\r\n".join([head[:-4], *lines, b"\r\n"])

@@ -9,15 +9,19 @@ left to the library.
 from __future__ import annotations
 
 import urllib.request
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import httpx2
 
 from stb_core.errors import UsageError
-from stb_core.lane import Lane
+from stb_core.lane import Answer, Lane
 
 if TYPE_CHECKING:
     import ssl
+
+AnyLane: TypeAlias = Lane | httpx2.AsyncHTTPTransport
+T = TypeVar("T")
 
 _ONE = httpx2.Limits(max_connections=1, max_keepalive_connections=1)
 
@@ -35,7 +39,7 @@ class Lanes(httpx2.AsyncBaseTransport):
         self._origin = _origin(url)
         self._context: ssl.SSLContext | None = None
         self._needs_tls = url.scheme == "https"
-        self._idle: list[Lane | httpx2.AsyncHTTPTransport] = []
+        self._idle: list[AnyLane] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send the request by a free connection, or by a new one, and read the answer to its end."""
@@ -44,17 +48,29 @@ class Lanes(httpx2.AsyncBaseTransport):
                 response = await other.handle_async_request(request)
                 await response.aread()
                 return response
+        return await self._use(lambda lane: _response(lane, request))
+
+    @property
+    def are_direct(self) -> bool:
+        """Whether ``exchange`` works: the connections are our own."""
+        return self._proxy is None
+
+    async def exchange(self, data: bytes, connect_s: float | None, silence_s: float | None) -> Answer:
+        """As ``handle_async_request``, with a request and an answer as bytes; see ``Lane.exchange``."""
+        return await self._use(lambda lane: cast("Lane", lane).exchange(data, connect_s, silence_s))
+
+    async def _use(self, ask: Callable[[AnyLane], Coroutine[Any, Any, T]]) -> T:
+        """Ask by a free connection, or by a new one; one that fails is closed."""
         lane = self._free() or self._open()
         try:
-            response = await lane.handle_async_request(request)
-            await response.aread()
+            answer = await ask(lane)
         except BaseException:
             await lane.aclose()
             raise
         self._idle.append(lane)
-        return response
+        return answer
 
-    def _free(self) -> Lane | httpx2.AsyncHTTPTransport | None:
+    def _free(self) -> AnyLane | None:
         """The connection that became free last and that nobody has closed since."""
         while self._idle:
             lane = self._idle.pop()
@@ -62,7 +78,7 @@ class Lanes(httpx2.AsyncBaseTransport):
                 return lane
         return None
 
-    def _open(self) -> Lane | httpx2.AsyncHTTPTransport:
+    def _open(self) -> AnyLane:
         if self._url.scheme not in {"http", "https"} or not self._url.host:
             raise httpx2.UnsupportedProtocol(f"{str(self._url)!r} does not begin with http:// or https://")
         if self._proxy:
@@ -84,6 +100,13 @@ class Lanes(httpx2.AsyncBaseTransport):
         idle, self._idle = self._idle, []
         for lane in idle:
             await lane.aclose()
+
+
+async def _response(lane: AnyLane, request: httpx2.Request) -> httpx2.Response:
+    """The whole answer to a request."""
+    response = await lane.handle_async_request(request)
+    await response.aread()
+    return response
 
 
 def parsed(url: str) -> httpx2.URL:

@@ -15,7 +15,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -30,6 +30,7 @@ from stb_core.gate import Gate
 from stb_core.lanes import Lanes
 from stb_core.logs import masked
 from stb_core.models import Price, Reply, Request
+from stb_core.repeated_post import Received, RepeatedPost, received
 from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
 from stb_core.trajectories import Usage
 
@@ -84,8 +85,9 @@ class OpenAIModel:
         # An organisation or project set for OpenAI is nobody else's business.
         is_openai = name.startswith("openai/")
         foreign = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        self._lanes = Lanes(endpoint.base_url)
         self._http = httpx2.AsyncClient(
-            transport=Lanes(endpoint.base_url),
+            transport=self._lanes,
             timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
             follow_redirects=True,
         )
@@ -96,12 +98,11 @@ class OpenAIModel:
             http_client=self._http,
         )
         headers = {**asker.default_headers, **asker.auth_headers}
-        self._headers = self._http.headers.copy()
-        self._headers.update({name: value for name, value in headers.items() if isinstance(value, str)})
-        self._extensions = {"timeout": self._http.timeout.as_dict()}
+        self._http.headers.update({name: value for name, value in headers.items() if isinstance(value, str)})
         self._server = {"server.address": asker.base_url.host, "server.port": asker.base_url.port}
+        self._request = httpx2.Request("POST", asker.base_url)  # as the SDK's errors want one
         self._base_url = str(asker.base_url).rstrip("/")
-        self._urls: dict[str, httpx2.URL] = {}
+        self._posts: dict[str, RepeatedPost] = {}
 
     @property
     def name(self) -> str:
@@ -124,7 +125,7 @@ class OpenAIModel:
             ModelUnavailableError: it cannot be reached, or refuses the key.
         """
         try:
-            await self._send("GET", "/models")
+            await self._answer(self._read_models())
         except openai.APIStatusError as problem:
             if problem.status_code in {401, 403}:
                 self._give_up(problem)
@@ -241,33 +242,40 @@ class OpenAIModel:
         async with self._gate:
             limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
             async with asyncio.timeout(limit):
-                body = await self._send("POST", path, _encoded(payload))
+                body = await self._answer(self._send(path, _encoded(payload)))
         self._note(refused=False)
         return completions.read_reply(body, self._price)
 
-    async def _send(self, method: str, path: str, content: bytes | None = None) -> bytes:
+    async def _read_models(self) -> Received:
+        return received(await self._http.get(f"{self._base_url}/models"))
+
+    async def _send(self, path: str, content: bytes) -> Received:
+        if path not in self._posts:
+            url = httpx2.URL(self._base_url + path)
+            self._posts[path] = RepeatedPost(self._http, self._lanes, url)
+        return await self._posts[path].send(content)
+
+    async def _answer(self, asked: Coroutine[Any, Any, Received]) -> bytes:
         """The body of an answer that is no error.
 
         Raises:
             openai.APIStatusError: the answer is one.
             openai.APIConnectionError: there is no answer.
         """
-        if path not in self._urls:  # to make one takes as long as to make the request
-            self._urls[path] = httpx2.URL(self._base_url + path)
-        request = httpx2.Request(
-            method, self._urls[path], headers=self._headers, content=content, extensions=self._extensions
-        )
         try:
-            response = await self._http.send(request)
+            answer = await asked
         except httpx2.TimeoutException as problem:
-            raise openai.APITimeoutError(request=request) from problem
+            raise openai.APITimeoutError(request=self._request) from problem
         except (httpx2.RequestError, OSError) as problem:
-            raise openai.APIConnectionError(request=request) from problem
-        if not response.is_success:
-            raise openai.APIStatusError(
-                f"HTTP {response.status_code}", response=response, body=completions.error_of(response.text)
-            )
-        return response.content
+            raise openai.APIConnectionError(request=self._request) from problem
+        if 200 <= answer.status < 300:
+            return answer.content
+        headers = [(name, value) for name, value in answer.headers.items() if name != "content-encoding"]
+        raise openai.APIStatusError(
+            f"HTTP {answer.status}",
+            response=httpx2.Response(answer.status, headers=headers, request=self._request),
+            body=completions.error_of(answer.text),
+        )
 
     def _note(self, *, refused: bool) -> None:
         if isinstance(self._gate, Gate):

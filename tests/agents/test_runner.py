@@ -21,7 +21,7 @@ from stb_core.store import Store, open_store
 from stb_core.store.runs import Runs
 from stb_core.trajectories import StopReason, Trajectory
 
-from .world import SEARCH, put_world, recorded
+from .world import QUERIES, SEARCH, put_world, recorded
 
 Carry = Callable[..., Any]
 
@@ -143,6 +143,20 @@ async def test_a_run_that_was_cut_off_goes_on_without_paying_twice(
     hashes = [[t.content_hash for t in await trajectories(sqlite_store, run)] for run in (whole, resumed)]
     assert hashes[0] == hashes[1]
     assert needed <= llm.paid - needed <= needed + 3  # those that were in flight
+
+
+async def test_names_may_be_of_any_alphabet(carry: Carry, sqlite_store: Store) -> None:
+    """Those of groups and queries, in runs that tell the server which calls belong together as well."""
+    dataset = await sqlite_store.datasets.get("world")
+    query = QUERIES[0].model_copy(update={"group": "été", "query_id": "北 京\n" * 20})
+    async with sqlite_store.writing() as connection:
+        await sqlite_store.datasets.put_queries(connection, dataset.id, [query])
+
+    for episodes in (False, True):
+        done = await carry("scripted", "world:été", episodes=episodes)
+        (trajectory,) = await trajectories(sqlite_store, done)
+
+        assert (StopReason.ANSWERED, "") == (trajectory.stop, trajectory.error)
 
 
 async def test_trials_of_one_query_are_apart(carry: Carry, llm: LLMServer, sqlite_store: Store) -> None:
