@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
-from stb_core import console
+from stb_core import console, event_loop
 from stb_core.cli import command, exit_with
 from stb_core.errors import UsageError
 from stb_core.store import browsing
@@ -40,12 +41,23 @@ def _add_import(data: click.Group) -> None:
     @command(data, "import")
     @click.argument("path", type=click.Path(path_type=Path))
     @click.option("--name", default="", help="Name of the dataset; by default that of the folder.")
-    async def import_(path: Path, name: str, as_json: bool) -> None:
+    @click.pass_context
+    def import_(context: click.Context, path: Path, name: str, as_json: bool) -> None:
         """Import a release in the official layout, or any part of one.
 
         PATH holds tools/, solvable_queries/, tool_response_cache/ or dumps of responses, or is one
         of these folders. Importing it again changes nothing; other parts can be added later.
+        A bundle of a run is imported as by stb import, and NAME is that of the run.
         """
+        if zipfile.is_zipfile(path):
+            root = context.find_root()
+            of_runs = cast("click.Group", root.command).get_command(root, "import")
+            assert of_runs
+            context.invoke(of_runs, path=path, name=name, as_json=as_json)
+        else:
+            event_loop.run(import_folder(path, name, as_json=as_json))
+
+    async def import_folder(path: Path, name: str, *, as_json: bool) -> None:
         release = find_release(path)
         name = checked_dataset_name(name or release.name)
         with console.progress() as bar:

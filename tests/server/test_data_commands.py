@@ -10,10 +10,12 @@ import pytest
 
 import small_release
 from command_line import Ended
+from conftest import REPOSITORY
 from small_release import write
 from stb_core.store import open_store
 
 Stb = Callable[..., Ended]
+GOLDEN = REPOSITORY / "tests" / "golden" / "0.1.0.dev0"
 
 
 @pytest.fixture
@@ -96,6 +98,17 @@ def test_what_is_skipped_makes_the_import_incomplete(in_process: Stb, release: P
     assert again.document["skipped"] == 1
     assert again.document["skipped_rows"][0]["file"] == "tools/Weather/torn.json"
     assert again.document["tools"] == 2
+
+
+def test_a_bundle_is_imported_as_stb_import_does(in_process: Stb) -> None:
+    """Under the name that is given; the same again adds nothing."""
+    bundle = GOLDEN / "run.zip"
+
+    (first,) = in_process("data", "import", bundle, "--name", "theirs", "--json").document["rows"]
+    (again,) = in_process("import", bundle, "--name", "theirs", "--json").document["rows"]
+
+    assert ("theirs", True) == (first["run"], first["new_queries"] == first["queries"] > 0)
+    assert (first["queries"], 0, 0) == (again["queries"], again["new_queries"], again["new_verdicts"])
 
 
 @pytest.mark.parametrize(
