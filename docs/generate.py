@@ -146,8 +146,9 @@ ENDPOINTS = """\
 Written by `docs/generate.py` from the server's OpenAPI document, which a running server gives to programs
 as `GET /openapi.json`; do not edit.
 
-Besides these there are the pages of the [inspector](inspector.md) at `/`, and the tools of an episode by
-the Model Context Protocol. Where the server has a token, requests carry it as `Authorization: Bearer …`;
+Besides these there are the pages of the [inspector](inspector.md) at `/`, and for each episode its tools by
+the Model Context Protocol at `/mcp/e/{token}` and an OpenAI-compatible endpoint that counts model calls at
+`/proxy/e/{token}/v1`; see [Episodes](episodes.md). Where the server has a token, requests carry it as `Authorization: Bearer …`;
 `GET /healthz` is open, and what belongs to an episode wants the episode's own token.
 [Cache and server](cache-and-server.md) has examples.
 """

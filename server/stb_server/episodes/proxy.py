@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 
@@ -124,6 +124,10 @@ class Proxy:
             _log.warning("a model call came to nothing", extra={"reason": type(problem).__name__})
             await self._host.whole(self._host.books.forget(call.episode, call.number))
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
+        if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
+            # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
+            body = {name: value for name, value in call.body.items() if name != "stream_options"}
+            return await self._hand_on(replace(call, body=body, hides_usage=False), url, headers)
         if answer.status_code == 200:
             await self._note(call, usage_in(_document(content), call.price))
         else:

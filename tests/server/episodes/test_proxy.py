@@ -86,6 +86,23 @@ async def test_a_stream_is_counted_before_its_end_is_seen(
     assert [1, 10, 5] == await used(player, "model_calls", "prompt_tokens", "completion_tokens")
 
 
+async def test_an_endpoint_that_cannot_count_a_stream_is_not_asked_to(
+    server: Running, llm: LLMServer
+) -> None:
+    """The agent gets its stream; the call is counted, its tokens cannot be. Other refusals pass as they are."""
+    unknown = status(422, "body.stream_options: extra fields are not permitted")
+    llm.answer(unknown, text("No."), status(400, "no such model"))
+    player = await open_episode(server)
+    path = f"{player.opened['proxy_url']}/chat/completions"
+    body = {"model": "m", "messages": QUESTION, "stream": True}
+    streamed = await server.client.post(path, json=body)
+    refused = await server.client.post(path, json=body)
+
+    assert (200, True, 400) == (streamed.status_code, "[DONE]" in streamed.text, refused.status_code)
+    assert [True, False, True] == ["stream_options" in request for request in llm.requests]
+    assert [1, 0] == await used(player, "model_calls", "prompt_tokens")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_responses_are_counted_too(server: Running, llm: LLMServer, stream: bool) -> None:
     """OpenAI's other API, whole and as a stream of events."""
