@@ -18,7 +18,7 @@ from stb_evaluator.exports import converted_record, openai_record
 from stb_evaluator.legacy import converted, raw
 from stb_evaluator.legacy.sources import Skipped, find_files, read_records, read_source
 from stb_evaluator.offered import Offer, offer_of
-from stb_evaluator.raw_exports import COT, DFS, method_of, points_of, raw_record
+from stb_evaluator.raw_exports import COT, DFS, method_of, path_of, points_of, raw_record
 
 ANSWER = '{"return_type": "give_answer", "final_answer": "42"}'
 GIVE_UP = '{"return_type": "give_up_and_restart"}'
@@ -150,7 +150,7 @@ def test_ours_come_back_with_the_path_that_led_to_the_answer(make: Callable[...,
 
 
 def essence(found: Trajectory) -> dict[str, Any]:
-    """All that scoring looks at."""
+    """All that scoring looks at, and the thoughts in their places."""
     return {
         "query": found.query,
         "tools": found.available_tools,
@@ -159,6 +159,7 @@ def essence(found: Trajectory) -> dict[str, Any]:
         "final_answer": found.final_answer,
         "answer_hash": found.answer_hash,
         "model_calls": found.usage.model_calls,
+        "thoughts": [(number, p.thought) for number, p in enumerate(path_of(points_of(found))) if p.thought],
     }
 
 

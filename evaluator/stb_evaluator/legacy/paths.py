@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stb_core.trajectories import FINISH, Message, Node, Step
+from stb_core.trajectories import FINISH, FunctionCall, Message, Node, Step
 from stb_evaluator.legacy.finish import GIVE_ANSWER, read_finish
 
 
@@ -56,3 +56,21 @@ def to_nodes(branches: list[Branch], path: list[int]) -> tuple[Node, ...] | None
         )
         for index, branch in enumerate(branches)
     )
+
+
+def to_messages(branches: list[Branch], path: list[int]) -> tuple[Message, ...]:
+    """What was said on a path, and what was called, where only that tells the place of a thought."""
+    on_path = [branches[index] for index in path]
+    if not any(branch.message and branch.message.role == "assistant" for branch in on_path):
+        return tuple(message for branch in on_path if (message := branch.message) and message.content)
+    found: list[Message] = []
+    for number, branch in enumerate(on_path):
+        if branch.message and branch.message.content:
+            found.append(branch.message)
+        if step := branch.step:
+            call = FunctionCall(id=f"call{number:05d}", name=step.function, arguments=step.arguments)
+            found.append(Message(role="assistant", tool_calls=(call,)))
+            if step.function != FINISH:
+                answer = {"content": step.observation, "tool_call_id": call.id, "name": call.name}
+                found.append(Message.model_validate({"role": "tool", **answer}))
+    return tuple(found)

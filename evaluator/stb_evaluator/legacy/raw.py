@@ -9,7 +9,7 @@ from stb_core.errors import FormatError
 from stb_core.trajectories import Message, Trajectory, Usage
 from stb_evaluator.legacy.finish import ended
 from stb_evaluator.legacy.functions import offered_names
-from stb_evaluator.legacy.paths import Branch, choose_path, gives_answer, to_nodes
+from stb_evaluator.legacy.paths import Branch, choose_path, gives_answer, to_messages, to_nodes
 from stb_evaluator.legacy.records import Record, text_field
 from stb_evaluator.legacy.steps import make_step
 
@@ -40,7 +40,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         query=query,
         agent=system,
         available_tools=tools,
-        messages=tuple(m for i in path if (m := branches[i].message) is not None),
+        messages=to_messages(branches, path),
         steps=steps,
         tree=to_nodes(branches, path),
         stop=stop,
