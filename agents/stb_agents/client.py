@@ -132,7 +132,7 @@ class VirtualClient:
                 "toolbench_key": "",
             }
         )
-        headers = traces.headers()
+        headers: dict[str, str] = {}
         if episode:
             headers["X-STB-Episode"] = episode
         if name := logs.current_field("trial"):
@@ -143,7 +143,7 @@ class VirtualClient:
             "gen_ai.tool.type": "function",
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._patiently(lambda: self._virtual.send(body, headers))
+            response = await self._patiently(lambda: self._virtual.send(body, headers | traces.headers()))
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)

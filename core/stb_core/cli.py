@@ -48,10 +48,8 @@ class Commands(click.Group):
         for module in [module for module, names in self._deferred.items() if name in names]:
             del self._deferred[module]
             importlib.import_module(module).register(self)
-        found = super().get_command(context, name)
-        if found:
-            _name_twins(found)
-        return found
+            _name_twins(self)
+        return super().get_command(context, name)
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All names, those of commands that are not imported among them."""
@@ -131,6 +129,7 @@ def find_commands() -> Commands:
     """The command tree, with every room's commands in it or deferred."""
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
         entry.load()(stb)
+    _name_twins(stb)
     return stb
 
 

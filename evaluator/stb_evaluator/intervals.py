@@ -35,6 +35,7 @@ from stb_evaluator.sampling import (
     design_of,
     finite,
 )
+from stb_evaluator.sums import sum_in_order
 
 # Below this many queries, or points won or lost, a group is small.
 SMALL_GROUP = 30
@@ -145,9 +146,9 @@ def combined_interval(
     Statistics in Medicine 27, 2008).
     """
     parts = list(zip(means, intervals, weights, strict=True))
-    value = sum(w * m for m, _, w in parts)
-    down = math.sqrt(sum((w * (m - i.low)) ** 2 for m, i, w in parts))
-    up = math.sqrt(sum((w * (i.high - m)) ** 2 for m, i, w in parts))
+    value = sum_in_order(w * m for m, _, w in parts)
+    down = math.sqrt(sum_in_order((w * (m - i.low)) ** 2 for m, i, w in parts))
+    up = math.sqrt(sum_in_order((w * (i.high - m)) ** 2 for m, i, w in parts))
     method = "+".join(sorted({i.method for i in intervals}))
     return Interval(value - down, value + up, f"combined {method}" if len(parts) > 1 else method)
 

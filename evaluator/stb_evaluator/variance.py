@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stb_evaluator.sampling import Array, Codes, Labels, codes, finite
+from stb_evaluator.sums import sum_in_order
 
 Source = tuple[str, ...]
 
@@ -38,7 +39,7 @@ class Components:
     @property
     def total(self) -> float:
         """The variance of a single score."""
-        return sum(self.variances.values())
+        return sum_in_order(self.variances.values())
 
     @property
     def shares(self) -> dict[Source, float]:
@@ -112,7 +113,9 @@ def standard_error(components: Components, counts: Mapping[str, float]) -> float
             if not counts.get(factor, 0) >= 1:
                 raise ValueError(f"The number of levels of {factor} is needed, one or more.")
     variances = components.variances.items()
-    return math.sqrt(sum(value / math.prod(counts[name] for name in source) for source, value in variances))
+    return math.sqrt(
+        sum_in_order(value / math.prod(counts[name] for name in source) for source, value in variances)
+    )
 
 
 def purchases(components: Components, counts: Mapping[str, float]) -> list[Purchase]:

@@ -215,7 +215,7 @@ def test_a_group_with_a_path_in_its_name_stays_in_the_folder(
     ]
 
 
-@pytest.mark.parametrize(("n_calls", "code"), [(150, 0), (3000, 2)])
+@pytest.mark.parametrize(("n_calls", "code"), [(150, 0), (30_000, 2)])
 def test_answers_with_very_many_calls(run_stb, sqlite_store_url: str, n_calls: int, code: int) -> None:
     """They are written as deep as they are, or refused in one line."""
     steps = tuple(Step(function="f", arguments="{}") for _ in range(n_calls))

@@ -17,6 +17,7 @@ from stb_evaluator.experiments.output import Result, Row
 from stb_evaluator.intervals import mean_interval
 from stb_evaluator.sampling import design_of
 from stb_evaluator.scores import MACRO
+from stb_evaluator.sums import sum_in_order
 
 LIMITS = (
     "What a query needs is what its authors named. Other APIs may serve as well, and count as wrong here.",
@@ -44,8 +45,8 @@ class Found:
 
     def ndcg(self, k: int) -> float:
         """Normalised discounted cumulative gain of the first ``k`` (Järvelin and Kekäläinen, 2002); in [0, 1]."""
-        gain = sum(1 / math.log2(place + 1) for place in self.places if place <= k)
-        return gain / sum(1 / math.log2(place + 1) for place in range(1, min(k, self.n_needed) + 1))
+        gain = sum_in_order(1 / math.log2(place + 1) for place in self.places if place <= k)
+        return gain / sum_in_order(1 / math.log2(place + 1) for place in range(1, min(k, self.n_needed) + 1))
 
 
 _MEASURES: dict[str, Callable[[Found, int], float]] = {RECALL: Found.recall, NDCG: Found.ndcg}
