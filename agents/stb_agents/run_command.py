@@ -68,7 +68,7 @@ _options = (
         help="Trials, and model requests, at a time.",
     ),
     click.option("--server", default="", help="A virtual API server; else one here, or one of its own."),
-    click.option("--token", default="", help="The server's token, if it needs one."),
+    click.option("--token", default="", callback=cli.secret, help="The server's token, if it needs one."),
     click.option(
         "--mode",
         type=click.Choice([mode.value for mode in CacheMode]),

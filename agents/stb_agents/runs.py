@@ -144,6 +144,11 @@ def _check(request: RunRequest, settings: Settings) -> Chosen | None:
             f"A limit on cost needs the price of {request.model}.",
             hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
         )
+    if limits_cost and not request.model:
+        raise UsageError(
+            "Only the cost of a model that is named can be limited.",
+            hint="Name it with -m PROVIDER/MODEL, or leave --max-cost and --max-trial-cost out.",
+        )
     number_to_retrieve(request.tools)
     chosen, uses = None, "none"
     if not request.agent.startswith(REPLAY):

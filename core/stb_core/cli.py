@@ -21,13 +21,20 @@ import click
 from click.core import ParameterSource
 
 from stb_core import event_loop, logs, traces
-from stb_core.errors import StbError
-from stb_core.settings import PREFIX, Settings, load_settings
+from stb_core.errors import StbError, UsageError
+from stb_core.settings import PREFIX, Settings, checked_secret, load_settings
 
 ENTRY_POINTS = "stabletoolbench.commands"
+_OURS = "stabletoolbench"
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def secret(_: click.Context, parameter: click.Parameter, value: str) -> str:
+    """The callback of an option that takes a token; see ``checked_secret``."""
+    return checked_secret(value, parameter.opts[0])
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
@@ -50,6 +57,16 @@ class Commands(click.Group):
             importlib.import_module(module).register(self)
             _name_twins(self)
         return super().get_command(context, name)
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As ever; names that are near an unknown one are looked for among all."""
+        try:
+            return super().resolve_command(context, args)
+        except click.exceptions.NoSuchCommand as problem:
+            near = self.list_commands(context)
+            raise click.exceptions.NoSuchCommand(problem.command_name, None, near, context) from None
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All names, those of commands that are not imported among them."""
@@ -122,13 +139,19 @@ def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     logs.configure(str(settings.values.get("log_level", log_level)))
     traces.start(settings.environment, f"stb-{context.invoked_subcommand}")
     context.obj = settings
-    context.default_map = default_map(stb, settings.values)
+    context.default_map = default_map(stb, settings.values, settings.flags)
 
 
 def find_commands() -> Commands:
     """The command tree, with every room's commands in it or deferred."""
     for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINTS), key=lambda e: e.name):
-        entry.load()(stb)
+        try:
+            entry.load()(stb)
+        except Exception as problem:
+            if entry.dist is None or entry.dist.name == _OURS:
+                raise
+            text = f"{type(problem).__name__}: {problem}"
+            click.echo(f"stb: the commands of {entry.dist.name} cannot be loaded ({text}).", err=True)
     _name_twins(stb)
     return stb
 
@@ -142,29 +165,45 @@ def load_commands() -> Commands:
     return found
 
 
-def default_map(group: click.Group, values: Mapping[str, Any]) -> dict[str, Any]:
+def default_map(
+    group: click.Group, values: Mapping[str, Any], flags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Configured values in the shape click wants: by command, then by parameter.
 
     A value at the top of a file serves every command that has such a flag; one in a table named
-    after the command (``[run]``) serves that command alone and wins.
+    after the command (``[run]``) serves that command alone and wins. What the environment sets, in
+    ``flags``, wins over both.
+
+    Raises:
+        UsageError: a value is a table or a list of tables, where a flag wants a word.
     """
+    flags = flags or {}
     found: dict[str, Any] = {}
     for name, member in group.commands.items():
         own = values.get(name.replace("-", "_"), {})
         own = {k.replace("-", "_"): v for k, v in own.items()} if isinstance(own, Mapping) else {}
         if isinstance(member, click.Group):
-            found[name] = default_map(member, {**values, **own})
+            found[name] = default_map(member, {**values, **own}, flags)
             continue
         found[name] = {}
         for parameter in member.params:
             flag = flag_name(parameter)
-            value = own.get(flag, values.get(flag)) if flag else None
-            if value is None or isinstance(value, Mapping):
-                continue
-            if parameter.multiple and isinstance(value, str):
-                value = [part for part in value.replace(",", " ").split() if part]
-            found[name][parameter.name] = value
+            value = flags.get(flag, own.get(flag, values.get(flag))) if flag else None
+            if value is not None and not isinstance(value, Mapping):
+                found[name][parameter.name] = _configured(parameter, flag, value)
     return found
+
+
+def _configured(parameter: click.Parameter, flag: str, value: Any) -> Any:
+    """A value of a file or of the environment as click takes it from a command line."""
+    several = value if isinstance(value, list) else [value]
+    if any(isinstance(one, list | Mapping) for one in several):
+        raise UsageError(f"The setting {flag} is not a word or a list of words.", hint="Mend the file.")
+    if parameter.multiple:
+        return value.replace(",", " ").split() if isinstance(value, str) else several
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, float) else value  # click would cut 8080.5 to a port
 
 
 def flag_name(parameter: click.Parameter) -> str:

@@ -13,6 +13,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from stb_core.calls import content_hash
+from stb_core.errors import UsageError
+
+# Of other names too little could be left to tell them apart.
+_OWN_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 
 
 class Manifest(BaseModel):
@@ -47,13 +51,22 @@ class Manifest(BaseModel):
 
 
 def run_id(manifest: Manifest, groups: Sequence[str], name: str | None = None) -> str:
-    """The user's own name, or ``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``."""
+    """The user's own name, or ``<agent>[-<model>]-<dataset>[-<group>]-<8 digits of the manifest's hash>``.
+
+    Raises:
+        UsageError: nothing, or not enough, of the user's name can stand in the name of a run.
+    """
     if name:
+        if not _OWN_NAME.fullmatch(name) or not slug(name):
+            raise UsageError(
+                f"A run cannot be called {name!r}.",
+                hint="Choose a name of letters, digits, '.', '_' and '-'; spaces become '-'.",
+            )
         return slug(name)
     model = (manifest.model or "").partition("/")[2]
     group = groups[0] if len(groups) == 1 else ""
     parts = [manifest.agent, model, manifest.dataset, group, manifest.hash[:8]]
-    return "-".join(slug(part) for part in parts if part)
+    return "-".join(word for part in parts if (word := slug(part)))
 
 
 def slug(text: str) -> str:

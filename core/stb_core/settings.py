@@ -33,11 +33,44 @@ class Settings:
     environment: Mapping[str, str]
     """The process environment with ``.env`` beneath it; holds secrets, so never shown or stored."""
 
+    @property
+    def flags(self) -> dict[str, str]:
+        """What the environment sets, by lower-case flag name; set and empty is not set."""
+        return flags_of(self.environment)
+
     def provider(self, name: str) -> tuple[str | None, str | None]:
-        """(base URL, API key) of a model provider, from ``<NAME>_BASE_URL`` and ``<NAME>_API_KEY``."""
+        """(base URL, API key) of a model provider, from ``<NAME>_BASE_URL`` and ``<NAME>_API_KEY``.
+
+        Raises:
+            UsageError: the key holds what no HTTP header can.
+        """
         prefix = provider_prefix(name)
         url, key = self.environment.get(f"{prefix}_BASE_URL"), self.environment.get(f"{prefix}_API_KEY")
-        return url or None, key or None  # set and empty is not set
+        return url or None, checked_secret(key or "", f"{prefix}_API_KEY") or None
+
+
+def checked_secret(secret: str, name: str) -> str:
+    """A key or token as it is sent: without the white space around it that files and shells leave.
+
+    Raises:
+        UsageError: it holds what no HTTP header can; the message names it and does not show it.
+    """
+    secret = secret.strip()
+    if not (secret.isascii() and secret.isprintable()):
+        raise UsageError(
+            f"{name} holds characters that no key can hold.",
+            hint="Copy it again, without quotes or line breaks.",
+        )
+    return secret
+
+
+def flags_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """The values of ``STB_<FLAG>`` by lower-case flag name; set and empty is not set."""
+    return {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and value != ""
+    }
 
 
 def provider_prefix(provider: str) -> str:
@@ -67,12 +100,8 @@ def load_settings(config: Path | None = None) -> Settings:
     if config is not None:
         if not config.is_file():
             raise NotFoundError(f"There is no configuration file {config}.", hint="Check --config.")
-        values |= _read(config)
-    values |= {
-        name.removeprefix(PREFIX).lower(): value
-        for name, value in environment.items()
-        if name.startswith(PREFIX) and value != ""
-    }
+        values = _over(values, _read(config))
+    values |= flags_of(environment)
     url = values.get("database_url") or f"sqlite+aiosqlite:///{DEFAULT_STORE}"
     if not isinstance(url, str):
         raise UsageError("database_url is not text.", hint="Write a database URL.")
@@ -91,3 +120,13 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise FormatError(f"{path} does not hold settings by name.", hint="Write one 'name: value' a line.")
     return {str(name).replace("-", "_").lower(): value for name, value in found.items()}
+
+
+def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others over them, one by one within tables as well."""
+    merged = dict(low)
+    for name, value in high.items():
+        below = merged.get(name)
+        both = isinstance(value, Mapping) and isinstance(below, Mapping)
+        merged[name] = _over(below, value) if both else value  # type: ignore[arg-type]
+    return merged

@@ -89,26 +89,26 @@ class Tiers:
         """Look-ups that were answered by ``memory``, ``redis``, ``store``, or by none: ``miss``."""
 
     async def get(
-        self, space: str, key: str, read: Callable[[], Awaitable[Found | None]]
+        self, space: str, key: str, read: Callable[[], Awaitable[Found | None]], *, counted: bool = True
     ) -> tuple[Entry, str] | None:
-        """An answer and the tier that had it; ``read`` asks the store.
+        """An answer and the tier that had it; ``read`` asks the store, ``counted`` says whether to count it.
 
         Raises:
             StoreError: the store had to be asked and does not answer.
         """
         entry = self.memory.get(space, key)
         if entry is not None:
-            self.counts["memory"] += 1
+            self.counts["memory"] += counted
             return entry, "memory"
         tier, found = "redis", await self.redis.get(space, key) if self.redis else None
         if found is None:
             tier, found = "store", await read()
             if found is None:
-                self.counts["miss"] += 1
+                self.counts["miss"] += counted
                 return None
             if self.redis:
                 await self.redis.put(space, key, found)
-        self.counts[tier] += 1
+        self.counts[tier] += counted
         entry = Entry.of(found.body, found.provenance)
         self.memory.put(space, key, entry)
         return entry, tier
@@ -139,7 +139,9 @@ class Recorded:
     async def answer(self, asked: Asked) -> Answer | Decline:
         """The recorded answer, from the nearest tier that has it."""
         key = asked.call.key
-        found = await self._tiers.get(asked.space, key, lambda: self._read(asked, key))
+        found = await self._tiers.get(
+            asked.space, key, lambda: self._read(asked, key), counted=not asked.again
+        )
         if found is None:
             return Decline(MISS, "The call has no recorded response.")
         entry, tier = found

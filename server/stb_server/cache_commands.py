@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from stb_core import console
-from stb_core.cli import command, exit_with
+from stb_core.cli import command, exit_with, group
 from stb_core.errors import UsageError
 from stb_core.recordings import Recording
 from stb_server import browsing_commands, dump_commands, prune_command
@@ -17,18 +17,14 @@ from stb_server.integrity import check_responses
 from stb_server.verification import Tally, verify_response
 
 _KEY_DIGITS = 12
+_HELP = """Recorded responses: look into them, keep them, move them.
+
+DATASET may be left out where the store has only one."""
 
 
 def register(stb: click.Group) -> None:
     """Add ``stb cache``."""
-
-    @stb.group(name="cache")
-    def cache() -> None:
-        """Recorded responses: look into them, keep them, move them.
-
-        DATASET may be left out where the store has only one.
-        """
-
+    cache = group(stb, "cache", _HELP)
     browsing_commands.register(cache)
     _add_pin(cache)
     _add_note(cache)

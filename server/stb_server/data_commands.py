@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from stb_core import console, event_loop
-from stb_core.cli import command, exit_with
+from stb_core.cli import command, exit_with, group
 from stb_core.errors import UsageError
 from stb_core.store import browsing
 from stb_server.command_store import counted, opened_store
@@ -25,11 +25,7 @@ _MOST_SHOWN = 20
 
 def register(stb: click.Group) -> None:
     """Add ``stb data``."""
-
-    @stb.group(name="data")
-    def data() -> None:
-        """Datasets: tools, queries and recorded responses."""
-
+    data = group(stb, "data", "Datasets: tools, queries and recorded responses.")
     _add_import(data)
     _add_ls(data)
     _add_show(data)

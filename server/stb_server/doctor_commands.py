@@ -32,7 +32,7 @@ def register(stb: click.Group) -> None:
     @click.option("--dataset", default="", help="The dataset that stb serve is to answer from.")
     @click.option("--host", default="127.0.0.1", show_default=True, help="The address it is to listen on.")
     @click.option("--port", type=int, default=8080, show_default=True, help="The port.")
-    @click.option("--token", default="", help="The token that its requests must carry.")
+    @click.option("--token", default="", callback=cli.secret, help="The token that its requests must carry.")
     @click.option("--write-token", default="", help="The token that lets the inspector change recordings.")
     @click.option("--redis-url", default="", help="The Redis that its workers are to share.")
     @click.option("--upstream", type=click.Path(path_type=Path), help="Its file of real APIs.")

@@ -46,6 +46,8 @@ class Asked(NamedTuple):
     """Under what the cache keeps answers of this dataset, in the state in which it is served."""
     snapshot: Snapshot | None = None
     """The frozen set of responses that may answer; None for all that are in force."""
+    again: bool = False
+    """Whether the cache was asked for this call before, so that this time is not counted."""
 
     def __repr__(self) -> str:
         return f"Asked({self.dataset.name!r}, {self.call!r})"
@@ -168,7 +170,7 @@ class Pipeline:
 
     async def _fetch(self, asked: Asked, since: str) -> Answer:
         """Ask the far layers, unless a flight that landed in between has left its answer behind."""
-        answer = await _first_answer(self._near, asked)
+        answer = await _first_answer(self._near, asked._replace(again=True))
         if answer.error != MISS:
             return answer
         if since and self._keeper and (kept := await self._keeper.kept_meanwhile(asked, since)):

@@ -47,9 +47,14 @@ def register(stb: click.Group) -> None:
         help="Host name that requests may give, *.NAME for all below it, * for any; may be repeated."
         " Without it a server on the loopback answers to the names of the loopback alone, any other to all.",
     )
-    @click.option("--token", default="", help="Requests must carry it; needed beyond the loopback.")
     @click.option(
-        "--write-token", default="", help="With it one can pin, annotate and delete in the inspector."
+        "--token", default="", callback=cli.secret, help="Requests must carry it; needed beyond the loopback."
+    )
+    @click.option(
+        "--write-token",
+        default="",
+        callback=cli.secret,
+        help="With it one can pin, annotate and delete in the inspector.",
     )
     @click.option("--redis-url", default="", help="Redis that all workers and replicas share as a cache.")
     @click.option(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import click
 
 from stb_core import console
-from stb_core.cli import command
+from stb_core.cli import command, secret
 from stb_core.provenance import Provenance
 from stb_core.store import browsing
 from stb_server.choices import chosen_dataset
@@ -24,7 +24,7 @@ def register(cache: click.Group) -> None:
     @click.option(
         "--server", default="", help="Also what the server at this address has counted since its start."
     )
-    @click.option("--token", default="", help="The server's token, if it needs one.")
+    @click.option("--token", default="", callback=secret, help="The server's token, if it needs one.")
     async def stats(dataset: str, server: str, token: str, as_json: bool) -> None:
         """Count responses by origin, with sizes, versions, growth by day, misses, and the hit rate.
 

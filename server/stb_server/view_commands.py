@@ -33,7 +33,10 @@ def register(stb: click.Group) -> None:
         "--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any free port."
     )
     @click.option(
-        "--write-token", default="", help="With it one can pin, annotate and delete in these pages."
+        "--write-token",
+        default="",
+        callback=cli.secret,
+        help="With it one can pin, annotate and delete in these pages.",
     )
     @click.option("--browser/--no-browser", default=True, show_default=True, help="Open a browser.")
     def view(what: str, server: str, port: int, write_token: str, browser: bool, as_json: bool) -> None:

@@ -316,6 +316,12 @@ async def test_a_limit_on_cost_needs_a_price(sqlite_store: Store, sqlite_store_u
         await carry_out(settings, RunRequest("cot", "world", "stub/any", max_cost=1.0))
 
 
+async def test_a_limit_on_cost_needs_a_model(carry: Carry) -> None:
+    """What an agent spends by itself is not known."""
+    with pytest.raises(UsageError, match="Only the cost of a model that is named can be limited"):
+        await carry("scripted", max_trial_cost=1.0)
+
+
 async def test_a_fault_that_an_agent_swallows_is_still_a_fault(
     carry: Carry, llm: LLMServer, sqlite_store: Store, tmp_path: Path
 ) -> None:
@@ -411,6 +417,13 @@ async def test_a_name_is_for_one_manifest(carry: Carry) -> None:
 
     with pytest.raises(ConflictError, match="exists with other settings"):
         await carry("scripted", name="mine", limit=2)
+
+
+@pytest.mark.parametrize("name", ["模型", "rün", "a/b", "...", "a\nb"])
+async def test_a_name_that_would_lose_what_tells_it_apart_is_refused(carry: Carry, name: str) -> None:
+    """Two runs shall not be taken for one."""
+    with pytest.raises(UsageError, match=r"A run cannot be called .*Choose a name of letters"):
+        await carry("scripted", name=name)
 
 
 async def test_the_name_of_a_run_says_what_it_is(carry: Carry) -> None:

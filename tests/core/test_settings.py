@@ -10,8 +10,8 @@ import pytest
 
 import stb_core
 from stb_core.cli import default_map
-from stb_core.errors import FormatError, NotFoundError
-from stb_core.settings import load_settings
+from stb_core.errors import FormatError, NotFoundError, UsageError
+from stb_core.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +90,56 @@ def test_only_settings_read_the_environment() -> None:
     }
 
     assert readers <= {"settings.py"}
+
+
+def test_a_table_of_one_file_does_not_hide_that_of_another(tmp_path: Path) -> None:
+    """``--config`` lies over ``stb.toml`` setting by setting."""
+    (tmp_path / "stb.toml").write_text('[score]\njudge = "rules"\nseed = 1\n[cache.ls]\nlimit = 5')
+    (tmp_path / "c.yaml").write_text("score: {seed: 3}\ncache: {ls: {sort: key}}")
+
+    values = load_settings(tmp_path / "c.yaml").values
+
+    assert ({"judge": "rules", "seed": 3}, {"ls": {"limit": 5, "sort": "key"}}) == (
+        values["score"],
+        values["cache"],
+    )
+
+
+def test_the_environment_beats_the_table_of_a_command() -> None:
+    """Also that of a command within a group."""
+    group, within = click.Group(), click.Group()
+    group.add_command(within, "cache")
+    within.add_command(click.Command("ls", params=[click.Option(["--limit"], type=int)]))
+
+    found = default_map(group, {"limit": "2", "cache": {"limit": 3, "ls": {"limit": 4}}}, {"limit": "2"})
+
+    assert {"cache": {"ls": {"limit": "2"}}} == found
+
+
+def test_lists_and_numbers_of_files_are_words_of_a_command_line() -> None:
+    """A list for a flag that is given once is written with commas; a table for one is refused."""
+    options = [
+        click.Option(["--ids"]),
+        click.Option(["--port"], type=int),
+        click.Option(["--on"], multiple=True),
+    ]
+    group = click.Group()
+    group.add_command(click.Command("run", params=options))
+
+    found = default_map(group, {"ids": [1, "b"], "port": 8080.5, "on": 7})
+
+    assert {"run": {"ids": "1,b", "port": "8080.5", "on": [7]}} == found
+    with pytest.raises(UsageError, match=r"The setting ids is not a word or a list of words"):
+        default_map(group, {"ids": [[1]]})
+
+
+@pytest.mark.parametrize("key", ["sk-“quoted”", "sk-one\nsk-two", "sk\x00"])
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key: str) -> None:
+    """White space around one is left out."""
+    settings = Settings("", {}, {"ACME_API_KEY": key, "OTHER_API_KEY": " sk-1\n"})
+
+    with pytest.raises(UsageError, match=r"^ACME_API_KEY holds characters that no key can hold") as refused:
+        settings.provider("acme")
+
+    assert "sk" not in str(refused.value)
+    assert (None, "sk-1") == settings.provider("other")

@@ -13,6 +13,7 @@ import pytest
 
 from stb_core.errors import ServiceError
 from stb_core.manifest import Manifest
+from stb_core.provenance import CacheMode
 from stb_core.store import Store
 from stb_core.trajectories import FINISH, Message, Node, Step, StopReason, Trajectory
 from stb_server.hit_rates import calls_on_record, lookups_of, rate_of, rate_of_lookups
@@ -91,6 +92,17 @@ async def test_a_server_tells_its_lookups(sqlite_store: Store, sqlite_store_url:
 
     assert lookups == {"store": 1, "memory": 2, "miss": 1}
     assert rate_of_lookups(lookups) == 75.0
+
+
+async def test_a_call_is_looked_up_once(sqlite_store: Store, sqlite_store_url: str) -> None:
+    """Also where something else than the cache may answer it, and the cache is asked again before that."""
+    await put_weather(sqlite_store)
+    options = ServerOptions(database_url=sqlite_store_url, dataset="weather", mode=CacheMode.SIMULATE)
+    async with running(options) as server:
+        for _ in range(2):
+            await server.call(request({"city": "Rome"}))
+
+        assert await lookups_of(server.url, "") == {"memory": 0, "miss": 2}
 
 
 async def test_the_command_tells_both(stb: Stb, sqlite_store: Store, sqlite_store_url: str) -> None:

@@ -54,7 +54,11 @@ async def findings(
     for name in dict.fromkeys(filter(None, names)):
         found += await _of_provider(settings, name)
     if simulator and urls:
-        key = settings.provider(simulator.partition("/")[0])[1]
+        try:
+            key = settings.provider(simulator.partition("/")[0])[1]
+        except UsageError as problem:
+            found.append(_missing(simulator, problem))
+            return found
         for url in urls:
             endpoint = Endpoint(url.rstrip("/"), key, "STB_SIMULATOR_ENDPOINT", "the simulator's key")
             found += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
@@ -69,9 +73,12 @@ async def _of_provider(settings: Settings, name: str) -> list[Finding]:
     try:
         endpoint = endpoint_of(name, settings)
     except UsageError as problem:
-        found = problem.message.rstrip(".")
-        return [failure(f"model {name}", "model-endpoint-missing", found, problem.hint)]
+        return [_missing(name, problem)]
     return await _ask(f"model {name}", name, endpoint)
+
+
+def _missing(name: str, problem: UsageError) -> Finding:
+    return failure(f"model {name}", "model-endpoint-missing", problem.message.rstrip("."), problem.hint)
 
 
 async def _ask(check: str, name: str, endpoint: Endpoint) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,12 @@ ToolFormat = Literal["openai", "responses", "anthropic", "mcp"]
 def _is_text(value: str) -> str:
     """JSON can hold half of a surrogate pair, which no encoding can."""
     value.encode()
+    return value
+
+
+def _holds_text(value: Any) -> Any:
+    """As ``_is_text``, of all texts within a JSON value."""
+    json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
@@ -76,7 +83,9 @@ class Call(_Body):
     """A call of a function, as a model wrote it."""
 
     name: Annotated[Text, Field(max_length=1000)]
-    arguments: dict[str, JsonValue] | Text | None = Field(default=None, description="An object, or its text.")
+    arguments: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_holds_text)] = Field(
+        default=None, description="An object, or its text."
+    )
     call_id: Name = Field(
         default="", description="The client's own name for the call: asked again, it is not made again."
     )
@@ -85,7 +94,9 @@ class Call(_Body):
 class Finish(_Body):
     """The end of an episode: an answer, or null to give up."""
 
-    answer: JsonValue = Field(description="Text, or anything else that JSON can hold; null gives up.")
+    answer: Annotated[JsonValue, AfterValidator(_holds_text)] = Field(
+        description="Text, or anything else that JSON can hold; null gives up."
+    )
 
 
 class Problem(BaseModel):

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import clock
 from stb_core.episodes import Episode
-from stb_core.errors import ConflictError
+from stb_core.errors import ConflictError, UsageError
 from stb_core.manifest import Manifest, run_id, slug
 from stb_core.observations import Finished
 from stb_core.prices import price_of
@@ -78,7 +78,10 @@ async def plan(service: Service, asked: Opening) -> Plan:
     if not asked.record:
         return Plan(query, terms, None, None)
     manifest = _manifest(service.options, asked, terms)
-    run = run_id(manifest, (), asked.run or None)
+    try:
+        run = run_id(manifest, (), asked.run or None)
+    except UsageError:
+        run = ""
     if not 0 < len(run) <= _LONGEST_RUN:
         text = f"A run's name is of letters, digits, '.', '_' and '-', {_LONGEST_RUN} at most; give one with run."
         raise BadRequestError(400, "bad_name", text)

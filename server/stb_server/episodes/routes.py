@@ -41,7 +41,10 @@ class _TypedRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as problem:
                 first = problem.errors()[0]
-                place = ".".join(str(part) for part in first["loc"])
+                names = [
+                    str(part) for part in first["loc"]
+                ]  # among them kinds of a union, of no use to people
+                place = ".".join(name for name in names if name.isidentifier() or name.isdecimal())
                 raise BadRequestError(422, "wrong_form", f"{place}: {first['msg']}.") from None
             except HTTPException as problem:
                 raise BadRequestError(problem.status_code, "not_json", f"{problem.detail}.") from None

@@ -270,6 +270,27 @@ async def test_a_run_sees_the_responses_of_its_beginning(server: Running, store:
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("calls", r'{"name": "f", "arguments": {"a": "\ud83d"}}'),
+        ("calls", r'{"name": "f", "arguments": {"\ud83d": 1}}'),
+        ("calls", '{"name": "f", "arguments": [1]}'),
+        ("finish", r'{"answer": "\ud83d"}'),
+        ("finish", r'{"answer": {"a": ["\ud83d"]}}'),
+    ],
+)
+async def test_what_cannot_be_written_down_is_refused(server: Running, path: str, body: str) -> None:
+    """Half of a surrogate pair, or another form; in words, and the episode goes on."""
+    player = await open_episode(server)
+    headers = {**player.headers, "Content-Type": "application/json"}
+    answer = await server.client.post(f"{player.path}/{path}", content=body, headers=headers)
+
+    assert (422, "wrong_form") == (answer.status_code, answer.json()["type"])
+    assert answer.json()["error"].startswith(f"body.{'arguments' if path == 'calls' else 'answer'}: ")
+    assert 200 == (await player.finish("Ten.")).status_code
+
+
+@pytest.mark.parametrize(
     ("asked", "status", "kind"),
     [
         ({"query_id": "9"}, 404, "unknown_query"),
@@ -279,6 +300,7 @@ async def test_a_run_sees_the_responses_of_its_beginning(server: Running, store:
         ({"query_id": "1", "snapshot": "0" * 64}, 404, "unknown_snapshot"),
         ({"query_id": "1", "trial": 1}, 400, "no_such_trial"),
         ({"query_id": "1", "run": "…"}, 400, "bad_name"),
+        ({"query_id": "1", "run": "a/b"}, 400, "bad_name"),
         ({"query_id": "1", "budget": {"max_cost_usd": 1}}, 400, "no_price"),
     ],
 )
