@@ -79,7 +79,8 @@ async def select(store: Store, spec: str, *, limit: int | None = None, ids: Sequ
 
 def _groups(dataset: str, wanted: str, there: Sequence[Query]) -> tuple[str, ...]:
     known = sorted({query.group for query in there}, key=group_order)
-    asked = [group for group in re.split(r"[,\s]+", wanted) if group]
+    # A name may hold what stands between names.
+    asked = [wanted] if wanted in known else [group for group in re.split(r"[,\s]+", wanted) if group]
     for group in asked:
         if group not in known:
             raise NotFoundError(

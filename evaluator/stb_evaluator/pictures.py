@@ -11,6 +11,8 @@ from stb_core.verdicts import Verdict
 from stb_evaluator.fences import shorten
 
 _OBSERVATION = 400
+# To lay out megabytes for the terminal takes minutes.
+_ANSWER = 20_000
 
 # A text from outside must not move the cursor or change colours; tabs and line breaks may stay.
 _CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code not in {9, 10}}
@@ -28,7 +30,8 @@ def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full
     lines += [Text(), _labelled("Stopped", trajectory.stop.value)]
     if trajectory.error:
         lines.append(_labelled("Error", trajectory.error))
-    lines.append(_labelled("Final answer", trajectory.final_answer or "(none)"))
+    answer = trajectory.final_answer or "(none)"
+    lines.append(_labelled("Final answer", answer if full else shorten(answer, _ANSWER)))
     usage = trajectory.usage
     if usage.model_calls:
         cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"

@@ -9,7 +9,7 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.manifest import slug
 from stb_core.store import Store
 
-from .world import put_world
+from .world import QUERIES, put_world
 
 
 def ids(selection: Selection) -> list[str]:
@@ -33,6 +33,17 @@ async def test_queries_are_chosen_in_their_order(
     await put_world(sqlite_store)
 
     assert ids(await select(sqlite_store, spec, limit=limit, ids=only)) == found
+
+
+async def test_a_group_may_hold_what_stands_between_groups(sqlite_store: Store) -> None:
+    """Written alone it is found."""
+    await put_world(sqlite_store)
+    dataset = await sqlite_store.datasets.get("world")
+    odd = QUERIES[0].model_copy(update={"group": "large, 1"})
+    async with sqlite_store.writing() as connection:
+        await sqlite_store.datasets.put_queries(connection, dataset.id, [odd])
+
+    assert ("large, 1",) == (await select(sqlite_store, "world:large, 1")).groups
 
 
 async def test_a_selection_knows_the_documents_of_its_apis(sqlite_store: Store) -> None:

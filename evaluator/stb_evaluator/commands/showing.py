@@ -50,7 +50,7 @@ def _register_ls(stb: click.Group) -> None:
 def _register_show(stb: click.Group) -> None:
     @command(stb, "show")
     @click.argument("what", metavar="RUN[/[GROUP/]QUERY]")
-    @click.option("--full", is_flag=True, help="Do not shorten observations.")
+    @click.option("--full", is_flag=True, help="Do not shorten observations and answers.")
     async def show(what: str, full: bool, as_json: bool) -> None:
         """Show a run, or what it did on one query: every call, the answer and the verdicts."""
         async with current_store() as store:
@@ -160,15 +160,21 @@ def _show_run(run: Run, row: dict[str, Any], groups: list[dict[str, Any]], *, as
 
 
 async def _find(store: Store, what: str) -> tuple[Run, str, str]:
-    """(run, group, query id) of ``RUN``, ``RUN/QUERY`` or ``RUN/GROUP/QUERY``."""
+    """(run, group, query id) of ``RUN``, ``RUN/QUERY`` or ``RUN/GROUP/QUERY``; each may hold a ``/``."""
     parts = what.split("/")
-    for after in (1, 2):
-        if len(parts) > after:
-            try:
-                run = await store.runs.get("/".join(parts[:-after]))
-            except NotFoundError:
-                continue
-            return run, parts[-2] if after == 2 else "", parts[-1]
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            run = await store.runs.get("/".join(parts[:end]))
+        except NotFoundError:
+            continue
+        rest = "/".join(parts[end:])
+        if any(rest in ids for ids in run.expected.values()):
+            return run, "", rest
+        for group, ids in run.expected.items():
+            if (query_id := rest.removeprefix(f"{group}/")) != rest and query_id in ids:
+                return run, group, query_id
+        group, _, query_id = rest.rpartition("/")
+        return run, group, query_id
     return await store.runs.get(what if len(parts) == 1 else parts[0]), "", ""
 
 

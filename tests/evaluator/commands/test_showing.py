@@ -56,6 +56,21 @@ def test_one_trajectory_is_shown(run_stb) -> None:
         assert words in ended.out
 
 
+def test_names_with_strokes_and_answers_of_megabytes(run_stb, sqlite_store_url: str) -> None:
+    """Both are shown, the answer shortened unless all of it is asked for."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        await make_run(store, [trajectory("A/b", group="a/b", answer="word " * 200_000)], run="odd")
+        await store.close()
+
+    asyncio.run(fill())
+
+    for what in ("odd/A/b", "odd/a/b/A/b"):
+        assert "further characters are not shown" in run_stb("show", what).out
+    assert len(run_stb("show", "odd/A/b", "--full").out) > 1_000_000
+
+
 @pytest.mark.usefixtures("filled")
 def test_a_query_of_two_groups_needs_its_group(run_stb) -> None:
     """The error says how to write it."""
