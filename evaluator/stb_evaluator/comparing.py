@@ -1,13 +1,15 @@
 """Comparing runs query by query: differences with intervals and tests, for every two of them.
 
 Only queries that both runs were to answer, and that have a score in both, can be compared; what that
-leaves out is counted. Differences are in points of percent, first run minus second.
+leaves out is counted, and so is every verdict that a score lacks. Differences are in points of percent,
+first run minus second.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +19,7 @@ from stb_core.errors import UsageError
 from stb_core.manifest import Manifest
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
+from stb_evaluator.intervals import Interval
 from stb_evaluator.juries import Jury
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
@@ -24,6 +27,7 @@ from stb_evaluator.power import detectable_difference, queries_needed
 from stb_evaluator.scores import MACRO, METRIC, MICRO, query_scores
 from stb_evaluator.sheets import Sheet
 from stb_evaluator.significance import mcnemar
+from stb_evaluator.tabulation import errors_by_group
 from stb_evaluator.winning import majority
 
 Row = dict[str, Any]
@@ -48,7 +52,7 @@ def compare_runs(
     """The rows of every pair: groups, ``macro`` and ``micro``.
 
     With ``clusters``, the names of clusters by (group, query id), queries that hang together are
-    drawn together.
+    drawn together. ``n_error`` counts what either run lacks, as the score of one run counts it.
 
     p-values are adjusted by Holm's method, see ``adjust``.
 
@@ -122,10 +126,13 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
             hint="Compare runs on the same dataset, judged by the same judge.",
         )
     groups = sorted({group for group, _ in scored}, key=group_order)
+    errors = errors_by_group(one.sheet, shared) + errors_by_group(other.sheet, shared)
     rows: list[Row] = []
     for name in [*groups, MACRO, MICRO]:
         mine = [place for place in scored if name in {place[0], MACRO, MICRO}]
         asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
+        n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
+        missing, missing_b = _missing(one.sheet, asked), _missing(other.sheet, asked)
         found = _compare(mine, first, second, clusters, micro=name == MICRO, seed=seed)
         rows.append(
             {
@@ -137,12 +144,10 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
                 **_fields(found, mine, first, second, micro=name == MICRO),
                 **_passes(one, other, mine),
                 "n_total": len(asked),
-                "n_error": len(asked) - len(mine),
-                "missing": _missing(one.sheet, asked),
-                "missing_b": _missing(other.sheet, asked),
-                "complete": len(asked) == len(mine)
-                and not _missing(one.sheet, asked)
-                and not _missing(other.sheet, asked),
+                "n_error": n_error,
+                "missing": missing,
+                "missing_b": missing_b,
+                "complete": not (n_error or missing or missing_b),
             }
         )
     return rows
@@ -183,13 +188,26 @@ def _compare(
     micro: bool,
     seed: int,
 ) -> Comparison:
-    return compare(
+    """With clusters never surer than without: a few clusters that happen to agree prove nothing."""
+    compare_by = partial(
+        compare,
         np.array([first[place] for place in places]),
         np.array([second[place] for place in places]),
         groups=[group for group, _ in places],
-        clusters=[clusters.get(place, "/".join(place)) for place in places] if clusters else None,
         weighting="micro" if micro else "macro",
         seed=seed,
+    )
+    plain = compare_by()
+    if not clusters:
+        return plain
+    found = compare_by(clusters=[clusters.get(place, "/".join(place)) for place in places])
+    low = min(found.interval.low, plain.interval.low)
+    high = max(found.interval.high, plain.interval.high)
+    return replace(
+        found,
+        interval=Interval(low, high, found.interval.method),
+        standard_error=max(found.standard_error, plain.standard_error),
+        significance=max(found.significance, plain.significance, key=lambda test: test.p),
     )
 
 

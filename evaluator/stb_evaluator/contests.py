@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,7 @@ from stb_evaluator.preference import Pair, PairJudge
 from stb_evaluator.scores import MACRO, MICRO, Block
 from stb_evaluator.sheets import Place
 from stb_evaluator.switches import OURS
+from stb_evaluator.tabulation import errors_by_group
 from stb_evaluator.verdict_log import Tally, judge_all
 from stb_evaluator.winning import Outcome, Question, majority, outcome, questions
 
@@ -186,14 +188,20 @@ def _verdict(
 
 
 def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
-    """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50."""
+    """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50.
+
+    ``n_error`` counts comparisons that the judge of pairs did not decide and, where pass verdicts decide
+    others, those that either run lacks.
+    """
     scores = _by_query(contest.outcomes)
     groups = sorted({group for group, _ in scores}, key=group_order)
+    errors = _errors(contest, scores)
     rows: list[Row] = []
     for name in [*groups, MACRO, MICRO] if groups else []:
         mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
         told = {place: score for place, score in mine.items() if score is not None}
         missing, missing_b = _missing(contest, name)
+        n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
         rows.append(
             {
                 "run": contest.one.run.run,
@@ -207,17 +215,31 @@ def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, see
                 "losses": sum(score < 0.5 for score in told.values()),
                 "n": len(told),
                 "n_total": len(mine),
-                "n_error": len(mine) - len(told),
+                "n_error": n_error,
                 "missing": missing,
                 "missing_b": missing_b,
                 "rounds": contest.rounds,
-                "complete": len(told) == len(mine) and not missing and not missing_b,
+                "complete": not (n_error or missing or missing_b),
                 "judge": judge,
                 "rubric": rubric,
                 "switches": dict(contest.switches) if block == "reference" else None,
             }
         )
     return rows
+
+
+def _errors(contest: Contest, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+    """What a rate lacks, by group."""
+    if contest.switches["sowr.verdicts"] == "ignored":
+        return Counter(place[0] for place, one in contest.outcomes.items() if one is None)
+    # Where a pass verdict is lacking the judge of pairs was not asked, and has not failed.
+    undecided = Counter(
+        place[0]
+        for place, one in contest.outcomes.items()
+        if one is None and None not in contest.solved(place)
+    )
+    asked = list(queries)
+    return undecided + errors_by_group(contest.one.sheet, asked) + errors_by_group(contest.other.sheet, asked)
 
 
 def _missing(contest: Contest, group: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from stb_core.errors import FormatError, NotFoundError
+from stb_core.errors import NotFoundError, UsageError
 from stb_core.queries import group_order
 from stb_core.verdicts import POINTS, Status
 from stb_evaluator.juries import Jury
@@ -45,38 +45,64 @@ class LabelSet:
                 return self.points[place]
         return float("nan")
 
+    def n_unknown(self, expected: Mapping[str, Mapping[str, Sequence[str]]]) -> int:
+        """How many labels are on no query that these runs were to answer: ids by run and group."""
+        known = {
+            (one_run, one_group, query_id)
+            for run, groups in expected.items()
+            for group, ids in groups.items()
+            for query_id in ids
+            for one_run in (run, "")
+            for one_group in (group, "")
+        }
+        return sum(place not in known for place in self.points)
+
 
 def read_labels(path: Path) -> LabelSet:
     """Read a file of labels.
 
     Raises:
         NotFoundError: it is not there.
-        FormatError: it is not in the form above.
+        UsageError: it is not in the form above, or holds no label.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.", hint="Give a CSV or JSON file of labels.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = json.loads(text) if path.suffix == ".json" else list(csv.DictReader(io.StringIO(text)))
+        rows = _read_rows(path)
     except (OSError, ValueError, csv.Error) as problem:
-        raise FormatError(f"{path} cannot be read: {' '.join(str(problem).split())[:100]}.") from None
+        raise UsageError(f"{path} cannot be read: {' '.join(str(problem).split())[:100]}.") from None
     points: dict[tuple[str, str, str], float] = {}
-    for number, row in enumerate(rows if isinstance(rows, list) else [None], start=1):
-        if not isinstance(row, dict) or not row.get("query"):
-            raise FormatError(f"{path}, row {number}, names no query.", hint="It needs query and label.")
+    for where, row in rows:
+        if not isinstance(row, dict) or not str(row.get("query") or ""):
+            raise UsageError(f"{path}, {where}, names no query.", hint="It needs query and label.")
         place = (str(row.get("run") or ""), str(row.get("group") or ""), str(row["query"]))
-        points[place] = _read_point(row.get("label"), path, number)
+        points[place] = _read_point(row.get("label"), path, where)
+    if not points:
+        raise UsageError(
+            f"{path} holds no label.", hint="It needs query and label: as a header, then a line each."
+        )
     return LabelSet(points)
 
 
-def _read_point(label: Any, path: Path, number: int) -> float:
+def _read_rows(path: Path) -> list[tuple[str, Any]]:
+    """The rows of a file, each with its place there in words."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        found = json.loads(text)
+        rows = found if isinstance(found, list) else [found]
+        return [(f"object {number}", row) for number, row in enumerate(rows, start=1)]
+    reader = csv.DictReader(io.StringIO(text))
+    return [(f"line {reader.line_num}", row) for row in reader]
+
+
+def _read_point(label: Any, path: Path, where: str) -> float:
     word = str(label).strip().lower()
     if word in {Status.SOLVED, Status.UNSURE, Status.UNSOLVED}:
         return POINTS[Status(word)]
     if word in {"0", "0.0", "0.5", "1", "1.0"}:
         return float(word)
-    raise FormatError(
-        f"{path}, row {number}, has the label {str(label)[:40]!r}.",
+    raise UsageError(
+        f"{path}, {where}, has the label {str(label)[:40]!r}.",
         hint="A label is solved, unsure or unsolved, or 1, 0.5 or 0.",
     )
 

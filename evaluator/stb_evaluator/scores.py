@@ -5,7 +5,8 @@ the mean over rounds (arXiv:2403.07714, section 3.2), here in percent. Two block
 table:
 
 * **faithful**: every expected query counts, a missing answer as unsolved; a judge that failed, and
-  a trajectory that infrastructure spoiled, are left out, counted, and make the row incomplete.
+  a trajectory that infrastructure spoiled, are left out, counted, and make the row incomplete. The
+  score is then the mean over queries of the verdicts that each has.
 * **reference**: as the published code computes it: over the answers that are present, by whatever
   verdict was recorded, and a round that lacks a verdict scores it 0.
 """
@@ -41,7 +42,8 @@ class Score:
 
     ``n`` counts the queries that have a score, ``n_total`` those that should; ``n_error`` what ought
     to be scored and cannot: verdicts that failed or are still to be given, and trials that
-    infrastructure spoiled; ``missing`` the trials without any trajectory.
+    infrastructure spoiled; ``missing`` the trials without any trajectory. ``round_values`` holds None for
+    a round that lacks a verdict, and ``std_rounds`` is the deviation of the others.
     """
 
     block: Block
@@ -83,8 +85,7 @@ def score(
     counted = [table for table in tables if len(table.points) or block == "faithful"]
     intervals = _intervals(counted, seed) if clusters is None else _clustered(counted, clusters, seed)
     rows = [
-        _row(block, table.group, [table], table.rounds, _std(table.rounds), intervals.get(table.group))
-        for table in tables
+        _row(block, t.group, [t], t.value, t.rounds, _std(t.rounds), intervals.get(t.group)) for t in tables
     ]
     if tables:
         rows += [_mean_row(name, tables, counted, block, intervals.get(name)) for name in (MACRO, MICRO)]
@@ -97,7 +98,7 @@ def query_scores(sheet: Sheet) -> dict[tuple[str, str], float]:
         (group, query_id): float(value)
         for group in sorted(sheet.expected, key=group_order)
         for query_id, value in zip(
-            sheet.expected[group], nanmean(faithful_table(sheet, group).points, axis=(1, 2)), strict=True
+            sheet.expected[group], faithful_table(sheet, group).all_queries, strict=True
         )
         if not np.isnan(value)
     }
@@ -107,16 +108,28 @@ def _mean_row(
     group: str, tables: list[Table], counted: list[Table], block: Block, interval: Interval | None
 ) -> Score:
     if not counted:
-        return _row(block, group, tables, tables[0].rounds, float("nan"), None)
-    sizes = np.array([len(table.points) for table in counted], dtype=np.float64)
+        return _row(block, group, tables, float("nan"), tables[0].rounds, float("nan"), None)
+    sizes = np.array([len(table.queries) for table in counted], dtype=np.float64)
     weights = np.ones(len(counted)) if group == MACRO else sizes
     weights = weights / max(1.0, weights.sum())
     rounds = np.array([table.rounds for table in counted])
-    means = weights @ rounds
+    means = _weighted(weights, rounds)
+    if all(table.is_whole for table in counted):
+        value = nanmean(means, axis=0)
+    else:
+        value = _weighted(weights, np.array([table.value for table in counted]))
     # Published tables give the mean of the groups' deviations as that of the average.
     by_group = block == "reference" and group == MACRO
     deviation = float(np.mean([_std(one) for one in rounds])) if by_group else _std(means)
-    return _row(block, group, tables, means, deviation, interval)
+    return _row(block, group, tables, float(value), means, deviation, interval)
+
+
+def _weighted(weights: Array, values: Array) -> Array:
+    """The mean over the first axis; NaN where a value is.
+
+    Weights that do not add up to 1 exactly must not carry it beyond the values: six times 100 % is 100 %.
+    """
+    return np.asarray(np.clip(weights @ values, values.min(axis=0), values.max(axis=0)))
 
 
 def _intervals(tables: list[Table], seed: int) -> Mapping[str, Interval]:
@@ -186,14 +199,20 @@ def _intervals_of(scores: tuple[float, ...], groups: tuple[str, ...], seed: int)
 
 
 def _row(
-    block: Block, group: str, tables: list[Table], rounds: Array, deviation: float, interval: Interval | None
+    block: Block,
+    group: str,
+    tables: list[Table],
+    value: float,
+    rounds: Array,
+    deviation: float,
+    interval: Interval | None,
 ) -> Score:
     counts = sum((table.counts for table in tables), Counter[str]())
-    errors = counts["infrastructure"] + counts["error"] + counts["unjudged"]
+    errors = sum(table.n_error for table in tables)
     return Score(
         block=block,
         group=group,
-        value=_percent(nanmean(rounds, axis=0)),
+        value=_percent(value),
         n=sum(len(table.queries) for table in tables),
         n_total=sum(table.n_total for table in tables),
         n_error=errors,
@@ -202,7 +221,7 @@ def _row(
         ci_high=_percent(interval.high) if interval else None,
         interval_method=interval.method if interval else "",
         rounds=len(rounds),
-        round_values=[_percent(value) for value in rounds],
+        round_values=[_percent(one) for one in rounds],
         std_rounds=_percent(deviation),
         complete=not (errors or counts["missing"]),
         counts={name: count for name, count in sorted(counts.items()) if count},

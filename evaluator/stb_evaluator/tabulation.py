@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stb_core.store.verdicts import Mark
 from stb_core.trajectories import StopReason
@@ -19,37 +20,69 @@ from stb_evaluator.sheets import Place, Sheet, gate
 class Table:
     """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
 
-    ``ids`` names the queries, row by row.
+    ``ids`` names the queries, row by row. ``lacking`` tells of each round whether an answer that is to be
+    judged has no verdict in it, shape (rounds,).
     """
 
     group: str
     points: Array
     n_total: int
     ids: list[str]
+    lacking: NDArray[np.bool_]
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
+    def is_whole(self) -> bool:
+        """Whether there is a point for every trial and round."""
+        return not np.isnan(self.points).any()
+
+    @property
+    def value(self) -> float:
+        """The score: the mean over rounds, or, where points lack, the mean over the queries that have a score.
+
+        Without gaps these are the same. With gaps a mean over rounds is not: answers that need no judge
+        have 0 points in every round, so a round that lacks verdicts would be a mean of failures.
+        """
+        return float(nanmean(self.rounds if self.is_whole else self.all_queries, axis=0))
+
+    @property
     def rounds(self) -> Array:
-        """The score of each round, shape (rounds,); NaN for a round without any verdict."""
-        return nanmean(nanmean(self.points, axis=1), axis=0)
+        """The score of each round, shape (rounds,); NaN for one in which a verdict lacks."""
+        return np.where(self.lacking, np.nan, nanmean(nanmean(self.points, axis=1), axis=0))
+
+    @property
+    def all_queries(self) -> Array:
+        """The score of each query over its trials and rounds, shape (queries,); NaN where it has none.
+
+        A trial weighs no more than another because it has more verdicts.
+        """
+        by_trial = nanmean(nanmean(self.points, axis=2), axis=1)
+        is_whole = ~np.isnan(self.points).any(axis=(1, 2))
+        return np.where(is_whole, nanmean(self.points, axis=(1, 2)), by_trial)
 
     @property
     def queries(self) -> Array:
-        """The score of each query that has one, over its trials and rounds."""
-        scores = nanmean(self.points, axis=(1, 2))
+        """The score of each query that has one."""
+        scores = self.all_queries
         return scores[~np.isnan(scores)]
 
     @property
     def scored_ids(self) -> list[str]:
         """The ids of the queries that have a score, in the order of ``queries``."""
-        known = ~np.isnan(nanmean(self.points, axis=(1, 2)))
+        known = ~np.isnan(self.all_queries)
         return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
+
+    @property
+    def n_error(self) -> int:
+        """What ought to be scored and cannot: verdicts that failed or are to be given, and spoiled trials."""
+        return self.counts["infrastructure"] + self.counts["error"] + self.counts["unjudged"]
 
 
 def faithful_table(sheet: Sheet, group: str) -> Table:
     """Every expected query; what may not be scored is NaN, and counted."""
     ids = sheet.expected[group]
     points = np.full((len(ids), sheet.trials, sheet.n_rounds), np.nan)
+    lacking = np.zeros(sheet.n_rounds, dtype=np.bool_)
     counts: Counter[str] = Counter()
     for row, query_id in enumerate(ids):
         for trial in range(sheet.trials):
@@ -68,7 +101,17 @@ def faithful_table(sheet: Sheet, group: str) -> Table:
                     _count(sheet.marks.get((group, query_id, trial, number)), counts)
                     for number in range(sheet.n_rounds)
                 ]
-    return Table(group, points, len(ids), ids, counts)
+                lacking |= np.isnan(points[row, trial])
+    return Table(group, points, len(ids), ids, lacking, counts)
+
+
+def errors_by_group(sheet: Sheet, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+    """How much ought to be scored on some queries, by (group, id), and cannot; see ``Table.n_error``."""
+    asked: dict[str, list[str]] = {}
+    for group, query_id in queries:
+        asked.setdefault(group, []).append(query_id)
+    narrowed = replace(sheet, expected=asked)
+    return Counter({group: faithful_table(narrowed, group).n_error for group in asked})
 
 
 def _count(mark: Mark | None, counts: Counter[str]) -> float:
@@ -99,7 +142,8 @@ def reference_table(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Ta
             counts["unjudged" if status is None else status.value] += place in sheet.answers
             gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
             points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
-    return Table(group, points, len(sheet.expected[group]), [place[1] for place in rows], counts)
+    lacking, ids = np.asarray(np.isnan(points).any(axis=(0, 1))), [place[1] for place in rows]
+    return Table(group, points, len(sheet.expected[group]), ids, lacking, counts)
 
 
 def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:

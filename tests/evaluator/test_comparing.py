@@ -12,6 +12,7 @@ from stb_core.store.runs import Run
 from stb_evaluator.comparing import Side, compare_runs, warnings_of
 from stb_evaluator.juries import jury_of
 from stb_evaluator.rankings import ranks_of
+from stb_evaluator.scores import score
 from stb_evaluator.sheets import sheet_of
 
 
@@ -75,6 +76,68 @@ def test_a_query_without_a_score_is_left_out_and_counted() -> None:
     row = rows(side("a", {"1": "s", "2": "e"}), side("b", {"1": "n", "2": "s"}))["G1_tool"]
 
     assert (row["n"], row["n_total"], row["n_error"], row["complete"]) == (1, 2, 1, False)
+
+
+def test_every_verdict_that_either_score_lacks_is_counted() -> None:
+    """Also where the query is scored by others: two failed, two not given yet, one trial spoiled."""
+    first = side("a", {"1": "sse", "2": "s.s", "3": "nnn"})
+    second = side("b", {"1": "nnn", "2": "se.", "3": "i"})
+
+    for row in rows(first, second).values():
+        assert (row["n"], row["n_total"], row["n_error"], row["complete"]) == (2, 3, 5, False)
+        assert (row["missing"], row["missing_b"]) == (0, 0)
+
+
+def test_verdicts_on_queries_that_only_one_run_has_lack_nothing() -> None:
+    """They are not compared."""
+    row = rows(side("a", {"1": "s", "2": "e"}), side("b", {"1": "n"}))["macro"]
+
+    assert (row["n_total"], row["n_error"], row["complete"]) == (1, 0, True)
+
+
+def test_the_scores_of_both_are_those_of_the_runs_alone() -> None:
+    """Also where rounds lack verdicts."""
+    sides = (
+        side("a", {"1": "s...", "2": "g", "3": "ssnu", "4": "n.e."}),
+        side("b", {"1": "g", "2": "us..", "3": "nnnn", "4": "ssse"}),
+    )
+
+    for name, row in rows(*sides).items():
+        alone = [next(r for r in score(one.sheet, "faithful") if r.group == name) for one in sides]
+        assert (row["value_a"], row["value_b"]) == pytest.approx([one.value for one in alone])
+        assert row["n_error"] == sum(one.n_error for one in alone)
+
+
+def test_clusters_never_make_a_comparison_surer() -> None:
+    """Each cluster holds a query that was won and one that was lost, so that clusters hardly differ."""
+    rng = np.random.default_rng(4)
+    first = {str(n): "sn"[n % 2] if n < 160 else "sn"[rng.integers(2)] for n in range(200)}
+    second = {str(n): "ns"[n % 2] if n < 160 else "sn"[rng.integers(2)] for n in range(200)}
+    clusters = {("G1_tool", str(n)): str(n // 2) for n in range(200)}
+    sides = side("a", first), side("b", second)
+
+    plain = rows(*sides)
+    found = {row["group"]: row for row in compare_runs(sides, jury_of("j", "r"), clusters=clusters)}
+
+    for name in ("macro", "micro"):
+        assert found[name]["ci_low"] <= plain[name]["ci_low"]  # type: ignore[operator]
+        assert plain[name]["ci_high"] <= found[name]["ci_high"]  # type: ignore[operator]
+        assert plain[name]["p"] <= found[name]["p"]  # type: ignore[operator]
+        assert plain[name]["detectable"] <= found[name]["detectable"]  # type: ignore[operator]
+
+
+def test_clusters_that_hang_together_widen_a_comparison() -> None:
+    """Forty queries in eight clusters, each won or lost as a whole, are no forty queries."""
+    first = {str(n): "sn"[n // 5 % 2] for n in range(40)}
+    clusters = {("G1_tool", str(n)): str(n // 5) for n in range(40)}
+    sides = side("a", first), side("b", dict.fromkeys(first, "u"))
+
+    plain = rows(*sides)["macro"]
+    found = next(
+        r for r in compare_runs(sides, jury_of("j", "r"), clusters=clusters) if r["group"] == "macro"
+    )
+
+    assert found["ci_high"] - found["ci_low"] > 1.5 * (plain["ci_high"] - plain["ci_low"])  # type: ignore[operator]
 
 
 def test_p_values_are_adjusted_over_all_pairs() -> None:

@@ -106,6 +106,47 @@ async def test_the_rows_count_what_cannot_be_told(sqlite_store: Store) -> None:
     assert (found["n"], found["n_total"], found["n_error"], found["complete"]) == (3, 5, 2, False)
 
 
+async def test_a_pass_verdict_that_failed_makes_a_rate_incomplete(sqlite_store: Store) -> None:
+    """Even where a majority of the others decides; not in the published way, which looks at none."""
+    one, other = await two_runs(sqlite_store, {"1": ANSWERS["1"], "2": ANSWERS["2"], "4": ANSWERS["4"]})
+    failed = Verdict(
+        run="a",
+        group="G1_tool",
+        query_id="1",
+        judge="j",
+        rubric="r",
+        round=1,
+        status=Status.ERROR,
+        answer_hash=one.sheet.answers["G1_tool", "1", 0].answer_hash,
+    )
+    await sqlite_store.verdicts.append([failed])
+    side = Side(one.run, await load_sheet(sqlite_store, one.run, jury_of("j", "r"), rounds=None))
+    judge = ModelPairJudge(ScriptedModel(prefers_good), load_rubric("sowr-1"))
+
+    ours = await prepare(sqlite_store, side, other, rounds=1)
+    await hold(sqlite_store, ours, judge, connections=1)
+    published = await prepare(sqlite_store, side, other, rounds=1, switches=set_switches([]))
+    await hold(sqlite_store, published, judge, connections=1)
+
+    # One failed, and two answers have no verdict of the second round.
+    found = row(ours, "micro")
+    assert (found["n"], found["n_total"], found["n_error"], found["complete"]) == (3, 3, 3, False)
+    assert (row(published)["n_error"], row(published)["complete"]) == (0, True)
+
+
+async def test_what_cannot_be_told_for_want_of_a_pass_verdict_is_counted_once(sqlite_store: Store) -> None:
+    """The judge of pairs was not asked, so it did not fail."""
+    one, other = await two_runs(sqlite_store, {"1": ("good", "error", "bad", "unsolved")})
+    judge = ModelPairJudge(ScriptedModel(prefers_good), load_rubric("sowr-1"))
+
+    contest = await prepare(sqlite_store, one, other, rounds=1)
+    tally = await hold(sqlite_store, contest, judge, connections=1)
+
+    found = row(contest)
+    assert tally.judged == 0
+    assert (found["n"], found["n_total"], found["n_error"], found["complete"]) == (0, 1, 1, False)
+
+
 async def test_the_judge_sees_whole_answers_and_the_published_code_a_thousand_characters(
     sqlite_store: Store,
 ) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluator_makers import log, make_run, trajectory
-from stb_core.errors import FormatError, NotFoundError
+from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import open_store
 from stb_evaluator.juries import jury_of
 from stb_evaluator.labels import LabelSet, corrected_rows, read_labels
 from stb_evaluator.sheets import sheet_of
 
+STRAY = [("", "", "3"), ("", "H", "2"), ("t", "", "1"), ("s", "G", "1")]
 CSV = "group,query,label,run\nG1_tool,1,solved,\n,2,0,\nG1_tool,3,Unsure,other\n"
 
 
@@ -41,21 +43,43 @@ def test_the_most_specific_label_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("text", "words"),
     [
-        (None, NotFoundError),
-        ("query,label\n1,maybe\n", FormatError),
-        ("query,label\n,solved\n", FormatError),
-        ("a,b\n1,2\n", FormatError),
+        ("query,label\n1,maybe\n", "l.csv, line 2, has the label 'maybe'."),
+        ("query,label\n1,solved\n\n2,\n", "l.csv, line 4, has the label ''."),
+        ("query,label\n1,solved\n2\n", "l.csv, line 3, has the label 'None'."),
+        ("query,label\n1,solved\n,solved\n", "l.csv, line 3, names no query."),
+        ("a,b\n1,2\n", "l.csv, line 2, names no query."),
+        ("query,label\n", "l.csv holds no label."),
+        ("1,solved\n", "l.csv holds no label."),
+        ("", "l.csv holds no label."),
+        ("[]", "l.json holds no label."),
+        ("{}", "l.json, object 1, names no query."),
+        ('[{"query": "1", "label": 1}, {"query": "2", "label": 2}]', "l.json, object 2, has the label '2'."),
+        ("[", "l.json cannot be read: Expecting value: line 1 column 2"),
     ],
 )
-def test_a_file_that_is_none_says_so(tmp_path: Path, text: str | None, error: type[Exception]) -> None:
-    """With the row."""
-    if text is not None:
-        (tmp_path / "l.csv").write_text(text)
+def test_a_file_that_is_none_says_so(tmp_path: Path, text: str, words: str) -> None:
+    """With the line, as bad usage."""
+    path = tmp_path / ("l.json" if text.startswith(("[", "{")) else "l.csv")
+    path.write_text(text)
 
-    with pytest.raises(error):
+    with pytest.raises(UsageError, match=re.escape(words)):
+        read_labels(path)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    """It was named."""
+    with pytest.raises(NotFoundError):
         read_labels(tmp_path / "l.csv")
+
+
+def test_labels_on_what_no_run_has_are_counted() -> None:
+    """Another query, another group or another run; a label for any run or group is none of them."""
+    places = [("", "", "1"), ("r", "", "1"), ("", "G", "2"), ("r", "G", "2"), *STRAY]
+    labels = LabelSet(dict.fromkeys(places, 1.0))
+
+    assert labels.n_unknown({"r": {"G": ["1", "2"]}, "s": {"H": ["1"]}}) == len(STRAY)
 
 
 def biased(n: int, seed: int) -> tuple[dict[str, str], dict[str, float]]:
@@ -128,3 +152,26 @@ def test_score_takes_labels(run_stb, sqlite_store_url: str, tmp_path: Path) -> N
     assert (corrected["n"], corrected["n_labelled"]) == (6, 3)
     assert "specificity" in shown.out
     assert shown.code == 0
+
+
+def test_labels_that_change_nothing_are_said(run_stb, sqlite_store_url: str, tmp_path: Path) -> None:
+    """In a note beneath the first line, not as an error; a file without any label is one."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        await make_run(store, [trajectory(str(n)) for n in range(6)])
+        await store.close()
+
+    asyncio.run(fill())
+    (tmp_path / "l.csv").write_text("query,label\n0,solved\n1,solved\n77,solved\n78,solved\n")
+    (tmp_path / "none.csv").write_text("query,label\n")
+    note = "NOTE: 2 of 4 labels are on queries or runs that are not scored here (left out)."
+
+    found = run_stb("score", "--judge", "rules", "--labels", "l.csv", "--json")
+    shown = run_stb("score", "--judge", "rules", "--labels", "l.csv")
+    refused = run_stb("score", "--judge", "rules", "--labels", "none.csv")
+
+    assert (found.code, found.document["headline"][-1]) == (0, note)
+    assert note in shown.out.splitlines()
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("stb: none.csv holds no label.")

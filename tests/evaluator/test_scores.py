@@ -50,21 +50,87 @@ def test_a_missing_answer_is_unsolved_and_shown() -> None:
 
 
 def test_a_judge_error_is_not_scored_as_unsolved() -> None:
-    """It is left out of its round, counted, and makes the row incomplete; the reference scores it 0."""
+    """It is left out, counted, and makes row and round incomplete; the reference scores it 0."""
     made = sheet({"1": "se", "2": "ss"})
 
-    assert row(made).round_values == [100.0, 100.0]
+    assert (row(made).value, row(made).round_values) == (100.0, [100.0, None])
     assert (row(made).n_error, row(made).complete) == (1, False)
     assert row(made, "reference").round_values == [100.0, 50.0]
 
 
 def test_a_verdict_that_is_still_to_be_given_makes_the_row_incomplete() -> None:
-    """An interrupted round is the mean of what was judged; the reference scores the rest 0."""
+    """An interrupted round is none; the reference scores the rest 0."""
     made = sheet({"1": "ss", "2": "s."}, rounds=2)
 
-    assert row(made).round_values == [100.0, 100.0]
+    assert (row(made).value, row(made).round_values) == (100.0, [100.0, None])
     assert (row(made).n_error, row(made).complete) == (1, False)
     assert row(made, "reference").round_values == [100.0, 50.0]
+
+
+@pytest.mark.parametrize("letters", ["sn", "sn..", "sne.", "s.n"])
+def test_a_round_that_lacks_verdicts_is_no_round_of_failures(letters: str) -> None:
+    """Half of the answers gave up, for which no judge is asked; the others stand for what was judged."""
+    made = sheet({**dict.fromkeys("1234", letters), **dict.fromkeys("5678", "g")}, rounds=len(letters))
+
+    found = row(made)
+
+    assert found.value == 25.0
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert found.ci_low < 25.0 < found.ci_high
+    assert [value for value in found.round_values if value is not None] in ([50.0, 0.0], [50.0])
+    assert found.n_error == 4 * (len(letters) - 2)
+
+
+def test_a_round_without_verdicts_is_worth_nothing_in_the_published_way_alone() -> None:
+    """The published code scores the missing rounds 0; the switch for gaps leaves them out."""
+    made = sheet({"1": "s.", "2": "g"}, rounds=2)
+
+    published = row(made, "reference")
+    unscored = score(made, "reference", switches={**PUBLISHED, "sopr.gaps": "unscored"})[0]
+
+    assert (published.value, published.round_values) == (25.0, [50.0, 0.0])
+    assert (unscored.value, unscored.round_values, unscored.std_rounds) == (50.0, [50.0, None], 0.0)
+
+
+def test_what_lacks_verdicts_weighs_no_less_than_a_trial_that_needs_none() -> None:
+    """One trial gave up, the other was solved in the one round that was judged: 50 percent."""
+    done = [
+        Done("G1_tool", "1", 0, 0, StopReason.GAVE_UP),
+        Done("G1_tool", "1", 1, 0, StopReason.ANSWERED, answer_hash="h"),
+    ]
+    marks = [Mark("G1_tool", "1", 1, 0, Status.SOLVED, "h")]
+
+    found = row(sheet_of({"G1_tool": ["1"]}, 2, done, marks, rounds=3))
+
+    assert (found.value, found.round_values, found.n_error) == (50.0, [50.0, None, None], 2)
+
+
+def test_a_round_is_left_out_of_the_average_where_a_group_lacks_a_verdict() -> None:
+    """Of the score it is not: that is the mean of the groups' scores, and by queries of what they have."""
+    done, marks = log({"1": "ss", "2": "ss", "3": "g"}, group="G1_tool")
+    more, others = log({"1": "n.", "2": "ee"}, group="G2_category")
+    expected = {"G1_tool": ["1", "2", "3"], "G2_category": ["1", "2"]}
+    made = sheet_of(expected, 1, [*done, *more], [*marks, *others], rounds=2)
+
+    macro, micro = row(made, group="macro"), row(made, group="micro")
+
+    assert macro.value == pytest.approx(100 / 3)
+    assert micro.value == pytest.approx(50.0)
+    assert macro.round_values == micro.round_values == [None, None]
+    assert (macro.std_rounds, macro.n, macro.n_error, macro.complete) == (None, 4, 3, False)
+
+
+def test_a_perfect_average_is_a_hundred_percent() -> None:
+    """Six weights of one sixth add up to a little less than 1."""
+    logs = [log({"1": "s"}, group=f"G{n}") for n in range(6)]
+    expected = {f"G{n}": ["1"] for n in range(6)}
+    made = sheet_of(
+        expected, 1, [d for done, _ in logs for d in done], [m for _, marks in logs for m in marks]
+    )
+
+    for block in ("faithful", "reference"):
+        assert [row(made, block, name).value for name in ("macro", "micro")] == [100.0, 100.0]
 
 
 def test_what_infrastructure_spoiled_is_not_scored() -> None:
@@ -182,6 +248,31 @@ def test_deleting_answers_never_raises_the_score(answers: dict[str, str], data: 
     assert less.value is not None
     assert less.value <= whole.value + 1e-9
     assert (less.missing, less.complete) == (len(gone), False)
+
+
+gappy = st.text(alphabet="sune.", min_size=4, max_size=4) | st.sampled_from(["g", "f", "i"])
+
+
+@given(st.dictionaries(st.sampled_from("123456789"), gappy, min_size=1))
+def test_the_score_is_the_mean_of_the_verdicts_that_are_there(answers: dict[str, str]) -> None:
+    """Query by query, with failed verdicts, some that lack, and answers that need none; its interval agrees."""
+    worth = {"s": 1.0, "u": 0.5, "n": 0.0, "g": 0.0, "f": 0.0}
+    known = [[worth[letter] for letter in letters if letter in worth] for letters in answers.values()]
+    means = [sum(points) / len(points) for points in known if points]
+
+    found = row(sheet(answers, rounds=4))
+
+    assert found.n == len(means)
+    if not means:
+        assert found.value is None
+        return
+    assert found.value == pytest.approx(100 * sum(means) / len(means))
+    assert found.ci_low is not None
+    assert found.ci_high is not None
+    assert found.ci_low - 1e-9 <= found.value <= found.ci_high + 1e-9
+    for number, value in enumerate(found.round_values):
+        lacks = any(letters[number] in "e." for letters in answers.values() if letters not in {"g", "f", "i"})
+        assert (value is None) == lacks
 
 
 @given(st.dictionaries(st.sampled_from("123456789"), letters, min_size=1), st.randoms())

@@ -159,8 +159,13 @@ def _notes(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if row["group"] != MICRO or row["complete"]:
             continue
-        counts = f"{row['n_error']} of {row['n_total']} queries cannot be compared (left out)"
+        counts: list[str] = []
+        if row["n_error"]:
+            counts.append(f"{row['n_error']} verdicts failed, spoiled or not given yet (not scored)")
+        if row["n"] < row["n_total"]:
+            left_out = row["n_total"] - row["n"]
+            counts.append(f"{left_out} of {row['n_total']} queries cannot be compared (left out)")
         if row["missing"] or row["missing_b"]:
-            counts += f", {row['missing']} and {row['missing_b']} answers missing (counted as unsolved)"
-        notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {counts}.")
+            counts.append(f"{row['missing']} and {row['missing_b']} answers missing (counted as unsolved)")
+        notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {', '.join(counts)}.")
     return notes

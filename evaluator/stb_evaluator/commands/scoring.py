@@ -112,7 +112,7 @@ def register(stb: click.Group) -> None:
                     evaluator=evaluator,
                 ) as bench:
                     rows += [row for run in chosen for row in await _score(store, run, name, bench, wanted)]
-        show(rows, as_json=as_json)
+        show(rows, _notes(wanted.labels, chosen), as_json=as_json)
         if not all(row["complete"] for row in rows):
             sys.exit(1)
 
@@ -202,10 +202,19 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
     return runs[-1:]
 
 
-def show(rows: Sequence[Row], *, as_json: bool) -> None:
-    """Print rows: one JSON document, or one table a metric and block beneath the first lines."""
+def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
+    """Which labels change nothing."""
+    unknown = labels.n_unknown({run.run: run.expected for run in runs}) if labels is not None else 0
+    if labels is None or not unknown:
+        return []
+    of_all = f"{unknown} of {len(labels.points)} labels"
+    return [f"NOTE: {of_all} are on queries or runs that are not scored here (left out)."]
+
+
+def show(rows: Sequence[Row], notes: Sequence[str] = (), *, as_json: bool) -> None:
+    """Print rows: one JSON document, or one table a metric and block beneath the first lines and notes."""
     scores = [row for row in rows if row["block"] in BLOCKS]
-    lines = headline(scores)
+    lines = [*headline(scores), *notes]
     if as_json:
         console.emit_json({"headline": lines, "rows": rows})
         return
@@ -245,7 +254,8 @@ def _cell(row: Row) -> str:
         return "?"
     mark = "" if row["complete"] else "*"
     if row["block"] == "reference":
-        return f"{row['value']:.1f}±{row['std_rounds']:.1f}{mark}"
+        deviation = "?" if row["std_rounds"] is None else f"{row['std_rounds']:.1f}"
+        return f"{row['value']:.1f}±{deviation}{mark}"
     return f"{row['value']:.1f} {_ends(row)}{mark}"
 
 
