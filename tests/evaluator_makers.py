@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from stb_core.manifest import Manifest
+from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Done, Run
 from stb_core.store.verdicts import Mark
@@ -88,7 +89,7 @@ async def make_run(
     trials: int = 1,
     dataset: str = "d",
 ) -> Run:
-    """A run in the store with these trajectories."""
+    """A run in the store with these trajectories, and their queries where its dataset is not there."""
     made = list(trajectories)
     ids: dict[str, list[str]] = {}
     for one in made:
@@ -96,5 +97,12 @@ async def make_run(
             ids[one.group].append(one.query_id)
     manifest = Manifest(dataset=dataset, dataset_hash="", agent=run, trials=trials)
     created = await store.runs.create(run, manifest, expected or ids)
+    if dataset not in {one.name for one in await store.datasets.all()}:
+        await store.runs.put_queries(run, [query_of(one) for one in made])
     await store.runs.put_trajectories(run, made)
     return created
+
+
+def query_of(trajectory: Trajectory) -> Query:
+    """What it answers; which APIs that needs is not said."""
+    return Query(query_id=trajectory.query_id, group=trajectory.group, text=trajectory.query, apis=())

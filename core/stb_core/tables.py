@@ -201,6 +201,16 @@ runs = Table(
     Column("created_at", String(32), nullable=False),
 )
 
+# Queries that came with a run whose dataset may not be here.
+run_queries = Table(
+    "run_queries",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("group", String(100), primary_key=True),
+    Column("query_id", String(100), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
 trajectories = Table(
     "trajectories",
     metadata,

@@ -3,13 +3,13 @@
 | member | holds |
 |---|---|
 | ``bundle.json`` | format, run, manifest, expected queries, number of lines and SHA-256 of every other member |
-| ``queries.jsonl`` | the queries that the run was to answer, where the dataset was at hand |
+| ``queries.jsonl`` | the queries that the run was to answer, where its dataset, or a bundle of it, was at hand |
 | ``trajectories.jsonl`` | the last attempt of every trial |
 | ``calls.jsonl`` | every tool call with its key, origin and observation |
 | ``verdicts.jsonl`` | the verdict log, as it was written |
 
 The same content is the same bytes: members are in this order and carry no time. Bundles of one run
-merge: what a store has already is left alone.
+merge: what a store has already is left alone, but for trials that infrastructure spoiled.
 """
 
 from __future__ import annotations

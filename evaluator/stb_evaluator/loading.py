@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Run
@@ -41,8 +43,22 @@ def is_worded(trajectory: Mapping[str, Any]) -> bool:
 
 
 async def dataset_queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:
-    """The queries of a run's dataset by (group, id); empty when the dataset is not here."""
+    """The queries of a run by (group, id): those that came with it, and of others what its dataset has.
+
+    Empty when neither is here.
+    """
+    known: dict[tuple[str, str], Query] = {}
     for dataset in await store.datasets.all():
         if dataset.name == run.dataset:
-            return {(q.group, q.query_id): q for q in await store.datasets.queries(dataset.id)}
-    return {}
+            known = {(q.group, q.query_id): q for q in await store.datasets.queries(dataset.id)}
+            # Changed since, or another of the same name: what has other words is not what was asked.
+            if run.manifest.dataset_hash not in {"", dataset.content_hash}:
+                asked = await _asked(store, run)
+                known = {place: q for place, q in known.items() if asked.get(place, q.text) == q.text}
+    return known | {(q.group, q.query_id): q for q in await store.runs.queries(run.run)}
+
+
+async def _asked(store: Store, run: Run) -> dict[tuple[str, str], str]:
+    """The text of every query that a run has an answer to."""
+    answers = [orjson.loads(document) async for document in store.runs.documents(run.run)]
+    return {(answer["group"], answer["query_id"]): answer["query"] for answer in answers}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stb_core.errors import ConflictError
 from stb_core.store import Store
+from stb_core.trajectories import StopReason
 from stb_evaluator.bundles import Bundle
 
 
@@ -24,6 +25,8 @@ class Merged:
 async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
     """Add what the store lacks of the bundle's run; the same bundle again adds nothing.
 
+    A trial that infrastructure spoiled has no answer: the one that another bundle or the store has is kept.
+
     Raises:
         ConflictError: a run of that name has other settings, or another answer to the same trial.
     """
@@ -33,17 +36,24 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
         raise ConflictError(
             f"A run {run!r} exists with other settings than the bundle's.", hint="Choose a name with --name."
         )
-    held = {(d.group, d.query_id, d.trial): d.content_hash for d in await store.runs.done(run)}
+    held = {(d.group, d.query_id, d.trial): d for d in await store.runs.done(run)}
     places = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
+    new = []
     for place, trajectory in places.items():
-        if place in held and held[place] != trajectory.content_hash:
+        if place not in held:
+            new.append(trajectory)
+        elif trajectory.stop is StopReason.INFRASTRUCTURE:
+            continue
+        elif held[place].stop is StopReason.INFRASTRUCTURE:
+            new.append(trajectory)
+        elif held[place].content_hash != trajectory.content_hash:
             raise ConflictError(
                 f"The run {run!r} has another answer to {place[0]}/{place[1]} than the bundle.",
                 hint="Nothing was changed. Choose a name with --name.",
             )
-    new = [trajectory for place, trajectory in places.items() if place not in held]
     await store.runs.create(run, bundle.manifest, bundle.expected, name or bundle.name)
     await store.runs.expect(run, bundle.expected)
+    await store.runs.put_queries(run, bundle.queries)
     await store.runs.put_trajectories(run, new)
     known = {v.model_dump_json() for v in await store.verdicts.of_run(run, metric="")}
     verdicts = [verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts]

@@ -34,6 +34,12 @@ class RulesJudge:
 
     async def judge(self, case: Case, number: int) -> Judgement:  # noqa: ARG002 - every round is alike
         """The verdict; the same in every round."""
+        if case.query is None:  # which APIs were needed is not known: any one would seem to be enough
+            return Judgement(
+                Status.ERROR,
+                "the query is not in this store: import its dataset, or a bundle that has it,"
+                " and score again with --retry-errors",
+            )
         return judge_by_rules(case)
 
 

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from stb_core import backups, migrations, tables
 from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
+from stb_core.manifest import Manifest
+from stb_core.queries import Query
 from stb_core.store import Store, open_store
 from stb_core.store.copying import last_ids, sums
 from virtual_server import put_weather, recorded
@@ -22,7 +24,7 @@ BONN, ROME = recorded({"city": "Bonn"}), recorded({"city": "Rome", "emoji": "�
 
 @pytest.fixture
 async def filled(store: Store) -> Store:
-    """A store, on each database, with versions, a snapshot, a note, and a number given to what is gone."""
+    """A store, on each database, with versions, a snapshot, a note, a run's query, and a number given to what is gone."""
     dataset = await put_weather(store, BONN, ROME)
     await store.responses.keep(
         dataset.id, [recorded({"city": "Bonn"}, b'{"error":"","response":"rain"}')], supersede=True
@@ -32,6 +34,8 @@ async def filled(store: Store) -> Store:
     await store.snapshots.take(dataset.id)
     await store.curation.delete(dataset.id, gone.key, "sunk", erase=True)
     await store.curation.note(dataset.id, ROME.key, 'Ελλάδα "quoted"')
+    await store.runs.create("r", Manifest(dataset="weather", dataset_hash="", agent="a"), {"G": ["1"]})
+    await store.runs.put_queries("r", [Query(query_id="1", group="G", text='Ελλάδα "quoted"', apis=())])
     return store
 
 
@@ -172,7 +176,7 @@ async def test_an_older_backup_is_brought_up_to_date(
 ) -> None:
     """One that was made with the first schema is verified as it was, and restored into the newest."""
     first = f"sqlite:///{tmp_path / 'old.db'}"
-    newer = {"response_events", "episodes", "episode_events"}
+    newer = {"response_events", "episodes", "episode_events", "run_queries"}
     with monkeypatch.context() as old:
         old.setattr(migrations, "HEAD", "0001")
         known = [table for table in backups.copied() if table.name not in newer]

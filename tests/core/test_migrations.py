@@ -12,6 +12,8 @@ from alembic.script import ScriptDirectory
 
 from stb_core import migrations, tables
 from stb_core.errors import StoreError
+from stb_core.manifest import Manifest
+from stb_core.queries import Query
 from stb_core.store import Store, open_store
 from virtual_server import put_weather, recorded
 
@@ -51,6 +53,20 @@ async def test_a_store_of_the_first_version_is_brought_up_to_date(
     assert await store.responses.get(dataset.id, BONN.key)
     assert {BONN.key: "old"} == await store.curation.notes(dataset.id, [BONN.key])
     await store.close()
+
+
+async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url: str) -> None:
+    """Its runs stay, and can keep queries then."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
+    async with store.writing() as connection:
+        await connection.run_sync(tables.run_queries.drop)
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
+
+    newer = await open_store(store_url)
+    await newer.runs.put_queries("r", [Query(query_id="1", group="G", text="?", apis=())])
+
+    assert ["1"] == [query.query_id for query in await newer.runs.queries("r")]
+    await newer.close()
 
 
 async def test_a_store_of_a_newer_version_is_refused(store: Store, store_url: str) -> None:

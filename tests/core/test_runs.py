@@ -1,4 +1,4 @@
-"""Runs in the store: the journal of model calls."""
+"""Runs in the store: the journal of model calls, and queries that are kept with a run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import pytest
 
 from stb_core.errors import StoreError
 from stb_core.manifest import Manifest
+from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import JournalEntry
+from stb_core.tools import ApiRef
 
 
 def entry(reply: str, occurrence: int = 0, trial: int = 0) -> JournalEntry:
@@ -46,3 +48,23 @@ async def test_replies_are_written_all_or_none(store: Store) -> None:
     assert {str(number) for number in range(5000)} == {
         text async for text in store.runs.journalled_replies("r")
     }
+
+
+async def test_queries_are_kept_with_a_run(store: Store) -> None:
+    """To the letter and once, as they came first; they go with the run."""
+    manifest = Manifest(dataset="d", dataset_hash="", agent="a")
+    one, two = (
+        Query(query_id=query_id, group="G", text="Ελλάδα\0?", apis=(ApiRef("C", "t", "f"),))
+        for query_id in "12"
+    )
+    await store.runs.create("r", manifest, {"G": ["1", "2"]})
+
+    await store.runs.put_queries("r", [one])
+    await store.runs.put_queries("r", [one.model_copy(update={"text": "other"}), two])
+    await store.runs.put_queries("r", [])
+    kept = await store.runs.queries("r")
+    await store.runs.remove("r")
+    await store.runs.create("r", manifest, {"G": ["1", "2"]})
+
+    assert [one, two] == sorted(kept, key=lambda query: query.query_id)
+    assert [] == await store.runs.queries("r")

@@ -13,8 +13,11 @@ import orjson
 import pytest
 
 from evaluator_makers import make_run, trajectory
+from stb_core.queries import Query
 from stb_core.store import Store, open_store
+from stb_core.tools import ApiRef
 from stb_core.trajectories import Step, StopReason
+from stb_evaluator.commands.exporting import file_name, file_names
 
 
 def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
@@ -76,6 +79,106 @@ def test_bundles_of_one_run_merge(run_stb, sqlite_store_url: str) -> None:
 
     assert (merged["new_queries"], merged["new_verdicts"]) == (0, 0)
     assert run_stb("ls", "--json").document["rows"][0]["complete"] is True
+
+
+async def put_dataset(store: Store, *queries: Query) -> None:
+    """The dataset ``d``, with these queries."""
+    dataset = await store.datasets.create("d")
+    async with store.writing() as connection:
+        await store.datasets.put_queries(connection, dataset.id, queries)
+        await store.datasets.set_content_hash(connection, dataset.id, "d" * 64)
+
+
+def needing(query_id: str, *tools: str, text: str = "") -> Query:
+    """A query that needs one API of each of these tools."""
+    apis = tuple(ApiRef("C", tool, "f") for tool in tools)
+    text = text or f"What is number {query_id}?"
+    return Query(query_id=query_id, group="G1_tool", text=text, apis=apis, relevant_apis=apis)
+
+
+@pytest.fixture(name="of_dataset")
+def _of_dataset(run_stb, sqlite_store_url: str, tmp_path: Path) -> None:
+    """A run ``r`` of two answers, of which one lacks an API that its query needs; ``r.zip`` and a lock of it."""
+
+    async def make(store: Store) -> None:
+        await put_dataset(store, needing("1", "t"), needing("2", "t", "other"), needing("3", "t"))
+        await make_run(store, [trajectory("1"), trajectory("2")])
+
+    on_store(sqlite_store_url, make)
+    run_stb("export", "r", "-o", "r.zip")
+    run_stb("lock", "r", "-o", "r.lock.json")
+
+
+@pytest.mark.usefixtures("of_dataset")
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_a_bundle_is_the_same_where_its_dataset_is_not(
+    run_stb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, database: str
+) -> None:
+    """Exported again, held against its lock and judged by rules, imported once or twice."""
+    before = run_stb("score", "r", "--judge", "rules", "--json").document["rows"][0]
+    url = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    url = request.getfixturevalue("postgres_url") if database == "postgresql" else url
+    monkeypatch.setenv("STB_DATABASE_URL", url)
+    run_stb("import", "r.zip")
+    run_stb("import", "r.zip")
+
+    run_stb("export", "r", "-o", "again.zip")
+    verified = run_stb("verify", "r", "--lock", "r.lock.json")
+    after = run_stb("score", "r", "--judge", "rules", "--json").document["rows"][0]
+
+    assert (tmp_path / "r.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
+    assert (0, 75.0) == (verified.code, after["value"]), verified.out
+    assert {**before, "subset": False} == after
+
+
+@pytest.mark.usefixtures("of_dataset")
+def test_queries_of_another_dataset_of_the_name_are_not_taken(
+    run_stb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for those of the bundle, nor where the bundle has none."""
+    foreign = needing("1", "x", text="Who?"), needing("2", "x", text="Where?")
+    here, elsewhere = (f"sqlite:///{tmp_path / name}" for name in ("here.db", "elsewhere.db"))
+
+    async def make_without(store: Store) -> None:
+        run = await make_run(store, [trajectory("1"), trajectory("2")], dataset="d")
+        manifest = run.manifest.model_copy(update={"dataset_hash": "e" * 64})
+        await store.runs.create("bare", manifest, run.expected)
+        await store.runs.put_trajectories("bare", [trajectory("1"), trajectory("2")])
+
+    monkeypatch.setenv("STB_DATABASE_URL", here)
+    on_store(here, make_without)
+    run_stb("export", "bare", "-o", "bare.zip")
+    monkeypatch.setenv("STB_DATABASE_URL", elsewhere)
+    on_store(elsewhere, lambda store: put_dataset(store, *foreign))
+    for name in ("r", "bare"):
+        run_stb("import", f"{name}.zip")
+
+        run_stb("export", name, "-o", f"{name}-again.zip")
+
+        assert (tmp_path / f"{name}.zip").read_bytes() == (tmp_path / f"{name}-again.zip").read_bytes()
+
+
+@pytest.mark.parametrize("order", [("early", "late"), ("late", "early"), ("early", "other", "late")])
+def test_an_answer_takes_the_place_of_a_spoiled_trial(
+    run_stb, sqlite_store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: tuple[str, ...]
+) -> None:
+    """In whatever order the bundles come, and the run is then that of the answers."""
+    spoiled = trajectory("2", stop=StopReason.INFRASTRUCTURE)
+    lost = spoiled.model_copy(update={"steps": spoiled.steps[:0]})
+    for name, second in {"early": spoiled, "other": lost, "late": trajectory("2")}.items():
+        made = [trajectory("1"), second]
+        monkeypatch.setenv("STB_DATABASE_URL", f"sqlite:///{tmp_path / name}.db")
+        on_store(f"sqlite:///{tmp_path / name}.db", lambda store, made=made: make_run(store, made))
+        run_stb("export", "r", "-o", f"{name}.zip")
+    monkeypatch.setenv("STB_DATABASE_URL", sqlite_store_url)
+
+    ended = [run_stb("import", f"{name}.zip") for name in order]
+    again = run_stb("import", "early.zip", "--json").document["rows"][0]
+    run_stb("export", "r", "-o", "merged.zip")
+
+    assert [0] * len(order) == [one.code for one in ended], ended[-1].err
+    assert 0 == again["new_queries"]
+    assert (tmp_path / "late.zip").read_bytes() == (tmp_path / "merged.zip").read_bytes()
 
 
 @pytest.mark.usefixtures("judged")
@@ -210,9 +313,52 @@ def test_a_group_with_a_path_in_its_name_stays_in_the_folder(
 
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.json"))
     assert files == [
-        "out/deep/answer/r/_.._evil/1_CoT.json",
-        "out/deep/model_predictions_converted/r/_.._evil.json",
+        "out/deep/answer/r/_.._evil~0fbfd372a4/1_CoT.json",
+        "out/deep/model_predictions_converted/r/_.._evil~0fbfd372a4.json",
     ]
+
+
+ALIKE = ("a b", "a/b", "a_b", "a_c", "A_B", "a-b", "A-b", "..", "", "_", "ä", "Ä", "x~1", "1")
+
+
+@pytest.mark.parametrize("run", ["r", "my run", "R_1"])
+def test_names_that_are_alike_become_files_of_their_own(
+    run_stb, sqlite_store_url: str, tmp_path: Path, run: str
+) -> None:
+    """Of queries and of groups, where case is ignored too; as many answers come back as went out."""
+    groups = (*ALIKE, f"a_{run}", f"a_{run}_{run}", "a")
+    made = [trajectory(one) for one in ALIKE] + [trajectory("1", group=group) for group in groups]
+    on_store(sqlite_store_url, lambda store: make_run(store, made, run=run))
+    run_stb("score", run, "--judge", "rules")
+    run_stb("export", run, "--format", "toolbench", "-o", "out")
+
+    files = [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.json")]
+    counts = {
+        kind: run_stb("import", f"out/{kind}", "--name", kind, "--json").document["rows"][0]["queries"]
+        for kind in ("answer", "model_predictions_converted", "pass_rate_results")
+    }
+
+    assert len(made) + 2 * (len(groups) + 1) == len({name.casefold() for name in files})
+    assert {len(made)} == set(counts.values()), counts
+    assert all(name.startswith("out/") for name in files)
+
+
+def test_two_runs_that_differ_in_case_are_two_folders(run_stb, sqlite_store_url: str, tmp_path: Path) -> None:
+    """Exported into one place, neither takes the other's."""
+    for run in ("a", "A"):
+        on_store(sqlite_store_url, lambda store, run=run: make_run(store, [trajectory(run)], run=run))
+        run_stb("export", run, "--format", "openai-messages")
+    for run in ("a", "A"):
+        run_stb("export", run, "--format", "toolbench", "-o", "out")
+
+    folders = {path.name.casefold() for path in (tmp_path / "out" / "answer").iterdir()}
+    assert 2 == len(folders)
+
+
+@pytest.mark.parametrize("name", ["G1_instruction", "17", "run-1.2@b+c", "中文"])
+def test_a_name_that_can_be_a_file_stays(name: str) -> None:
+    """As it is, beside others too."""
+    assert name == file_name(name) == file_names([name, "other", "a b"])[name]
 
 
 @pytest.mark.parametrize(("n_calls", "code"), [(150, 0), (30_000, 2)])

@@ -12,7 +12,7 @@ from stb_core.tools import ApiRef
 from stb_core.trajectories import Step, Trajectory
 from stb_core.verdicts import Status
 from stb_evaluator.judge import Case
-from stb_evaluator.rules import judge_by_rules
+from stb_evaluator.rules import RulesJudge, judge_by_rules
 
 WEATHER, NEWS = ApiRef("C", "weather", "now"), ApiRef("C", "news", "latest")
 
@@ -75,6 +75,16 @@ def test_a_number_counts_only_as_a_whole() -> None:
 
     assert verdict("There are 717,710 people.", seen, relevant=(WEATHER,)) is Status.SOLVED
     assert verdict("There are 9717710 people.", seen, relevant=(WEATHER,)) is Status.UNSOLVED
+
+
+async def test_an_answer_whose_query_is_unknown_is_not_judged() -> None:
+    """Which APIs it needed cannot be told: the judge failed, and says what to do."""
+    made = trajectory(answer="It is sunny.", query="How is Oslo today?", steps=(SUNNY, FINISH))
+
+    found = await RulesJudge().judge(Case(made), 0)
+
+    assert Status.ERROR is found.status
+    assert "import its dataset" in found.reason
 
 
 def noise(_: Trajectory) -> str:

@@ -12,7 +12,7 @@ from stb_core.errors import StoreError
 if TYPE_CHECKING:
     from stb_core.store.store import Store
 
-HEAD = "0003"
+HEAD = "0004"
 _ADVISORY_LOCK = 0x5354_4221  # one number that all our processes agree upon
 
 

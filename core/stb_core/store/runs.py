@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core import clock, tables
 from stb_core.errors import ConflictError, NotFoundError
 from stb_core.manifest import Manifest
+from stb_core.queries import Query
 from stb_core.trajectories import StopReason, Trajectory
 
 if TYPE_CHECKING:
@@ -153,9 +154,24 @@ class Runs:
             await connection.execute(r.update().where(r.c.run == run).values(expected=merged))
 
     async def remove(self, run: str) -> None:
-        """Delete a run with its trajectories and verdicts."""
+        """Delete a run with its trajectories, verdicts and queries."""
         async with self._store.writing() as connection:
             await connection.execute(tables.runs.delete().where(tables.runs.c.run == run))
+
+    async def put_queries(self, run: str, queries: Sequence[Query]) -> None:
+        """Keep queries with a run, beside those of its dataset; what is there already stays."""
+        rows = [
+            {"run": run, "group": q.group, "query_id": q.query_id, "document": q.model_dump_json()}
+            for q in queries
+        ]
+        await self._store.write(self._store.insert(tables.run_queries).on_conflict_do_nothing(), rows)
+
+    async def queries(self, run: str) -> list[Query]:
+        """The queries that are kept with a run."""
+        q = tables.run_queries.c
+        async with self._store.reading() as connection:
+            documents = await connection.scalars(sa.select(q.document).where(q.run == run))
+            return [Query.model_validate_json(document) for document in documents]
 
     async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
         """Add trajectories in one transaction; each becomes the next attempt of its trial."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from stb_evaluator.raw_exports import method_of, raw_record
 from stb_evaluator.scores import METRIC
 
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
+_HASH_DIGITS = 10
 
 FORMATS = ("bundle", "toolbench", "openai-messages")
 
@@ -55,19 +59,18 @@ def register(stb: click.Group) -> None:
         """
         async with current_store() as store:
             found = await store.runs.get(run)
+            named = file_names(one.run for one in await store.runs.all())[found.run]
             trajectories = [t async for t in store.runs.trajectories(found.run)]
             if form == "bundle":
-                files = {
-                    output or Path(f"{file_name(found.run)}.zip"): await _bundle(store, found, trajectories)
-                }
+                files = {output or Path(f"{named}.zip"): await _bundle(store, found, trajectories)}
             elif form == "openai-messages":
                 offer = await offer_of(store, found)
                 records = (openai_record(t, offer.functions(t, with_finish=True)) for t in trajectories)
                 lines = b"".join(orjson.dumps(record) + b"\n" for record in records)
-                files = {output or Path(f"{file_name(found.run)}.jsonl"): lines}
+                files = {output or Path(f"{named}.jsonl"): lines}
             else:
-                folder = output or Path(f"{file_name(found.run)}-toolbench")
-                files = await _toolbench(store, found, trajectories, folder, judge)
+                folder = output or Path(f"{named}-toolbench")
+                files = await _toolbench(store, found, trajectories, folder, named, judge)
         for path, data in files.items():
             write_file(path, data, force=force)
         rows = [{"path": str(path), "bytes": len(data)} for path, data in files.items()]
@@ -89,37 +92,59 @@ async def _bundle(store: Store, run: Run, trajectories: list[Trajectory]) -> byt
 
 
 async def _toolbench(
-    store: Store, run: Run, trajectories: list[Trajectory], folder: Path, judge: str
+    store: Store, run: Run, trajectories: list[Trajectory], folder: Path, named: str, judge: str
 ) -> dict[Path, bytes]:
     first = [t for t in trajectories if t.trial == 0]
     method, offer = method_of(first), await offer_of(store, run)
-    answers = folder / "answer" / file_name(run.run)
-    files = {
-        answers / file_name(t.group) / f"{file_name(t.query_id)}_{method}.json": _json(
-            raw_record(t, method, offer.functions(t))
-        )
-        for t in first
-    }
+    files = _by_query(
+        first, folder / "answer" / named, method, lambda t: raw_record(t, method, offer.functions(t))
+    )
     files |= _by_group(
         first,
-        folder / "model_predictions_converted" / file_name(run.run),
+        folder / "model_predictions_converted" / named,
         lambda t: converted_record(t, offer.functions(t)),
     )
     judges = [one for one in await store.verdicts.judges(run.run, metric=METRIC) if judge in {"", one.judge}]
     if judges:
         sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)
-        place = folder / "pass_rate_results" / file_name(run.run)
-        files.update(_by_group(first, place, lambda t: pass_rate_record(t, sheet)))
+        files |= _by_group(first, folder / "pass_rate_results" / named, lambda t: pass_rate_record(t, sheet))
     return files
 
 
-def _by_group(
-    trajectories: list[Trajectory], folder: Path, record: Callable[[Trajectory], Mapping[str, Any]]
+_Record = Callable[[Trajectory], Mapping[str, Any]]
+
+
+def _by_query(
+    trajectories: list[Trajectory], folder: Path, method: str, record: _Record
 ) -> dict[Path, bytes]:
-    groups: dict[str, dict[str, Any]] = {}
+    files: dict[Path, bytes] = {}
+    groups = _grouped(trajectories)
+    folders = file_names(groups)
+    for group, answers in groups.items():
+        # What reads raw answers takes the name of a file up to its first _ for the query's id.
+        names = file_names(answers, without="_")
+        for query_id, trajectory in answers.items():
+            path = folder / folders[group] / f"{names[query_id]}_{method}.json"
+            files[path] = _json(record(trajectory))
+    return files
+
+
+def _by_group(trajectories: list[Trajectory], folder: Path, record: _Record) -> dict[Path, bytes]:
+    files: dict[Path, bytes] = {}
+    groups = _grouped(trajectories)
+    for group, named in file_names(groups).items():
+        # What reads these files takes the system's name off the end of theirs, once.
+        system = f"_{folder.name}"
+        path = folder / f"{named}{system if named.endswith(system) else ''}.json"
+        files[path] = _json({query_id: record(t) for query_id, t in groups[group].items()})
+    return files
+
+
+def _grouped(trajectories: list[Trajectory]) -> dict[str, dict[str, Trajectory]]:
+    groups: dict[str, dict[str, Trajectory]] = {}
     for trajectory in trajectories:
-        groups.setdefault(trajectory.group, {})[trajectory.query_id] = record(trajectory)
-    return {folder / f"{file_name(name)}.json": _json(records) for name, records in groups.items()}
+        groups.setdefault(trajectory.group, {})[trajectory.query_id] = trajectory
+    return groups
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
@@ -141,9 +166,34 @@ def _json(value: Mapping[str, Any]) -> bytes:
         ) from None
 
 
-def file_name(name: str) -> str:
-    """A name from outside as the name of a file: nothing in it leads to another folder."""
-    return _NOT_IN_NAMES.sub("_", name).lstrip(".") or "_"
+def file_names(names: Iterable[str], *, without: str = "") -> dict[str, str]:
+    """Names from outside as names of files in one folder, no two alike even where case is ignored."""
+    plain = {name: file_name(name, without=without) for name in names}
+    shared = Counter(map(_case_ignored, plain.values()))
+    return {
+        name: file if shared[_case_ignored(file)] == 1 else _with_hash(name, file)
+        for name, file in plain.items()
+    }
+
+
+def file_name(name: str, *, without: str = "") -> str:
+    """A name from outside as the name of a file: nothing in it leads to another folder.
+
+    A name that cannot stay as it is gets a hash after ``~``, which no other name has: so no two are alike.
+    """
+    file = _NOT_IN_NAMES.sub("_", name).lstrip(".") or "_"
+    if without:
+        file = file.replace(without, "-")
+    return file if file == name else _with_hash(name, file)
+
+
+def _with_hash(name: str, file: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{file}~{digest[:_HASH_DIGITS]}"
+
+
+def _case_ignored(file: str) -> str:
+    return unicodedata.normalize("NFC", file).casefold()
 
 
 def write_file(path: Path, data: bytes, *, force: bool) -> None:
