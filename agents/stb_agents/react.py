@@ -97,13 +97,14 @@ class React:
     async def _converse(self, messages: list[Message], environment: Environment) -> Finished:
         """Appends to ``messages`` what is said and seen."""
         idle = 0
+        known = {*environment.functions.names, FINISH}
         for _ in range(self.turns):
             environment.begin_step()
             prompt = as_text(messages) if self.template == TOOLLLAMA else None
             reply = await environment.ask(messages, stop=react_format.STOP, prompt=prompt)
             text = react_format.cut(reply.content or "")
             messages.append(Message(role="assistant", content=text))
-            written = react_format.read(text)
+            written = react_format.read(text, known)
             if written.action is None:
                 idle += 1
                 if idle == _MAX_IDLE:

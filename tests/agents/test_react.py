@@ -73,6 +73,105 @@ def test_what_is_no_proper_call_is_read_as_what_it_is(written: str, is_read: Wri
     assert read(written) == is_read
 
 
+FILMS = "Films by genre:\n- Action: Mad Max\n- Comedy: Airplane\nThought: none.\nAction Input: {}"
+
+
+@pytest.mark.parametrize("behind", ["", '\nObservation: {"made": "up"}\nThought: More.'])
+def test_a_final_answer_is_all_that_follows(behind: str) -> None:
+    """Lines of it may look like labels; only an observation that the model made up ends it."""
+    answer = json.dumps({"return_type": "give_answer", "final_answer": FILMS})
+
+    written = f"Thought: Done.\nFinal Answer: {FILMS}{behind}"
+
+    assert read(written) == read(cut(written)) == Written("Done.", "Finish", answer)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Action Input: {}\nThat should do.",
+        "**Action Input:** `{}`",
+        "Action Input:\n```json\n{}\n```\nObservation: made up",
+        "Action Input: ```json\n{}\n```",
+        "__Action Input:__{}\nAction: other\nAction Input: {{}}",
+    ],
+)
+def test_arguments_may_hold_raw_line_breaks(form: str) -> None:
+    """And so lines that look like labels, or a fence; they are handed on as the JSON that was meant."""
+    raw = '{\n "note": "one\nAction: x\n* Observation: y\n```\nfour",\n "n": 1.0}'
+
+    written = read(cut(f"Action: search\n{form.format(raw)}"))
+
+    assert written.arguments == '{\n "note": "one\\nAction: x\\n* Observation: y\\n```\\nfour",\n "n": 1.0}'
+    assert written.action == "search"
+
+
+def test_torn_arguments_end_at_the_next_label() -> None:
+    """They are no object, so the lines that follow are read."""
+    written = 'Action: search\nAction Input: {"city": "Oslo\nObservation: {"made": "up"}'
+
+    assert read(written) == read(cut(written)) == Written("", "search", '{"city": "Oslo')
+
+
+@pytest.mark.parametrize("name", ["_vip_for_x", "__init__", "vip_", "vip_for_x"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "Action: {}\nAction Input: {{}}",
+        "Action:{}\nAction Input: {{}}",
+        "**Action:** `{}()`\nAction Input: {{}}",
+        "__Action:__ **{}**\nAction Input: {{}}",
+        "__Action:__\n{}\nAction Input: {{}}",
+        "Action: {}({{}})",
+    ],
+)
+def test_underscores_of_a_name_are_kept(name: str, form: str) -> None:
+    """Names are the ends of longer ones, and may begin with an underscore."""
+    written = form.format(name)
+
+    assert read(written) == read(written, {name, name.strip("_")}) == Written("", name, "{}")
+
+
+@pytest.mark.parametrize("bold", ["_search_", "__search__", "__search__({})", "_**search**_"])
+def test_a_known_name_in_bold_underscores_is_read_without_them(bold: str) -> None:
+    """Unless the name with them is known as well."""
+    written = f"Action: {bold}" if "(" in bold else f"Action: {bold}\nAction Input: {{}}"
+
+    assert read(written, {"search", "Finish"}) == Written("", "search", "{}")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "<think>\nAction: x\nAction Input: {{}}\nObservation: y\n</think>\n{}",
+        "\n<think>Final Answer: 9\n</think>{}",
+        "<think>\nThought: Hm.\n</think>\n\n<think>\nAction: x\n</think>\n{}",
+    ],
+)
+def test_thinking_is_not_read(written: str) -> None:
+    """What looks like a label in it is none; what is cut from the reply stands behind it."""
+    written = written.format('Thought: I look.\nAction: search\nAction Input: {"city": "Oslo"}')
+
+    assert cut(f"{written}\nObservation: y") == written
+    assert read(written) == CALL
+
+
+def test_thinking_is_not_read_wherever_it_stands() -> None:
+    """Between the sections as well."""
+    thinking = "<think>\nAction: x\nObservation: y\n</think>"
+    written = f'Thought: I look.\n{thinking}\nAction: search\n{thinking}\nAction Input: {{"city": "Oslo"}}\n{thinking}'
+
+    assert cut(written) == written
+    assert read(written) == CALL
+
+
+def test_torn_thinking_is_no_action() -> None:
+    """It began the reply and has no end: nothing was said behind it."""
+    written = "<think>\nAction: x\nAction Input: {}\nObservation: y\nFinal Answer: 9"
+
+    assert read(cut(written)) == Written(written)
+
+
 @given(st.text())
 def test_reading_never_fails(written: str) -> None:
     """Whatever a model writes."""
@@ -83,11 +182,10 @@ JSON = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lis
 WORDS = st.from_regex(r"[a-z][a-z .,]*[a-z.]", fullmatch=True)
 
 
-@given(WORDS, st.from_regex(r"[a-z_]{1,20}", fullmatch=True), JSON)
+@given(WORDS, st.from_regex(r"_{0,2}[a-z][a-z_]{0,20}", fullmatch=True), JSON)
 def test_what_keeps_to_the_form_is_read_exactly(thought: str, action: str, arguments: dict[str, Any]) -> None:
     """Thought, action and arguments come back as they were."""
     given_text = json.dumps(arguments)
-    action = f"f{action.strip('_')}"
 
     written = read(f"Thought: {thought}\nAction: {action}\nAction Input: {given_text}")
 
@@ -140,6 +238,16 @@ async def test_invented_functions_and_torn_arguments_are_observations(client: Vi
     told = [request.messages[-1].content or "" for request in model.requests[1:]]
     assert "There is no function 'teleport'" in told[0]
     assert "The argument text of search_for_inns is not one JSON object" in told[1]
+
+
+async def test_answers_with_raw_line_breaks_are_handed_in_whole(client: VirtualClient) -> None:
+    """Whether they stand in the arguments of Finish or behind Final Answer; Finish may be in bold."""
+    raw = ANSWER.replace("Finish", "__Finish__").replace("10", "Films:\n- Action: Mad Max")
+
+    in_arguments, _ = await solve(client, raw)
+    behind_the_label, _ = await solve(client, "Final Answer: Films:\n- Action: Mad Max")
+
+    assert in_arguments.final_answer == behind_the_label.final_answer == "Films:\n- Action: Mad Max"
 
 
 async def test_turns_are_limited(client: VirtualClient) -> None:
