@@ -71,7 +71,7 @@ class Agent(Protocol):
         ...
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Work on a task until it is done.
+        """Work on a task until it is done; it is cancelled soon after its time is up.
 
         Raises:
             BudgetSpent: passed on from the environment; the runner takes its record.

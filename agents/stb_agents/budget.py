@@ -53,6 +53,8 @@ class Meter:
         self.steps = 0
         self.tool_calls = 0
         self.usage = Usage()
+        self.spent: StopReason | None = None
+        """The budget that was the first to be spent; remembered, whatever the agent makes of it."""
 
     @property
     def seconds(self) -> float:
@@ -115,9 +117,19 @@ class Meter:
     def check_time(self) -> None:
         """Raises BudgetSpent when the time is up."""
         if self.remaining_s == 0.0:
-            raise BudgetSpent(StopReason.MAX_SECONDS)
+            raise self.over(StopReason.MAX_SECONDS)
 
-    @staticmethod
-    def _check(used: float, limit: float | None, reason: StopReason) -> None:
+    def check_open(self) -> None:
+        """Raises BudgetSpent when the time is up, or any budget was spent before."""
+        self.check_time()
+        if self.spent:
+            raise BudgetSpent(self.spent)
+
+    def over(self, reason: StopReason) -> BudgetSpent:
+        """The end of the trial, to be raised."""
+        self.spent = self.spent or reason
+        return BudgetSpent(reason)
+
+    def _check(self, used: float, limit: float | None, reason: StopReason) -> None:
         if limit is not None and used >= limit:
-            raise BudgetSpent(reason)
+            raise self.over(reason)

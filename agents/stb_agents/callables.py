@@ -6,7 +6,8 @@
 
 ``task`` prints as the user's words. ``tools`` is a sequence of the query's functions, which can also
 be had by name; a tool is called with keywords and returns what a model would be shown. An async
-``solve`` awaits its tools. The answer is text, or anything that JSON can hold; None gives up.
+``solve`` awaits its tools. The answer is text, or anything that JSON can hold; None gives up. Or it is
+handed in as a model would do it, by ``tools.call("Finish", …)``: then it stands, and no call can follow.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import contextlib
 import inspect
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stb_agents.agent import ModelUse, Outcome, Task
 from stb_agents.budget import UNLIMITED, Budget
 from stb_agents.environment import Environment
+from stb_core.errors import CallError
 from stb_core.functions import ApiFunction
-from stb_core.observations import finish_arguments
+from stb_core.observations import Finished, finish_arguments
+from stb_core.trajectories import FINISH
 
 _LoopCall = Callable[[str, str], Any]
 
@@ -94,11 +97,34 @@ class CallableAgent:
         return {}
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Call it and hand in what it returns."""
+        """Call it and hand in what it returns, unless it has finished by itself.
+
+        Raises:
+            FormatError: JSON cannot hold what it returns.
+        """
+        finished: Finished | None = None
 
         async def call(name: str, arguments: str) -> str:
-            return (await environment.call(name, arguments)).observation
+            nonlocal finished
+            if finished:
+                raise CallError("The agent has called Finish; no call can follow.")
+            if name == FINISH:
+                step, finished = environment.finish(arguments)
+            else:
+                step = await environment.call(name, arguments)
+            return step.observation
 
+        try:
+            answer = await self._answer(task, environment, call)
+        except (Exception, SystemExit):  # after its end, no fault of its own matters
+            if finished is None:
+                raise
+        return Outcome(finished.stop, finished.final_answer) if finished else hand_in(answer, environment)
+
+    async def _answer(
+        self, task: Task, environment: Environment, call: Callable[[str, str], Coroutine[Any, Any, str]]
+    ) -> Any:
+        """What it returns."""
         if _is_async(self.solver):
             answer = await self.solver(task, Tools(environment, call))
         else:
@@ -108,9 +134,7 @@ class CallableAgent:
                 return asyncio.run_coroutine_threadsafe(call(name, arguments), loop).result()
 
             answer = await in_thread(lambda: self.solver(task, Tools(environment, call_from_thread)))
-        if isinstance(answer, Awaitable):
-            answer = await answer
-        return hand_in(answer, environment)
+        return await answer if isinstance(answer, Awaitable) else answer
 
 
 def hand_in(answer: Any, environment: Environment) -> Outcome:
@@ -149,10 +173,13 @@ async def in_thread(work: Callable[[], Any]) -> Any:
             done.set_exception(problem)
 
     def run() -> None:
-        result, problem = None, None
+        result: Any = None
+        problem: BaseException | None = None
         try:
             result = work()
-        except Exception as caught:  # noqa: BLE001 - handed on to whoever waits
+        except StopIteration:  # a future does not take it
+            problem = RuntimeError("the agent raised StopIteration")
+        except BaseException as caught:  # noqa: BLE001 - handed on to whoever waits, an exit as well
             problem = caught
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
             loop.call_soon_threadsafe(settle, result, problem)

@@ -13,6 +13,7 @@ from stb_agents.environment import Environment
 from stb_agents.prompts import read_prompt
 from stb_agents.tree import Tree
 from stb_agents.turns import act
+from stb_core.errors import RequestRefusedError
 from stb_core.observations import Finished
 from stb_core.trajectories import Message, StopReason
 
@@ -68,7 +69,11 @@ class Cot:
         finished = Finished(StopReason.NO_FINISH)
         try:
             for number in range(self.tries):
-                finished = await self._try(tree, root, environment, number)
+                try:
+                    finished = await self._try(tree, root, environment, number)
+                except RequestRefusedError:  # too long, say: the next try begins with a short one
+                    if number == self.tries - 1:
+                        raise
                 if finished.stop is StopReason.ANSWERED:
                     break
         except BudgetSpent as spent:
@@ -92,6 +97,8 @@ class Cot:
             )
             turn = await act(reply, environment)
             end = tree.add_turn(end, turn)
+            if turn.spent:
+                raise turn.spent
             if turn.finished:
                 return turn.finished
             idle = idle + 1 if turn.is_idle else 0

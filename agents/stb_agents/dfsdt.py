@@ -189,11 +189,15 @@ class Search:
                 messages, functions=self._environment.functions.schemas, variant=len(former)
             )
         except RequestRefusedError as problem:
+            if not any(self._ends.values()):  # it accepts nothing at all, which is no result of a search
+                raise
             self._tree.prune(node, f"{REFUSED}: {problem.message}")
             return None
         turn = await act(reply, self._environment)
         self.last = end = self._tree.add_turn(node, turn)
         former.append(end)
+        if turn.spent:
+            raise turn.spent
         if turn.finished is None:
             return Child(end)
         if turn.finished.stop is StopReason.GAVE_UP:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,10 +12,11 @@ from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.purse import RunStopped
 from stb_agents.server_episode import News, ServerEpisode
-from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, UsageError
+from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, UnreadableReplyError, UsageError
 from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
+from stb_core.retries import counting_failures
 from stb_core.trajectories import FINISH, FunctionCall, Message, ModelCall, Step, StopReason, Timing, Usage
 
 
@@ -63,6 +64,8 @@ class Environment:
         self.messages: tuple[Message, ...] = ()
         self.fault: Exception | None = None
         """What failed that the agent has no part in; remembered, whatever the agent makes of it."""
+        self.answer: Finished | None = None
+        """The last answer that was handed in."""
         self.simulator_usage = Usage()
         """What the server's simulator has consumed for calls of this trial."""
         self._calls_made = 0
@@ -74,6 +77,11 @@ class Environment:
     def usage(self) -> Usage:
         """What model calls have consumed."""
         return self.meter.usage
+
+    @property
+    def spent(self) -> StopReason | None:
+        """The budget that ended the trial, whatever the agent made of it; none does after an answer."""
+        return None if self.answer else self.meter.spent
 
     @property
     def timing(self) -> Timing:
@@ -124,7 +132,7 @@ class Environment:
             raise UsageError("This agent asks a model.", hint="Name one with -m PROVIDER/MODEL.")
         self.meter.begin_model_call()
         request = Request(
-            messages=tuple(messages),
+            messages=tuple(Message.model_validate(message).whole() for message in messages),
             functions=tuple(functions),
             tool_choice=tool_choice,
             temperature=self._sampling.temperature,
@@ -138,9 +146,13 @@ class Environment:
         started = self.meter.seconds
         try:
             async with self.time_limit():
-                reply = await self._model.complete(request)
+                with self.attempts(self._model.name):
+                    reply = await self._model.complete(request)
         except (ModelUnavailableError, StoreError, RunStopped) as problem:
             self.fault = problem
+            raise
+        except UnreadableReplyError as problem:  # it was paid for all the same
+            self.meter.add_usage(problem.usage or Usage())
             raise
         finally:
             self._model_s += self.meter.seconds - started
@@ -217,7 +229,8 @@ class Environment:
         read = read_call(self.functions, call.name, call.arguments, self._max_observation)
         if isinstance(read, Step):
             return read
-        answer = await self._client.call(read.ref, read.arguments, self._episode)
+        with self.attempts(f"The server at {self._client.url}"):
+            answer = await self._client.call(read.ref, read.arguments, self._episode)
         self.simulator_usage += answer.usage
         return shown(
             read.step,
@@ -244,7 +257,8 @@ class Environment:
             "stateful": bool(self._episode),
             "budget": self.meter.remaining,
         }
-        episode = await ServerEpisode.open(self._client, asked)
+        with self.attempts(f"The server at {self._client.url}"):
+            episode = await ServerEpisode.open(self._client, asked)
         if episode and episode.functions != (*self.functions.names, FINISH):
             await episode.close()
             return None
@@ -256,7 +270,8 @@ class Environment:
         Raises:
             ServiceError: the server does not answer.
         """
-        news = await episode.news()
+        with self.attempts(f"The server at {self._client.url}"):
+            news = await episode.news()
         self.steps.extend(news.steps)
         self.meter.tool_calls += sum(step.function != FINISH for step in news.steps)
         self.meter.add_usage(news.usage)
@@ -271,21 +286,64 @@ class Environment:
         """A call of ``Finish``, on record, and what it means.
 
         Where it means nothing, the step's observation says what is wrong.
+
+        Raises:
+            BudgetSpent: it comes too late, after the end of time or of another budget.
         """
+        self.meter.check_open()
         step, finished = finish_step(arguments)
         self.steps.append(step)
+        if finished and finished.stop is StopReason.ANSWERED:
+            self.answer = finished
         return step, finished
 
+    async def call_until_finish(self, calls: Sequence[FunctionCall]) -> Finished | None:
+        """As ``call_all``, with ``Finish`` among the functions: what stands behind it is not done.
+
+        Returns:
+            What ``Finish`` means; None where it is not called, or means nothing.
+
+        Raises:
+            BudgetSpent, ServiceError: as ``call_all``.
+        """
+        names = [call.name for call in calls]
+        end = names.index(FINISH) if FINISH in names else len(calls)
+        if end:
+            await self.call_all(calls[:end])
+        return self.finish(calls[end].arguments)[1] if end < len(calls) else None
+
     @asynccontextmanager
-    async def time_limit(self) -> AsyncGenerator[None]:
-        """Ends what runs within when the trial's time is up."""
+    async def time_limit(self, grace_s: float = 0.0) -> AsyncGenerator[None]:
+        """Ends what runs within when the trial's time is up, or so many seconds later."""
+        left = self.meter.remaining_s
+        limit = asyncio.timeout(None if left is None else left + grace_s)
         try:
-            async with asyncio.timeout(self.meter.remaining_s) as limit:
+            async with limit:
                 yield
         except TimeoutError:
             if limit.expired():
                 raise BudgetSpent(StopReason.MAX_SECONDS) from None
             raise
+        finally:
+            if limit.expired():  # also where what ran within took no notice
+                self.meter.over(StopReason.MAX_SECONDS)
+
+    @contextmanager
+    def attempts(self, at: str) -> Generator[None]:
+        """One request; if it had only failed when it was stopped, that is a fault, not slowness.
+
+        Args:
+            at: who was asked, in words.
+        """
+        with counting_failures() as failures:
+            try:
+                yield
+            except asyncio.CancelledError:
+                if failures.count:
+                    self.fault = self.fault or ServiceError(
+                        f"{at} gave no answer in time; failed attempts: {failures.count}."
+                    )
+                raise
 
 
 def with_seed(sampling: Sampling, seed: int | None) -> Sampling:

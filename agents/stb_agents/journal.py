@@ -14,11 +14,16 @@ from typing import TYPE_CHECKING
 
 from stb_agents.group_commit import GroupCommit
 from stb_agents.shelter import Shelter
+from stb_core.errors import UnreadableReplyError
 from stb_core.models import Model, Reply, Request
 from stb_core.store.runs import JournalEntry
+from stb_core.trajectories import Usage
 
 if TYPE_CHECKING:
     from stb_core.store import Store
+
+_UNREADABLE = "stb:unreadable"
+"""In the place of a reason to finish: of a reply that was paid for and is not what was asked for."""
 
 Replies = dict[tuple[str, int], Reply]
 """(request hash, occurrence) → reply."""
@@ -64,6 +69,8 @@ class JournalledModel:
         self._known = known
         self._asked: Counter[str] = Counter()
         self._unwritten: list[asyncio.Future[None]] = []
+        self._failed: JournalEntry | None = None
+        """The last reply, where it was of no use: on record if the trial goes on all the same."""
 
     @property
     def name(self) -> str:
@@ -72,13 +79,21 @@ class JournalledModel:
 
     async def complete(self, request: Request) -> Reply:
         """See ``Model``; raises StoreError when an earlier reply cannot be written."""
+        if self._failed:
+            self._unwritten.append(self._journal.begin(self._failed))
+            self._failed = None
         await self.settle()
         digest = request.hash
         place = (digest, self._asked[digest])
         self._asked[digest] += 1
         if place in self._known:
-            return self._known[place]
-        reply = await self._model.complete(request)
+            return _given(self._known[place])
+        try:
+            reply = await self._model.complete(request)
+        except UnreadableReplyError as problem:
+            lost = Reply(content=problem.reply, finish_reason=_UNREADABLE, usage=problem.usage or Usage())
+            self._failed = JournalEntry(*self._trial, *place, lost.model_dump_json())
+            raise
         entry = JournalEntry(*self._trial, *place, reply.model_dump_json())
         self._unwritten.append(self._journal.begin(entry))
         return reply
@@ -91,6 +106,15 @@ class JournalledModel:
         """
         while self._unwritten:
             await self._unwritten.pop()
+
+
+def _given(reply: Reply) -> Reply:
+    if reply.finish_reason == _UNREADABLE:
+        text = reply.content or ""
+        raise UnreadableReplyError(
+            "The reply is not what was asked for.", reply=text, usage=reply.usage, hint="Use another model."
+        )
+    return reply
 
 
 async def spent_usd(store: Store, run: str) -> float:

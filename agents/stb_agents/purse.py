@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from stb_core.errors import UnreadableReplyError
 from stb_core.models import Model, Price, Reply, Request
+from stb_core.trajectories import Usage
 
 
 class RunStopped(Exception):  # noqa: N818 - a decision, not an error
@@ -27,6 +29,8 @@ class Purse:
         self._under_way = 0
         self._settled = asyncio.Condition()
         self._longest_completion = 0
+        self._closed = ""
+        """Why nothing is paid any more: then not even a call that would be cheap enough."""
 
     async def pay_for(self, model: Model, request: Request) -> Reply:
         """Ask the model, if there is money for it.
@@ -41,8 +45,11 @@ class Purse:
         await self._set_money_aside(most)
         try:
             reply = await model.complete(request)
-            self.spent += reply.usage.cost_usd or 0.0
+            self._pay(reply.usage)
             self._longest_completion = max(self._longest_completion, reply.usage.completion_tokens)
+        except UnreadableReplyError as problem:
+            self._pay(problem.usage)
+            raise
         finally:
             self._under_way -= 1
             self._set_aside = self._set_aside - most if self._under_way else 0.0
@@ -50,16 +57,24 @@ class Purse:
                 self._settled.notify_all()
         return reply
 
+    def _pay(self, usage: Usage | None) -> None:
+        self.spent += (usage and usage.cost_usd) or 0.0
+
     async def _set_money_aside(self, most: float) -> None:
         """Wait until the money is there; calls under way may turn out cheaper than what is set aside."""
         async with self._settled:
             while self.spent + self._set_aside + most > self._limit:
                 if not self._under_way:
-                    raise RunStopped(
+                    self._closed = (
                         f"${self.spent:.4f} of the ${self._limit:g} that --max-cost allows are spent, "
                         "and the next call could exceed it."
                     )
+                    self._settled.notify_all()
+                if self._closed:
+                    raise RunStopped(self._closed)
                 await self._settled.wait()
+            if self._closed:  # what began now would be stopped half-way, and be lost
+                raise RunStopped(self._closed)
             self._set_aside += most
             self._under_way += 1
 

@@ -9,8 +9,8 @@ Each turn is one ``POST`` of a JSON document to the agent's address:
      "episode": {"id", "url", "token", "mcp_url", "proxy_url"}}
 
 and the agent answers with what it does next: ``{"calls": [{"name": …, "arguments": {…}}, …]}``, or
-``{"answer": …}``, where null gives up. So it needs no state and no way back to us; calls are made,
-counted and recorded here, as for every other agent.
+``{"answer": …}``, where null gives up; ``Finish`` may be called as well. So it needs no state and no way
+back to us; calls are made, counted and recorded here, as for every other agent.
 
 Or it makes its calls itself, in the episode, and then answers, or hands its answer in there and says
 ``{"finished": true}``. One that takes long says HTTP 202 at once and finishes the episode when it is done.
@@ -19,6 +19,7 @@ Or it makes its calls itself, in the episode, and then answers, or hands its ans
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 from dataclasses import dataclass
@@ -67,8 +68,9 @@ class Remote:
         return f"{url.netloc.decode()}{url.path.rstrip('/')}"
 
     def settings(self) -> dict[str, Any]:
-        """None that we know of."""
-        return {}
+        """A hash of the address's query, which may choose among agents, and may hold a secret."""
+        query = httpx2.URL(self.url).query
+        return {"query_sha256": hashlib.sha256(query).hexdigest()} if query else {}
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
         """Ask for turns until there is an answer.
@@ -96,27 +98,27 @@ class Remote:
     ) -> Outcome:
         while True:
             environment.begin_step()
-            turn = await self._turn(http, document_of(task, environment, episode), environment)
+            document = document_of(task, environment, episode)
+            async with environment.time_limit():
+                with environment.attempts(f"The agent at {self._place}"):
+                    turn = await self._turn(http, document)
             if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
                 return ended
             if turn is None or turn.get("finished"):
                 raise FormatError(f"The agent at {self._place} leaves its answer to an episode that is open.")
-            if "answer" in turn:
+            calls = calls_of(turn)
+            if not calls:
                 return hand_in(turn["answer"], environment)
-            await environment.call_all(calls_of(turn))
+            if finished := await environment.call_until_finish(calls):
+                return Outcome(finished.stop, finished.final_answer)
 
-    async def _turn(
-        self, http: httpx2.AsyncClient, document: dict[str, Any], environment: Environment
-    ) -> dict[str, Any] | None:
+    async def _turn(self, http: httpx2.AsyncClient, document: dict[str, Any]) -> dict[str, Any] | None:
         """What the agent does next; None where it is at work by itself."""
         body = orjson.dumps(document)
         retries = Retries(self.patience, random.Random(0))
         while True:
             try:
-                async with environment.time_limit():
-                    answer = await http.post(
-                        self.url, content=body, headers={"Content-Type": "application/json"}
-                    )
+                answer = await http.post(self.url, content=body, headers={"Content-Type": "application/json"})
             except httpx2.HTTPError as problem:
                 reason, wait = str(problem) or type(problem).__name__, retries.next_wait_s()
             else:
@@ -193,16 +195,20 @@ def read_turn(body: bytes) -> dict[str, Any]:
 
 
 def calls_of(turn: dict[str, Any]) -> list[FunctionCall]:
-    """The calls of a turn; arguments may be an object or its text.
+    """The calls of a turn, none where it answers; arguments may be an object, its text, or null for none.
 
     Raises:
         FormatError: a call has no name.
     """
+    given = turn.get("calls")
+    if turn.get("answer") is not None or not isinstance(given, list):
+        return []
     calls = []
-    for call in turn["calls"]:
+    for call in given:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise FormatError("A call of the agent has no name.")
-        given = call.get("arguments", {})
-        text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        calls.append(FunctionCall(id="", name=call["name"], arguments=text))
+        arguments = call.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+        calls.append(FunctionCall(id="", name=call["name"], arguments=arguments))
     return calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from stb_agents.agent import Agent, Outcome, Task
@@ -20,6 +21,8 @@ from stb_core.logs import masked
 from stb_core.trajectories import StopReason, Trajectory, conversation
 
 _LONGEST_ERROR = 500
+_GRACE_S = 0.5
+"""After the time is up, for an agent that keeps to it to hand in what it has."""
 
 
 async def run_trial(agent: Agent, task: Task, environment: Environment, model: str | None) -> Trajectory:
@@ -32,8 +35,12 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
         StoreError, UsageError, RunStopped: the run as a whole cannot go on.
     """
     outcome = await _outcome(agent, task, environment)
+    if (current := asyncio.current_task()) and current.cancelling():  # whatever the agent made of it
+        raise asyncio.CancelledError
     if environment.fault is not None:  # an agent that went on regardless is not judged by what it did
         outcome = replace(_spoiled(environment.fault), tree=outcome.tree)
+    elif environment.spent is not None:
+        outcome = replace(outcome, stop=environment.spent, final_answer="", error="")
     steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
     messages = environment.messages if outcome.messages is None else outcome.messages
     messages = messages or conversation(task.text, steps)
@@ -59,10 +66,12 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
 
 async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcome:
     try:
-        return await agent.solve(task, environment)
+        async with environment.time_limit(_GRACE_S):
+            return await agent.solve(task, environment)
     except BudgetSpent as spent:
-        return Outcome(spent.reason)
-    except (StoreError, UsageError, RunStopped):
+        answer = environment.answer  # what was handed in before stands
+        return Outcome(answer.stop, answer.final_answer) if answer else Outcome(spent.reason)
+    except (StoreError, UsageError, RunStopped, KeyboardInterrupt, GeneratorExit):
         raise
     except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
         return _spoiled(problem)
@@ -70,6 +79,8 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
         return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
     except Exception as problem:  # noqa: BLE001 - anyone's code; one query must not stop the rest
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
+    except BaseException as problem:  # noqa: BLE001 - sys.exit(), say: it would end the whole run
+        return Outcome(StopReason.AGENT_ERROR, error=_line(f"The agent's code raised {problem!r}."))
 
 
 def _spoiled(fault: Exception) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from stb_agents.budget import BudgetSpent
 from stb_agents.environment import Environment
 from stb_core.models import Reply
 from stb_core.observations import Finished
@@ -12,6 +13,7 @@ from stb_core.trajectories import FINISH, FunctionCall, Message, Step
 
 GO_ON = "Go on: call a function, or call Finish if you have the answer."
 _BEHIND = "Not done: it stands behind Finish."
+_SPENT = "Not done: a budget is spent."
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn; ``finished`` says how, when it ended the work."""
+    """A turn; ``finished`` says how, when it ended the work, and ``spent`` is a budget that ended within it.
+
+    Who keeps turns keeps this one as well before raising ``spent``: what was paid for and done is on record.
+    """
 
     said: Message
     seen: tuple[Seen, ...]
     finished: Finished | None = None
+    spent: BudgetSpent | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -55,7 +61,14 @@ async def act(reply: Reply, environment: Environment) -> Turn:
     calls = reply.tool_calls
     names = [call.name for call in calls]
     end = names.index(FINISH) if FINISH in names else len(calls)
-    seen = await _observe(calls[:end], environment)
+    made = len(environment.steps)
+    try:
+        seen = await _observe(calls[:end], environment)
+    except BudgetSpent as spent:
+        steps = environment.steps[made:]
+        seen = [_seen(call, step) for call, step in zip(calls, steps, strict=False)]
+        seen.extend(Seen(observed(call, _SPENT)) for call in calls[len(steps) :])
+        return Turn(said, tuple(seen), spent=spent)
     if end == len(calls):
         return Turn(said, tuple(seen))
     step, finished = environment.finish(calls[end].arguments)
@@ -68,7 +81,11 @@ async def act(reply: Reply, environment: Environment) -> Turn:
 
 async def _observe(calls: Sequence[FunctionCall], environment: Environment) -> list[Seen]:
     steps = await environment.call_all(calls)
-    return [Seen(observed(call, step.observation), step) for call, step in zip(calls, steps, strict=True)]
+    return [_seen(call, step) for call, step in zip(calls, steps, strict=True)]
+
+
+def _seen(call: FunctionCall, step: Step) -> Seen:
+    return Seen(observed(call, step.observation), step)
 
 
 def observed(call: FunctionCall, observation: str) -> Message:

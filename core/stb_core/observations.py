@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from stb_core.calls import parse_arguments
-from stb_core.errors import CallError
+from stb_core.errors import CallError, FormatError
 from stb_core.functions import GIVE_ANSWER, GIVE_UP, Functions
 from stb_core.tools import ApiRef
 from stb_core.trajectories import FINISH, Step, StopReason
 
 DEFAULT_OBSERVATION = 1024
 """Characters of an observation that an agent is shown, unless told otherwise."""
+
+# Longer ones are a mistake of the agent's, which a server would refuse as too large to read.
+_LONGEST_ARGUMENTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,17 @@ def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Ou
     ref = function.ref
     step = step.model_copy(update=ref._asdict())
     try:
-        given = parse_arguments(arguments)
+        given = _parsed(arguments)
     except CallError as problem:
         told = about_arguments(problem, name)
         return shown(step, failure(told), limit, error=told)
     return Outgoing(step, ref, json.dumps(function.arguments_of_call(given), ensure_ascii=False))
+
+
+def _parsed(arguments: str) -> dict[str, Any]:
+    if len(arguments) > _LONGEST_ARGUMENTS:
+        raise CallError(f"tool_input has more than {_LONGEST_ARGUMENTS} characters.")
+    return parse_arguments(arguments)
 
 
 def shown(step: Step, observation: str, limit: int, **more: Any) -> Step:
@@ -63,10 +72,19 @@ def shown(step: Step, observation: str, limit: int, **more: Any) -> Step:
 
 
 def finish_arguments(answer: Any) -> str:
-    """The arguments of ``Finish`` that hand in an answer; None and "" give up."""
+    """The arguments of ``Finish`` that hand in an answer; None and "" give up.
+
+    Raises:
+        FormatError: the answer is something that JSON cannot hold.
+    """
     if answer is None or answer == "":
         return json.dumps({"return_type": GIVE_UP})
-    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
+    try:
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise FormatError(
+            f"The answer is neither text nor what JSON can hold: {problem}.", hint="Return text."
+        ) from None
     return json.dumps({"return_type": GIVE_ANSWER, "final_answer": text}, ensure_ascii=False)
 
 
@@ -75,10 +93,11 @@ def finish_step(arguments: str) -> tuple[Step, Finished | None]:
 
     Where it means nothing, the step's observation says what is wrong.
     """
-    read = read_finish(arguments)
+    step = Step(function=FINISH, arguments=arguments)
+    read = read_finish(step.arguments)
     if isinstance(read, Finished):
-        return Step(function=FINISH, arguments=arguments), read
-    return Step(function=FINISH, arguments=arguments, observation=failure(read), error=read), None
+        return step, read
+    return step.model_copy(update={"observation": failure(read), "error": read}), None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,6 +33,27 @@ class Patience:
 DEFAULT_PATIENCE = Patience()
 
 
+class Failures:
+    """How often what is done within a block has failed, for whoever stops it before it gives up."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+_counted: ContextVar[Failures | None] = ContextVar("_counted", default=None)
+
+
+@contextmanager
+def counting_failures() -> Generator[Failures]:
+    """Count the failures of the one request that is made within the block, by whatever makes it."""
+    failures = Failures()
+    before = _counted.set(failures)
+    try:
+        yield failures
+    finally:
+        _counted.reset(before)
+
+
 class Retries:
     """The retries of one request: exponential back-off with full jitter, Retry-After obeyed."""
 
@@ -51,6 +74,8 @@ class Retries:
     def next_wait_s(self, retry_after_s: float | None = None) -> float | None:
         """Count a failure; the seconds to wait before the next attempt, None when it is too late."""
         self.failures += 1
+        if counted := _counted.get():
+            counted.count += 1
         ceiling = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2 ** (self.failures - 1))
         wait = self._rng.uniform(0, ceiling)
         if retry_after_s is not None:

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stb_core.calls import content_hash
 
 FORMAT = "stabletoolbench-trajectory/1"
 FINISH = "Finish"
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs replaced: no encoding can carry them, and no store."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+Text = Annotated[str, AfterValidator(whole)]
+"""Text that an agent wrote, whatever it is."""
 
 
 class StopReason(StrEnum):
@@ -74,9 +83,9 @@ class FunctionCall(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    id: str
-    name: str
-    arguments: str
+    id: Text
+    name: Text
+    arguments: Text
 
 
 class Message(BaseModel):
@@ -90,6 +99,15 @@ class Message(BaseModel):
     tool_call_id: str | None = None
     name: str | None = None
 
+    def whole(self) -> Self:
+        """The same without halves of surrogate pairs; a model may be sent them, a trajectory has none."""
+        texts = {"content": self.content, "tool_call_id": self.tool_call_id, "name": self.name}
+        torn = {name: whole(text) for name, text in texts.items() if text and not text.isascii()}
+        return self.model_copy(update=torn) if torn else self
+
+
+WholeMessage = Annotated[Message, AfterValidator(Message.whole)]
+
 
 class Step(BaseModel):
     """One function call of the agent and what it saw in return.
@@ -100,15 +118,15 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    function: str
-    arguments: str
-    observation: str = ""
+    function: Text
+    arguments: Text
+    observation: Text = ""
     category: str | None = None
     tool: str | None = None
     api: str | None = None
     key: str | None = None
     provenance: str | None = None
-    error: str = ""
+    error: Text = ""
     hallucinated: bool = False
     truncated: bool = False
 
@@ -119,9 +137,9 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     parent: int | None
-    message: Message | None = None
+    message: WholeMessage | None = None
     step: Step | None = None
-    pruned: str = ""
+    pruned: Text = ""
     final: bool = False
 
 
@@ -168,16 +186,16 @@ class Trajectory(BaseModel):
     agent: str
     model: str | None = None
     available_tools: tuple[str, ...] = ()
-    messages: tuple[Message, ...] = ()
+    messages: tuple[WholeMessage, ...] = ()
     steps: tuple[Step, ...] = ()
     tree: tuple[Node, ...] | None = None
     stop: StopReason
-    final_answer: str = ""
+    final_answer: Text = ""
     usage: Usage = Usage()
     # Younger than the format: left out where unknown, so that older bundles stay the same bytes.
     simulator_usage: Usage | None = Field(default=None, exclude_if=lambda usage: usage is None)
     timing: Timing = Timing()
-    error: str = ""
+    error: Text = ""
     imported: dict[str, Any] | None = None
 
     def content(self) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +16,7 @@ from stb_agents.budget import Budget, BudgetSpent
 from stb_agents.callables import CallableAgent, Tools, in_thread
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment
+from stb_core.errors import CallError, FormatError
 from stb_core.trajectories import StopReason
 
 from .world import QUERIES, environment_of
@@ -24,7 +28,8 @@ async def solve(
     solver: Callable[[Task, Tools], Any], client: VirtualClient, **options: Any
 ) -> tuple[Outcome, Environment]:
     environment = environment_of(client, **options)
-    return await CallableAgent("own", solver).solve(TASK, environment), environment
+    async with asyncio.timeout(10):
+        return await CallableAgent("own", solver).solve(TASK, environment), environment
 
 
 def blocking(task: Task, tools: Tools) -> str:
@@ -112,3 +117,109 @@ async def test_its_own_error_is_passed_on(client: VirtualClient) -> None:
 async def test_a_thread_hands_back_its_result() -> None:
     """The value, to whoever waits."""
     assert await in_thread(lambda: 42) == 42
+
+
+def generating(*_: Any) -> Any:
+    yield "never asked for"
+
+
+async def generating_asynchronously(*_: Any) -> Any:
+    yield "never asked for"
+
+
+@pytest.mark.parametrize(
+    ("solver", "told"),
+    [
+        (generating, "can hold: Object of type generator "),
+        (generating_asynchronously, "can hold: Object of type async_generator "),
+        (lambda *_: {1, 2}, "can hold: Object of type set "),
+        (lambda *_: {"seen": {1, 2}}, "can hold: Object of type set "),
+        (lambda *_: float("nan"), "can hold: Out of range float values"),
+        (lambda *_: b"ten", "can hold: Object of type bytes "),
+    ],
+)
+async def test_what_json_cannot_hold_is_no_answer(client: VirtualClient, solver: Any, told: str) -> None:
+    """How Python would print it is none either; nothing is handed in."""
+    environment = environment_of(client)
+
+    with pytest.raises(FormatError, match=told):
+        await CallableAgent("own", solver).solve(TASK, environment)
+
+    assert [] == environment.steps
+
+
+ANSWER = '{"return_type": "give_answer", "final_answer": "hello"}'
+GIVE_UP = '{"return_type": "give_up_and_restart"}'
+
+
+def finishing(arguments: str, *, after: Callable[[Tools], Any]) -> Callable[[Task, Tools], Any]:
+    """An agent that calls Finish as a model would have written it, and then does something."""
+
+    def solve(_: Task, tools: Tools) -> Any:
+        tools.call("current_for_sky_watch", '{"city": "Velmora"}')
+        tools.call("Finish", arguments)
+        return after(tools)
+
+    return solve
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda _: "something else",
+        lambda _: None,
+        lambda tools: tools["current_for_sky_watch"](city="Velmora"),
+        lambda _: sys.exit(1),
+    ],
+)
+@pytest.mark.parametrize(
+    ("arguments", "stop", "text"),
+    [(ANSWER, StopReason.ANSWERED, "hello"), (GIVE_UP, StopReason.GAVE_UP, "")],
+)
+async def test_finish_ends_it(
+    client: VirtualClient, arguments: str, stop: StopReason, text: str, after: Any
+) -> None:
+    """Whatever it returns or does after that: what was handed in stands, and no call follows."""
+    outcome, environment = await solve(finishing(arguments, after=after), client)
+
+    assert (stop, text) == (outcome.stop, outcome.final_answer)
+    assert ["current_for_sky_watch", "Finish"] == [step.function for step in environment.steps]
+
+
+async def test_a_call_behind_finish_is_refused(client: VirtualClient) -> None:
+    """So that a loop that does not know Finish comes to its end."""
+
+    async def solver(_: Task, tools: Tools) -> None:
+        await tools.call("Finish", ANSWER)
+        with pytest.raises(CallError, match="no call can follow"):
+            await tools["current_for_sky_watch"](city="Velmora")
+
+    outcome, _ = await solve(solver, client)
+
+    assert StopReason.ANSWERED is outcome.stop
+
+
+async def test_a_finish_that_means_nothing_is_told(client: VirtualClient) -> None:
+    """As a model would be, and the agent goes on."""
+    seen = []
+
+    def solver(_: Task, tools: Tools) -> str:
+        seen.append(json.loads(tools.call("Finish", "{}"))["error"])
+        return "ten"
+
+    outcome, environment = await solve(solver, client)
+
+    assert ["return_type must be give_answer or give_up_and_restart."] == seen
+    assert ("ten", 2) == (outcome.final_answer, len(environment.steps))
+
+
+@pytest.mark.parametrize("problem", [SystemExit(3), asyncio.CancelledError(), StopIteration()])
+async def test_a_thread_hands_back_whatever_ends_it(problem: BaseException) -> None:
+    """Nobody waits for ever."""
+
+    def fail() -> None:
+        raise problem
+
+    async with asyncio.timeout(5):
+        with pytest.raises((SystemExit, asyncio.CancelledError, RuntimeError)):
+            await in_thread(fail)

@@ -13,8 +13,8 @@ from stb_agents.client import VirtualClient
 from stb_agents.cot import SYSTEM_PROMPT, Cot
 from stb_agents.environment import Sampling
 from stb_agents.turns import GO_ON
-from stb_core.errors import FormatError, NotFoundError
-from stb_core.models import Reply
+from stb_core.errors import FormatError, NotFoundError, RequestRefusedError
+from stb_core.models import Reply, Request
 from stb_core.scripted_model import ScriptedModel
 from stb_core.trajectories import FunctionCall, StopReason
 
@@ -143,6 +143,48 @@ async def test_a_further_try_begins_afresh(client: VirtualClient) -> None:
     assert [step.function for step in outcome.steps] == ["current_for_sky_watch", "Finish"]
     assert outcome.tree
     assert [number for number, node in enumerate(outcome.tree) if node.parent == 1] == [2, 6, 12]
+
+
+async def test_a_turn_within_which_the_budget_ends_is_on_record(client: VirtualClient) -> None:
+    """With the call that was made; no further try begins."""
+    model = ScriptedModel([calling(CURRENT, CURRENT, CURRENT)])
+    environment = environment_of(client, model=model, budget=Budget(max_tool_calls=1))
+
+    outcome = await Cot(tries=3).solve(TASK, environment)
+
+    assert outcome.stop is StopReason.MAX_TOOL_CALLS
+    assert outcome.steps
+    assert len(outcome.steps) == 1
+    assert outcome.messages
+    assert [m.content for m in outcome.messages[4:]] == ["Not done: a budget is spent."] * 2
+
+
+async def test_a_conversation_that_is_refused_is_the_end_of_its_try(client: VirtualClient) -> None:
+    """The next one begins afresh; a refusal of the last one is the end."""
+
+    def rule(request: Request) -> Reply:
+        if len(request.messages) > 2:
+            raise RequestRefusedError("too long")
+        return calling(CURRENT if len(model.requests) < 3 else ANSWER)
+
+    model = ScriptedModel(rule)
+    environment = environment_of(client, model=model)
+
+    assert (await Cot(tries=2).solve(TASK, environment)).stop is StopReason.ANSWERED
+    model.requests.clear()
+    with pytest.raises(RequestRefusedError):
+        await Cot(tries=1).solve(TASK, environment)
+
+
+async def test_arguments_beyond_all_measure_are_told(client: VirtualClient) -> None:
+    """They are the model's mistake, and not sent."""
+    huge = ("current_for_sky_watch", {"city": "x" * 200_000})
+
+    outcome, _ = await solve(client, calling(huge), calling(ANSWER))
+
+    assert outcome.stop is StopReason.ANSWERED
+    assert outcome.steps
+    assert "has more than 100000 characters" in outcome.steps[0].error
 
 
 async def test_the_words_can_be_the_users_own(client: VirtualClient, tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ async def test_more_than_one_answer_can_be_wanted(client: VirtualClient) -> None
         ({"": "!"}, {}, StopReason.GAVE_UP),
         ({"": "ab", "a": "cd", "b": "cd"}, {"depth": 2}, StopReason.MAX_STEPS),
         ({"": "ab", "a": "c!"}, {"depth": 2, "width": 2}, StopReason.GAVE_UP),
-        ({"": "~"}, {}, StopReason.NO_FINISH),
+        ({"": "a", "a": "~"}, {"width": 1}, StopReason.NO_FINISH),
     ],
 )
 async def test_a_search_without_an_answer_says_why(
@@ -242,6 +242,27 @@ async def test_the_end_of_the_budget_keeps_the_tree(client: VirtualClient) -> No
     assert drawn(outcome) == "a\n  b"
     assert outcome.steps
     assert len(outcome.steps) == 2
+
+
+async def test_a_turn_within_which_the_budget_ends_is_on_record(client: VirtualClient) -> None:
+    """With the calls that were made, and what is said of the others."""
+    reply = turn("a")
+    twice = reply.model_copy(update={"tool_calls": reply.tool_calls * 2})
+
+    outcome = await search(client, ScriptedModel([twice]), Budget(max_tool_calls=1))
+
+    assert outcome.stop is StopReason.MAX_TOOL_CALLS
+    assert outcome.steps
+    assert len(outcome.steps) == 1
+    assert outcome.messages
+    assert [m.role for m in outcome.messages] == ["system", "user", "assistant", "tool", "tool"]
+    assert outcome.messages[-1].content == "Not done: a budget is spent."
+
+
+async def test_a_model_that_accepts_nothing_is_no_result(client: VirtualClient) -> None:
+    """Nothing was searched."""
+    with pytest.raises(RequestRefusedError):
+        await search(client, model_of({"": "~"}))
 
 
 async def test_former_children_are_shown(client: VirtualClient) -> None:

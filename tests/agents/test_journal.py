@@ -10,11 +10,11 @@ import pytest
 from stb_agents.group_commit import GroupCommit
 from stb_agents.journal import Journal, JournalledModel
 from stb_agents.shelter import Shelter
-from stb_core.errors import StoreError
+from stb_core.errors import StoreError, UnreadableReplyError
 from stb_core.models import Reply, Request
 from stb_core.store import Store
 from stb_core.store.runs import JournalEntry
-from stb_core.trajectories import Message
+from stb_core.trajectories import Message, Usage
 
 ASKED = Request(messages=(Message(role="user", content="Well?"),))
 
@@ -30,6 +30,17 @@ class CountingModel:
     async def complete(self, _request: Request) -> Reply:
         self.calls += 1
         return Reply(content=f"Reply {self.calls}.")
+
+
+class RefusingModel(CountingModel):
+    """Says something else than what it is asked for."""
+
+    def __init__(self, usage: Usage) -> None:
+        super().__init__()
+        self.usage = usage
+
+    async def complete(self, _request: Request) -> Reply:
+        raise UnreadableReplyError("No JSON.", reply="words", usage=self.usage)
 
 
 class Disk:
@@ -77,6 +88,31 @@ async def test_the_next_reply_is_asked_for_when_the_last_is_on_disk(
     assert (await second).content == "Reply 2."
     await journalled.settle()
     assert [entry.occurrence for entry in disk.written] == [0, 1]
+
+
+async def test_a_reply_that_is_of_no_use_is_paid_for_once(
+    disk: Disk, journalled: JournalledModel, sqlite_store: Store
+) -> None:
+    """Where the trial goes on it is written down, and given again as it was; its end is another matter."""
+    disk.is_free.set()
+    usage = Usage(model_calls=4, prompt_tokens=40)
+    journalled._model = RefusingModel(usage)
+
+    with pytest.raises(UnreadableReplyError):
+        await journalled.complete(ASKED)
+    await journalled.settle()
+    assert disk.written == []
+
+    with pytest.raises(UnreadableReplyError):
+        await journalled.complete(ASKED)
+    await journalled.settle()
+    (entry,) = disk.written
+    known = {(entry.request_hash, entry.occurrence): Reply.model_validate_json(entry.reply)}
+    again = JournalledModel(CountingModel(), Journal(sqlite_store, "r", Shelter()), ("g", "1", 0), known)
+    with pytest.raises(UnreadableReplyError) as told:
+        await again.complete(ASKED)
+    assert (told.value.usage, told.value.reply) == (usage, "words")
+    assert (await again.complete(ASKED)).content == "Reply 1."
 
 
 async def test_a_reply_that_cannot_be_written_ends_the_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -117,3 +118,58 @@ def test_an_address_is_an_agent() -> None:
     agent = choose_agent("http://me:secret@127.0.0.1:9/act/", {}).agent
 
     assert agent.name == "remote:127.0.0.1:9/act"
+
+
+async def test_calls_win_over_an_answer_that_is_null(llm: LLMServer, environment: Environment) -> None:
+    """As clients write it whose turn has both members."""
+    first = turn({"calls": [CALL], "answer": None})
+    outcome = await solve(llm, environment, first, turn({"calls": [], "answer": "Ten."}))
+
+    assert "Ten." == outcome.final_answer
+    assert ["current_for_sky_watch", "Finish"] == [step.function for step in environment.steps]
+
+
+async def test_null_arguments_are_none(llm: LLMServer, environment: Environment) -> None:
+    """As in an episode."""
+    named = {"name": "current_for_sky_watch", "arguments": None}
+    await solve(llm, environment, turn({"calls": [named]}), turn({"answer": "Ten."}))
+
+    assert "{}" == environment.steps[0].arguments
+
+
+def finish(**arguments: str) -> dict[str, Any]:
+    return {"name": "Finish", "arguments": arguments}
+
+
+@pytest.mark.parametrize(
+    ("call", "stop", "text"),
+    [
+        (finish(return_type="give_answer", final_answer="Ten."), StopReason.ANSWERED, "Ten."),
+        (finish(return_type="give_up_and_restart"), StopReason.GAVE_UP, ""),
+    ],
+)
+async def test_it_may_call_finish(
+    llm: LLMServer, environment: Environment, call: dict[str, Any], stop: StopReason, text: str
+) -> None:
+    """What stands before it is done, and nothing behind it."""
+    outcome = await solve(llm, environment, turn({"calls": [CALL, call, CALL]}))
+
+    assert (stop, text) == (outcome.stop, outcome.final_answer)
+    assert ["current_for_sky_watch", "Finish"] == [step.function for step in environment.steps]
+
+
+async def test_a_finish_that_means_nothing_is_told(llm: LLMServer, environment: Environment) -> None:
+    """It goes on, with what is wrong among its calls."""
+    await solve(llm, environment, turn({"calls": [finish()]}), turn({"answer": "Ten."}))
+
+    (seen,) = llm.requests[1]["calls"]
+    assert "return_type must be give_answer or give_up_and_restart." in seen["observation"]
+
+
+def test_the_query_of_an_address_is_part_of_what_it_is() -> None:
+    """As a hash, since it may hold a secret; nothing is said where there is none."""
+    plain, one, two = (Remote(f"http://127.0.0.1:9/act{query}") for query in ("", "?v=1", "?v=2"))
+
+    assert {} == plain.settings()
+    assert {"query_sha256": hashlib.sha256(b"v=1").hexdigest()} == one.settings()
+    assert one.settings() != two.settings()

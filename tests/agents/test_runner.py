@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_server import LLMServer, status, text
+from llm_server import LLMServer, obliging, status, text
 from stb_agents import runner as runner_module
 from stb_agents.forecast import Forecast
 from stb_agents.journal import spent_usd
@@ -286,18 +286,39 @@ async def test_a_run_can_be_told_to_stop_at_the_first_failure(carry: Carry, llm:
 async def test_a_run_never_costs_more_than_it_may(carry: Carry, llm: LLMServer, sqlite_store: Store) -> None:
     """Over all its sessions; unfinished trials have no result, and a higher limit lets it go on."""
     whole = await carry(name="whole")
-    full_cost = whole.summary.tallies[-1].usage.cost_usd
+    full_cost, asked = whole.summary.tallies[-1].usage.cost_usd, llm.count
     assert full_cost
 
     halves = [await carry(name="half", max_cost=full_cost / 2) for _ in range(2)]
     spent = await spent_usd(sqlite_store, "half")
     done = await carry(name="half", max_cost=full_cost * 2)
 
-    assert full_cost / 4 < spent <= full_cost / 2
+    assert full_cost / 5 < spent <= full_cost / 2
     assert all("that --max-cost allows are spent" in half.stopped for half in halves)
     assert all(half.summary.missing for half in halves)
     assert (done.stopped, done.summary.missing) == ("", ())
     assert await spent_usd(sqlite_store, "half") == pytest.approx(full_cost)
+    assert llm.count == 2 * asked
+
+
+async def test_replies_that_are_of_no_use_are_paid_for(
+    carry: Carry, llm: LLMServer, sqlite_store: Store
+) -> None:
+    """They count against the limits of the trial and of the run, and into its usage."""
+    llm.rule = lambda body: obliging(body) if body.get("tools") else text("Neither.")
+
+    done = await carry(
+        "dfsdt",
+        model="stub/any",
+        agent_option=("ranking=true", "width=2", "depth=2"),
+        limit=1,
+        dataset="world:G1_instruction",
+        max_model_calls=8,
+    )
+
+    (found,) = await trajectories(sqlite_store, done)
+    assert found.stop is StopReason.MAX_MODEL_CALLS
+    assert found.usage.model_calls == llm.count >= 8
 
 
 async def test_a_trial_can_have_a_limit_on_its_cost(carry: Carry, sqlite_store: Store) -> None:
