@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import orjson
 
 from stb_core.errors import UnreadableReplyError
 from stb_core.models import FunctionSchema, Price, Reply, Request, usage_of_call
-from stb_core.trajectories import FunctionCall, Message, Usage
+from stb_core.trajectories import FunctionCall, Message, Usage, whole
 
 # Servers of text completions stop after 16 tokens unless told otherwise.
 _TEXT_TOKENS = 512
@@ -93,7 +94,7 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
         UnreadableReplyError: the body is not a completion.
     """
     try:
-        completion = orjson.loads(body)
+        completion = _document(body)
         choice = completion["choices"][0]
         message = {"content": choice["text"]} if "text" in choice else choice["message"]
         calls = tuple(_call(number, call) for number, call in enumerate(message.get("tool_calls") or ()))
@@ -104,9 +105,17 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
             usage=_usage(completion.get("usage"), price),
             model=str(completion.get("model") or ""),
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         text = body[:2000].decode(errors="replace")
         raise UnreadableReplyError("The body is not a chat completion.", reply=text) from None
+
+
+def _document(body: bytes) -> Any:
+    """JSON; halves of surrogate pairs, which models and their servers let through, are replaced."""
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        return orjson.loads(whole(json.dumps(json.loads(body), ensure_ascii=False)))
 
 
 def _content(content: Any) -> str | None:

@@ -32,7 +32,7 @@ from stb_core.logs import masked
 from stb_core.models import Price, Reply, Request
 from stb_core.repeated_post import Received, RepeatedPost, received
 from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
-from stb_core.trajectories import Usage
+from stb_core.trajectories import Usage, whole
 
 _log = logging.getLogger(__name__)
 
@@ -191,7 +191,7 @@ class OpenAIModel:
             found = self._find(reply.content or "", schema)
             if found is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
-                return reply.model_copy(update={"content": orjson.dumps(found).decode(), "usage": usage})
+                return reply.model_copy(update={"content": _text_of(found), "usage": usage})
             unfit.append(reply.content or "")
             if self._proven is not None:
                 form = self._proven
@@ -321,6 +321,14 @@ def _encoded(payload: dict[str, Any]) -> bytes:
         return orjson.dumps(payload)
     except TypeError:  # what orjson does not write: integers of more than 64 bits, halves of characters
         return json.dumps(payload).encode()
+
+
+def _text_of(found: dict[str, Any]) -> str:
+    """An object as JSON, halves of characters in it replaced."""
+    try:
+        return orjson.dumps(found).decode()
+    except TypeError:
+        return whole(json.dumps(found, ensure_ascii=False))
 
 
 def _formatted(request: Request, schema: dict[str, Any], form: Format, name: str) -> dict[str, Any]:
