@@ -79,7 +79,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.include_router(health.router)
     app.include_router(episodes.router)
     app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
-    app.router.routes.append(Route("/proxy/e/{token}/v1/{path:path}", proxy, methods=["POST"], name="proxy"))
+    app.router.routes.append(Route("/proxy/e/{token}/v1/{path:path}", proxy, name="proxy"))  # all methods
     inspector.mount(app, service)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)

@@ -100,10 +100,12 @@ class EpisodeRecords:
         row = (await connection.execute(sa.select(v).where(*where))).first()
         return None if row is None else _event(row)
 
-    async def under_way_within(self, connection: AsyncConnection, episode_id: str, *, since: str) -> bool:
-        """Whether a call of a function that was begun since then has no answer yet."""
+    async def under_way_within(
+        self, connection: AsyncConnection, episode_id: str, kind: Kind, *, since: str
+    ) -> bool:
+        """Whether something of that kind that was begun since then has no answer yet."""
         v = tables.episode_events.c
-        where = v.episode == episode_id, v.kind == "tool", v.answered == 0, v.created_at > since
+        where = v.episode == episode_id, v.kind == kind, v.answered == 0, v.created_at > since
         return await connection.scalar(sa.select(v.id).where(*where).limit(1)) is not None
 
     async def begin_within(
@@ -169,12 +171,16 @@ class EpisodeRecords:
         document = ProxiedCall(usage=usage).model_dump_json()
         await self._add(connection, episode_id, "simulator", document, answered=True)
 
-    async def forget_within(self, connection: AsyncConnection, episode_id: str, event_id: int) -> None:
-        """Take back a call of a model that was not answered: it does not count."""
+    async def forget_within(
+        self, connection: AsyncConnection, episode_id: str, event_id: int, *, expires_at: str
+    ) -> None:
+        """Take back a call of a model that was not answered: it does not count, and it is the agent's turn."""
         e, v = tables.episodes, tables.episode_events
         await connection.execute(v.delete().where(v.c.id == event_id))
         fewer = {"model_calls": e.c.model_calls - 1}
         await connection.execute(e.update().where(e.c.id == episode_id).values(fewer))
+        still_open = e.c.id == episode_id, e.c.stop.is_(None)
+        await connection.execute(e.update().where(*still_open).values(expires_at=expires_at))
 
     async def usage_within(self, connection: AsyncConnection, episode_id: str) -> Usage:
         """What an episode's model calls have consumed so far."""

@@ -18,6 +18,8 @@ from stb_core.trajectories import Step, StopReason, Usage
 from stb_server.service import Service
 from stb_server.wire import BadRequestError
 
+MODEL_TIMEOUT_S = 600.0
+"""How long a provider may be silent before its call counts as cut off."""
 _POLL_S = 0.05
 
 
@@ -28,6 +30,8 @@ class Books:
         self._service = service
         self.longest_call_s = 30.0
         """How long an end waits for a call that is under way; after that it counts as cut off."""
+        self.longest_model_call_s = MODEL_TIMEOUT_S
+        """How long a model's call that is under way keeps its episode from being left alone."""
 
     async def begin(
         self, episode: Episode, kind: Kind, document: str, call_id: str = "", *, answered: bool = False
@@ -47,7 +51,8 @@ class Books:
                 return found
             if call_id and (before := await records.event_within(connection, episode.id, call_id)):
                 return before
-            if spent := time_is_up(found, now) or await self._spent(connection, found, kind):
+            late = await self._time_is_up(connection, found, now)
+            if spent := late or await self._spent(connection, found, kind):
                 return spent
             return await records.begin_within(
                 connection,
@@ -97,10 +102,13 @@ class Books:
         Raises:
             StoreError: the store does not answer.
         """
-        records = self._service.parts.store.episode_records
-        await self._service.parts.recorder.do(
-            lambda connection: records.forget_within(connection, episode.id, number)
-        )
+        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+
+        async def work(connection: AsyncConnection) -> None:
+            until = episode.left_alone_at(clock.now(), idle_s)
+            await records.forget_within(connection, episode.id, number, expires_at=until)
+
+        await self._service.parts.recorder.do(work)
 
     async def end(
         self, episode: Episode, finished: Finished | None = None, step: Step | None = None
@@ -122,10 +130,11 @@ class Books:
         async def work(connection: AsyncConnection) -> Episode | None:
             now = clock.now()
             found = await records.locked_within(connection, episode.id)
-            late = time_is_up(found, now)
+            late = await self._time_is_up(connection, found, now)
             if found.stop is not None or not (late or finished):
                 return found
-            if await records.under_way_within(connection, episode.id, since=later(now, -self.longest_call_s)):
+            since = later(now, -self.longest_call_s)
+            if await records.under_way_within(connection, episode.id, "tool", since=since):
                 return None
             if late:
                 return await records.end_within(connection, found, Finished(late))
@@ -146,6 +155,14 @@ class Books:
             if ended := await self._service.parts.recorder.do(work):
                 return ended
             await asyncio.sleep(_POLL_S)
+
+    async def _time_is_up(self, connection: AsyncConnection, episode: Episode, now: str) -> StopReason | None:
+        """As ``time_is_up``, but an agent that waits for its model has not left its episode alone."""
+        late = time_is_up(episode, now)
+        if late is not StopReason.EXPIRED:
+            return late
+        records, since = self._service.parts.store.episode_records, later(now, -self.longest_model_call_s)
+        return None if await records.under_way_within(connection, episode.id, "model", since=since) else late
 
     async def _spent(self, connection: AsyncConnection, episode: Episode, kind: Kind) -> StopReason | None:
         """Which budget another call would exceed."""

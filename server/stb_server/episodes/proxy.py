@@ -26,6 +26,7 @@ from stb_core.prices import price_of
 from stb_core.providers import provider_address
 from stb_core.settings import Settings
 from stb_core.trajectories import Usage
+from stb_server.episodes.books import MODEL_TIMEOUT_S
 from stb_server.episodes.host import Host
 from stb_server.episodes.usage import Tap, usage_in
 from stb_server.wire import BadRequestError
@@ -35,18 +36,22 @@ _log = logging.getLogger(__name__)
 _CHAT = "chat/completions"
 _PATHS = frozenset({_CHAT, "responses"})
 _MAX_BODY_BYTES = 32 << 20
-_TIMEOUT = httpx2.Timeout(600, connect=10)
+_TIMEOUT = httpx2.Timeout(MODEL_TIMEOUT_S, connect=10)
 _NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
 _TOLD = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A model call that is handed on; ``hides_usage`` as for ``Tap``."""
+    """A model call that is handed on; ``hides_usage`` as for ``Tap``.
+
+    ``asked`` is its body as the client sent it, ``body`` as it goes to the provider.
+    """
 
     episode: Episode
     number: int
     model: str
+    asked: dict[str, Any]
     body: dict[str, Any]
     price: Price | None
     started: float
@@ -56,6 +61,21 @@ class _Call:
     def is_stream(self) -> bool:
         """Whether the answer comes in pieces."""
         return bool(self.body.get("stream"))
+
+
+class _Stream(StreamingResponse):
+    """A stream that breaks off where the provider's does.
+
+    It is left without its end: then the server closes the connection, and the client sees that something
+    is missing.
+    """
+
+    async def stream_response(self, send: Send) -> None:
+        """Send what comes."""
+        try:
+            await super().stream_response(send)
+        except httpx2.HTTPError as problem:
+            _log.warning("a model call broke off", extra={"reason": type(problem).__name__})
 
 
 class Proxy:
@@ -87,21 +107,24 @@ class Proxy:
         if not self._provider:
             text = "This server hands on no model calls: start it with --proxy PROVIDER."
             raise BadRequestError(501, "no_proxy", text)
-        if path not in _PATHS:
-            text = f"There is no {path[:80]!r} here, but {' and '.join(sorted(_PATHS))}."
+        if path not in _PATHS or request.method != "POST":
+            text = (
+                f"There is no {request.method} {path[:80]!r} here, but POST {' and '.join(sorted(_PATHS))}."
+            )
             raise BadRequestError(404, "unknown_path", text)
         episode = await self._host.find(request.path_params["token"])
-        body = await _body_of(request)
+        asked = await _body_of(request)
         url, key = provider_address(self._provider, Settings("", {}, options.environment))
         authorization = f"Bearer {key}" if key else request.headers.get("authorization", "")
-        hides_usage = path == _CHAT and bool(body.get("stream")) and "stream_options" not in body
-        if hides_usage:  # without being asked, an endpoint does not count what it streams
-            body["stream_options"] = {"include_usage": True}
-        model = f"{self._provider}/{body['model']}"
+        body = _with_usage(asked) if path == _CHAT and asked.get("stream") else asked
+        model = f"{self._provider}/{asked['model']}"
+        price = price_of(model, {"prices": options.prices})
+        if price is None and "max_cost_usd" in episode.budget:
+            text = f"The episode has a limit on cost: the server's [prices] must have {model[:200]!r}."
+            raise BadRequestError(400, "no_price", text)
         begun = await self._host.books.begin(episode, "model", ProxiedCall(model=model).model_dump_json())
         assert isinstance(begun, int)
-        price = price_of(model, {"prices": options.prices})
-        call = _Call(episode, begun, model, body, price, monotonic(), hides_usage)
+        call = _Call(episode, begun, model, asked, body, price, monotonic(), hides_usage=body is not asked)
         headers = {"content-type": "application/json"}
         if authorization:
             headers["authorization"] = authorization
@@ -115,7 +138,7 @@ class Proxy:
             answer = await self._http.send(asked, stream=True)
             told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
             if answer.status_code == 200 and call.is_stream:
-                return StreamingResponse(self._passing(call, answer), headers=told)
+                return _Stream(self._passing(call, answer), headers=told)
             try:
                 content = await answer.aread()
             finally:
@@ -126,8 +149,7 @@ class Proxy:
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
-            body = {name: value for name, value in call.body.items() if name != "stream_options"}
-            return await self._hand_on(replace(call, body=body, hides_usage=False), url, headers)
+            return await self._hand_on(replace(call, body=call.asked, hides_usage=False), url, headers)
         if answer.status_code == 200:
             await self._note(call, usage_in(_document(content), call.price))
         else:
@@ -169,7 +191,23 @@ async def _body_of(request: Request) -> dict[str, Any]:
     body = _document(raw)
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
         raise BadRequestError(400, "not_json", "The body is no JSON object that names a model.")
+    if not isinstance(body.get("stream"), bool | None):
+        # A provider might read it in another way than we, and answer in a form that is not counted.
+        raise BadRequestError(400, "wrong_form", "The member stream is true, false or null.")
     return body
+
+
+def _with_usage(asked: dict[str, Any]) -> dict[str, Any]:
+    """The body that asks for a stream and its usage: without being asked, an endpoint does not tell it.
+
+    The same object where the client asks for the usage itself.
+    """
+    options = asked.get("stream_options")
+    if not isinstance(options, dict | None):
+        raise BadRequestError(400, "wrong_form", "The member stream_options is an object, or null.")
+    if options and options.get("include_usage") is True:
+        return asked
+    return {**asked, "stream_options": {**(options or {}), "include_usage": True}}
 
 
 def _document(raw: bytes) -> Any:

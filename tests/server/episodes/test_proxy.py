@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from llm_server import Answer, LLMServer, drop, raw, status, text
+from stb_core.episodes import ProxiedCall
 from stb_core.store import Store
 from stb_core.trajectories import StopReason
 from virtual_server import Running, eventually
@@ -86,6 +88,40 @@ async def test_a_stream_is_counted_before_its_end_is_seen(
     assert [1, 10, 5] == await used(player, "model_calls", "prompt_tokens", "completion_tokens")
 
 
+@pytest.mark.parametrize(
+    "given", [None, {}, {"include_usage": False}, {"include_usage": None, "include_obfuscation": False}]
+)
+async def test_a_client_cannot_keep_a_stream_from_being_counted(
+    server: Running, llm: LLMServer, given: Any
+) -> None:
+    """The provider is asked for the usage whatever the client says, which is not shown what it did not want."""
+    llm.answer(text("No.", usage=USAGE))
+    player = await open_episode(server, budget={"max_tokens": 15})
+    path = f"{player.opened['proxy_url']}/chat/completions"
+    body = {"model": "m", "messages": QUESTION, "stream": True, "stream_options": given}
+    streamed = await server.client.post(path, json=body)
+    late = await server.client.post(path, json=body)
+
+    assert [{**(given or {}), "include_usage": True}] == [one["stream_options"] for one in llm.requests]
+    assert (200, False) == (streamed.status_code, '"choices": []' in streamed.text)
+    assert [10, 5] == await used(player, "prompt_tokens", "completion_tokens")
+    assert (409, "ended") == (late.status_code, late.json()["error"]["type"])
+
+
+@pytest.mark.parametrize("given", [None, {"include_usage": False}])
+async def test_an_endpoint_that_cannot_count_is_asked_as_the_client_asked(
+    server: Running, llm: LLMServer, given: Any
+) -> None:
+    """What the client said of the stream is said again, and nothing else."""
+    llm.answer(status(400, "unknown member: stream_options.include_usage"), text("No."))
+    player = await open_episode(server)
+    body = {"model": "m", "messages": QUESTION, "stream": True, "stream_options": given}
+    streamed = await server.client.post(f"{player.opened['proxy_url']}/chat/completions", json=body)
+
+    assert (200, body) == (streamed.status_code, llm.requests[-1])
+    assert 2 == llm.count
+
+
 async def test_an_endpoint_that_cannot_count_a_stream_is_not_asked_to(
     server: Running, llm: LLMServer
 ) -> None:
@@ -153,6 +189,86 @@ async def test_budgets_of_model_calls_end_an_episode(server: Running, store: Sto
     assert 3 == llm.count
 
 
+async def test_a_model_without_a_price_is_refused_where_cost_is_limited(
+    server: Running, llm: LLMServer
+) -> None:
+    """Whatever model was announced: what costs nobody knows how much would not count."""
+    player = await open_episode(server, model="stub/m", budget={"max_cost_usd": 1.0})
+    free = await open_episode(server, model="stub/m")
+    body = {"model": "other", "messages": QUESTION}
+    refused, answered = [
+        await server.client.post(f"{each.opened['proxy_url']}/chat/completions", json=body)
+        for each in (player, free)
+    ]
+
+    error = refused.json()["error"]
+    assert (400, "no_price", True) == (refused.status_code, error["type"], "'stub/other'" in error["message"])
+    assert "[prices]" in error["message"]
+    assert (200, 1) == (answered.status_code, llm.count)
+    assert [0] == await used(player, "model_calls")
+
+
+@pytest.mark.parametrize("code", [200, 429])
+async def test_waiting_for_the_model_is_not_being_left_alone(
+    store: Store, store_url: str, llm: LLMServer, code: int
+) -> None:
+    """The episode goes on while its model takes long, and after it: with an answer, or a refusal."""
+    await put_dataset(store)
+    llm.answer(Answer({"role": "assistant", "content": "No."}, status=code, delay_s=4.5))
+    environment = {"STUB_BASE_URL": llm.url}
+    async with serving(store_url, proxy="stub", environment=environment, episode_idle_s=3.0) as server:
+        player = await open_episode(server)
+        path, body = f"{player.opened['proxy_url']}/chat/completions", {"model": "m", "messages": QUESTION}
+        asking = asyncio.create_task(server.client.post(path, json=body))
+        await asyncio.sleep(4)
+        called = await player.call()  # beside it
+        answered = await asking
+
+        assert (200, code, "open") == (
+            called.status_code,
+            answered.status_code,
+            (await player.show())["status"],
+        )
+
+
+@pytest.mark.parametrize("code", [200, 429])
+async def test_after_the_model_it_is_the_agents_turn(
+    store: Store, store_url: str, llm: LLMServer, code: int
+) -> None:
+    """Its time begins afresh with the answer or the refusal, and runs out then."""
+    await put_dataset(store)
+    llm.answer(Answer({"role": "assistant", "content": "No."}, status=code, delay_s=3.0))
+    environment = {"STUB_BASE_URL": llm.url}
+    async with serving(store_url, proxy="stub", environment=environment, episode_idle_s=2.0) as server:
+        player = await open_episode(server, run="r")
+        path, body = f"{player.opened['proxy_url']}/chat/completions", {"model": "m", "messages": QUESTION}
+        await server.client.post(path, json=body)
+        shown = await player.show()
+
+        async def is_over() -> bool:
+            return [one.stop for one in await store.runs.done("r")] == [StopReason.EXPIRED]
+
+        assert "open" == shown["status"]
+        await eventually(is_over)
+
+
+async def test_a_model_call_that_was_cut_off_keeps_no_episode_open(store: Store, store_url: str) -> None:
+    """What a dying worker left is not waited for; the agent was not heard of again, and that is a result."""
+    await put_dataset(store)
+    async with serving(store_url, episode_idle_s=1.0) as server:
+        records, books = store.episode_records, server.app.state.episodes.books
+        books.longest_model_call_s = 0.2
+        player = await open_episode(server, run="r")
+        episode = await records.find(id=player.opened["id"])
+        assert episode
+        await books.begin(episode, "model", ProxiedCall(model="stub/m").model_dump_json())
+
+        async def is_over() -> bool:
+            return [one.stop for one in await store.runs.done("r")] == [StopReason.EXPIRED]
+
+        await eventually(is_over)
+
+
 async def test_a_client_that_goes_away_has_still_called(server: Running, llm: LLMServer) -> None:
     """The call is on record, without tokens where the provider had not told them."""
     llm.answer(text("words " * 20_000))
@@ -169,8 +285,10 @@ async def test_a_client_that_goes_away_has_still_called(server: Running, llm: LL
     await eventually(is_noted)
 
 
-async def test_a_stream_that_breaks_off_breaks_off(server: Running, llm: LLMServer) -> None:
-    """The client learns of it as it would from the provider; the call is on record."""
+async def test_a_stream_that_breaks_off_breaks_off(
+    server: Running, llm: LLMServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client learns of it as it would from the provider; the call is on record, the log has no traceback."""
     llm.answer(Answer(body=b'data: {"choices": [{"delta": {"content": "It"}}]}\n\n', drop=True))
     player = await open_episode(server)
     path = f"{player.opened['proxy_url']}/chat/completions"
@@ -182,6 +300,28 @@ async def test_a_stream_that_breaks_off_breaks_off(server: Running, llm: LLMServ
         return await used(player, "model_calls") == [1]
 
     await eventually(is_noted)
+    warnings = [one.getMessage() for one in caplog.records if one.name.endswith("episodes.proxy")]
+    assert ["a model call broke off"] == warnings
+    assert not [one for one in caplog.records if one.exc_info]
+
+
+async def test_what_the_proxy_does_not_know_is_refused_by_any_method(server: Running) -> None:
+    """What clients ask beside calls gets a refusal in OpenAI's form."""
+    player = await open_episode(server)
+    base = player.opened["proxy_url"]
+    answers = [
+        await server.client.get(f"{base}/models"),
+        await server.client.delete(f"{base}/files/1"),
+        await server.client.get(f"{base}/chat/completions"),
+    ]
+
+    assert {(404, "unknown_path", "unknown_path")} == {
+        (answer.status_code, answer.json()["error"]["type"], answer.headers["x-stb-error"])
+        for answer in answers
+    }
+    async with client_of(player) as client:
+        with pytest.raises(openai.NotFoundError, match="There is no GET 'models' here"):
+            await client.models.list()
 
 
 async def test_the_agents_own_key_is_used_where_the_server_has_none(
@@ -204,7 +344,7 @@ async def test_the_agents_own_key_is_used_where_the_server_has_none(
 
 
 async def test_what_cannot_be_handed_on_is_refused(server: Running, store: Store, store_url: str) -> None:
-    """In OpenAI's form: an unknown token or path, a body without a model, a server without a provider."""
+    """In OpenAI's form: an unknown token or path, a body that cannot be read, a server without a provider."""
     player = await open_episode(server)
     base = player.opened["proxy_url"]
     body = {"model": "m", "messages": QUESTION}
@@ -212,13 +352,22 @@ async def test_what_cannot_be_handed_on_is_refused(server: Running, store: Store
         await server.client.post(f"{server.url}/proxy/e/nobodys/v1/chat/completions", json=body),
         await server.client.post(f"{base}/files", json=body),
         await server.client.post(f"{base}/chat/completions", json={"messages": QUESTION}),
+        await server.client.post(
+            f"{base}/chat/completions", json={**body, "stream": True, "stream_options": [1]}
+        ),
+        await server.client.post(f"{base}/responses", json={**body, "stream": "false"}),
     ]
     async with serving(store_url) as without:
         answers.append(await without.client.post("/proxy/e/any/v1/chat/completions", json=body))
 
-    assert [(401, "unauthorized"), (404, "unknown_path"), (400, "not_json"), (501, "no_proxy")] == [
-        (answer.status_code, answer.json()["error"]["type"]) for answer in answers
-    ]
+    assert [
+        (401, "unauthorized"),
+        (404, "unknown_path"),
+        (400, "not_json"),
+        (400, "wrong_form"),
+        (400, "wrong_form"),
+        (501, "no_proxy"),
+    ] == [(answer.status_code, answer.json()["error"]["type"]) for answer in answers]
 
 
 def test_a_provider_that_nobody_knows_is_refused_at_the_start(in_process) -> None:
