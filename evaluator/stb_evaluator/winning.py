@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
+from stb_core.trajectories import StopReason
 from stb_core.verdicts import Status
 from stb_evaluator.preference import Pair
 from stb_evaluator.sheets import Place, Sheet
@@ -31,9 +32,12 @@ _SIGNS = {Status.SOLVED: 1, Status.UNSURE: 0, Status.UNSOLVED: -1}
 def majority(sheet: Sheet, place: Place) -> bool | None:
     """Whether more than half of the readable verdicts find an answer solved; None without any.
 
-    An answer that is missing, unfinished or blank is not solved.
+    An answer that is missing, unfinished or blank is not solved; of a trial that infrastructure spoiled
+    nothing is known.
     """
     answer = sheet.answers.get(place)
+    if answer is not None and answer.stop is StopReason.INFRASTRUCTURE:
+        return None
     if answer is None or not answer.answer_hash:
         return False
     marks = [sheet.marks.get((*place, number)) for number in range(sheet.n_rounds)]

@@ -132,10 +132,11 @@ def test_the_other_side_sees_the_mirror_image(as_is: Status, swapped: Status, on
         ("see", True),
         ("e", None),
         ("g", False),
+        ("i", None),
     ],
 )
 def test_the_majority_of_readable_verdicts_decides(letters: str, expected: bool | None) -> None:
-    """More than half; errors are no votes; what was not answered is not solved."""
+    """More than half; errors are no votes; what was not answered is not solved, what was spoiled not known."""
     done, marks = log({"1": letters})
 
     assert majority(sheet_of({"G1_tool": ["1"]}, 1, done, marks), ("G1_tool", "1", 0)) is expected
