@@ -297,21 +297,6 @@ class Environment:
             self.answer = finished
         return step, finished
 
-    async def call_until_finish(self, calls: Sequence[FunctionCall]) -> Finished | None:
-        """As ``call_all``, with ``Finish`` among the functions: what stands behind it is not done.
-
-        Returns:
-            What ``Finish`` means; None where it is not called, or means nothing.
-
-        Raises:
-            BudgetSpent, ServiceError: as ``call_all``.
-        """
-        names = [call.name for call in calls]
-        end = names.index(FINISH) if FINISH in names else len(calls)
-        if end:
-            await self.call_all(calls[:end])
-        return self.finish(calls[end].arguments)[1] if end < len(calls) else None
-
     @asynccontextmanager
     async def time_limit(self, grace_s: float = 0.0) -> AsyncGenerator[None]:
         """Ends what runs within when the trial's time is up, or so many seconds later."""

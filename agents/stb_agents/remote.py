@@ -22,6 +22,7 @@ import asyncio
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,8 +34,10 @@ from stb_agents.budget import Budget
 from stb_agents.callables import hand_in
 from stb_agents.environment import Environment
 from stb_agents.server_episode import ServerEpisode
+from stb_agents.turns import before_finish
 from stb_core.errors import FormatError, ServiceError
 from stb_core.lanes import Lanes
+from stb_core.observations import Finished
 from stb_core.retries import Patience, Retries, retry_after_s
 from stb_core.trajectories import FunctionCall, StopReason
 
@@ -109,7 +112,7 @@ class Remote:
             calls = calls_of(turn)
             if not calls:
                 return hand_in(turn["answer"], environment)
-            if finished := await environment.call_until_finish(calls):
+            if finished := await _make(calls, environment):
                 return Outcome(finished.stop, finished.final_answer)
 
     async def _turn(self, http: httpx2.AsyncClient, document: dict[str, Any]) -> dict[str, Any] | None:
@@ -192,6 +195,18 @@ def read_turn(body: bytes) -> dict[str, Any]:
     ):
         return turn
     raise FormatError('The agent answered neither {"calls": [...]} nor {"answer": ...}.')
+
+
+async def _make(calls: Sequence[FunctionCall], environment: Environment) -> Finished | None:
+    """Make calls; what ``Finish`` among them means, if it means something. What stands behind it is not done.
+
+    Raises:
+        BudgetSpent, ServiceError: as ``Environment.call_all``.
+    """
+    end = before_finish(calls)
+    if end:
+        await environment.call_all(calls[:end])
+    return environment.finish(calls[end].arguments)[1] if end < len(calls) else None
 
 
 def calls_of(turn: dict[str, Any]) -> list[FunctionCall]:

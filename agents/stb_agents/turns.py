@@ -59,8 +59,7 @@ async def act(reply: Reply, environment: Environment) -> Turn:
         said = said.model_copy(update={"content": said.content or ""})
         return Turn(said, (Seen(Message(role="user", content=GO_ON)),))
     calls = reply.tool_calls
-    names = [call.name for call in calls]
-    end = names.index(FINISH) if FINISH in names else len(calls)
+    end = before_finish(calls)
     made = len(environment.steps)
     try:
         seen = await _observe(calls[:end], environment)
@@ -77,6 +76,12 @@ async def act(reply: Reply, environment: Environment) -> Turn:
     seen.append(Seen(observed(calls[end], step.observation), step))
     seen.extend(Seen(observed(call, _BEHIND)) for call in calls[end + 1 :])
     return Turn(said, tuple(seen))
+
+
+def before_finish(calls: Sequence[FunctionCall]) -> int:
+    """How many calls stand before ``Finish``; all of them where it is not called."""
+    names = [call.name for call in calls]
+    return names.index(FINISH) if FINISH in names else len(calls)
 
 
 async def _observe(calls: Sequence[FunctionCall], environment: Environment) -> list[Seen]:

@@ -19,7 +19,6 @@ from stb_core.errors import UsageError
 from stb_core.manifest import Manifest
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
-from stb_evaluator.intervals import Interval
 from stb_evaluator.juries import Jury
 from stb_evaluator.multiplicity import holm
 from stb_evaluator.paired import Comparison, compare
@@ -201,11 +200,9 @@ def _compare(
     if not clusters:
         return plain
     found = compare_by(clusters=[clusters.get(place, "/".join(place)) for place in places])
-    low = min(found.interval.low, plain.interval.low)
-    high = max(found.interval.high, plain.interval.high)
     return replace(
         found,
-        interval=Interval(low, high, found.interval.method),
+        interval=found.interval.covering(plain.interval),
         standard_error=max(found.standard_error, plain.standard_error),
         significance=max(found.significance, plain.significance, key=lambda test: test.p),
     )

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -49,6 +49,10 @@ class Interval:
     low: float
     high: float
     method: str
+
+    def covering(self, other: Interval) -> Interval:
+        """The same, made as wide as to hold all of another."""
+        return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
 
 
 def wilson_interval(mean: float, n: float, *, level: float = LEVEL) -> Interval:

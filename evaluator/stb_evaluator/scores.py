@@ -171,10 +171,7 @@ def _clustered(
                 values, groups=groups, clusters=names, weighting=weighting, seed=seed
             )
     plain = _intervals(tables, seed)
-    return {
-        name: Interval(min(one.low, plain[name].low), max(one.high, plain[name].high), one.method)
-        for name, one in found.items()
-    }
+    return {name: one.covering(plain[name]) for name, one in found.items()}
 
 
 @lru_cache(maxsize=64)

@@ -41,9 +41,8 @@ class _TypedRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as problem:
                 first = problem.errors()[0]
-                names = [
-                    str(part) for part in first["loc"]
-                ]  # among them kinds of a union, of no use to people
+                # Among the names are kinds of a union, of no use to people.
+                names = [str(part) for part in first["loc"]]
                 place = ".".join(name for name in names if name.isidentifier() or name.isdecimal())
                 raise BadRequestError(422, "wrong_form", f"{place}: {first['msg']}.") from None
             except HTTPException as problem:
