@@ -144,6 +144,8 @@ class Behaviour:
     """Kinds of ``response_format`` that are answered with 400."""
     ignored_formats: frozenset[str] = frozenset()
     """Kinds of ``response_format`` that are accepted and not obeyed."""
+    held: bool = False
+    """No completion is answered before this is taken back."""
     required_key: str = ""
     """The API key without which the answer is 401."""
     seed: int = 0
@@ -252,6 +254,8 @@ class LLMServer:
         counters.in_flight += 1
         counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
         try:
+            while self.behaviour.held:  # noqa: ASYNC110 - set by another thread
+                await asyncio.sleep(0.01)
             answer = self._decide(body)
             await asyncio.sleep(answer.delay_s or self._latency_s())
         finally:

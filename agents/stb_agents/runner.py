@@ -27,6 +27,7 @@ from stb_core.functions import Functions
 from stb_core.models import Model
 from stb_core.queries import Query
 from stb_core.store import Store
+from stb_core.store.leases import Lease
 from stb_core.store.runs import Run
 from stb_core.trajectories import StopReason, Trajectory
 
@@ -62,6 +63,7 @@ class Runner:
         model: Model | None,
         conduct: Conduct,
         on_finished: Callable[[Trajectory], None] = lambda _: None,
+        lease: Lease | None = None,
     ) -> None:
         self._store = store
         self._run = run
@@ -71,6 +73,7 @@ class Runner:
         self._model = model
         self._conduct = conduct
         self._on_finished = on_finished
+        self._lease = lease
         self._shelter = Shelter()
         self._journal = Journal(store, run.run, self._shelter)
         self._finished: GroupCommit[Trajectory] = GroupCommit(self._store_all, self._shelter)
@@ -81,7 +84,7 @@ class Runner:
         """Do these trials; why it stopped before the last of them, "" when it did not.
 
         Raises:
-            StoreError, UsageError: the run cannot go on; what was finished is kept.
+            StoreError, UsageError, BusyError: the run cannot go on; what was finished is kept.
         """
         left = iter(trials)
         workers = [asyncio.create_task(self._work(left)) for _ in range(self._conduct.connections)]
@@ -116,7 +119,7 @@ class Runner:
         self._on_finished(trajectory)
 
     async def _store_all(self, trajectories: Sequence[Trajectory]) -> None:
-        await self._store.runs.put_trajectories(self._run.run, trajectories)
+        await self._store.runs.put_trajectories(self._run.run, trajectories, self._lease)
 
     async def _trial(self, query: Query, trial: int, model: JournalledModel | None) -> Trajectory:
         seed = self._conduct.sampling.seed

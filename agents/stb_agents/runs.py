@@ -21,7 +21,7 @@ from stb_agents.selection import Selection, select
 from stb_agents.servers import Reached, reach_server
 from stb_agents.summary import Summary, summarise
 from stb_agents.toolsets import Toolset, number_to_retrieve
-from stb_core import console, locks
+from stb_core import console, locks, sessions
 from stb_core.errors import UsageError
 from stb_core.manifest import run_id
 from stb_core.models import Model
@@ -51,6 +51,7 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         UsageError: the request cannot be carried out as it is, or is not what was locked.
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
+        BusyError: another session is doing the run, or has taken it over.
     """
     installed = _check(request, settings)
     lock = locks.read_lock(request.locked) if request.locked else None
@@ -81,13 +82,18 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         )
         await client.check()
         run = await store.runs.create(name, manifest, selection.expected)
+        lease = None
+        if await trials_left(store, name, selection, request.trials):
+            lease = await stack.enter_async_context(
+                sessions.holding(store, [f"run {name}"], f"the run {name}")
+            )
         price = price_of(request.model, settings.values) if request.model else None
         if model and price and request.max_cost is not None:
             model = PaidModel(model, Purse(request.max_cost, price, await spent_usd(store, name)))
         if toolset and await trials_left(store, name, selection, request.trials):
             selection = await toolset.found_for(selection)
         bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
-        runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance)
+        runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance, lease)
         trials = await trials_left(store, name, selection, request.trials)
         bar.start(run.n_expected - len(trials))
         stopped = await runner.run(trials)

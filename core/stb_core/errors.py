@@ -7,6 +7,7 @@
     ├── FormatError             a file or body from outside is not in the form it claims
     ├── CallError               a tool call cannot be identified: its arguments are unusable
     ├── StoreError              the store cannot be opened, read or written
+    ├── BusyError               another session is doing this very work
     ├── ServiceError            a server of ours or of others does not answer as agreed
     └── ModelError              a language model gave nothing usable
         ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
@@ -63,6 +64,10 @@ class CallError(StbError):
 
 class StoreError(StbError):
     """The store cannot be opened, read or written."""
+
+
+class BusyError(StbError):
+    """Another session is doing this very work, or has taken it over."""
 
 
 class ServiceError(StbError):

@@ -22,7 +22,7 @@ from stb_evaluator.scores import MACRO, MICRO, Block
 from stb_evaluator.sheets import Place
 from stb_evaluator.switches import OURS
 from stb_evaluator.tabulation import errors_by_group
-from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.verdict_log import Tally, alone, judge_all
 from stb_evaluator.winning import Outcome, Question, majority, outcome, questions
 
 METRIC = "sowr"
@@ -112,29 +112,27 @@ async def hold(
     """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record.
 
     A question on which the judge failed is asked again with ``retry_errors`` only.
+
+    Raises:
+        BusyError: something is not told yet, and another session is asking this judge for it.
     """
     tally = Tally()
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
-    jobs = contest.questions()
-    asked = [pair for _, (pair, _) in jobs]
+    asked = [pair for _, (pair, _) in contest.questions()]
+    if judge is not None and await _lacking(store, contest, judge, retry_errors=retry_errors):
+        runs = [contest.one.run.run, contest.other.run.run]
+        async with alone(store, [(name, rubric)], METRIC, runs) as lease:
+            await judge_all(
+                store,
+                await _lacking(store, contest, judge, retry_errors=retry_errors),
+                lambda job: judge.prefer(*job[1:]),
+                lambda job, judgement: _verdict(contest, judge, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
     known = await preferences(store, asked, name, rubric)
-    if judge is not None:
-        done = known.keys() if retry_errors else await _asked_before(store, asked, name, rubric)
-        lacking = {
-            (pair.hash, number): (place, pair, number)
-            for place, (pair, number) in jobs
-            if (pair.hash, number) not in done
-        }
-        await judge_all(
-            store,
-            list(lacking.values()),
-            lambda job: judge.prefer(*job[1:]),
-            lambda job, judgement: _verdict(contest, judge, *job, judgement),
-            connections=connections,
-            tally=tally,
-            advance=advance,
-        )
-        known = await preferences(store, asked, name, rubric) if lacking else known
     if contest.rounds is None:
         contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
     contest.outcomes = {
@@ -142,6 +140,21 @@ async def hold(
         for place, pair in contest.pairs.items()
     }
     return tally
+
+
+async def _lacking(
+    store: Store, contest: Contest, judge: PairJudge, *, retry_errors: bool
+) -> list[tuple[Place, Pair, int]]:
+    """The questions that the judge is still to be asked, each once."""
+    jobs = contest.questions()
+    known = preferences if retry_errors else _asked_before
+    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric)
+    lacking = {
+        (pair.hash, number): (place, pair, number)
+        for place, (pair, number) in jobs
+        if (pair.hash, number) not in done
+    }
+    return list(lacking.values())
 
 
 async def preferences(

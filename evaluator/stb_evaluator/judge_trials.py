@@ -9,6 +9,7 @@ import numpy as np
 
 from stb_core.manifest import Manifest
 from stb_core.store import Store
+from stb_core.store.leases import Lease
 from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory
 from stb_core.verdicts import Status, Verdict
@@ -20,7 +21,7 @@ from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.results import Row
 from stb_evaluator.sheets import Sheet
 from stb_evaluator.solvable import MODE
-from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.verdict_log import Tally, alone, judge_all
 
 PROBE, ANCHOR = "probe", "anchor"
 ANCHOR_RUN = "judge-anchors"
@@ -58,6 +59,9 @@ async def try_judge(
 
     Probes are asked once, and their verdicts kept; anchors every time anew, so that drift shows.
     ``chosen`` are answers with the verdicts that they got, see ``judged_answers``.
+
+    Raises:
+        BusyError: another session is trying this judge on this run.
     """
     trials = [
         Trial(run.run, change(t.model_copy(update={"tree": None})), PROBE, 0)
@@ -66,9 +70,10 @@ async def try_judge(
     ]
     name, anchors = load_anchors()
     await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
-    past = await _anchor_rounds(store, judge)
-    trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
-    known = await _ask(store, judge, trials, connections, tally, advance)
+    async with alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
+        past = await _anchor_rounds(store, judge)
+        trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
+        known = await _ask(store, judge, trials, connections, tally, advance, lease)
     found = Findings([])
     for number, probe in enumerate(PROBES):
         mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
@@ -154,6 +159,7 @@ async def _ask(
     connections: int,
     tally: Tally,
     advance: Callable[[int, int], None],
+    lease: Lease | None,
 ) -> dict[tuple[str, str, int], Status]:
     """The verdict of each trial by (metric, answer, round); asks where the log has none."""
 
@@ -178,6 +184,7 @@ async def _ask(
         connections=connections,
         tally=tally,
         advance=advance,
+        lease=lease,
     )
     return await known()
 

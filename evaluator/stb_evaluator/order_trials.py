@@ -18,7 +18,7 @@ from stb_evaluator.preference import Pair, PairJudge
 from stb_evaluator.probes import pad
 from stb_evaluator.results import Row
 from stb_evaluator.sheets import Place
-from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.verdict_log import Tally, alone, judge_all
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,35 @@ async def ask_both_ways(
     *,
     connections: int,
     tally: Tally,
+    against: Sequence[str] = (),
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Swaps:
-    """Show each pair in both orders; verdicts are kept with those of comparisons, and asked for once."""
+    """Show each pair in both orders; verdicts are kept with those of comparisons, and asked for once.
+
+    ``against`` names the other run that answers are from, if there is one.
+
+    Raises:
+        BusyError: a verdict is lacking, and another session is asking this judge for it.
+    """
     shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
-    known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric)
-    jobs = [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
-    await judge_all(
-        store,
-        jobs,
-        lambda job: judge.prefer(job[1], 0),
-        lambda job, judgement: _verdict(run, judge, *job, judgement),
-        connections=connections,
-        tally=tally,
-        advance=advance,
-    )
-    if jobs:
+
+    async def lacking() -> list[tuple[Place, Pair]]:
         known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric)
+        return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
+
+    if await lacking():
+        async with alone(store, [(judge.name, judge.rubric)], METRIC, [run.run, *against]) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                lambda job: judge.prefer(job[1], 0),
+                lambda job, judgement: _verdict(run, judge, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric)
     return count_swaps(
         [(known.get((pair.hash, 0)), known.get((pair.swapped.hash, 0))) for pair in pairs.values()]
     )

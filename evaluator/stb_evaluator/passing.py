@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stb_core.store import Store
+from stb_core.store.leases import Lease
 from stb_core.store.runs import Done, Run
 from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Status, Verdict
@@ -16,7 +17,7 @@ from stb_evaluator.judge import Case, Judge, Judgement
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries, load_sheet
 from stb_evaluator.scores import METRIC
-from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.verdict_log import Tally, alone, judge_all
 
 Place = tuple[str, str, int]
 Job = tuple[Done, int]
@@ -38,23 +39,30 @@ async def fill_log(
     Any number of times: only what is lacking is asked. Each verdict is on disk before it is counted.
     A judge that cannot be asked many times in a row is not asked any more; what is lacking then is
     counted as ``unavailable``, and the next call asks for it.
+
+    Raises:
+        BusyError: something is lacking, and another session is asking this judge for it.
     """
     tally = Tally()
-    jobs = await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors)
-    if jobs and judge.reusable:
-        jobs = await _reuse(store, run, judge, metric, jobs, tally)
-    if not jobs:
+    if not await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors):
         return tally
-    cases = await _load_cases(store, run, jobs)
-    await judge_all(
-        store,
-        jobs,
-        lambda job: judge.judge(cases[job[0].group, job[0].query_id, job[0].trial], job[1]),
-        lambda job, judgement: _verdict(run, judge, metric, *job, judgement),
-        connections=connections,
-        tally=tally,
-        advance=advance,
-    )
+    async with alone(store, [(judge.name, judge.rubric)], metric, [run.run]) as lease:
+        jobs = await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors)
+        if jobs and judge.reusable:
+            jobs = await _reuse(store, run, judge, metric, jobs, tally, lease)
+        if not jobs:
+            return tally
+        cases = await _load_cases(store, run, jobs)
+        await judge_all(
+            store,
+            jobs,
+            lambda job: judge.judge(cases[job[0].group, job[0].query_id, job[0].trial], job[1]),
+            lambda job, judgement: _verdict(run, judge, metric, *job, judgement),
+            connections=connections,
+            tally=tally,
+            advance=advance,
+            lease=lease,
+        )
     return tally
 
 
@@ -79,7 +87,13 @@ async def _lacking(
 
 
 async def _reuse(
-    store: Store, run: Run, judge: Judge, metric: str, jobs: Sequence[Job], tally: Tally
+    store: Store,
+    run: Run,
+    judge: Judge,
+    metric: str,
+    jobs: Sequence[Job],
+    tally: Tally,
+    lease: Lease | None,
 ) -> list[Job]:
     """Take verdicts on the same answers from the log; returns the jobs that are left."""
     known: dict[tuple[str, int], Verdict] = {}
@@ -99,7 +113,7 @@ async def _reuse(
         details = {**(found.details or {}), "reused_from": found.run}
         judgement = Judgement(found.status, found.reason, found.raw, details=details)
         taken.append(_verdict(run, judge, metric, done, number, judgement))
-    await store.verdicts.append(taken)
+    await store.verdicts.append(taken, lease)
     tally.reused = len(taken)
     return left
 

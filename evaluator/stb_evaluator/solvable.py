@@ -26,7 +26,7 @@ from stb_evaluator.fences import shorten
 from stb_evaluator.judge import Judgement
 from stb_evaluator.replies import SOLVABILITY_SCHEMA, ReadVerdict, read_solvability
 from stb_evaluator.rubrics import Rubric
-from stb_evaluator.verdict_log import Tally, judge_all
+from stb_evaluator.verdict_log import Tally, alone, judge_all
 
 METRIC = "solvable"
 MODE = "solvability"
@@ -85,13 +85,19 @@ async def vote(
     connections: int,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[list[Vote], Tally]:
-    """Have every model vote on every task that it has not voted on yet."""
+    """Have every model vote on every task that it has not voted on yet.
+
+    Raises:
+        BusyError: a vote is lacking, and another session is asking one of these models for votes.
+    """
     run = f"{MODE}-{dataset.name}"
     manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
     await store.runs.create(run, manifest, {})
     tally = Tally()
-    known = await _known(store, tasks, models, rubric)
-    jobs = [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
+
+    async def lacking() -> list[tuple[Task, Model]]:
+        known = await _known(store, tasks, models, rubric)
+        return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
 
     async def ask_one(job: tuple[Task, Model]) -> Judgement:
         task, model = job
@@ -100,16 +106,20 @@ async def vote(
         verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
         return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
 
-    await judge_all(
-        store,
-        jobs,
-        ask_one,
-        lambda job, judgement: _verdict(run, *job, rubric, judgement),
-        connections=connections,
-        tally=tally,
-        advance=advance,
-    )
-    known = await _known(store, tasks, models, rubric) if jobs else known
+    if jobs := await lacking():
+        voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
+        async with alone(store, voters, METRIC, [run]) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                ask_one,
+                lambda job, judgement: _verdict(run, *job, rubric, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    known = await _known(store, tasks, models, rubric)
     return [_count(task, models, known) for task in tasks], tally
 
 

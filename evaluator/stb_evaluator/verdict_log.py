@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from stb_core import sessions
 from stb_core.errors import ModelUnavailableError
 from stb_core.store import Store
+from stb_core.store.leases import Lease
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Judgement
+from stb_evaluator.rules import RulesJudge
 
 # So many refusals in a row, and the judge is taken for gone.
 _PATIENCE = 8
@@ -34,6 +38,7 @@ class _Appender:
     """Appends verdicts in groups: while one group is being written the next gathers."""
 
     store: Store
+    lease: Lease | None
     _waiting: list[Verdict] = field(default_factory=list)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -42,7 +47,34 @@ class _Appender:
         self._waiting.append(verdict)
         async with self._turn:
             group, self._waiting = self._waiting, []
-            await self.store.verdicts.append(group)
+            await self.store.verdicts.append(group, self.lease)
+
+
+@asynccontextmanager
+async def alone(
+    store: Store, judges: Sequence[tuple[str, str]], metric: str, about: Sequence[str]
+) -> AsyncGenerator[Lease | None]:
+    """No other session asks these judges the same questions while the block runs.
+
+    What is lacking is looked up within the block. Rules cost nothing: whoever wants may apply them.
+
+    Args:
+        store: of the verdict log.
+        judges: name and rubric of each.
+        metric: by which they judge.
+        about: the runs whose answers are judged, in any order.
+
+    Raises:
+        BusyError: another session asks them, or has taken that over.
+    """
+    paid = [judge for judge in judges if judge[0] != RulesJudge.name]
+    if not paid:
+        yield None
+        return
+    what = f"the {metric} verdicts of {', '.join(name for name, _ in paid)} on {' and '.join(about)}"
+    names = [" ".join(("verdicts", metric, *judge, *sorted(about))) for judge in paid]
+    async with sessions.holding(store, names, what) as lease:
+        yield lease
 
 
 async def judge_all(
@@ -54,12 +86,16 @@ async def judge_all(
     connections: int,
     tally: Tally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
+    lease: Lease | None = None,
 ) -> None:
     """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log.
 
-    A judge that cannot be asked many times in a row is not asked any more.
+    A judge that cannot be asked many times in a row is not asked any more. ``lease`` is that of ``alone``.
+
+    Raises:
+        StbError: the judge cannot be asked at all, or a verdict cannot be kept.
     """
-    appender, gate = _Appender(store), asyncio.Semaphore(connections)
+    appender, gate = _Appender(store, lease), asyncio.Semaphore(connections)
     refused_in_a_row = 0
 
     async def work(job: Job) -> None:
@@ -83,6 +119,9 @@ async def judge_all(
         advance(tally.judged, len(jobs))
 
     advance(0, len(jobs))
-    async with asyncio.TaskGroup() as group:
-        for job in jobs:
-            group.create_task(work(job))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(work(job))
+    except ExceptionGroup as problems:
+        raise problems.exceptions[0] from None

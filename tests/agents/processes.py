@@ -15,11 +15,15 @@ from conftest import clean_environment
 
 @contextmanager
 def started(folder: Path, *args: str, env: dict[str, str]) -> Generator[subprocess.Popen[str]]:
-    """The command in a process that does not outlive the block: SIGKILL at its end."""
+    """The command in a process that does not outlive the block: SIGKILL at its end.
+
+    The store is ``store.db`` in the folder unless ``env`` names another.
+    """
+    url = f"sqlite:///{folder / 'store.db'}"
     process = subprocess.Popen(
         [sys.executable, "-m", "stb_core.cli", *args],
         cwd=folder,
-        env=clean_environment(STB_DATABASE_URL=f"sqlite:///{folder / 'store.db'}", **env),
+        env=clean_environment(STB_DATABASE_URL=url) | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,6 +18,7 @@ from stb_agents.runs import Done, carry_out, foresee
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
+from stb_core.store.leases import Lease
 from stb_core.store.runs import Runs
 from stb_core.trajectories import StopReason, Trajectory
 
@@ -259,9 +260,9 @@ async def test_a_trial_is_written_down_while_the_next_is_done(
     put = Runs.put_trajectories
     needed = 4  # calls of the model in the first trial
 
-    async def put_slowly(runs: Runs, run: str, finished: Sequence[Trajectory]) -> None:
+    async def put_slowly(runs: Runs, run: str, finished: Sequence[Trajectory], lease: Lease | None) -> None:
         await until(lambda: llm.count > needed)
-        await put(runs, run, finished)
+        await put(runs, run, finished, lease)
 
     monkeypatch.setattr(Runs, "put_trajectories", put_slowly)
 

@@ -7,6 +7,7 @@ work from being done twice; it guards no data, which has unique keys of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,48 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core import tables
+from stb_core.errors import BusyError
 
 if TYPE_CHECKING:
     from stb_core.store.store import Store
 
 
-def _moment(seconds_from_now: float = 0) -> str:
-    moment = datetime.now(UTC) + timedelta(seconds=seconds_from_now)
+CLOCKS_APART_S = 5.0
+"""How far clocks may be apart. A lease that ends later than that after the end of a new one is from a clock
+that was ahead, and counts as ended."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Names that a session holds together, by a token that is this session's alone."""
+
+    names: tuple[str, ...]
+    """Sorted, so that all transactions lock them in one order."""
+    token: str
+    what: str
+    """The work in words, for messages."""
+
+    @property
+    def holding(self) -> sa.Select[str]:
+        """The names that are still held; none of them can be taken until the transaction ends."""
+        t = tables.leases.c
+        mine = sa.select(t.name).where(t.name.in_(self.names), t.token == self.token)
+        return mine.order_by(t.name).with_for_update(read=True)
+
+    def check(self, still_held: Sequence[str]) -> None:
+        """See that all names are among those that ``holding`` selected.
+
+        Raises:
+            BusyError: another session has taken one.
+        """
+        if len(still_held) < len(self.names):
+            raise BusyError(
+                f"Another session took over {self.what} while this one stood still; this one stops.",
+                hint="Wait until the other one ends; the same command then does what is left.",
+            )
+
+
+def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
@@ -30,21 +66,45 @@ async def take(store: Store, connection: AsyncConnection, name: str, token: str,
 
 
 async def take_all(
-    store: Store, connection: AsyncConnection, wanted: Sequence[tuple[str, str]], seconds: float
+    store: Store,
+    connection: AsyncConnection,
+    wanted: Sequence[tuple[str, str]],
+    seconds: float,
+    *,
+    now: datetime | None = None,
 ) -> list[bool]:
-    """As ``take``, for many (name, token) in one statement; of several tokens for a name the first counts."""
+    """As ``take``, for many (name, token) in one statement; of several tokens for a name the first counts.
+
+    All who take leases of a name take them for the same time. ``now`` is by the clock of this machine unless
+    it is given.
+    """
+    now = now or datetime.now(UTC)
+    until, at_most = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds + CLOCKS_APART_S)
     t = tables.leases
     first = dict(reversed(wanted))
     insert = store.insert(t)
     statement = insert.on_conflict_do_update(
         index_elements=[t.c.name],
         set_={"token": insert.excluded.token, "expires_at": insert.excluded.expires_at},
-        where=(t.c.token == insert.excluded.token) | (t.c.expires_at < _moment()),
+        where=(t.c.token == insert.excluded.token)
+        | (t.c.expires_at < _text(now))
+        | (t.c.expires_at > _text(at_most)),
     ).returning(t.c.name)
-    until = _moment(seconds)
-    rows = [{"name": name, "token": token, "expires_at": until} for name, token in first.items()]
+    rows = [{"name": name, "token": token, "expires_at": _text(until)} for name, token in first.items()]
     taken = set(await connection.scalars(statement, rows))
     return [name in taken and first[name] == token for name, token in wanted]
+
+
+async def renew(connection: AsyncConnection, lease: Lease, seconds: float, now: datetime) -> None:
+    """Hold a lease for so much longer from ``now``, within the caller's transaction.
+
+    Raises:
+        BusyError: another session has taken one of its names, even where it has given it back since.
+    """
+    lease.check((await connection.scalars(lease.holding)).all())
+    t = tables.leases
+    until = _text(now + timedelta(seconds=seconds))
+    await connection.execute(t.update().where(t.c.name.in_(lease.names)).values(expires_at=until))
 
 
 async def give_back(connection: AsyncConnection, name: str, token: str) -> None:

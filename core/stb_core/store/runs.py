@@ -13,6 +13,7 @@ from stb_core import clock, tables
 from stb_core.errors import ConflictError, NotFoundError
 from stb_core.manifest import Manifest
 from stb_core.queries import Query
+from stb_core.store.leases import Lease
 from stb_core.trajectories import StopReason, Trajectory
 
 if TYPE_CHECKING:
@@ -173,9 +174,15 @@ class Runs:
             documents = await connection.scalars(sa.select(q.document).where(q.run == run))
             return [Query.model_validate_json(document) for document in documents]
 
-    async def put_trajectories(self, run: str, trajectories: Sequence[Trajectory]) -> None:
-        """Add trajectories in one transaction; each becomes the next attempt of its trial."""
-        await self._store.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories])
+    async def put_trajectories(
+        self, run: str, trajectories: Sequence[Trajectory], lease: Lease | None = None
+    ) -> None:
+        """Add trajectories in one transaction; each becomes the next attempt of its trial.
+
+        Raises:
+            BusyError: ``lease`` was lost to another session; nothing is added.
+        """
+        await self._store.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories], lease)
 
     async def put_within(
         self, connection: AsyncConnection, run: str, trajectories: Sequence[Trajectory]

@@ -26,6 +26,7 @@ from stb_core.store.curation import Curation
 from stb_core.store.datasets import Datasets
 from stb_core.store.episode_records import EpisodeRecords
 from stb_core.store.episodes import EpisodeCalls
+from stb_core.store.leases import Lease
 from stb_core.store.misses import Misses
 from stb_core.store.responses import Responses
 from stb_core.store.runs import Runs
@@ -79,21 +80,28 @@ class Store:
                 async with connection.begin():
                     yield connection
 
-    async def write(self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    async def write(
+        self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None = None
+    ) -> None:
         """Execute a statement for all rows in one transaction; on disk when this returns.
 
         For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
         one for each of its ten steps.
+
+        Raises:
+            BusyError: ``lease`` was lost to another session; nothing is written.
         """
         if not rows:
             return
         if self._direct is None or self._sqlite_turn is None:
             async with self.writing() as connection:
+                if lease:
+                    lease.check((await connection.scalars(lease.holding)).all())
                 await connection.execute(statement, rows)
             return
         with _as_store_error(self.place):
             async with self._sqlite_turn:
-                await asyncio.to_thread(_write, self._direct, statement, rows)
+                await asyncio.to_thread(_write, self._direct, statement, rows, lease)
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of the dialect in use, which knows ON CONFLICT."""
@@ -186,10 +194,14 @@ def _prepare(engine: sa.Engine) -> None:
     sa.event.listen(engine, "begin", _begin_sqlite)
 
 
-def _write(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(
+    engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None
+) -> None:
     with engine.connect() as connection:
         connection.execution_options(stb_writes=True)
         with connection.begin():
+            if lease:
+                lease.check(connection.scalars(lease.holding).all())
             connection.execute(statement, rows)
 
 

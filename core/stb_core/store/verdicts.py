@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from stb_core import clock, tables
+from stb_core.store.leases import Lease
 from stb_core.verdicts import Status, Verdict
 
 if TYPE_CHECKING:
@@ -47,8 +48,12 @@ class Verdicts:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def append(self, verdicts: Sequence[Verdict]) -> None:
-        """Add verdicts to the log, in one transaction."""
+    async def append(self, verdicts: Sequence[Verdict], lease: Lease | None = None) -> None:
+        """Add verdicts to the log, in one transaction.
+
+        Raises:
+            BusyError: ``lease`` was lost to another session; nothing is added.
+        """
         rows = [
             {
                 "run": verdict.run,
@@ -66,7 +71,7 @@ class Verdicts:
             }
             for verdict in verdicts
         ]
-        await self._store.write(tables.verdicts.insert(), rows)
+        await self._store.write(tables.verdicts.insert(), rows, lease)
 
     async def of_run(
         self, run: str, *, metric: str = "sopr", judge: str = "", rubric: str = ""

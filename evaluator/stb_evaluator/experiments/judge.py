@@ -122,7 +122,15 @@ class JudgeTrial:
         if self.rival is not None:
             contest = await prepare(self.store, side, Side(self.rival, side.sheet))
             pairs = rival_pairs(contest.pairs, self.sample, self.seed)
-            swaps = await ask_both_ways(self.store, run, judge, pairs, connections=connections, tally=tally)
+            swaps = await ask_both_ways(
+                self.store,
+                run,
+                judge,
+                pairs,
+                connections=connections,
+                tally=tally,
+                against=[self.rival.run],
+            )
             rows += order_rows(swaps, note=f"beside answers of {self.rival.run}")
         return rows
 

@@ -20,12 +20,10 @@ from sqlalchemy.exc import ArgumentError
 
 from stb_core import migrations, tables
 from stb_core.errors import StoreError
-from stb_core.store import Store, open_store
+from stb_core.store import Store, leases, open_store
 from stb_server.doctor.finding import Finding, failure, warning
 
 _SQLITE_HEADER = b"SQLite format 3\0"
-_SKEW_S = 5.0
-"""How far clocks may be apart: leases last longer than that."""
 _FUTURE_S = 60.0
 
 
@@ -181,7 +179,7 @@ async def _clock(store: Store) -> Finding:
             f"the newest record of the store lies {ahead:.0f} s in the future",
             "Set this machine's clock (timedatectl set-ntp true); leases and histories go by it.",
         )
-    if isinstance(theirs, datetime) and (skew := abs((theirs - now).total_seconds())) > _SKEW_S:
+    if isinstance(theirs, datetime) and (skew := abs((theirs - now).total_seconds())) > leases.CLOCKS_APART_S:
         return failure(
             "clock",
             "clock-skewed",
