@@ -1,15 +1,18 @@
 """Structured output: does a JSON value fit a schema, and where in a reply is the one that does.
 
-Endpoints differ in how well they keep to a schema, so a reply is always checked. Only the keywords
-that our own schemas use are looked at: type, enum, const, properties, required,
-additionalProperties, items, minimum and maximum.
+Endpoints differ in how well they keep to a schema, so a reply is always checked. The keywords in
+``KEYWORDS`` are checked, those in ``NOTES`` demand nothing, and a schema with any other is refused:
+nobody would see that what it demands is not kept.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
+
+from stb_core.errors import UsageError
 
 _FENCE = re.compile(r"\A\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -28,19 +31,96 @@ _MAX_SEARCHED = 50_000
 
 Schema = dict[str, Any]
 
+KEYWORDS = frozenset(
+    {
+        "type",
+        "enum",
+        "const",
+        "anyOf",
+        "properties",
+        "required",
+        "additionalProperties",
+        "items",
+        "minItems",
+        "maxItems",
+        "minLength",
+        "maxLength",
+        "minimum",
+        "maximum",
+    }
+)
+NOTES = frozenset({"$schema", "$id", "$comment", "title", "description", "default", "examples"})
+
+
+def check_schema(schema: Any) -> None:
+    """See that all that a schema demands can be checked.
+
+    Raises:
+        UsageError: it has a keyword or a type that is not known here.
+    """
+    for part in _parts(schema):
+        if not isinstance(part, dict):
+            raise UsageError(f"The schema has {part!r} where a schema should be.", hint="Write an object.")
+        unknown = sorted(part.keys() - KEYWORDS - NOTES)
+        if unknown:
+            raise UsageError(
+                f"The schema has the keyword {unknown[0]!r}, which is not checked here.",
+                hint=f"Use only {', '.join(sorted(KEYWORDS))}.",
+            )
+        strange = sorted(_types(part) - _TYPES.keys())
+        if strange:
+            raise UsageError(
+                f"The schema has the type {strange[0]!r}, which JSON does not know.",
+                hint=f"Use one of {', '.join(_TYPES)}.",
+            )
+
+
+def _parts(schema: Any) -> Iterator[Any]:
+    """The schema and all schemas within it."""
+    yield schema
+    if not isinstance(schema, dict):
+        return
+    within = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    within += [schema[name] for name in ("items", "additionalProperties") if name in schema]
+    for part in within:
+        if part is not False and part is not True:
+            yield from _parts(part)
+
+
+def _types(schema: Schema) -> set[str]:
+    kinds = schema.get("type", ())
+    return {kinds} if isinstance(kinds, str) else set(kinds)
+
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a decoded JSON value fits a schema, as far as the keywords above tell."""
+    """Whether a decoded JSON value fits a schema that ``check_schema`` takes."""
     allowed = schema.get("enum", [schema["const"]] if "const" in schema else [value])
-    if value not in allowed or not _has_type(value, schema.get("type")):
-        return False
-    if isinstance(value, dict):
-        return _object_fits(value, schema)
-    if isinstance(value, list):
-        return all(fits(item, schema.get("items", {})) for item in value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
-    return True
+    return (
+        value in allowed
+        and _has_type(value, schema.get("type"))
+        and ("anyOf" not in schema or any(fits(value, shape) for shape in schema["anyOf"]))
+        and _content_fits(value, schema)
+    )
+
+
+def _content_fits(value: Any, schema: Schema) -> bool:
+    match value:
+        case dict():
+            return _object_fits(value, schema)
+        case list():
+            entries = schema.get("items", True)
+            return _is_within(len(value), schema, "Items") and all(_allowed(item, entries) for item in value)
+        case str():
+            return _is_within(len(value), schema, "Length")
+        case int() | float() if not isinstance(value, bool):
+            return _is_within(value, schema, "imum")
+        case _:
+            return True
+
+
+def _is_within(measure: float, schema: Schema, what: str) -> bool:
+    least, most = schema.get(f"min{what}", measure), schema.get(f"max{what}", measure)
+    return bool(least <= measure <= most)
 
 
 def _has_type(value: Any, wanted: str | list[str] | None) -> bool:
@@ -51,13 +131,17 @@ def _has_type(value: Any, wanted: str | list[str] | None) -> bool:
     return isinstance(value, allowed) and not (isinstance(value, bool) and "boolean" not in kinds)
 
 
+def _allowed(value: Any, schema: Schema | bool) -> bool:
+    """As ``fits``, for the places where a schema may be true or false."""
+    return schema if isinstance(schema, bool) else fits(value, schema)
+
+
 def _object_fits(value: dict[str, Any], schema: Schema) -> bool:
     properties = schema.get("properties", {})
     if not all(name in value for name in schema.get("required", ())):
         return False
-    if schema.get("additionalProperties") is False and not value.keys() <= properties.keys():
-        return False
-    return all(fits(member, properties.get(name, {})) for name, member in value.items())
+    others = schema.get("additionalProperties", True)
+    return all(_allowed(member, properties.get(name, others)) for name, member in value.items())
 
 
 def find_object(text: str, schema: Schema) -> dict[str, Any] | None:
@@ -77,19 +161,37 @@ def find_object(text: str, schema: Schema) -> dict[str, Any] | None:
 
 
 def is_strict(schema: Schema) -> bool:
-    """Whether every object in the schema is closed and requires all that it names.
+    """Whether OpenAI takes the schema with ``strict``, and so keeps to it token by token.
 
-    That is what OpenAI's ``strict`` asks of a schema.
+    The whole is an object; every object is closed and requires all that it names; every list says
+    what its entries are; nothing is left open; lengths are not limited; and of several shapes each
+    object begins with another member, by which they are told apart.
     """
-    if schema.get("type") == "object" or "properties" in schema:
+    return _types(schema) == {"object"} and "anyOf" not in schema and _is_strict_part(schema)
+
+
+_NEVER_STRICT = frozenset({"minItems", "maxItems", "minLength", "maxLength"})
+
+
+def _is_strict_part(schema: Schema) -> bool:
+    if schema.keys() & _NEVER_STRICT:
+        return False
+    if "anyOf" in schema:
+        shapes = schema["anyOf"]
+        first = [next(iter(shape["properties"]), "") for shape in shapes if shape.get("properties")]
+        return len(set(first)) == len(first) and all(_is_strict_part(shape) for shape in shapes)
+    kinds = _types(schema)
+    if "object" in kinds or "properties" in schema:
         properties = schema.get("properties", {})
-        closed = schema.get("additionalProperties") is False
-        return (
-            closed
-            and set(schema.get("required", ())) == set(properties)
-            and all(is_strict(member) for member in properties.values())
-        )
-    return is_strict(schema["items"]) if "items" in schema else True
+        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(
+            properties
+        ):
+            return False
+        if not all(_is_strict_part(member) for member in properties.values()):
+            return False
+    if "array" in kinds or "items" in schema:
+        return isinstance(schema.get("items"), dict) and _is_strict_part(schema["items"])
+    return bool(kinds) or "enum" in schema or "const" in schema
 
 
 def _decode(text: str) -> dict[str, Any] | None:

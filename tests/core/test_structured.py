@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_core.structured import find_object, fits, is_strict
+from stb_core.errors import UsageError
+from stb_core.structured import Schema, check_schema, find_object, fits, is_strict
 
 SCHEMA = {
     "type": "object",
@@ -79,3 +80,91 @@ def test_strictness_looks_into_every_object() -> None:
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"pattern": "a"},
+        {"type": "object", "properties": {"x": {"oneOf": [{"type": "string"}]}}},
+        {"type": "array", "items": {"format": "date"}},
+        {"anyOf": [{"type": "string"}, {"multipleOf": 2}]},
+        {"type": "object", "additionalProperties": {"$ref": "#"}},
+        {"type": "text"},
+        {"type": "array", "items": ["string"]},
+    ],
+)
+def test_a_demand_that_is_not_checked_is_refused(schema: Schema) -> None:
+    """At whatever depth it stands: nobody would see that it is not kept."""
+    with pytest.raises(UsageError):
+        check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (
+            {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}]},
+            ["a", [1]],
+            [1, ["a"]],
+        ),
+        ({"minLength": 1, "maxLength": 2}, ["a", "ab", 5], ["", "abc"]),
+        ({"minItems": 1, "maxItems": 2}, [[1], [1, 2], "abc"], [[], [1, 2, 3]]),
+        ({"additionalProperties": {"type": "integer"}}, [{}, {"x": 1}], [{"x": "1"}]),
+        ({"minimum": 1, "maximum": 2}, [1, 2, True, "x"], [0, 3]),
+        ({"title": "t", "description": "d", "const": 1}, [1], [2]),
+    ],
+)
+def test_every_keyword_that_is_let_through_is_checked(
+    schema: Schema, good: list[object], bad: list[object]
+) -> None:
+    """What it allows fits, and what it forbids does not."""
+    check_schema(schema)
+
+    assert all(fits(value, schema) for value in good)
+    assert not any(fits(value, schema) for value in bad)
+
+
+@pytest.mark.parametrize(
+    ("member", "strict"),
+    [
+        ({"type": "string"}, True),
+        ({"enum": ["a"]}, True),
+        ({"type": ["string", "null"]}, True),
+        ({}, False),
+        ({"type": ["object", "string"]}, False),
+        ({"type": "array"}, False),
+        ({"type": "array", "items": {"type": "integer"}}, True),
+        ({"type": "string", "minLength": 1}, False),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, True),
+    ],
+)
+def test_strictness_wants_every_part_told(member: Schema, strict: bool) -> None:
+    """OpenAI's strict mode leaves nothing open."""
+    whole = {"type": "object", "properties": {"x": member}, "required": ["x"], "additionalProperties": False}
+
+    assert is_strict(whole) is strict
+    assert not is_strict(member)
+
+
+def test_strict_alternatives_begin_with_members_of_their_own() -> None:
+    """OpenAI refuses objects within anyOf that share their first member."""
+
+    def either(*names: str) -> Schema:
+        shapes = [
+            {
+                "type": "object",
+                "properties": {n: {"type": "string"}},
+                "required": [n],
+                "additionalProperties": False,
+            }
+            for n in names
+        ]
+        return {
+            "type": "object",
+            "properties": {"x": {"anyOf": shapes}},
+            "required": ["x"],
+            "additionalProperties": False,
+        }
+
+    assert [is_strict(either("a", "b")), is_strict(either("a", "a"))] == [True, False]
