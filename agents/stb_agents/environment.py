@@ -12,7 +12,7 @@ from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.purse import RunStopped
 from stb_agents.server_episode import News, ServerEpisode
-from stb_core.errors import ModelUnavailableError, ServiceError, StoreError, UnreadableReplyError, UsageError
+from stb_core.errors import ModelError, ModelUnavailableError, ServiceError, StoreError, UsageError
 from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
@@ -120,13 +120,14 @@ class Environment:
             functions: what it may call.
             tool_choice: as in ``Request``.
             stop: texts at which the reply ends.
-            response_schema: asks for JSON of that schema.
+            response_schema: asks for JSON of that schema, of the keywords in ``structured.KEYWORDS``.
             variant: added to the seed, where there is one, for another answer to the same question.
             prompt: the conversation as one text, for models without a chat format.
 
         Raises:
             BudgetSpent: calls, tokens, money or time are used up.
             ModelError: the model gave nothing usable.
+            UsageError: there is no model, or the schema demands what cannot be checked.
         """
         if self._model is None:
             raise UsageError("This agent asks a model.", hint="Name one with -m PROVIDER/MODEL.")
@@ -148,10 +149,12 @@ class Environment:
             async with self.time_limit():
                 with self.attempts(self._model.name):
                     reply = await self._model.complete(request)
-        except (ModelUnavailableError, StoreError, RunStopped) as problem:
+        except (StoreError, RunStopped) as problem:
             self.fault = problem
             raise
-        except UnreadableReplyError as problem:  # it was paid for all the same
+        except ModelError as problem:  # replies before it were paid for all the same
+            if isinstance(problem, ModelUnavailableError):
+                self.fault = problem
             self.meter.add_usage(problem.usage or Usage())
             raise
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stb_core.errors import UnreadableReplyError
+from stb_core.errors import ModelError
 from stb_core.models import Model, Price, Reply, Request
 from stb_core.trajectories import Usage
 
@@ -47,7 +47,7 @@ class Purse:
             reply = await model.complete(request)
             self._pay(reply.usage)
             self._longest_completion = max(self._longest_completion, reply.usage.completion_tokens)
-        except UnreadableReplyError as problem:
+        except ModelError as problem:
             self._pay(problem.usage)
             raise
         finally:

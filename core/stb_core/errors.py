@@ -75,7 +75,18 @@ class ServiceError(StbError):
 
 
 class ModelError(StbError):
-    """A language model gave nothing usable."""
+    """A language model gave nothing usable.
+
+    ``usage`` is what its replies until then cost, as far as that is known.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", usage: Usage | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.usage = usage
+
+    def add_usage(self, usage: Usage) -> None:
+        """Count what earlier replies to the same question cost."""
+        self.usage = usage if self.usage is None else usage + self.usage
 
 
 class ModelUnavailableError(ModelError):
@@ -89,10 +100,9 @@ class RequestRefusedError(ModelError):
 class UnreadableReplyError(ModelError):
     """The model answered, but not in the form that was asked for.
 
-    ``reply`` is what it said last, ``usage`` what its replies cost, where that is known.
+    ``reply`` is what it said last.
     """
 
     def __init__(self, message: str, *, reply: str = "", hint: str = "", usage: Usage | None = None) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, usage=usage)
         self.reply = reply
-        self.usage = usage

@@ -52,7 +52,11 @@ class Request(BaseModel):
 
 
 class Reply(BaseModel):
-    """What a model answered: text, calls, or both."""
+    """What a model answered: text, calls, or both.
+
+    ``repeats`` counts the replies before it that could not be used; which request this one answers,
+    ``repeats.repeated`` tells.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,6 +65,7 @@ class Reply(BaseModel):
     finish_reason: str = "stop"
     usage: Usage = Usage()
     model: str = ""
+    repeats: int = 0
 
     def as_message(self) -> Message:
         """The reply as a message to be appended to the conversation."""

@@ -25,12 +25,13 @@ import orjson
 
 from stb_core import completions, structured, traces
 from stb_core.endpoints import Endpoint
-from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.errors import ModelError, ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.gate import Gate
 from stb_core.lanes import Lanes
 from stb_core.logs import masked
 from stb_core.models import Price, Reply, Request
 from stb_core.repeated_post import Received, RepeatedPost, received
+from stb_core.repeats import MOST_REQUESTS, Repeats
 from stb_core.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
 from stb_core.trajectories import Usage, whole
 
@@ -171,32 +172,43 @@ class OpenAIModel:
         if request.response_schema is None:
             body = completions.payload(request, self._name)
             return await self._ask(body, retries, path=completions.path(request))
+        structured.check_schema(request.response_schema)
         return await self._ask_for_object(request, request.response_schema, retries)
 
-    async def _ask_for_object(self, request: Request, schema: dict[str, Any], retries: Retries) -> Reply:
+    async def _ask_for_object(self, first: Request, schema: dict[str, Any], retries: Retries) -> Reply:
         """As ``complete`` with a schema; steps down from one format to the next until one is proven."""
         usage, refusal = Usage(), None
         unfit: list[str] = []
+        repeats = Repeats(first)
         form = Format.SCHEMA if self._proven is None else self._proven
-        while len(unfit) < self._patience.unreadable_replies:
+        while (request := repeats.request) is not None:
             try:
                 reply = await self._ask(_formatted(request, schema, form, self._name), retries, form=form)
             except RequestRefusedError as problem:
                 refusal = refusal or problem
                 if self._proven is not None or form is Format.WORDS:
+                    if unfit:  # it is the repeat that is refused, for its seed, say
+                        break
                     raise refusal from None
                 form = Format(form + 1)
                 continue
+            except ModelError as problem:
+                problem.add_usage(usage)
+                raise
             usage += reply.usage
-            found = self._find(reply.content or "", schema)
+            text = reply.content or ""
+            found = self._find(text, schema)
             if found is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
-                return reply.model_copy(update={"content": _text_of(found), "usage": usage})
-            unfit.append(reply.content or "")
+                return reply.model_copy(
+                    update={"content": _text_of(found), "usage": usage, "repeats": repeats.made}
+                )
+            unfit.append(text)
+            repeats.unusable(reply)
             if self._proven is not None:
                 form = self._proven
-            elif len(unfit) > 1 and form is not Format.WORDS:  # one slip does not condemn a format
-                form = Format(form + 1)
+            elif form is not Format.WORDS and (len(unfit) > 1 or _ignores_format(text)):
+                form = Format(form + 1)  # one slip does not condemn a format
         raise UnreadableReplyError(
             f"{self._name} gave {len(unfit)} replies, none of them the JSON that was asked for.",
             reply=unfit[-1],
@@ -208,7 +220,6 @@ class OpenAIModel:
         self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
     ) -> Reply:
         """One readable reply, whatever it takes within the deadline."""
-        unreadable = 0
         while True:
             try:
                 return await self._exchange(path, payload, retries)
@@ -226,9 +237,9 @@ class OpenAIModel:
             except (openai.APIConnectionError, TimeoutError) as problem:
                 wait, trouble = retries.next_wait_s(), problem
             except UnreadableReplyError as problem:
-                unreadable += 1
+                retries.torn += 1
                 wait, trouble = retries.next_wait_s(), problem
-                if unreadable >= self._patience.unreadable_replies:
+                if retries.torn >= MOST_REQUESTS:
                     wait = None
             if wait is None:
                 self._give_up(trouble)
@@ -313,6 +324,11 @@ class OpenAIModel:
         if self._endpoint.api_key:
             text = text.replace(self._endpoint.api_key, "***")
         return " ".join(str(masked(text)).split())[:_LONGEST_REASON].rstrip(".")
+
+
+def _ignores_format(text: str) -> bool:
+    """Whether a reply is words alone, which an endpoint that knows the format would not have let through."""
+    return bool(text.strip()) and "{" not in text
 
 
 def _encoded(payload: dict[str, Any]) -> bytes:

@@ -26,8 +26,6 @@ class Patience:
     """The longest wait after the first failure; doubled with each further one."""
     longest_wait_s: float = 30.0
     """The longest wait of our own choosing; a longer Retry-After is obeyed."""
-    unreadable_replies: int = 4
-    """How many replies that cannot be read are paid for before a request is given up."""
 
 
 DEFAULT_PATIENCE = Patience()
@@ -65,6 +63,8 @@ class Retries:
         self._clock = clock
         self._end = clock() + patience.deadline_s
         self.failures = 0
+        self.torn = 0
+        """Bodies that were no completion; each may have been paid for."""
 
     @property
     def remaining_s(self) -> float:

@@ -6,14 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stb_core.errors import RequestRefusedError, UnreadableReplyError
+from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError
 from stb_core.models import Model, Request
+from stb_core.repeats import Repeats
 from stb_core.trajectories import FINISH, Message, Trajectory, Usage
 from stb_evaluator.fences import make_nonce, quote, shorten
 from stb_evaluator.replies import ReadVerdict
 from stb_evaluator.rubrics import Rubric, fill
 
-ATTEMPTS = 2
+SEEDS_PER_ROUND = 2
+"""From the seed of one round to that of the next; recorded verdicts were asked for with these."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +42,32 @@ async def ask(
 ) -> Asked:
     """Ask one stage of a rubric about pieces of material, in round ``number``.
 
-    An unreadable reply is asked for once more, with another seed.
+    What is asked again, and how often, ``stb_core.repeats`` says.
 
     Raises:
         ModelUnavailableError: the model could not be asked.
     """
     said: list[str] = []
     usage, problem = Usage(), ""
-    for attempt in range(ATTEMPTS):
-        request = _request(rubric, stage, pieces, form, seed=number * ATTEMPTS + attempt)
+    repeats = Repeats(_request(rubric, stage, pieces, form, seed=number * SEEDS_PER_ROUND))
+    while (request := repeats.request) is not None:
         try:
             reply = await model.complete(request)
         except UnreadableReplyError as error:  # the model has asked several times by itself
             said.append(storable(error.reply))
             return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
-            return Asked(None, error.message, tuple(said), usage)
+            return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
+        except ModelError as error:
+            error.add_usage(usage)
+            raise
         usage += reply.usage
         said.append(storable(reply.content or ""))
         try:
             return Asked(form.read(reply.content or ""), "", tuple(said), usage)
         except UnreadableReplyError as error:
             problem = error.message
+        repeats.unusable(reply)
     return Asked(None, problem, tuple(said), usage)
 
 

@@ -20,11 +20,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from stb_core.errors import FormatError, NotFoundError, RequestRefusedError, UnreadableReplyError
+from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
 from stb_core.models import FunctionSchema, Model, Reply, Request
+from stb_core.repeats import Repeats
 from stb_core.trajectories import Message, Usage
 from stb_core.verdicts import Status
-from stb_evaluator.asking import ATTEMPTS, storable
+from stb_evaluator.asking import SEEDS_PER_ROUND, storable
 from stb_evaluator.exports import converted_record
 from stb_evaluator.judge import Case, Judgement
 from stb_evaluator.preference import Pair, final_text
@@ -171,18 +172,22 @@ class OfficialJudge:
     ) -> Judgement:
         said: list[str] = []
         usage, problem = Usage(), ""
-        for attempt in range(ATTEMPTS):
-            request = self._evaluator.request(function, number * ATTEMPTS + attempt, **values)
+        repeats = Repeats(self._evaluator.request(function, number * SEEDS_PER_ROUND, **values))
+        while (request := repeats.request) is not None:
             try:
                 reply = await self._model.complete(request)
             except RequestRefusedError as error:
-                return Judgement(Status.ERROR, error.message, tuple(said), usage)
+                return Judgement(Status.ERROR, error.message, tuple(said), usage + (error.usage or Usage()))
+            except ModelError as error:
+                error.add_usage(usage)
+                raise
             usage += reply.usage
             said.append(storable(_arguments(reply)))
             try:
                 return Judgement(_status_in(reply, field, words), "", tuple(said), usage)
             except UnreadableReplyError as error:
                 problem = error.message
+            repeats.unusable(reply)
         return Judgement(Status.ERROR, problem, tuple(said), usage)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_server import LLMServer, call, calls, drop, raw, status, text
-from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError, UsageError
 from stb_core.gate import Gate
 from stb_core.models import FunctionSchema, Price, Request
 from stb_core.openai_model import Endpoint, OpenAIModel
@@ -365,7 +365,7 @@ async def test_a_format_that_the_endpoint_refuses_is_tried_once(
 
 
 async def test_a_format_that_the_endpoint_ignores_is_left(llm: LLMServer, model: OpenAIModel) -> None:
-    """Words where JSON was asked for, twice: then the schema goes into the prompt. All is counted."""
+    """Words alone where JSON was asked for: then the schema goes into the prompt. All is counted."""
     llm.behaviour.ignored_formats = frozenset({"json_schema"})
     llm.rule = lambda _: text('{"status": "solved"}')
 
@@ -373,8 +373,8 @@ async def test_a_format_that_the_endpoint_ignores_is_left(llm: LLMServer, model:
     await model.complete(ASKED_FOR_JSON)
 
     kinds = [request["response_format"]["type"] for request in llm.requests]
-    assert kinds == ["json_schema", "json_schema", "json_object", "json_object"]
-    assert reply.usage.model_calls == 3
+    assert kinds == ["json_schema", "json_object", "json_object"]
+    assert (reply.usage.model_calls, reply.repeats) == (2, 1)
 
 
 async def test_one_slip_does_not_condemn_a_format(llm: LLMServer, model: OpenAIModel) -> None:
@@ -401,14 +401,103 @@ async def test_a_server_error_on_a_format_is_taken_as_a_refusal(llm: LLMServer, 
     assert llm.count == 3
 
 
+async def test_json_of_another_shape_is_a_slip_that_may_come_twice(
+    llm: LLMServer, model: OpenAIModel
+) -> None:
+    """An endpoint may ignore the schema and write JSON all the same; then it is told in the prompt."""
+    llm.answer(text('{"result": 1}'), text('{"result": 1}'), text('{"status": "solved"}'))
+
+    await model.complete(ASKED_FOR_JSON)
+
+    kinds = [request["response_format"]["type"] for request in llm.requests]
+    assert kinds == ["json_schema", "json_schema", "json_object"]
+
+
+@pytest.mark.parametrize(
+    ("temperature", "seed", "asked"),
+    [
+        (0.0, 7, [(0.0, 7), (0.7, 1_000_007), (0.7, 2_000_007)]),
+        (1.0, None, [(1.0, None), (1.0, 1_000_000), (1.0, 2_000_000)]),
+        (None, None, [(None, None), (None, 1_000_000), (None, 2_000_000)]),
+    ],
+)
+async def test_every_repeat_is_another_request(
+    llm: LLMServer, model: OpenAIModel, temperature: float | None, seed: int | None, asked: list[Any]
+) -> None:
+    """It has another seed, and a temperature above zero where one is set; a third one is the last."""
+    await model.complete(ASKED_FOR_JSON)  # the format is proven
+    llm.requests.clear()
+    llm.rule = lambda _: text('{"status": "perhaps"}')
+
+    with pytest.raises(UnreadableReplyError) as caught:
+        await model.complete(ASKED_FOR_JSON.model_copy(update={"temperature": temperature, "seed": seed}))
+
+    assert [(request.get("temperature"), request.get("seed")) for request in llm.requests] == asked
+    assert caught.value.usage
+    assert caught.value.usage.model_calls == 3
+
+
+async def test_a_second_reply_that_is_cut_is_the_last(llm: LLMServer, model: OpenAIModel) -> None:
+    """Replies of the greatest length are the dearest, and the limit will cut the next one too."""
+    llm.rule = lambda _: text('{"status": "sol', finish_reason="length")
+
+    with pytest.raises(UnreadableReplyError):
+        await model.complete(ASKED_FOR_JSON)
+
+    assert llm.count == 2
+
+
+async def test_a_repeat_that_is_refused_leaves_the_first_trouble(llm: LLMServer, model: OpenAIModel) -> None:
+    """An endpoint may take no seed; what was wrong is the reply, and it was paid for."""
+    await model.complete(ASKED_FOR_JSON)
+    llm.rule = lambda body: status(400, "no seed, please") if "seed" in body else text("{}")
+
+    with pytest.raises(UnreadableReplyError) as caught:
+        await model.complete(ASKED_FOR_JSON)
+
+    assert caught.value.reply == "{}"
+    assert caught.value.usage
+    assert caught.value.usage.model_calls == 1
+
+
+async def test_what_was_paid_before_an_endpoint_failed_is_told(llm: LLMServer, model: OpenAIModel) -> None:
+    """A refused key after a reply that was of no use: the error carries the reply's tokens."""
+    llm.answer(text("{", usage={"prompt_tokens": 100, "completion_tokens": 20}), status(401, "bad key"))
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        await model.complete(ASKED_FOR_JSON)
+
+    assert caught.value.usage == Usage(model_calls=1, prompt_tokens=100, completion_tokens=20)
+
+
+async def test_torn_bodies_are_asked_for_three_times(llm: LLMServer, model: OpenAIModel) -> None:
+    """Over all that is asked for one answer: each may have been paid for."""
+    llm.rule = lambda _: raw(b'{"choices": [{"mess')
+
+    with pytest.raises(ModelUnavailableError):
+        await model.complete(ASKED)
+
+    assert llm.count == 3
+
+
+async def test_a_schema_that_cannot_be_checked_is_not_asked_for(llm: LLMServer, model: OpenAIModel) -> None:
+    """Nothing is paid for a reply of which nobody could say whether it fits."""
+    schema = {"type": "object", "properties": {"day": {"type": "string", "pattern": "^[0-9]+$"}}}
+
+    with pytest.raises(UsageError, match="'pattern'"):
+        await model.complete(ASKED.model_copy(update={"response_schema": schema}))
+
+    assert llm.count == 0
+
+
 async def test_words_to_the_end_are_an_error_with_the_reply(llm: LLMServer, model: OpenAIModel) -> None:
-    """After four replies without the object, and what was said last is kept."""
+    """After three replies without the object, and what was said last is kept."""
     llm.rule = lambda _: text("I would rather not.")
 
     with pytest.raises(UnreadableReplyError) as caught:
         await model.complete(ASKED_FOR_JSON)
 
-    assert (caught.value.reply, llm.count) == ("I would rather not.", 4)
+    assert (caught.value.reply, llm.count) == ("I would rather not.", 3)
 
 
 async def test_a_refusal_in_every_format_gives_the_first_reason(llm: LLMServer, model: OpenAIModel) -> None:

@@ -67,12 +67,49 @@ async def test_an_unreadable_reply_is_asked_for_again() -> None:
 
 
 async def test_a_judge_that_stays_unreadable_is_an_error() -> None:
-    """Never unsolved."""
-    judge, _ = make(Reply(content="Solved!"), Reply(content=None))
+    """Never unsolved; it is asked three times, each time differently, and not a fourth time."""
+    judge, model = make(Reply(content="Solved!"), Reply(content=None), Reply(content="Yes."))
 
     found = await judge.judge(Case(trajectory()), 0)
 
-    assert (found.status, found.raw) == (Status.ERROR, ("Solved!", ""))
+    assert (found.status, found.raw) == (Status.ERROR, ("Solved!", "", "Yes."))
+    assert len({request.hash for request in model.requests}) == 3
+
+
+async def test_the_first_request_of_a_round_is_the_one_on_record() -> None:
+    """Verdicts that were recorded by earlier versions were asked for with the same seeds."""
+    judge, model = make(*(said("solved") for _ in range(3)))
+
+    for number in range(3):
+        await judge.judge(Case(trajectory()), number)
+
+    assert [request.seed for request in model.requests] == [0, 2, 4]
+
+
+async def test_a_model_that_repeats_by_itself_is_not_asked_three_times_more() -> None:
+    """What it repeated before counts."""
+    judge, model = make(Reply(content="Solved!", repeats=2))
+
+    found = await judge.judge(Case(trajectory()), 0)
+
+    assert (found.status, len(model.requests)) == (Status.ERROR, 1)
+
+
+async def test_replies_that_could_not_be_used_are_paid_for_when_the_judge_goes_away() -> None:
+    """The error carries their usage."""
+    replies = iter([Reply(content="Solved!", usage=Usage(model_calls=1, prompt_tokens=10))])
+
+    def answer(_: Request) -> Reply:
+        for reply in replies:
+            return reply
+        raise ModelUnavailableError("down")
+
+    judge = ModelJudge(ScriptedModel(answer), load_rubric("sopr-1"))
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        await judge.judge(Case(trajectory()), 0)
+
+    assert caught.value.usage == Usage(model_calls=1, prompt_tokens=10)
 
 
 async def test_a_judge_that_cannot_be_asked_gives_no_verdict() -> None:

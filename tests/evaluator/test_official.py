@@ -80,8 +80,8 @@ async def test_an_answer_is_judged_by_the_folder_s_words(folder: Path) -> None:
     [
         ([says(answer_status="Unsure"), says(answer_status="Unsolved")], Status.UNSOLVED),
         ([says(answer_status="solved"), says(answer_status="Solved")], Status.SOLVED),
-        ([says(answer_status=["Solved"]), says(status="Solved")], Status.ERROR),
-        ([Reply(content="Solved"), Reply()], Status.ERROR),
+        ([says(answer_status=["Solved"]), says(status="Solved"), says()], Status.ERROR),
+        ([Reply(content="Solved"), Reply(), Reply()], Status.ERROR),
     ],
 )
 async def test_unsure_asks_again_and_odd_replies_are_errors(
@@ -93,7 +93,7 @@ async def test_unsure_asks_again_and_odd_replies_are_errors(
     found = await OfficialJudge(model, load_evaluator(folder)).judge(Case(trajectory()), 0)
 
     assert found.status is expected
-    assert len(found.raw) == 2
+    assert len(found.raw) == len(replies)
 
 
 @pytest.mark.parametrize(

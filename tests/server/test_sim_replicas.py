@@ -53,6 +53,18 @@ async def test_load_is_spread_evenly(servers: list[LLMServer]) -> None:
     assert [10, 10, 10] == [server.count for server in servers]
 
 
+async def test_what_a_failed_endpoint_was_paid_is_counted(servers: list[LLMServer]) -> None:
+    """Its replies that could not be used are in the usage of the reply of the next one."""
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    servers[0].answer(text("{}"), status(401, "bad key"))
+    servers[1].rule = lambda _: text('{"ok": true}')
+
+    async with replicas([servers[0].url, servers[1].url]) as model:
+        reply = await model.complete(ASKED.model_copy(update={"response_schema": schema}))
+
+    assert 2 == reply.usage.model_calls
+
+
 async def test_a_slow_endpoint_gets_less(servers: list[LLMServer]) -> None:
     """Whoever is free is asked: a stream of requests goes mostly to the fast endpoint."""
     slow, fast, _ = servers

@@ -21,7 +21,6 @@ _PATIENCE = Patience(
     read_timeout_s=30,
     first_wait_s=0.2,
     longest_wait_s=1,
-    unreadable_replies=3,
 )
 _ASK = Request(messages=(Message(role="user", content="Say: ok"),), max_tokens=1, temperature=0)
 _SCHEMA = {

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from stb_core.errors import ModelUnavailableError
+from stb_core.errors import ModelError, ModelUnavailableError
 from stb_core.models import Model, Reply, Request
+from stb_core.trajectories import Usage
 
 _log = logging.getLogger(__name__)
 
@@ -90,17 +91,23 @@ class Replicas:
         if len(self.replicas) == 1:
             return await self.replicas[0].model.complete(request)
         tried: list[Replica] = []
+        paid = Usage()  # replies of endpoints that failed later
         while True:
             replica = self._least_loaded(tried)
             try:
                 reply = await self._ask(replica, request)
-            except ModelUnavailableError:
+            except ModelUnavailableError as problem:
                 tried.append(replica)
                 if len(tried) >= len(self.replicas):
+                    problem.add_usage(paid)
                     raise
+                paid += problem.usage or Usage()
                 continue
+            except ModelError as problem:
+                problem.add_usage(paid)
+                raise
             if reply is not None:
-                return reply
+                return reply.model_copy(update={"usage": paid + reply.usage})
             tried.append(replica)
             if len(tried) >= len(self.replicas):
                 tried.clear()
