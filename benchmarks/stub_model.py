@@ -19,7 +19,7 @@ import uvicorn
 
 TOOL_CALLS = 3
 ARGUMENTS = {"query": "harbour", "limit": 10}
-ANSWER = json.dumps({"error": "", "response": {"title": "Amber 1000", "count": 3}})
+ANSWER = json.dumps({"answer": {"response": {"title": "Amber 1000", "count": 3}}})
 
 
 def said(content: str) -> bytes:

@@ -117,6 +117,8 @@ def sample(schema: Json, filler: str) -> Any:
     """A value that fits a simple JSON Schema."""
     if "enum" in schema:
         return schema["enum"][0]
+    if "anyOf" in schema:
+        return sample(schema["anyOf"][0], filler)
     kind = schema.get("type", "object" if "properties" in schema else "string")
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), "null")

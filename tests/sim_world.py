@@ -116,6 +116,23 @@ def film(title: str, year: int) -> dict[str, Any]:
     return {"error": "", "response": {"count": 1, "films": [{"title": title, "year": year}]}}
 
 
+def served(response: Any) -> str:
+    """What the model of ``llm`` writes when the API serves a call with this body."""
+    return json.dumps({"answer": {"response": response}})
+
+
+def refused(error: str) -> str:
+    """What it writes when the API refuses one in these words."""
+    return json.dumps({"answer": {"refusal": "not found", "error": error}})
+
+
+def asked_shape(body: dict[str, Any]) -> dict[str, Any]:
+    """The schema of the response that a request to that model asks for."""
+    form = body["response_format"]["json_schema"]["schema"]
+    shape: dict[str, Any] = form["properties"]["answer"]["anyOf"][0]["properties"]["response"]
+    return shape
+
+
 async def build(store: Store) -> Dataset:
     """The dataset ``small`` in a store: documents, and recordings of ``search`` and ``genres``."""
     dataset = await store.datasets.create("small")

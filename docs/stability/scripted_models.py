@@ -35,8 +35,10 @@ def reply(body: Json) -> Json:
         return {"reason": "by its length", "answer_status": verdict(body["model"], asked, seed)}
     if shape["name"] == "preference":
         return {"reason": "by its length", "better": preference(asked)}
-    error = "The service is not available." if chance("fails", asked, seed) < FAILS else ""
-    return {"error": error, "response": sample(shape["schema"]["properties"]["response"], asked)}
+    if chance("fails", asked, seed) < FAILS:
+        return {"answer": {"refusal": "server error", "error": "The service is not available."}}
+    served = shape["schema"]["properties"]["answer"]["anyOf"][0]
+    return {"answer": {"response": sample(served["properties"]["response"], asked)}}
 
 
 def quoted(asked: str, name: str) -> str:

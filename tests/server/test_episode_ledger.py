@@ -67,7 +67,7 @@ def keeper(request: dict[str, Any]) -> Any:
         elif verb == "list":
             response = dict(things)
         elif key not in things:
-            return text(json.dumps({"error": f"no such {thing}", "response": None}))
+            return text(sim_world.refused(f"no such {thing}"))
         elif verb == "read":
             response = {"key": key, "name": things[key]}
         elif verb == "update":
@@ -75,7 +75,7 @@ def keeper(request: dict[str, Any]) -> Any:
             response = {"key": key, "name": arguments["name"]}
         else:
             response = {"deleted": things.pop(key)}
-    return text(json.dumps({"error": "", "response": response}))
+    return text(sim_world.served(response))
 
 
 def scenario(thing: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -249,15 +249,21 @@ CALLED = {
 REQUESTS = ({"tool_input": '{"title": "Alien"}'}, {"tool_input": '{"actor": "x"}'}, {"tool_input": "{} {}"})
 
 
-@pytest.mark.parametrize("simulator", ["llm", "mirrorapi"])
-def test_a_simulator_is_asked_and_scored(llm, stb, tmp_path, simulator):
+@pytest.mark.parametrize(
+    ("simulator", "reply"),
+    [
+        ("llm", '{"answer": {"response": {"count": 2}}}'),
+        ("mirrorapi", '{"error": "", "response": {"count": 2}}'),
+    ],
+)
+def test_a_simulator_is_asked_and_scored(llm, stb, tmp_path, simulator, reply):
     """Answers, refusals by rule and unusable input are what a client of the server would get."""
     bench = tmp_path / "mine.jsonl"
     bench.write_text("".join(json.dumps({**CALLED, "request": request}) + "\n" for request in REQUESTS))
     llm.rule = lambda body: (
         text('{"reason": "fine", "adheres": true}')
         if "adheres" in json.dumps(body)
-        else text('Sure: {"error": "", "response": {"count": 2}}')
+        else text(f"Sure: {reply}")
     )
 
     done = stb(

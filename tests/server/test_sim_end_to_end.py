@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import services
+import sim_world
 from llm_server import LLMServer, obliging, text
 from stb_core.openai_model import Endpoint
 from stb_core.provenance import CacheMode
@@ -39,10 +40,10 @@ def models(body: dict[str, Any]) -> Any:
     """Both models behind one address: one plays APIs, the other is the agent's."""
     if body["model"] != SIMULATOR:
         return obliging(body)
-    response = body["response_format"]["json_schema"]["schema"]["properties"]["response"]
+    shape = sim_world.asked_shape(body)
     call = body["messages"][1]["content"].rsplit("Call\n", 1)[1]
-    answer = {"error": "", "response": value_of(response, call[-40:]) if response else {"call": call}}
-    return text(json.dumps(answer))
+    is_open = "object" in shape["type"] and "properties" not in shape
+    return text(sim_world.served({"call": call} if is_open else value_of(shape, call[-40:])))
 
 
 async def trajectories(url: str, run: str) -> list[Trajectory]:

@@ -26,18 +26,32 @@ from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.structured import fits
+from stb_core.trajectories import Usage
 from stb_server.pipeline import Answer, Asked, Decline
+from stb_server.simulators.answer_forms import REFUSALS, asked_form
 from stb_server.simulators.mirrorapi import Variant
 from stb_server.simulators.model_answers import Sampling
 from stb_server.simulators.model_simulator import ModelSimulator
 from stb_server.simulators.options import SimulatorOptions, read_options
+from stb_server.simulators.prompting import PROMPT, prompt_text
 from stb_server.simulators.registry import Context, names, open_simulator
 from stb_server.simulators.repair import Fault
-from stb_server.simulators.schemas import envelope, schema_of_template
+from stb_server.simulators.schemas import schema_of_template
 
 HASTY = Patience(deadline_s=5, first_wait_s=0.001, longest_wait_s=0.01)
 SHAPE = schema_of_template(sim_world.FILMS.api_list[0].template_response)
-FILMS_ANSWER = json.dumps(sim_world.film("Metropolis", 1927))
+FILMS_BODY = sim_world.film("Metropolis", 1927)
+
+
+def reply_of(body: str, name: str = "llm") -> str:
+    """What a model writes to serve a call with this body, in the form that its simulator asks for."""
+    return (
+        f'{{"answer": {{"response": {body}}}}}' if name == "llm" else f'{{"error": "", "response": {body}}}'
+    )
+
+
+FILMS_ANSWER = reply_of(json.dumps(FILMS_BODY["response"]))
+MIRRORED = json.dumps(FILMS_BODY)
 
 
 @pytest.fixture
@@ -73,7 +87,7 @@ async def test_an_answer_is_of_the_documented_shape_and_says_where_it_is_from(
     async with opened(sqlite_store, llm.url, sampling=Sampling(seed=7)) as simulator:
         answer = await simulator.answer(Asked(dataset, call("search", title="Metropolis")))
 
-    assert json.loads(FILMS_ANSWER) == outcome(answer)
+    assert FILMS_BODY == outcome(answer)
     assert isinstance(answer, Answer)
     assert Provenance.SIMULATED is answer.provenance
     assert answer.details is not None
@@ -81,7 +95,7 @@ async def test_an_answer_is_of_the_documented_shape_and_says_where_it_is_from(
     assert 64 == len(answer.details["prompt_hash"])
     assert answer.details["usage"]["model_calls"] == 1
     request = llm.requests[0]
-    assert envelope(SHAPE) == request["response_format"]["json_schema"]["schema"]
+    assert asked_form(SHAPE) == request["response_format"]["json_schema"]["schema"]
     assert (7, 0.0) == (request["seed"], request["temperature"])
 
 
@@ -93,15 +107,15 @@ async def test_every_answer_fits_what_is_known_of_the_api(
     arguments = {"title": "x"} if api == "search" else {}
     answers = {
         "search": FILMS_ANSWER,
-        "genres": '{"error": "", "response": {"genres": ["Noir"], "n": 2}}',
-        "posters": '{"error": "", "response": "anything"}',
+        "genres": reply_of('{"genres": ["Noir"], "n": 2}'),
+        "posters": reply_of('"anything"'),
     }
     llm.answer(text(answers[api]))
 
     async with opened(sqlite_store, llm.url) as simulator:
         answer = outcome(await simulator.answer(Asked(dataset, call(api, **arguments))))
 
-    shape = llm.requests[0]["response_format"]["json_schema"]["schema"]["properties"]["response"]
+    shape = sim_world.asked_shape(llm.requests[0])
     assert fits(answer["response"], shape)
     expected = {
         "search": ["array", "integer"],
@@ -113,17 +127,27 @@ async def test_every_answer_fits_what_is_known_of_the_api(
 
 MALFORMED = {
     Fault.NO_JSON: "I am sorry, I cannot do that.",
-    Fault.SEVERAL_OBJECTS: f"Either {FILMS_ANSWER} or {FILMS_ANSWER}",
-    Fault.UNFIT: '{"error": "", "response": {"count": "one", "films": []}}',
-    Fault.MISSING_FIELD: '{"response": {"count": 1, "films": []}}',
-    Fault.NOT_A_NUMBER: '{"error": "", "response": {"count": NaN, "films": []}}',
-    Fault.REPEATED_KEY: '{"error": "", "error": "", "response": {"count": 1, "films": []}}',
-    Fault.NUL: r'{"error": "", "response": {"count": 1, "films": [{"title": "\u0000", "year": 1}]}}',
-    Fault.SURROGATE: r'{"error": "", "response": {"count": 1, "films": [{"title": "\ud800", "year": 1}]}}',
-    Fault.TOO_LARGE: '{"error": "", "response": {"count": 1, "films": [], "x": "' + "x" * 10_000_000 + '"}}',
-    Fault.TRUNCATED: FILMS_ANSWER[:-15],
+    Fault.SEVERAL_OBJECTS: "Either {answer} or {answer}",
+    Fault.UNFIT: '{"count": "one", "films": []}',
+    Fault.MISSING_FIELD: '{"title": {"count": 1, "films": []}}',
+    Fault.NOT_A_NUMBER: '{"count": NaN, "films": []}',
+    Fault.REPEATED_KEY: '{"count": 1, "count": 1, "films": []}',
+    Fault.NUL: r'{"count": 1, "films": [{"title": "\u0000", "year": 1}]}',
+    Fault.SURROGATE: r'{"count": 1, "films": [{"title": "\ud800", "year": 1}]}',
+    Fault.TOO_LARGE: '{"count": 1, "films": [], "x": "' + "x" * 10_000_000 + '"}',
+    Fault.TRUNCATED: "{answer}",
     Fault.EMPTY: "",
 }
+WHOLE = {Fault.NO_JSON, Fault.SEVERAL_OBJECTS, Fault.MISSING_FIELD, Fault.TRUNCATED, Fault.EMPTY}
+"""What is a whole reply above; of the others the body is bad."""
+
+
+def malformed(fault: Fault, name: str) -> str:
+    """A reply with a fault, in the form that a simulator asks for."""
+    if fault not in WHOLE:
+        return reply_of(MALFORMED[fault], name)
+    good = reply_of(json.dumps(FILMS_BODY["response"]), name)
+    return MALFORMED[fault].replace("{answer}", good[:-15] if fault is Fault.TRUNCATED else good)
 
 
 @pytest.mark.parametrize(
@@ -138,8 +162,8 @@ MALFORMED = {
 async def test_malformed_output_reaches_no_client(
     llm: LLMServer, sqlite_store: Store, dataset: Dataset, simulator_name: str, fault: Fault
 ) -> None:
-    """Each kind is asked again a bounded number of times, declined by kind, and counted by kind."""
-    llm.rule = lambda _: text(MALFORMED[fault])
+    """Each kind is asked again twice, declined by kind, and counted by kind."""
+    llm.rule = lambda _: text(malformed(fault, simulator_name))
 
     async with opened(sqlite_store, llm.url, simulator_name) as simulator:
         answer = await simulator.answer(Asked(dataset, call("search", title="x")))
@@ -147,7 +171,7 @@ async def test_malformed_output_reaches_no_client(
     assert isinstance(answer, Decline)
     assert "simulator_unreadable" == answer.kind
     assert {fault} == set(simulator.counts.kinds)
-    assert llm.count == simulator.counts.kinds[fault] <= 8
+    assert llm.count == simulator.counts.kinds[fault] == 3
     assert llm.count == simulator.counts.usage.model_calls
 
 
@@ -173,20 +197,94 @@ async def test_slips_are_repaired_without_another_call(
     assert ({kind: 1}, 1) == (dict(simulator.counts.kinds), llm.count)
 
 
-async def test_the_next_attempt_has_another_seed(
+@pytest.mark.parametrize("simulator_name", ["llm", "mirrorapi"])
+async def test_a_repeat_is_another_request_and_the_one_that_worked_is_told(
+    llm: LLMServer, sqlite_store: Store, dataset: Dataset, simulator_name: str
+) -> None:
+    """After unusable replies seed and temperature move; seed and prompt hash are those of the good reply."""
+    good = reply_of(json.dumps(FILMS_BODY["response"]), simulator_name)
+    hashes = []
+
+    async with opened(sqlite_store, llm.url, simulator_name, sampling=Sampling(seed=5)) as simulator:
+        for replies in ([good], ["{no", "{}", good]):
+            llm.answer(*map(text, replies))
+            answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+            assert isinstance(answer, Answer)
+            assert answer.details is not None
+            hashes.append(answer.details["prompt_hash"])
+
+    asked = [(request["seed"], request["temperature"]) for request in llm.requests]
+    assert [(5, 0.0), (5, 0.0), (1_000_005, 0.7), (2_000_005, 0.7)] == asked
+    assert 2_000_005 == answer.details["seed"]
+    assert hashes[0] != hashes[1]
+
+
+async def test_an_answer_that_is_neither_response_nor_refusal_is_not_asked_for(
     llm: LLMServer, sqlite_store: Store, dataset: Dataset
 ) -> None:
-    """After unusable replies the seed and the temperature move, and the seed that worked is told."""
-    llm.answer(text("no"), text("{}"), text(f"{FILMS_ANSWER}"))
+    """The asked-for schema does not admit it, in any of the forms that a lazy model has for it."""
+    llm.answer(text(FILMS_ANSWER))
 
-    async with opened(sqlite_store, llm.url, "mirrorapi", sampling=Sampling(seed=5, attempts=3)) as simulator:
+    async with opened(sqlite_store, llm.url) as simulator:
+        await simulator.answer(Asked(dataset, call("search", title="x")))
+
+    form = llm.requests[0]["response_format"]["json_schema"]["schema"]
+    for lazy in (
+        {"error": "", "response": None},
+        {"answer": {"response": None}},
+        {"answer": {"error": ""}},
+        {"answer": {"error": "", "response": None}},
+        {"answer": {}},
+        {},
+    ):
+        assert not fits(lazy, form)
+
+
+@pytest.mark.parametrize(("words", "served"), [("No such film.", "No such film."), (" ", "not found")])
+async def test_a_refusal_is_served_as_an_error(
+    llm: LLMServer, sqlite_store: Store, dataset: Dataset, words: str, served: str
+) -> None:
+    """In the API's words, and without any in those of its kind."""
+    llm.answer(text(json.dumps({"answer": {"refusal": "not found", "error": words}})))
+
+    async with opened(sqlite_store, llm.url) as simulator:
         answer = await simulator.answer(Asked(dataset, call("search", title="x")))
 
-    assert [5, 6, 7] == [request["seed"] for request in llm.requests]
-    assert [0.0, 0.7, 0.7] == [request["temperature"] for request in llm.requests]
-    assert isinstance(answer, Answer)
-    assert answer.details is not None
-    assert 7 == answer.details["seed"]
+    assert {"error": served, "response": ""} == outcome(answer)
+
+
+def test_the_prompt_names_every_kind_of_refusal() -> None:
+    """An endpoint that keeps to no schema learns them there."""
+    rules = prompt_text(PROMPT)
+
+    assert ", ".join(REFUSALS) in rules
+
+
+async def test_a_reply_that_is_cut_is_asked_for_once_more(
+    llm: LLMServer, sqlite_store: Store, dataset: Dataset
+) -> None:
+    """A reply of the greatest length is the dearest; the repeat is not greedy."""
+    llm.rule = lambda _: text(FILMS_ANSWER[:-15], finish_reason="length")
+
+    async with opened(sqlite_store, llm.url) as simulator:
+        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+
+    assert isinstance(answer, Decline)
+    assert [0.0, 0.7] == [request["temperature"] for request in llm.requests]
+
+
+async def test_what_was_paid_before_the_endpoint_failed_is_told(
+    llm: LLMServer, sqlite_store: Store, dataset: Dataset
+) -> None:
+    """The decline carries the usage of the replies before, and the metrics count it."""
+    llm.answer(text("{no", usage={"prompt_tokens": 100, "completion_tokens": 20}), status(401, "bad key"))
+
+    async with opened(sqlite_store, llm.url) as simulator:
+        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+
+    assert isinstance(answer, Decline)
+    paid = Usage(model_calls=1, prompt_tokens=100, completion_tokens=20)
+    assert ("simulator_unavailable", paid, paid) == (answer.kind, answer.usage, simulator.counts.usage)
 
 
 @pytest.mark.parametrize("fault", ["refused_formats", "ignored_formats"])
@@ -197,12 +295,12 @@ async def test_an_endpoint_without_structured_output_is_asked_in_words(
     setattr(llm.behaviour, fault, frozenset({"json_schema", "json_object"}))
     llm.rule = lambda _: text(FILMS_ANSWER)
 
-    async with opened(sqlite_store, llm.url, sampling=Sampling(attempts=3)) as simulator:
+    async with opened(sqlite_store, llm.url) as simulator:
         first = outcome(await simulator.answer(Asked(dataset, call("search", title="x"))))
         before = llm.count
         second = outcome(await simulator.answer(Asked(dataset, call("search", title="y"))))
 
-    assert [json.loads(FILMS_ANSWER)] * 2 == [first, second]
+    assert [FILMS_BODY] * 2 == [first, second]
     assert before + 1 == llm.count
 
 
@@ -227,7 +325,7 @@ async def test_a_wrong_type_is_told_to_the_model_and_marked(
     llm: LLMServer, sqlite_store: Store, dataset: Dataset
 ) -> None:
     """The model is to answer as the API would; an error it writes is served and marked."""
-    llm.answer(text('{"error": "year must be a number", "response": null}'))
+    llm.answer(text('{"answer": {"refusal": "bad request", "error": "year must be a number"}}'))
 
     async with opened(sqlite_store, llm.url) as simulator:
         answer = await simulator.answer(Asked(dataset, call("search", title="x", year="soon")))
@@ -322,9 +420,9 @@ async def test_the_order_of_calls_does_not_matter(
     answers: dict[str, set[bytes]] = defaultdict(set)
     kept: set[str] = set()
     llm.rule = lambda body: (
-        text(json.dumps(sim_world.film(str(hash_of(body)), 2000)))
+        text(reply_of(json.dumps(sim_world.film(str(hash_of(body)), 2000)["response"])))
         if "films" in json.dumps(body["response_format"])
-        else text('{"error": "", "response": {"genres": ["x"], "n": 3}}')
+        else text(reply_of('{"genres": ["x"], "n": 3}'))
     )
 
     async with opened(sqlite_store, llm.url) as simulator:
@@ -404,12 +502,12 @@ async def test_mirrorapi_is_asked_in_the_form_of_its_training(
 
 async def test_broken_completions_are_borne(llm: LLMServer, sqlite_store: Store, dataset: Dataset) -> None:
     """Rate limits, server errors and torn bodies are repeated, and the call is answered."""
-    llm.answer(status(429, retry_after=0), status(500), raw(b'{"choices": [{"mess'), text(FILMS_ANSWER))
+    llm.answer(status(429, retry_after=0), status(500), raw(b'{"choices": [{"mess'), text(MIRRORED))
 
     async with opened(sqlite_store, llm.url, "mirrorapi") as simulator:
         answer = outcome(await simulator.answer(Asked(dataset, call("search", title="x"))))
 
-    assert json.loads(FILMS_ANSWER) == answer
+    assert FILMS_BODY == answer
 
 
 def test_simulators_are_found_by_name() -> None:

@@ -61,7 +61,7 @@ def search(title: str) -> dict[str, Any]:
 def echo(body: dict[str, Any]) -> Any:
     """A film with the title that the call asks for."""
     asked = json.loads(body["messages"][1]["content"].rsplit("Call\n", 1)[1])
-    return text(json.dumps(sim_world.film(asked["arguments"]["title"], 2000)))
+    return text(sim_world.served(sim_world.film(asked["arguments"]["title"], 2000)["response"]))
 
 
 async def test_a_simulated_answer_is_marked_kept_and_served_again_as_such(
@@ -182,7 +182,9 @@ async def test_a_refusal_by_rule_is_kept_like_every_simulated_answer(
     assert 0 == llm.count
 
 
-@pytest.mark.parametrize("reply", ["no JSON", '{"error": "", "response": {"count": "x"}}', '{"error": ""'])
+@pytest.mark.parametrize(
+    "reply", ["no JSON", '{"answer": {"response": {"count": "x"}}}', '{"answer": {"response": {']
+)
 async def test_nothing_malformed_reaches_a_client_or_the_store(
     llm: LLMServer, sqlite_store: Store, sqlite_store_url: str, reply: str
 ) -> None:

@@ -50,7 +50,7 @@ def options() -> SimulatorOptions:
         patience=Patience(deadline_s=240, read_timeout_s=200),
         connections=16,
         # Random weights end a text by chance alone, so they must be sampled and may be cut.
-        sampling=Sampling(temperature=1.0, max_tokens=1500, attempts=3),
+        sampling=Sampling(temperature=1.0, max_tokens=1500),
     )
 
 

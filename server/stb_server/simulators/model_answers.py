@@ -1,8 +1,7 @@
 """Asking a model for one answer of an API, until it gives one that can be served or the patience ends.
 
 What a reply was like is counted by kind: strict, each repair, each fault. A reply with a fault is
-never served; the next attempt has another seed, since an engine that is told to be deterministic
-would write the same again.
+never served; how often and how a model is then asked again, ``stb_core.repeats`` says.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ from typing import Any
 import orjson
 
 from stb_core.calls import JsonObject
-from stb_core.errors import UnreadableReplyError
-from stb_core.models import Model, Request
-from stb_core.structured import Schema, fits
+from stb_core.errors import ModelError, UnreadableReplyError
+from stb_core.models import Model, Reply, Request
+from stb_core.repeats import Repeats, repeated
+from stb_core.structured import Schema
 from stb_core.trajectories import Message, Usage
-from stb_server.simulators.repair import Fault, Reading, read_object
-from stb_server.simulators.schemas import envelope
+from stb_server.simulators.answer_forms import FREE_FORM, Answered, asked_form, usable_answer
+from stb_server.simulators.repair import Fault
 
 STRICT = "strict"
 
@@ -34,11 +34,7 @@ class Sampling:
     max_tokens: int = 2048
     """Longest answer; one that is cut there cannot be used."""
     seed: int = 0
-    """Of the first attempt; each further one adds 1."""
-    attempts: int = 2
-    """How often a call is asked before the simulator gives up."""
-    retry_temperature: float = 0.7
-    """At least this from the second attempt on."""
+    """Of the first request; each repeat has another."""
 
 
 DEFAULT_SAMPLING = Sampling()
@@ -72,21 +68,6 @@ class ReplyCounts:
         return outcome.body
 
 
-def usable_answer(text: str, schema: Schema) -> Reading | Fault:
-    """A reply that is an answer of the schema, or why it cannot be served."""
-    reading = read_object(text)
-    if reading.fault is not None or reading.body is None:
-        return reading.fault or Fault.EMPTY
-    body = reading.body
-    if not all(name in body for name in schema.get("required", ())):
-        return Fault.MISSING_FIELD
-    if not fits(body, schema):
-        return Fault.UNFIT
-    if not body.get("error") and body.get("response") is None:  # neither an error nor an answer
-        return Fault.MISSING_FIELD
-    return reading
-
-
 async def ask(
     model: Model,
     messages: tuple[Message, ...],
@@ -104,72 +85,52 @@ async def ask(
         counts: what replies were like is added here.
         sampling: how to ask.
         shape: of the response; None when it is free.
-        structured: ask for structured output; else the reply is free text and read here.
+        structured: ask for structured output, which the model repeats by itself; else the reply is
+            free text and read here.
 
     Raises:
         UnreadableReplyError: no reply could be used.
         ModelUnavailableError: the model cannot be reached.
         RequestRefusedError: the model does not accept the prompt.
     """
-    schema = envelope(shape)
+    form = asked_form(shape) if structured else FREE_FORM
+    first = Request(
+        messages=messages,
+        temperature=sampling.temperature,
+        max_tokens=sampling.max_tokens,
+        seed=sampling.seed,
+        response_schema=form if structured else None,
+        schema_name="api_answer",
+    )
     usage = Usage()
-    failure: UnreadableReplyError | None = None
-    for attempt in range(sampling.attempts):
-        request = _request(messages, sampling, attempt, schema if structured else None)
+    reply = Reply()
+    repeats = Repeats(first)
+    while (request := repeats.request) is not None:
         try:
             reply = await model.complete(request)
-        except UnreadableReplyError as problem:
-            failure = problem
-            usage += problem.usage or Usage()
+        except ModelError as problem:
+            problem.add_usage(usage)
             counts.usage += problem.usage or Usage()
-            continue
+            raise
         usage += reply.usage
-        counts.usage += reply.usage
         text = reply.content or ""
         if not structured:
-            counts.find(text, _FREE_ENVELOPE)
-        outcome = usable_answer(text, schema if structured else _FREE_ENVELOPE)
-        if isinstance(outcome, Fault) or outcome.body is None:
-            failure = UnreadableReplyError(f"{model.name} gave a reply that is no answer.", reply=text)
-            continue
-        response = outcome.body["response"]
-        return ModelAnswer(
-            error=outcome.body["error"],
-            response="" if response is None else response,
-            prompt_hash=hash_of(request),
-            seed=request.seed or 0,
-            usage=usage,
-        )
-    if failure is None:
-        raise UnreadableReplyError(f"{model.name} was not asked.")
-    raise UnreadableReplyError(failure.message, reply=failure.reply, hint=failure.hint, usage=usage)
-
-
-# Free text comes from models that know nothing of schemas: any response counts, members may be added.
-_FREE_ENVELOPE: Schema = {
-    "type": "object",
-    "properties": {"error": {"type": "string"}, "response": {}},
-    "required": ["error", "response"],
-}
+            counts.find(text, form)
+        outcome = usable_answer(text, form)
+        if isinstance(outcome, Answered):
+            counts.usage += usage
+            asked = repeated(request, reply.repeats)
+            return ModelAnswer(outcome.error, outcome.response, hash_of(asked), asked.seed or 0, usage)
+        repeats.unusable(reply)
+    counts.usage += usage
+    raise UnreadableReplyError(
+        f"{model.name} gave {repeats.made} replies that are no answer.",
+        reply=reply.content or "",
+        usage=usage,
+    )
 
 
 def hash_of(request: Request) -> str:
     """SHA-256 of all that a model is asked: messages, schema, seed and sampling."""
     asked = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(asked).hexdigest()
-
-
-def _request(
-    messages: tuple[Message, ...], sampling: Sampling, attempt: int, schema: Schema | None
-) -> Request:
-    temperature = sampling.temperature
-    if attempt and temperature is not None:
-        temperature = max(temperature, sampling.retry_temperature)
-    return Request(
-        messages=messages,
-        temperature=temperature,
-        max_tokens=sampling.max_tokens,
-        seed=sampling.seed + attempt,
-        response_schema=schema,
-        schema_name="api_answer",
-    )

@@ -170,7 +170,7 @@ def _declined(key: str, problem: ModelError | FormatError) -> Decline:
     _log.warning(
         "a call could not be simulated", extra={"call": key, "kind": kind, "reason": problem.message}
     )
-    usage = problem.usage if isinstance(problem, UnreadableReplyError) else None
+    usage = problem.usage if isinstance(problem, ModelError) else None
     return Decline(kind, problem.message, usage)
 
 

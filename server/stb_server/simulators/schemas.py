@@ -163,20 +163,6 @@ def _types(shape: Schema) -> set[str]:
     return {kinds} if isinstance(kinds, str) else set(kinds)
 
 
-def envelope(response: Schema | None) -> Schema:
-    """The schema of a whole answer: an error text, and a response or null when there is an error."""
-    shape: Schema = {}
-    if response:
-        kinds = sorted(_types(response) | {"null"})
-        shape = {**response, "type": kinds}
-    return {
-        "type": "object",
-        "properties": {"error": {"type": "string"}, "response": shape},
-        "required": ["error", "response"],
-        "additionalProperties": False,
-    }
-
-
 _MOST_LITERAL = 200_000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import sim_world
 from llm_server import LLMServer, text
 from stb_core.openai_model import Endpoint
 from stb_core.provenance import CacheMode
@@ -20,7 +21,7 @@ async def test_simulated_answers_agree_and_are_paid_for(
 ) -> None:
     """The second prompt of a stateful episode holds the first answer; tokens go to the simulator's account."""
     await put_dataset(sqlite_store)
-    llm.rule = lambda _: text(json.dumps({"error": "", "response": WEATHER}))
+    llm.rule = lambda _: text(sim_world.served(WEATHER))
     simulator = SimulatorOptions(
         "llm", model="stub/any", endpoints=(Endpoint(llm.url, None, "STUB_BASE_URL", "STUB_API_KEY"),)
     )
