@@ -90,6 +90,8 @@ def _canonical_text(value: Any, depth: int) -> str:
 def parse_arguments(tool_input: str | bytes | Mapping[str, Any] | None) -> JsonObject:
     """The arguments of a call as clients send them: JSON text of one object, an object, or nothing.
 
+    Nothing is None, no text, blank text, or the text ``null``.
+
     Raises:
         CallError: the text is not JSON, or not one object.
     """
@@ -108,6 +110,8 @@ def parse_arguments(tool_input: str | bytes | Mapping[str, Any] | None) -> JsonO
         raise CallError(f"tool_input is not one JSON object: {reason}.") from None
     except RecursionError:
         raise CallError(f"Arguments are nested deeper than {MAX_DEPTH} levels.") from None
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise CallError(f"tool_input is not a JSON object but {_kind(value)}.")
     return value
@@ -118,8 +122,6 @@ def _kind(value: Any) -> str:
         return "an array"
     if isinstance(value, str):
         return "a string"
-    if value is None:
-        return "null"
     return "a boolean" if isinstance(value, bool) else "a number"
 
 

@@ -15,6 +15,9 @@ from stb_core.trajectories import FunctionCall, Message, Usage, whole
 # Servers of text completions stop after 16 tokens unless told otherwise.
 _TEXT_TOKENS = 512
 
+UNREADABLE_ARGUMENTS = "unreadable_arguments"
+"""The only member of the object that stands in a conversation for arguments that are no JSON object."""
+
 
 def path(request: Request) -> str:
     """The endpoint below the base URL that a request goes to."""
@@ -65,12 +68,33 @@ def message_body(message: Message) -> dict[str, Any]:
     body: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         body["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            {
+                "id": c.id,
+                "type": "function",
+                "function": {"name": c.name, "arguments": _readable(c.arguments)},
+            }
             for c in message.tool_calls
         ]
     if message.tool_call_id is not None:
         body["tool_call_id"] = message.tool_call_id
     return body
+
+
+def _readable(arguments: str) -> str:
+    """Arguments of an earlier call as the text of a JSON object.
+
+    Many servers parse them and refuse the conversation where they cannot, even if the model behind them
+    wrote them so. An object stays as it was written; nothing, in any spelling, becomes ``{}``.
+    """
+    if not arguments.strip():
+        return "{}"
+    try:
+        value = orjson.loads(arguments)
+    except ValueError:
+        value = arguments
+    if isinstance(value, dict):
+        return arguments
+    return "{}" if value is None else orjson.dumps({UNREADABLE_ARGUMENTS: whole(arguments)}).decode()
 
 
 def with_schema_in_prompt(request: Request, schema: dict[str, Any]) -> Request:
