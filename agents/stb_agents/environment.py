@@ -8,11 +8,19 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stb_agents.blame import Accepted, Refused, shape_of
 from stb_agents.budget import UNLIMITED, Budget, BudgetSpent, Meter
 from stb_agents.client import VirtualClient
 from stb_agents.purse import RunStopped
 from stb_agents.server_episode import News, ServerEpisode
-from stb_core.errors import ModelError, ModelUnavailableError, ServiceError, StoreError, UsageError
+from stb_core.errors import (
+    ModelError,
+    ModelUnavailableError,
+    RequestRefusedError,
+    ServiceError,
+    StoreError,
+    UsageError,
+)
 from stb_core.functions import Functions
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
@@ -40,6 +48,7 @@ class Environment:
         budget: limits of this trial.
         max_observation: characters of an observation that an agent is shown.
         episode: the server's name for this attempt, "" for calls that are independent of each other.
+        accepted: what the model's endpoint accepts, the same for all trials of a run.
     """
 
     def __init__(
@@ -52,6 +61,7 @@ class Environment:
         budget: Budget = UNLIMITED,
         max_observation: int = DEFAULT_OBSERVATION,
         episode: str = "",
+        accepted: Accepted | None = None,
     ) -> None:
         self.functions = functions
         self._client = client
@@ -64,10 +74,14 @@ class Environment:
         self.messages: tuple[Message, ...] = ()
         self.fault: Exception | None = None
         """What failed that the agent has no part in; remembered, whatever the agent makes of it."""
+        self.accepted = accepted or Accepted()
+        self.refused: Refused | None = None
+        """The last request to the model, where its endpoint refused it."""
         self.answer: Finished | None = None
         """The last answer that was handed in."""
         self.simulator_usage = Usage()
         """What the server's simulator has consumed for calls of this trial."""
+        self._has_answered = False
         self._calls_made = 0
         self._model_s = self._tool_s = 0.0
         self._tool_times: list[float] = []
@@ -144,6 +158,7 @@ class Environment:
             prompt=prompt,
         )
         self.messages = request.messages
+        self.refused = None
         started = self.meter.seconds
         try:
             async with self.time_limit():
@@ -155,10 +170,14 @@ class Environment:
         except ModelError as problem:  # replies before it were paid for all the same
             if isinstance(problem, ModelUnavailableError):
                 self.fault = problem
+            elif isinstance(problem, RequestRefusedError):
+                self.refused = Refused(problem, shape_of(request), is_first=not self._has_answered)
+            self._has_answered |= bool(problem.usage and problem.usage.model_calls)
             self.meter.add_usage(problem.usage or Usage())
             raise
         finally:
             self._model_s += self.meter.seconds - started
+        self._has_answered = True
         self._model_times.append(
             ModelCall(
                 seconds=self.meter.seconds - started,

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from stb_agents.blame import shape_of
 from stb_agents.group_commit import GroupCommit
 from stb_agents.shelter import Shelter
 from stb_core.errors import UnreadableReplyError
@@ -29,6 +30,16 @@ Replies = dict[tuple[str, int], Reply]
 """(request hash, occurrence) → reply."""
 
 
+class _Entry(Reply):
+    """A reply as the journal holds it, with the shape of its request; "" in journals from before it was kept."""
+
+    shape: str = ""
+
+
+def _entry(reply: Reply, request: Request) -> str:
+    return _Entry(**dict(reply), shape=shape_of(request)).model_dump_json()
+
+
 class Journal:
     """The journal of one run."""
 
@@ -42,14 +53,25 @@ class Journal:
 
     async def replies(self, group: str, query_id: str, trial: int) -> Replies:
         """What was answered in a trial, by earlier sessions of the run."""
-        async with self._look:  # all trials begin at once: one look is enough for them
-            if self._is_new is None:
-                self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
-        if self._is_new:
+        if await self._began_empty():
             return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
         found = await self._shelter.finish(reading)
         return {place: Reply.model_validate_json(text) for place, text in found.items()}
+
+    async def shapes(self) -> set[str]:
+        """The shapes of the requests that were answered, by earlier sessions too."""
+        return set() if await self._began_empty() else await self._shelter.finish(self._read_shapes())
+
+    async def _began_empty(self) -> bool:
+        async with self._look:  # all trials begin at once: one look is enough for them
+            if self._is_new is None:
+                self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
+        return self._is_new
+
+    async def _read_shapes(self) -> set[str]:
+        replies = self._store.runs.journalled_replies(self._run)
+        return {shape async for text in replies if (shape := _Entry.model_validate_json(text).shape)}
 
     def begin(self, entry: JournalEntry) -> asyncio.Future[None]:
         """Have an entry written; see ``GroupCommit.begin``."""
@@ -92,9 +114,9 @@ class JournalledModel:
             reply = await self._model.complete(request)
         except UnreadableReplyError as problem:
             lost = Reply(content=problem.reply, finish_reason=_UNREADABLE, usage=problem.usage or Usage())
-            self._failed = JournalEntry(*self._trial, *place, lost.model_dump_json())
+            self._failed = JournalEntry(*self._trial, *place, _entry(lost, request))
             raise
-        entry = JournalEntry(*self._trial, *place, reply.model_dump_json())
+        entry = JournalEntry(*self._trial, *place, _entry(reply, request))
         self._unwritten.append(self._journal.begin(entry))
         return reply
 

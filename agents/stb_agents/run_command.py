@@ -148,7 +148,7 @@ def register(stb: click.Group) -> None:
 
 def show(done: Done, *, as_json: bool) -> None:
     """Print what the run has done: a table, or one JSON document."""
-    run, missing = done.run, done.summary.missing
+    run, missing, reasons = done.run, done.summary.missing, done.summary.reasons
     rows = [tally.row(run) for tally in done.summary.tallies]
     if as_json:
         console.emit_json(
@@ -157,15 +157,19 @@ def show(done: Done, *, as_json: bool) -> None:
                 "complete": not missing,
                 "stopped": done.stopped,
                 "missing": missing,
+                "reasons": [{"reason": reason, "trials": len(them)} for reason, them in reasons.items()],
                 "rows": rows,
             }
         )
         return
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
-    for trial in missing[:_SHOWN_MISSING]:
-        console.say(
-            f"no result: {trial['group']}/{trial['query_id']} trial {trial['trial']}: {trial['reason']}"
-        )
+    for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:
+        first = "{group}/{query_id} trial {trial}".format_map(trials[0])
+        more = f" and {len(trials) - 1} more" if len(trials) > 1 else ""
+        console.say(f"no result: {first}{more}: {reason}")
+    if refused := done.summary.tallies[-1].refused:
+        counts = ", ".join(f"{name} {count}" for name, count in refused.items())
+        console.say(f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY.")
     if done.stopped:
         console.say(done.stopped)
     if missing:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from stb_agents.agent import Agent, Task
+from stb_agents.blame import REFUSED, Accepted, HeardModel, Refused, blame
 from stb_agents.budget import Budget
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment, Sampling, with_seed
@@ -70,7 +71,6 @@ class Runner:
         self._selection = selection
         self._agent = agent
         self._client = client
-        self._model = model
         self._conduct = conduct
         self._on_finished = on_finished
         self._lease = lease
@@ -79,6 +79,10 @@ class Runner:
         self._finished: GroupCommit[Trajectory] = GroupCommit(self._store_all, self._shelter)
         self._functions: dict[tuple[str, str], Functions] = {}
         self._spoiled = 0
+        self._accepted = Accepted(self._journal.shapes)
+        self._model = HeardModel(model, self._accepted) if model else None
+        self._refused: list[tuple[Trajectory, Refused]] = []
+        """Trials that were refused when no request of that shape had been accepted."""
 
     async def run(self, trials: Iterable[tuple[Query, int]]) -> str:
         """Do these trials; why it stopped before the last of them, "" when it did not.
@@ -86,7 +90,12 @@ class Runner:
         Raises:
             StoreError, UsageError, BusyError: the run cannot go on; what was finished is kept.
         """
-        left = iter(trials)
+        stopped = await self._do(iter(trials))
+        await self._look_again()
+        return stopped
+
+    async def _do(self, left: Iterator[tuple[Query, int]]) -> str:
+        """Why the work stopped before the last trial, "" when it did not."""
         workers = [asyncio.create_task(self._work(left)) for _ in range(self._conduct.connections)]
         try:
             await asyncio.gather(*workers)
@@ -98,6 +107,13 @@ class Runner:
             await asyncio.gather(*workers, return_exceptions=True)
             await self._shelter.empty()
         return ""
+
+    async def _look_again(self) -> None:
+        """Blame anew for what was refused while the first replies of the run were still being written."""
+        for trajectory, refused in self._refused:
+            stop = await blame(refused, self._accepted)
+            if stop is not trajectory.stop:
+                await self._store_all([trajectory.model_copy(update={"stop": stop})])
 
     async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
         """One trial after the other until none is left; one is written down while the next is done."""
@@ -132,6 +148,7 @@ class Runner:
             budget=self._conduct.budget,
             max_observation=self._conduct.max_observation,
             episode=self._episode(query, trial),
+            accepted=self._accepted,
         )
         agent, name = self._agent.name, model.name if model else None
         place = f"{self._run.run}/{query.group}/{query.query_id}/{trial}"
@@ -144,6 +161,9 @@ class Runner:
         with logs.fields(trial=place), traces.span(f"invoke_agent {agent}", about) as span:
             trajectory = await run_trial(self._agent, task, environment, name)
             span.set({"stb.stop": trajectory.stop.value})
+        refused = environment.refused if environment.fault is None else None
+        if refused and trajectory.stop is StopReason.INFRASTRUCTURE:
+            self._refused.append((trajectory, refused))
         return trajectory
 
     def _functions_of(self, query: Query) -> Functions:
@@ -168,7 +188,7 @@ class Runner:
 
     def _watch(self, trajectory: Trajectory) -> None:
         """Stop when it is plain that nothing works any more, or at once if that was asked for."""
-        failed = trajectory.stop in {StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR}
+        failed = trajectory.stop in {StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED}
         if failed and self._conduct.fail_fast:
             place = f"{trajectory.group}/{trajectory.query_id}"
             raise RunStopped(f"Stopped at the first failure, {place}: {trajectory.error}")

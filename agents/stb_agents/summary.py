@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from stb_agents.blame import REFUSED
 from stb_core.queries import group_order
 from stb_core.store.runs import Run
 from stb_core.trajectories import StopReason, Trajectory, Usage
@@ -40,6 +41,11 @@ class Tally:
     def n_done(self) -> int:
         """Trials with a result; one that infrastructure spoiled has none."""
         return self.stops.total() - self.stops[StopReason.INFRASTRUCTURE.value]
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Trials that the model's endpoint refused when it accepted others, by how they ended."""
+        return {stop.value: self.stops[stop.value] for stop in REFUSED if self.stops[stop.value]}
 
     def row(self, run: Run) -> dict[str, Any]:
         """As a row of the JSON document; ``calls`` has shares in percent beside counts."""
@@ -79,6 +85,14 @@ class Summary:
 
     tallies: tuple[Tally, ...]
     missing: tuple[dict[str, Any], ...]
+
+    @property
+    def reasons(self) -> dict[str, list[dict[str, Any]]]:
+        """Those trials by reason, for the same fault spoils many."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for trial in self.missing:
+            found.setdefault(trial["reason"], []).append(trial)
+        return found
 
 
 async def summarise(run: Run, trajectories: AsyncIterable[Trajectory]) -> Summary:

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from stb_agents.agent import Agent, Outcome, Task
+from stb_agents.blame import blame
 from stb_agents.budget import BudgetSpent
 from stb_agents.environment import Environment
 from stb_agents.purse import RunStopped
@@ -29,7 +30,8 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
     """Let the agent work until it ends, fails or has spent its budget.
 
     A fault of a server or of a model's endpoint is told from a fault of the agent: the first is
-    ``infrastructure``, to be repeated; the second is ``agent_error``, a result.
+    ``infrastructure``, to be repeated; the second is ``agent_error``, a result. What a refused request
+    means is for ``blame`` to say.
 
     Raises:
         StoreError, UsageError, RunStopped: the run as a whole cannot go on.
@@ -41,6 +43,8 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
         outcome = replace(_spoiled(environment.fault), tree=outcome.tree)
     elif environment.spent is not None:
         outcome = replace(outcome, stop=environment.spent, final_answer="", error="")
+    elif environment.refused is not None:
+        outcome = await _refused(outcome, environment)
     steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
     messages = environment.messages if outcome.messages is None else outcome.messages
     messages = messages or conversation(task.text, steps)
@@ -81,6 +85,20 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
     except BaseException as problem:  # noqa: BLE001 - sys.exit(), say: it would end the whole run
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"The agent's code raised {problem!r}."))
+
+
+async def _refused(outcome: Outcome, environment: Environment) -> Outcome:
+    """The outcome of a trial whose last request to the model was refused.
+
+    The refusal is its end where the agent made nothing of it, and where the endpoint is to blame and the
+    agent never had a model. Else what the agent did about it stands.
+    """
+    assert environment.refused
+    stop = await blame(environment.refused, environment.accepted)
+    never_had_one = stop is StopReason.INFRASTRUCTURE and environment.refused.is_first
+    if outcome.stop not in {StopReason.NO_FINISH, StopReason.AGENT_ERROR} and not never_had_one:
+        return outcome
+    return replace(outcome, stop=stop, final_answer="", error=_line(environment.refused.problem.message))
 
 
 def _spoiled(fault: Exception) -> Outcome:

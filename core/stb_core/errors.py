@@ -11,7 +11,7 @@
     ├── ServiceError            a server of ours or of others does not answer as agreed
     └── ModelError              a language model gave nothing usable
         ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
-        ├── RequestRefusedError     this one request is not accepted: too long, say
+        ├── RequestRefusedError     this request is not accepted: too long, say, or of a kind not supported
         └── UnreadableReplyError    it answered, but not in the form asked for
 
 An error says what happened, to which object, and in its ``hint`` what to do now.
@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from stb_core.refusals import Reason
     from stb_core.trajectories import Usage
 
 
@@ -94,7 +95,17 @@ class ModelUnavailableError(ModelError):
 
 
 class RequestRefusedError(ModelError):
-    """The endpoint does not accept this very request (too long, say); repeating it will not help."""
+    """The endpoint does not accept this request; repeating it will not help.
+
+    ``reason`` is ``context_exceeded``, ``content_filter``, or "" for anything else: of a kind that the
+    endpoint does not support, say.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", usage: Usage | None = None, reason: Reason = ""
+    ) -> None:
+        super().__init__(message, hint=hint, usage=usage)
+        self.reason: Reason = reason
 
 
 class UnreadableReplyError(ModelError):

@@ -23,7 +23,7 @@ import httpx2
 import openai
 import orjson
 
-from stb_core import completions, structured, traces
+from stb_core import completions, refusals, structured, traces
 from stb_core.endpoints import Endpoint
 from stb_core.errors import ModelError, ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.gate import Gate
@@ -186,7 +186,8 @@ class OpenAIModel:
                 reply = await self._ask(_formatted(request, schema, form, self._name), retries, form=form)
             except RequestRefusedError as problem:
                 refusal = refusal or problem
-                if self._proven is not None or form is Format.WORDS:
+                # Another format makes a conversation neither shorter nor milder.
+                if self._proven is not None or form is Format.WORDS or problem.reason:
                     if unfit:  # it is the repeat that is refused, for its seed, say
                         break
                     raise refusal from None
@@ -305,8 +306,11 @@ class OpenAIModel:
                 hint = f"{verb} {endpoint.key_variable}."
             elif status == 404:
                 hint = f"Check the model's name, and {endpoint.url_variable}."
-            elif status in {400, 413, 422}:
-                raise RequestRefusedError(f"{self._name} does not accept the request: {reason}.") from None
+            elif status in {400, 413, 422} and not refusals.is_unpaid(problem.body):
+                raise RequestRefusedError(
+                    f"{self._name} does not accept the request: {reason}.",
+                    reason=refusals.reason_of(problem.body),
+                ) from None
         raise ModelUnavailableError(f"{self._name} is not available: {reason}.", hint=hint) from None
 
     def _reason(self, problem: Exception) -> str:

@@ -44,10 +44,17 @@ class StopReason(StrEnum):
     MAX_COST = "max_cost"
     EXPIRED = "expired"
     """It came over HTTP and was not heard of for longer than its server waits."""
+    CONTEXT_EXCEEDED = "context_exceeded"
+    """Its conversation was longer than the model's context; other requests of the run were accepted."""
+    CONTENT_FILTER = "content_filter"
+    """A filter of the model's endpoint blocked its conversation; other requests were accepted."""
+    REQUEST_REFUSED = "request_refused"
+    """The model's endpoint refused its conversation for another reason; other requests were accepted."""
     AGENT_ERROR = "agent_error"
     """The agent's own code failed, or its model said something unusable to the end."""
     INFRASTRUCTURE = "infrastructure"
-    """Our server or the model's endpoint failed: retried, counted, shown, never scored as 0."""
+    """Our server failed, or the model's endpoint did or accepts no request of the kind: retried, counted,
+    shown, never scored as 0."""
 
 
 class Usage(BaseModel):

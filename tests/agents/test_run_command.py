@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_server import LLMServer, status
+from llm_server import LLMServer, obliging, status
 from stb_core.store import open_store
 
 from .processes import started, wait_for
@@ -98,6 +98,42 @@ async def test_an_incomplete_run_is_exit_code_1_with_the_list(
     assert (first.returncode, second.returncode) == (1, 0)
     assert "no result: G3_instruction/10 trial 0: stub/any is not available: HTTP 404" in first.stderr
     assert "1 of 4 trials have no result. The same command again goes on." in first.stderr
+
+
+async def test_an_endpoint_that_refuses_everything_is_exit_code_1_with_its_words(
+    stb: Stb, cot: tuple[str, ...], llm: LLMServer
+) -> None:
+    """Once, however many trials it spoiled."""
+    llm.rule = lambda _: status(400, "llama2 does not support tools")
+    args = (*cot, "-d", "world:G3_instruction")
+    env = {"STUB_BASE_URL": llm.url}
+
+    done = await asyncio.to_thread(stb, *args, env=env)
+    document = await asyncio.to_thread(stb, *args, "--json", env=env)
+
+    reason = "stub/any does not accept the request: HTTP 400, llama2 does not support tools."
+    assert done.returncode == document.returncode == 1
+    assert f"no result: G3_instruction/10 trial 0 and 3 more: {reason}" in done.stderr
+    assert done.stderr.count("does not support tools") == 1
+    assert json.loads(document.stdout)["reasons"] == [{"reason": reason, "trials": 4}]
+
+
+async def test_queries_that_the_model_refuses_are_named_by_kind(
+    stb: Stb, cot: tuple[str, ...], llm: LLMServer
+) -> None:
+    """The run is complete, and its table, the line below it and stb show count them."""
+    too_long = status(400, "maximum context length is 4096 tokens")
+    llm.rule = lambda body: too_long if "Osterby" in str(body["messages"]) else obliging(body)
+    env = {"STUB_BASE_URL": llm.url}
+
+    done = await asyncio.to_thread(stb, *cot, "-d", "world:G3_instruction", "--name", "r", env=env)
+    shown = await asyncio.to_thread(stb, "show", "r", "--json")
+
+    assert done.returncode == 0
+    assert "answered 3, context_exceeded 1" in done.stdout
+    assert "Refused by the model's endpoint, and unsolved: context_exceeded 1." in done.stderr
+    (row,) = json.loads(shown.stdout)["rows"]
+    assert (row["answered"], row["context_exceeded"]) == (3, 1)
 
 
 async def test_a_killed_run_leaves_no_server_behind(folder: Path, llm: LLMServer) -> None:

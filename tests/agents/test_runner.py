@@ -207,18 +207,6 @@ async def test_one_query_that_fails_does_not_stop_the_rest(
     assert not done.summary.missing
 
 
-async def test_a_request_that_the_model_refuses_is_the_agents_fault(
-    carry: Carry, llm: LLMServer, sqlite_store: Store
-) -> None:
-    """A conversation that grew too long is a result, not an outage."""
-    llm.rule = lambda _: status(400, "context too long")
-
-    done = await carry(limit=1, dataset="world:G3_instruction")
-
-    (found,) = await trajectories(sqlite_store, done)
-    assert (found.stop, "context too long" in found.error) == (StopReason.AGENT_ERROR, True)
-
-
 async def test_what_infrastructure_spoiled_is_repeated(
     carry: Carry, llm: LLMServer, sqlite_store: Store
 ) -> None:
@@ -274,7 +262,7 @@ async def test_a_trial_is_written_down_while_the_next_is_done(
 
 async def test_a_run_can_be_told_to_stop_at_the_first_failure(carry: Carry, llm: LLMServer) -> None:
     """What was finished before is kept."""
-    llm.answer(*[text("Hm.")] * 3, status(400, "odd"))
+    llm.answer(*[text("Hm.")] * 4, status(400, "odd"))
 
     done = await carry(max_connections=1, fail_fast=True)
 

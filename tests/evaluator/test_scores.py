@@ -225,6 +225,9 @@ def test_the_first_rounds_count_when_fewer_are_asked_for() -> None:
         (Done("g", "1", 0, 0, StopReason.GAVE_UP), "gave_up"),
         (Done("g", "1", 0, 0, StopReason.NO_FINISH), "no_finish"),
         (Done("g", "1", 0, 0, StopReason.MAX_STEPS), "no_finish"),
+        (Done("g", "1", 0, 0, StopReason.CONTEXT_EXCEEDED), "no_finish"),
+        (Done("g", "1", 0, 0, StopReason.CONTENT_FILTER), "no_finish"),
+        (Done("g", "1", 0, 0, StopReason.REQUEST_REFUSED), "no_finish"),
     ],
 )
 def test_what_needs_no_judge_has_a_reason(done: Done, reason: str) -> None:
