@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from stb_core.provenance import CacheMode
 
 if TYPE_CHECKING:
     from stb_agents.forecast import Forecast
-    from stb_agents.runs import Done
+    from stb_agents.runs import Done, NothingRun
 
 _SHOWN_MISSING = 10
 _FORECAST_COLUMNS = (
@@ -156,12 +157,15 @@ def show(done: Done, *, as_json: bool) -> None:
                 "run": run.run,
                 "complete": not missing,
                 "stopped": done.stopped,
+                "nothing_run": done.nothing_run and asdict(done.nothing_run),
                 "missing": missing,
                 "reasons": [{"reason": reason, "trials": len(them)} for reason, them in reasons.items()],
                 "rows": rows,
             }
         )
         return
+    if done.nothing_run:
+        click.echo(_told_of_nothing(run.run, done.nothing_run))
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
     for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:
         first = "{group}/{query_id} trial {trial}".format_map(trials[0])
@@ -178,6 +182,17 @@ def show(done: Done, *, as_json: bool) -> None:
         )
     else:
         console.say(f"Next: stb score {run.run} --judge rules")
+
+
+def _told_of_nothing(run: str, nothing: NothingRun) -> str:
+    """That a command has run nothing, and how old the results are."""
+    times = dict.fromkeys(moment[:19].replace("T", " ") for moment in (nothing.oldest, nothing.newest))
+    return (
+        f"Nothing was run: all {nothing.trials} results of {run} exist already, "
+        f"made {' to '.join(times)} UTC.\n"
+        "If the agent has changed where stb does not look (a module that it imports, what answers at its "
+        f"address), choose another --name, or delete this run with: stb rm {run}"
+    )
 
 
 def show_forecast(forecast: Forecast, *, as_json: bool) -> None:

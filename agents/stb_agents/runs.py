@@ -36,12 +36,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class NothingRun:
+    """All trials of a run had results before the command: how many, and when the first and last was made.
+
+    Times are in UTC, ISO 8601.
+    """
+
+    trials: int
+    oldest: str
+    newest: str
+
+
+@dataclass(frozen=True)
 class Done:
     """A run as it stands after the command; ``stopped`` says why not all of it was tried."""
 
     run: Run
     summary: Summary
     stopped: str = ""
+    nothing_run: NothingRun | None = None
 
 
 async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = False) -> Done:
@@ -97,7 +110,13 @@ async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         trials = await trials_left(store, name, selection, request.trials)
         bar.start(run.n_expected - len(trials))
         stopped = await runner.run(trials)
-        return Done(run, await summarise(run, store.runs.trajectories(run.run)), stopped)
+        summary = await summarise(run, store.runs.trajectories(run.run))
+        return Done(run, summary, stopped, None if trials else await _nothing_run(store, name))
+
+
+async def _nothing_run(store: Store, run: str) -> NothingRun | None:
+    made = sorted(trial.created_at for trial in await store.runs.done(run))
+    return NothingRun(len(made), made[0], made[-1]) if made else None
 
 
 async def foresee(settings: Settings, request: RunRequest) -> Forecast:

@@ -136,6 +136,21 @@ async def test_queries_that_the_model_refuses_are_named_by_kind(
     assert (row["answered"], row["context_exceeded"]) == (3, 1)
 
 
+def test_a_run_that_is_complete_says_first_that_nothing_was_run(folder: Path, stb: Stb) -> None:
+    """With how many results there are, and how old they are."""
+    args = ("run", "-a", "scripted", "-d", "world", "--name", "ci")
+    first = json.loads(stb(*args, "--json").stdout)
+
+    again = stb(*args)
+    nothing = json.loads(stb(*args, "--json").stdout)["nothing_run"]
+
+    day, second = nothing["oldest"][:10], nothing["oldest"][11:19]
+    assert first["nothing_run"] is None
+    assert (nothing["trials"], nothing["oldest"] <= nothing["newest"]) == (8, True)
+    assert again.stdout.startswith(f"Nothing was run: all 8 results of ci exist already, made {day} {second}")
+    assert again.returncode == 0
+
+
 async def test_a_killed_run_leaves_no_server_behind(folder: Path, llm: LLMServer) -> None:
     """The server that it started ends with it."""
     llm.behaviour.latency_s = 0.2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -54,6 +54,7 @@ class Done:
     stop: StopReason
     content_hash: str = ""
     answer_hash: str = ""
+    created_at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,31 @@ class Runs:
         t = tables.trajectories.c
         async with self._store.reading() as connection:
             rows = await connection.execute(
-                sa.select(t.group, t.query_id, t.trial, t.attempt, t.stop, t.content_hash, t.answer_hash)
+                sa.select(
+                    t.group,
+                    t.query_id,
+                    t.trial,
+                    t.attempt,
+                    t.stop,
+                    t.content_hash,
+                    t.answer_hash,
+                    t.created_at,
+                )
                 .where(t.run == run)
                 .order_by(t.group, t.query_id, t.trial, t.attempt)
             )
             last = {(row.group, row.query_id, row.trial): row for row in rows}
         return [
-            Done(r.group, r.query_id, r.trial, r.attempt, StopReason(r.stop), r.content_hash, r.answer_hash)
+            Done(
+                r.group,
+                r.query_id,
+                r.trial,
+                r.attempt,
+                StopReason(r.stop),
+                r.content_hash,
+                r.answer_hash,
+                r.created_at,
+            )
             for r in last.values()
         ]
 
