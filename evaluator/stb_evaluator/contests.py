@@ -14,7 +14,7 @@ from stb_core.store.runs import Run
 from stb_core.trajectories import Trajectory
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.comparing import Row, Side
-from stb_evaluator.judge import Judgement
+from stb_evaluator.judge import Case, Judge, Judgement
 from stb_evaluator.loading import dataset_queries
 from stb_evaluator.paired import compare
 from stb_evaluator.preference import Pair, PairJudge
@@ -23,9 +23,11 @@ from stb_evaluator.sheets import Place
 from stb_evaluator.switches import OURS
 from stb_evaluator.tabulation import errors_by_group
 from stb_evaluator.verdict_log import Tally, alone, judge_all
-from stb_evaluator.winning import Outcome, Question, majority, outcome, questions
+from stb_evaluator.winning import Outcome, Question, answers_to_check, majority, outcome, questions
 
 METRIC = "sowr"
+CHECKS = "sowr-answer"
+"""The metric of verdicts on single answers that a comparison asks for by itself; SoPR never sees them."""
 RECORDED = "recorded"
 
 
@@ -39,6 +41,7 @@ class Contest:
     rounds: int | None
     switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
     outcomes: dict[Place, Outcome] = field(default_factory=dict)
+    checks: dict[tuple[str, int], Status] = field(default_factory=dict)
 
     def solved(self, place: Place) -> tuple[bool | None, bool | None]:
         """What the majority of pass verdicts finds of both answers."""
@@ -49,8 +52,16 @@ class Contest:
         return [
             (place, question)
             for place, pair in self.pairs.items()
-            for question in questions(pair, self.solved(place), self.rounds or 1, self.switches)
+            for question in questions(pair, self.solved(place), self.rounds or 1, self.switches, self.checks)
         ]
+
+    def to_check(self) -> dict[tuple[str, int], tuple[Place, Pair, Trajectory, int]]:
+        """All answers that a judge is to judge anew, by what identifies their verdicts."""
+        return {
+            (pair.hash_of(answer), number): (place, pair, answer, number)
+            for place, shown in self.pairs.items()
+            for pair, answer, number in answers_to_check(shown, self.rounds or 1, self.switches)
+        }
 
 
 async def prepare(
@@ -65,10 +76,12 @@ async def prepare(
     """Load the answers of both runs to the queries that both were to answer.
 
     Votes on record were cast in one order, so only one is asked for; all their rounds count unless
-    fewer are wanted.
+    fewer are wanted. Whoever cast them may have judged the answers anew: nothing is judged besides.
     """
     if recorded:
         switches = {**switches, "sowr.order": "one"}
+        if switches["sowr.verdicts"] == "rejudged":
+            switches["sowr.verdicts"] = "ignored"
     shared = {
         (group, query_id): None
         for group, ids in one.run.expected.items()
@@ -105,18 +118,29 @@ async def hold(
     contest: Contest,
     judge: PairJudge | None,
     *,
+    checker: Judge | None = None,
     connections: int,
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Tally:
     """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record.
 
-    A question on which the judge failed is asked again with ``retry_errors`` only.
+    ``checker`` judges single answers anew where the contest's switches say so. A question on which a
+    judge failed is asked again with ``retry_errors`` only.
 
     Raises:
-        BusyError: something is not told yet, and another session is asking this judge for it.
+        BusyError: something is not told yet, and another session is asking a judge for it.
     """
     tally = Tally()
+    if checker is not None:
+        checking = await _check(
+            store,
+            contest,
+            checker,
+            connections=connections,
+            retry_errors=retry_errors,
+            advance=advance,
+        )
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
     asked = [pair for _, (pair, _) in contest.questions()]
     if judge is not None and await _lacking(store, contest, judge, retry_errors=retry_errors):
@@ -136,9 +160,56 @@ async def hold(
     if contest.rounds is None:
         contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
     contest.outcomes = {
-        place: outcome(pair, contest.solved(place), contest.rounds, known, contest.switches)
+        place: outcome(pair, contest.solved(place), contest.rounds, known, contest.switches, contest.checks)
         for place, pair in contest.pairs.items()
     }
+    return tally if checker is None else checking + tally
+
+
+async def _check(
+    store: Store,
+    contest: Contest,
+    checker: Judge,
+    *,
+    connections: int,
+    retry_errors: bool,
+    advance: Callable[[int, int], None],
+) -> Tally:
+    """Have the answers judged anew that are to be, and fill in ``contest.checks``."""
+    tally, wanted = Tally(), contest.to_check()
+
+    async def logged() -> list[Verdict]:
+        hashes = {answer for answer, _ in wanted}
+        return await store.verdicts.by_answers(
+            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric
+        )
+
+    def readable(log: Iterable[Verdict]) -> dict[tuple[str, int], Status]:
+        first: dict[tuple[str, int], Status] = {}
+        for verdict in log:
+            if verdict.status is not Status.ERROR:
+                first.setdefault((verdict.answer_hash, verdict.round), verdict.status)
+        return first
+
+    async def lacking() -> list[tuple[Place, Pair, Trajectory, int]]:
+        log = await logged()
+        told = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
+        return [job for asked, job in wanted.items() if asked not in told]
+
+    if await lacking():
+        runs = [contest.one.run.run, contest.other.run.run]
+        async with alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                lambda job: checker.judge(Case(job[2], job[1].query), job[3]),
+                lambda job, judgement: _verdict_on_answer(contest, checker, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    contest.checks = readable(await logged())
     return tally
 
 
@@ -200,6 +271,37 @@ def _verdict(
     )
 
 
+def _verdict_on_answer(
+    contest: Contest,
+    checker: Judge,
+    place: Place,
+    pair: Pair,
+    answer: Trajectory,
+    number: int,
+    judgement: Judgement,
+) -> Verdict:
+    is_first = pair.first is answer
+    is_candidate = is_first == (pair.hash == contest.pairs[place].hash)
+    whose, other = (contest.one, contest.other) if is_candidate else (contest.other, contest.one)
+    group, query_id, trial = place
+    return Verdict(
+        run=whose.run.run,
+        group=group,
+        query_id=query_id,
+        trial=trial,
+        metric=CHECKS,
+        judge=checker.name,
+        rubric=checker.rubric,
+        round=number,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=pair.hash_of(answer),
+        raw=judgement.raw,
+        usage=judgement.usage,
+        details={"beside": other.run.run, "shown": "first" if is_first else "second"},
+    )
+
+
 def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
     """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50.
 
@@ -243,7 +345,7 @@ def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, see
 
 def _errors(contest: Contest, queries: Iterable[tuple[str, str]]) -> Counter[str]:
     """What a rate lacks, by group."""
-    if contest.switches["sowr.verdicts"] == "ignored":
+    if contest.switches["sowr.verdicts"] != "used":
         return Counter(place[0] for place, one in contest.outcomes.items() if one is None)
     # Where a pass verdict is lacking the judge of pairs was not asked, and has not failed.
     undecided = Counter(

@@ -41,12 +41,18 @@ def converted_record(
         "query": trajectory.query,
         "available_tools": Offer().functions(trajectory) if functions is None else list(functions),
         "answer": {
-            "method": trajectory.agent,
+            "method": _method_of(trajectory),
             "total_steps": len(path) + 2,
             "final_answer": answer_of(trajectory, path),
             "answer_details": details,
         },
     }
+
+
+def _method_of(trajectory: Trajectory) -> str:
+    """What a converted answer said of its method; of others the agent's name."""
+    method = (trajectory.imported or {}).get("method")
+    return trajectory.agent if method is None else str(method)
 
 
 def pass_rate_record(trajectory: Trajectory, sheet: Sheet) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Case, Judge, Judgement
 from stb_evaluator.juries import Jury
 from stb_evaluator.labels import QUALITY, LabelSet, corrected_rows
+from stb_evaluator.loading import unnamed
 from stb_evaluator.probes import PROBES, Flips, count_flips, length_correlation, load_anchors
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.results import Row
@@ -64,7 +65,7 @@ async def try_judge(
         BusyError: another session is trying this judge on this run.
     """
     trials = [
-        Trial(run.run, change(t.model_copy(update={"tree": None})), PROBE, 0)
+        Trial(run.run, change(unnamed(run, t.model_copy(update={"tree": None}))), PROBE, 0)
         for change in PROBES.values()
         for t, _ in chosen
     ]

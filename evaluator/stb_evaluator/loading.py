@@ -10,7 +10,7 @@ import orjson
 from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.trajectories import Step
+from stb_core.trajectories import Step, Trajectory
 from stb_evaluator.juries import Jury, vote
 from stb_evaluator.scores import METRIC
 from stb_evaluator.sheets import Place, Sheet, gate_by_words, sheet_of
@@ -34,6 +34,11 @@ async def load_sheet(
         ]
     )
     return sheet_of(run.expected, run.trials, done, marks, rounds=rounds, worded=worded)
+
+
+def unnamed(run: Run, trajectory: Trajectory) -> Trajectory:
+    """An answer as a judge may see it: of an imported run the agent is the system's or the folder's name."""
+    return trajectory.model_copy(update={"agent": ""}) if run.manifest.imported_from else trajectory
 
 
 def is_worded(trajectory: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
 from stb_core.models import FunctionSchema, Model, Reply, Request
 from stb_core.repeats import Repeats
-from stb_core.trajectories import Message, Usage
+from stb_core.trajectories import Message, Trajectory, Usage
 from stb_core.verdicts import Status
 from stb_evaluator.asking import SEEDS_PER_ROUND, storable
 from stb_evaluator.exports import converted_record
@@ -123,7 +123,7 @@ def _templates(text: str) -> dict[str, str]:
 
 
 class OfficialJudge:
-    """Judges answers and pairs by an evaluator folder; a reply is read strictly, as everywhere."""
+    """Judges answers by an evaluator folder; a reply is read strictly, as everywhere."""
 
     reusable = True
 
@@ -144,7 +144,7 @@ class OfficialJudge:
     async def judge(self, case: Case, number: int) -> Judgement:
         """The final answer first; when unsure, the whole answer in its converted form."""
         trajectory = case.trajectory
-        answer = converted_record(trajectory, with_thoughts=False)["answer"]
+        answer = self._shown(trajectory)
         found = await self._ask(
             ANSWER, "answer_status", _STATUSES, number, query=trajectory.query, answer=answer["final_answer"]
         )
@@ -156,16 +156,10 @@ class OfficialJudge:
         )
         return Judgement(again.status, again.reason, found.raw + again.raw, found.usage + again.usage)
 
-    async def prefer(self, pair: Pair, number: int) -> Judgement:
-        """Which of two converted answers is better; the official form knows no tie."""
-        answers = [
-            json.dumps(converted_record(t, with_thoughts=False)["answer"]) if t is not None else final_text(t)
-            for t in (pair.first, pair.second)
-        ]
-        indexes = {0: Status.SOLVED, 1: Status.UNSOLVED}
-        return await self._ask(
-            BETTER, "index", indexes, number, query=pair.text, answer_0=answers[0], answer_1=answers[1]
-        )
+    def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
+        """An answer as this judge sees it."""
+        answer: dict[str, Any] = converted_record(trajectory, with_thoughts=False)["answer"]
+        return answer
 
     async def _ask(
         self, function: str, field: str, words: Mapping[Any, Status], number: int, **values: str
@@ -189,6 +183,39 @@ class OfficialJudge:
                 problem = error.message
             repeats.unusable(reply)
         return Judgement(Status.ERROR, problem, tuple(said), usage)
+
+
+class OfficialPairJudge(OfficialJudge):
+    """Compares two answers by an evaluator folder, and judges one of a pair as a comparison shows it.
+
+    As in the published code the judge is not told by which method an answer was found. ``limit`` cuts the
+    final answer, in characters.
+    """
+
+    def __init__(self, model: Model, evaluator: Evaluator, *, limit: int | None = None) -> None:
+        super().__init__(model, evaluator)
+        self._limit = limit
+
+    @property
+    def rubric(self) -> str:
+        """SHA-256 of the evaluator's files and of how answers are shown."""
+        shown = f"{self._evaluator.hash}:pairs without method, cut {self._limit}"
+        return hashlib.sha256(shown.encode()).hexdigest()
+
+    async def prefer(self, pair: Pair, number: int) -> Judgement:
+        """Which of two converted answers is better; the official form knows no tie."""
+        answers = [
+            json.dumps(self._shown(t)) if t is not None else final_text(t) for t in (pair.first, pair.second)
+        ]
+        indexes = {0: Status.SOLVED, 1: Status.UNSOLVED}
+        return await self._ask(
+            BETTER, "index", indexes, number, query=pair.text, answer_0=answers[0], answer_1=answers[1]
+        )
+
+    def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
+        answer = super()._shown(trajectory)
+        del answer["method"]
+        return {**answer, "final_answer": answer["final_answer"][: self._limit]}
 
 
 def _status_in(reply: Reply, field: str, words: Mapping[Any, Status]) -> Status:

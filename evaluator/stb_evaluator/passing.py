@@ -15,7 +15,7 @@ from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Status, Verdict
 from stb_evaluator.judge import Case, Judge, Judgement
 from stb_evaluator.juries import jury_of
-from stb_evaluator.loading import dataset_queries, load_sheet
+from stb_evaluator.loading import dataset_queries, load_sheet, unnamed
 from stb_evaluator.scores import METRIC
 from stb_evaluator.verdict_log import Tally, alone, judge_all
 
@@ -125,7 +125,7 @@ async def _load_cases(store: Store, run: Run, jobs: Sequence[Job]) -> dict[Place
     async for trajectory in store.runs.trajectories(run.run):
         place = (trajectory.group, trajectory.query_id, trajectory.trial)
         if place in wanted:
-            cases[place] = Case(_without_tree(trajectory), queries.get(place[:2]))
+            cases[place] = Case(unnamed(run, _without_tree(trajectory)), queries.get(place[:2]))
     return cases
 
 

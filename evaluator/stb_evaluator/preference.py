@@ -46,6 +46,15 @@ class Pair:
         """Whether both say the same; two that say nothing do."""
         return final_text(self.first) == final_text(self.second)
 
+    @property
+    def identical_throughout(self) -> bool:
+        """Whether both say the same after the same calls."""
+        return _content(self.first) == _content(self.second)
+
+    def hash_of(self, trajectory: Trajectory) -> str:
+        """SHA-256 of one of the two as judged within this pair, order included."""
+        return content_hash([self.hash, _content(trajectory)])
+
 
 def final_text(trajectory: Trajectory | None) -> str:
     """The answer that was given; empty when there is none."""

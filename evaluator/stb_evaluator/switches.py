@@ -10,16 +10,17 @@ from collections.abc import Iterable, Mapping
 
 from stb_core.errors import UsageError
 
-# Name: (our rule, the published code's way).
-SWITCHES: Mapping[str, tuple[str, str]] = {
+# Name: (our rule, the published code's way, any other way).
+SWITCHES: Mapping[str, tuple[str, ...]] = {
     # A query without an answer: unsolved, or left out of the denominator.
     "sopr.missing": ("unsolved", "dropped"),
     # A round that lacks a verdict: not scored and incomplete, or worth 0.
     "sopr.gaps": ("unscored", "zero"),
     # Whether an answer was given: by the structure of the last call, or by words in its text.
     "sopr.gate": ("structure", "words"),
-    # Pass verdicts in a comparison: they decide, or they are never looked at.
-    "sowr.verdicts": ("used", "ignored"),
+    # Whether an answer is solved, in a comparison: by the pass verdicts, by judging both answers anew for
+    # every pair and round, or not considered.
+    "sowr.verdicts": ("used", "rejudged", "ignored"),
     # Two answers that are the same: a tie, or a coin.
     "sowr.identical": ("tie", "coin"),
     # A pair is shown in both orders, or in one that a coin chooses.
@@ -30,8 +31,8 @@ SWITCHES: Mapping[str, tuple[str, str]] = {
     "fac.reading": ("field", "words"),
 }
 
-OURS: Mapping[str, str] = {name: ours for name, (ours, _) in SWITCHES.items()}
-PUBLISHED: Mapping[str, str] = {name: published for name, (_, published) in SWITCHES.items()}
+OURS: Mapping[str, str] = {name: values[0] for name, values in SWITCHES.items()}
+PUBLISHED: Mapping[str, str] = {name: values[1] for name, values in SWITCHES.items()}
 
 
 def set_switches(changes: Iterable[str]) -> dict[str, str]:

@@ -32,6 +32,16 @@ class Tally:
     unavailable: int = 0
     last_problem: str = ""
 
+    def __add__(self, other: Tally) -> Tally:
+        """Of the questions of both."""
+        return Tally(
+            judged=self.judged + other.judged,
+            reused=self.reused + other.reused,
+            errors=self.errors + other.errors,
+            unavailable=self.unavailable + other.unavailable,
+            last_problem=other.last_problem or self.last_problem,
+        )
+
 
 @dataclass
 class _Appender:

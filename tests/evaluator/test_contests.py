@@ -107,7 +107,7 @@ async def test_the_rows_count_what_cannot_be_told(sqlite_store: Store) -> None:
 
 
 async def test_a_pass_verdict_that_failed_makes_a_rate_incomplete(sqlite_store: Store) -> None:
-    """Even where a majority of the others decides; not in the published way, which looks at none."""
+    """Even where a majority of the others decides; not where none is looked at."""
     one, other = await two_runs(sqlite_store, {"1": ANSWERS["1"], "2": ANSWERS["2"], "4": ANSWERS["4"]})
     failed = Verdict(
         run="a",
@@ -125,7 +125,8 @@ async def test_a_pass_verdict_that_failed_makes_a_rate_incomplete(sqlite_store: 
 
     ours = await prepare(sqlite_store, side, other, rounds=1)
     await hold(sqlite_store, ours, judge, connections=1)
-    published = await prepare(sqlite_store, side, other, rounds=1, switches=set_switches([]))
+    ignored = set_switches(["sowr.verdicts=ignored"])
+    published = await prepare(sqlite_store, side, other, rounds=1, switches=ignored)
     await hold(sqlite_store, published, judge, connections=1)
 
     # One failed, and two answers have no verdict of the second round.
@@ -169,7 +170,7 @@ async def test_the_judge_sees_whole_answers_and_the_published_code_a_thousand_ch
     assert cut_rubric(rubric).hash != rubric.hash
 
 
-async def test_the_published_way_never_looks_at_pass_verdicts(sqlite_store: Store) -> None:
+async def test_ignored_pass_verdicts_are_never_looked_at(sqlite_store: Store) -> None:
     """A judge of pairs that likes the wrong answer overrules both pass verdicts."""
 
     def prefers_bad(request: Request) -> Reply:
@@ -184,7 +185,8 @@ async def test_the_published_way_never_looks_at_pass_verdicts(sqlite_store: Stor
 
     ours = await prepare(sqlite_store, one, other, rounds=1)
     await hold(sqlite_store, ours, judge, connections=1)
-    published = await prepare(sqlite_store, one, other, rounds=1, switches=set_switches([]))
+    ignored = set_switches(["sowr.verdicts=ignored"])
+    published = await prepare(sqlite_store, one, other, rounds=1, switches=ignored)
     await hold(sqlite_store, published, judge, connections=1)
 
     assert (row(ours)["value"], row(published)["value"]) == (100.0, 0.0)

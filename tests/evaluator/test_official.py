@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluator_makers import make_run, trajectory
-from llm_server import LLMServer, call
+from llm_server import Answer, Json, LLMServer, call, sample, text
 from stb_core.errors import FormatError, NotFoundError
 from stb_core.models import Reply, Request
 from stb_core.scripted_model import ScriptedModel
@@ -17,7 +17,7 @@ from stb_core.store import open_store
 from stb_core.trajectories import FunctionCall
 from stb_core.verdicts import Status
 from stb_evaluator.judge import Case
-from stb_evaluator.official import OfficialJudge, load_evaluator
+from stb_evaluator.official import OfficialJudge, OfficialPairJudge, load_evaluator
 from stb_evaluator.preference import Pair
 
 CONFIG = """
@@ -104,7 +104,7 @@ async def test_pairs_are_compared_by_index(folder: Path, index: object, expected
     model = ScriptedModel(lambda _: says(index=index))
     pair = Pair(trajectory(answer="one"), None, "What?")
 
-    assert (await OfficialJudge(model, load_evaluator(folder)).prefer(pair, 0)).status is expected
+    assert (await OfficialPairJudge(model, load_evaluator(folder)).prefer(pair, 0)).status is expected
 
 
 def test_the_hash_covers_both_files(folder: Path) -> None:
@@ -171,6 +171,108 @@ def test_score_takes_a_folder(
     assert rows[0]["value"] == 100.0
     assert rows[0]["rubric"] == load_evaluator(folder).hash
     assert llm.requests[0]["tools"][0]["type"] == "function"
+
+
+SYSTEM = "gpt-secret_dfs"
+
+
+def converted(answer: str, method: str | None) -> dict[str, object]:
+    """An answer that says how it was found, or does not."""
+    finish = json.dumps({"return_type": "give_answer", "final_answer": answer})
+    last = {"role": "tool", "message": {"name": "Finish", "arguments": finish, "response": ""}, "next": []}
+    named = {} if method is None else {"method": method}
+    whole = {**named, "total_steps": 1, "final_answer": finish, "answer_details": [last]}
+    return {"query": "What?", "available_tools": [], "answer": whole}
+
+
+def judged(answer: str) -> dict[str, object]:
+    """A record of ``pass_rate_results``, which says nothing of a method."""
+    finish = json.dumps({"return_type": "give_answer", "final_answer": answer})
+    step = {"name": "Finish", "arguments": finish, "response": ""}
+    return {
+        "query": "What?",
+        "tool_names": [],
+        "answer_steps": f"Step 1: {step}",
+        "final_step": f"Final step: {step}",
+        "is_solved": {"0": "AnswerStatus.Solved"},
+    }
+
+
+def unsure(body: Json) -> Answer:
+    """Makes every judge look at all that it may see."""
+    if "tool_choice" in body:
+        name = body["tool_choice"]["function"]["name"]
+        return call(name, index=0) if name == "select_better_answer" else call(name, answer_status="Unsure")
+    asked = body["response_format"]["json_schema"]["name"]
+    if asked == "correctness":
+        return text(json.dumps(sample(body["response_format"]["json_schema"]["schema"], "")))
+    said = {"better": "neither"} if asked == "preference" else {"answer_status": "unsure"}
+    return text(json.dumps({"reason": "", **said}))
+
+
+@pytest.fixture(name="systems")
+def _systems(run_stb, tmp_path: Path, llm: LLMServer, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Imported runs of three systems whose names no judge is to see, and a judge that is never sure."""
+    records = {"a": converted("One.", "DFS_woFilter_w2"), "b": converted("Two.", None), "c": judged("Three.")}
+    for ending, record in records.items():
+        path = tmp_path / "theirs" / ending / f"{SYSTEM}_{ending}" / "G1_tool.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"7": record}))
+        run_stb("import", path.parent, "--json")
+    monkeypatch.setenv("STUB_BASE_URL", llm.url)
+    llm.rule = unsure
+    return [f"{SYSTEM}_{ending}" for ending in records]
+
+
+@pytest.mark.parametrize("own_rubric", [True, False])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("score", "--metric", "sopr"),
+        ("score", "--metric", "fac"),
+        ("compare", "--metric", "sowr"),
+        ("compare", "--metric", "sowr", "--block", "reference"),
+        ("experiment", "judge"),
+    ],
+    ids=["sopr", "fac", "sowr", "sowr-reference", "tried"],
+)
+def test_no_judge_is_shown_the_name_of_an_imported_system(
+    run_stb, folder: Path, llm: LLMServer, systems: list[str], command: tuple[str, ...], *, own_rubric: bool
+) -> None:
+    """Neither by our rubrics nor by an evaluator folder, however sure it is."""
+    head, *options = command
+    words = [head, options.pop(0)] if head == "experiment" else [head]
+    by = ["--judge", "stub/any"] + ([] if own_rubric else ["--evaluator", str(folder)])
+
+    run_stb(*words, *systems, *options, *by)
+
+    assert llm.count > 0
+    assert [body for body in llm.requests if SYSTEM in json.dumps(body)] == []
+
+
+def test_a_judge_is_told_the_method_that_an_imported_answer_names(
+    run_stb, folder: Path, llm: LLMServer, systems: list[str]
+) -> None:
+    """When it sees the whole answer alone, as in the published code; of others it is told none."""
+    run_stb("score", *systems, "--judge", "stub/any", "--rounds", "1", "--evaluator", folder)
+
+    whole = [text for body in llm.requests if "ALL" in (text := body["messages"][0]["content"])]
+    methods = [json.loads(text[text.index("{") :])["method"] for text in whole]
+    assert methods == ["DFS_woFilter_w2", "", ""]
+
+
+async def test_a_pair_is_shown_without_methods(folder: Path) -> None:
+    """A judge of two answers does not learn by which agents they were found; its verdicts stand apart."""
+    model = ScriptedModel(lambda _: says(index=0))
+    evaluator = load_evaluator(folder)
+    judge = OfficialPairJudge(model, evaluator)
+    pair = Pair(trajectory(answer="one"), trajectory(answer="two"), "What?")
+
+    await judge.prefer(pair, 0)
+    await judge.prefer(pair.swapped, 0)
+
+    assert ['"method"' in str(request.messages[0].content) for request in model.requests] == [False, False]
+    assert judge.rubric != evaluator.hash
 
 
 def test_requests_are_hashable(folder: Path) -> None:

@@ -8,15 +8,17 @@ from hypothesis import strategies as st
 
 from evaluator_makers import log, trajectory
 from stb_core.errors import UsageError
+from stb_core.trajectories import StopReason, Trajectory
 from stb_core.verdicts import Status
 from stb_evaluator.preference import Pair
 from stb_evaluator.sheets import sheet_of
 from stb_evaluator.switches import OURS, PUBLISHED, SWITCHES, set_switches
-from stb_evaluator.winning import majority, outcome, questions
+from stb_evaluator.winning import answers_to_check, coin, majority, outcome, questions
 
 A, B = trajectory(answer="It is 4217."), trajectory(answer="No idea.")
 PAIR = Pair(A, B, "What?")
 TWINS = Pair(A, trajectory(answer="It is 4217.", observation="other way"), "What?")
+COMPARED = {**PUBLISHED, "sowr.verdicts": "ignored"}
 FIRST, SECOND, NEITHER = Status.SOLVED, Status.UNSOLVED, Status.UNSURE
 
 
@@ -26,11 +28,11 @@ def says(as_is: Status | None, swapped: Status | None, number: int = 0) -> dict[
 
 
 def test_a_solved_answer_beats_one_that_is_not() -> None:
-    """Decided by the pass verdicts, without a question; the reference never looks at them."""
+    """Decided by the pass verdicts, without a question, unless these are ignored."""
     assert outcome(PAIR, (True, False), 1, {}) == 1.0
     assert outcome(PAIR, (False, True), 1, {}) == 0.0
     assert questions(PAIR, (True, False), 1) == []
-    assert questions(PAIR, (True, False), 1, PUBLISHED) != []
+    assert questions(PAIR, (True, False), 1, COMPARED) != []
 
 
 @pytest.mark.parametrize("number", range(20))
@@ -46,7 +48,7 @@ def test_the_loser_never_wins_by_the_order_in_which_it_is_shown(number: int) -> 
 def test_otherwise_both_orders_are_asked(solved: tuple[bool, bool]) -> None:
     """The order swap of the reference is dead code: it asks once, in an order of chance."""
     assert questions(PAIR, solved, 2) == [(PAIR, 0), (PAIR.swapped, 0), (PAIR, 1), (PAIR.swapped, 1)]
-    assert len(questions(PAIR, solved, 2, PUBLISHED)) == 2
+    assert len(questions(PAIR, solved, 2, COMPARED)) == 2
 
 
 @pytest.mark.parametrize(
@@ -98,11 +100,107 @@ def test_pass_verdicts_that_are_lacking_leave_it_untold() -> None:
 
 def test_the_published_way_gives_the_query_to_the_most_rounds() -> None:
     """Two rounds of three won are the whole query."""
-    switches = {**PUBLISHED, "sowr.identical": "tie"}
+    switches = {**COMPARED, "sowr.identical": "tie"}
     rounds = dict(enumerate((FIRST, FIRST, SECOND)))
     verdicts = {(PAIR.hash, number): status for number, status in rounds.items()}
 
     assert outcome(PAIR, (False, True), 3, verdicts, switches) == 1.0
+
+
+def checked(first: Status, second: Status, pair: Pair = PAIR) -> dict[tuple[str, int], Status]:
+    """Verdicts on both answers of a pair in round 0, in both orders."""
+    return {
+        (shown.hash_of(answer), 0): status
+        for shown in (pair, pair.swapped)
+        for answer, status in ((pair.first, first), (pair.second, second))
+        if answer is not None
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (Status.SOLVED, Status.UNSOLVED, 1.0),
+        (Status.UNSOLVED, Status.SOLVED, 0.0),
+        (Status.SOLVED, Status.UNSURE, 1.0),
+        (Status.UNSOLVED, Status.UNSURE, 0.0),
+        (Status.ERROR, Status.SOLVED, None),
+    ],
+)
+@pytest.mark.parametrize("order", ["one", "both"])
+def test_of_answers_judged_anew_the_better_status_wins(
+    first: Status, second: Status, expected: float | None, order: str
+) -> None:
+    """Without a comparison, in whatever order they are shown, and whatever was recorded of them."""
+    switches = {**PUBLISHED, "sowr.order": order}
+    checks = checked(first, second)
+
+    for recorded in ((True, True), (False, True), (None, None)):
+        assert outcome(PAIR, recorded, 1, {}, switches, checks) == expected
+        assert questions(PAIR, recorded, 1, switches, checks) == []
+
+
+@pytest.mark.parametrize("status", [Status.SOLVED, Status.UNSURE, Status.UNSOLVED])
+def test_of_answers_judged_anew_alike_the_better_is_asked_for(status: Status) -> None:
+    """In the one order of the round."""
+    shown = (PAIR, PAIR.swapped)[coin(PAIR, 0, "order")]
+    checks = checked(status, status)
+
+    assert questions(PAIR, (True, False), 1, PUBLISHED, checks) == [(shown, 0)]
+    assert outcome(PAIR, (True, False), 1, {}, PUBLISHED, checks) is None
+    won = outcome(PAIR, (True, False), 1, {(shown.hash, 0): FIRST}, PUBLISHED, checks)
+    assert won == (1.0 if shown is PAIR else 0.0)
+
+
+def test_both_answers_are_judged_anew_in_every_round() -> None:
+    """Each of its own, and each order of its own; before that nothing is compared."""
+    both = {**PUBLISHED, "sowr.order": "both"}
+
+    wanted = answers_to_check(PAIR, 3, PUBLISHED)
+
+    assert [(answer in (A, B), number) for _, answer, number in wanted] == [
+        (True, number) for number in (0, 0, 1, 1, 2, 2)
+    ]
+    assert len({pair.hash_of(answer) for pair, answer, _ in answers_to_check(PAIR, 1, both)}) == 4
+    assert questions(PAIR, (None, None), 3, PUBLISHED) == []
+    assert answers_to_check(PAIR, 3, COMPARED) == answers_to_check(PAIR, 3, OURS) == []
+
+
+@pytest.mark.parametrize(
+    "loser", [trajectory(stop=StopReason.GAVE_UP), trajectory(answer="give_up_and_restart")]
+)
+def test_no_answer_is_unsolved_without_judging_it_anew(loser: Trajectory) -> None:
+    """Nor one that says the words of giving up."""
+    pair = Pair(loser, A, "What?")
+    checks = {(one.hash_of(A), 0): Status.SOLVED for one in (pair, pair.swapped)}
+
+    assert [answer for _, answer, _ in answers_to_check(pair, 1, PUBLISHED)] == [A]
+    assert outcome(pair, (None, None), 1, {}, PUBLISHED, checks) == 0.0
+
+
+def test_a_missing_answer_loses_without_judging_the_other() -> None:
+    """In the published way; where both lack, the candidate wins."""
+    pairs = Pair(A, None, "What?"), Pair(None, A, "What?"), Pair(None, None, "What?")
+
+    assert [outcome(pair, (None, None), 1, {}, PUBLISHED) for pair in pairs] == [1.0, 0.0, 1.0]
+    assert [answers_to_check(pair, 1, PUBLISHED) for pair in pairs] == [[], [], []]
+
+
+def test_a_spoiled_trial_is_not_judged_anew() -> None:
+    """Nothing is known of it, so the outcome cannot be told."""
+    pair = Pair(trajectory(stop=StopReason.INFRASTRUCTURE), A, "What?")
+
+    assert answers_to_check(pair, 1, PUBLISHED) == questions(pair, (None, None), 1, PUBLISHED) == []
+    assert outcome(pair, (None, None), 1, {}, PUBLISHED) is None
+
+
+def test_the_published_coin_is_for_the_same_words_after_the_same_calls() -> None:
+    """The same words after other calls are judged anew and compared, unless the same words are a tie."""
+    same = Pair(A, trajectory(trial=1), "What?")
+
+    assert outcome(same, (None, None), 1, {}, PUBLISHED) in {0.0, 1.0}
+    assert len(answers_to_check(TWINS, 1, PUBLISHED)) == 2
+    assert outcome(TWINS, (None, None), 1, {}, {**PUBLISHED, "sowr.identical": "tie"}) == 0.5
 
 
 statuses = st.sampled_from([FIRST, SECOND, NEITHER])

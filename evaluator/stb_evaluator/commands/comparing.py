@@ -131,7 +131,9 @@ async def _contest(
 ) -> list[Row]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
     (opened,) = bench.judges
-    judge = opened.of_pairs(cut=switches["sowr.text"] == "cut")
+    is_cut = switches["sowr.text"] == "cut"
+    judge = opened.of_pairs(cut=is_cut)
+    checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
     rows: list[Row] = []
     for one, other in combinations(sides, 2):
         contest = await prepare(store, one, other, rounds=rounds, switches=switches, recorded=judge is None)
@@ -141,6 +143,7 @@ async def _contest(
                 store,
                 contest,
                 judge,
+                checker=checker,
                 connections=bench.connections,
                 retry_errors=bench.retry_errors,
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]

@@ -21,10 +21,10 @@ from stb_evaluator import final_answer
 from stb_evaluator.final_answer import FinalAnswerJudge
 from stb_evaluator.judge import Judge, ModelJudge
 from stb_evaluator.juries import Juror, Jury
-from stb_evaluator.official import Evaluator, OfficialJudge, load_evaluator
+from stb_evaluator.official import Evaluator, OfficialJudge, OfficialPairJudge, load_evaluator
 from stb_evaluator.passing import fill_log
 from stb_evaluator.preference import ModelPairJudge, PairJudge, RulesPairJudge
-from stb_evaluator.rubrics import cut_rubric, load_rubric
+from stb_evaluator.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.rules import RulesJudge
 from stb_evaluator.scores import METRIC
 from stb_evaluator.verdict_log import Tally
@@ -121,11 +121,20 @@ class OpenedJudge:
     def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
         """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
         if self.model is not None and self.evaluator is not None:
-            return OfficialJudge(self.model, self.evaluator)
+            return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
         if self.model is not None:
             rubric = load_rubric(PAIR_RUBRIC)
             return ModelPairJudge(self.model, cut_rubric(rubric) if cut else rubric)
         return RulesPairJudge() if self.name == RULES else None
+
+    def of_answers_in_pairs(self, *, cut: bool = False) -> Judge | None:
+        """The judge that says whether an answer of a pair is solved, seen as the pair shows it."""
+        if self.model is not None and self.evaluator is not None:
+            return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
+        if self.model is not None:
+            rubric = load_rubric(RUBRICS[METRIC])
+            return ModelJudge(self.model, cut_rubric(rubric) if cut else rubric)
+        return RulesJudge() if self.name == RULES else None
 
 
 @dataclass(frozen=True)
