@@ -88,6 +88,7 @@ async def make_run(
     expected: dict[str, list[str]] | None = None,
     trials: int = 1,
     dataset: str = "d",
+    brought: bool = False,
 ) -> Run:
     """A run in the store with these trajectories, and their queries where its dataset is not there."""
     made = list(trajectories)
@@ -96,7 +97,7 @@ async def make_run(
         if one.query_id not in ids.setdefault(one.group, []):
             ids[one.group].append(one.query_id)
     manifest = Manifest(dataset=dataset, dataset_hash="", agent=run, trials=trials)
-    created = await store.runs.create(run, manifest, expected or ids)
+    created = await store.runs.create(run, manifest, expected or ids, brought=brought)
     if dataset not in {one.name for one in await store.datasets.all()}:
         await store.runs.put_queries(run, [query_of(one) for one in made])
     await store.runs.put_trajectories(run, made)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,6 +42,17 @@ class Contest:
     switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
     outcomes: dict[Place, Outcome] = field(default_factory=dict)
     checks: dict[tuple[str, int], Status] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """The run with which verdicts on pairs are kept: one that was made here, where either was."""
+        return self.other.run.run if self.one.run.brought and not self.other.run.brought else self.one.run.run
+
+    @property
+    def brought(self) -> list[str]:
+        """The runs whose verdicts count though a bundle brought them: both, or none."""
+        runs = self.one.run, self.other.run
+        return [run.run for run in runs] if all(run.brought for run in runs) else []
 
     def solved(self, place: Place) -> tuple[bool | None, bool | None]:
         """What the majority of pass verdicts finds of both answers."""
@@ -156,7 +167,7 @@ async def hold(
                 advance=advance,
                 lease=lease,
             )
-    known = await preferences(store, asked, name, rubric)
+    known = await preferences(store, asked, name, rubric, contest.brought)
     if contest.rounds is None:
         contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
     contest.outcomes = {
@@ -181,7 +192,7 @@ async def _check(
     async def logged() -> list[Verdict]:
         hashes = {answer for answer, _ in wanted}
         return await store.verdicts.by_answers(
-            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric
+            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric, own=contest.brought
         )
 
     def readable(log: Iterable[Verdict]) -> dict[tuple[str, int], Status]:
@@ -219,7 +230,7 @@ async def _lacking(
     """The questions that the judge is still to be asked, each once."""
     jobs = contest.questions()
     known = preferences if retry_errors else _asked_before
-    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric)
+    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, contest.brought)
     lacking = {
         (pair.hash, number): (place, pair, number)
         for place, (pair, number) in jobs
@@ -229,21 +240,28 @@ async def _lacking(
 
 
 async def preferences(
-    store: Store, asked: Sequence[Pair], judge: str, rubric: str
+    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
 ) -> dict[tuple[str, int], Status]:
-    """The first readable verdict on each pair as shown, in each round, whichever runs it was given for."""
+    """The first readable verdict on each pair as shown, in each round, whichever runs it was given for.
+
+    ``own`` see ``Verdicts.by_answers``.
+    """
     hashes = {one.hash for pair in asked for one in (pair, pair.swapped)}
     found: dict[tuple[str, int], Status] = {}
-    for verdict in await store.verdicts.by_answers(hashes, metric=METRIC, judge=judge, rubric=rubric):
+    for verdict in await store.verdicts.by_answers(
+        hashes, metric=METRIC, judge=judge, rubric=rubric, own=own
+    ):
         if verdict.status is not Status.ERROR:
             found.setdefault((verdict.answer_hash, verdict.round), verdict.status)
     return found
 
 
-async def _asked_before(store: Store, asked: Sequence[Pair], judge: str, rubric: str) -> set[tuple[str, int]]:
+async def _asked_before(
+    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
+) -> set[tuple[str, int]]:
     """The pairs as shown, and rounds, on which there is any verdict, be it a failure."""
     hashes = {pair.hash for pair in asked}
-    found = await store.verdicts.by_answers(hashes, metric=METRIC, judge=judge, rubric=rubric)
+    found = await store.verdicts.by_answers(hashes, metric=METRIC, judge=judge, rubric=rubric, own=own)
     return {(verdict.answer_hash, verdict.round) for verdict in found}
 
 
@@ -254,7 +272,7 @@ def _verdict(
     shown = runs if pair.hash == contest.pairs[place].hash else runs[::-1]
     group, query_id, trial = place
     return Verdict(
-        run=contest.one.run.run,
+        run=contest.owner,
         group=group,
         query_id=query_id,
         trial=trial,
@@ -282,10 +300,10 @@ def _verdict_on_answer(
 ) -> Verdict:
     is_first = pair.first is answer
     is_candidate = is_first == (pair.hash == contest.pairs[place].hash)
-    whose, other = (contest.one, contest.other) if is_candidate else (contest.other, contest.one)
+    whose = contest.one if is_candidate else contest.other
     group, query_id, trial = place
     return Verdict(
-        run=whose.run.run,
+        run=contest.owner,
         group=group,
         query_id=query_id,
         trial=trial,
@@ -298,7 +316,7 @@ def _verdict_on_answer(
         answer_hash=pair.hash_of(answer),
         raw=judgement.raw,
         usage=judgement.usage,
-        details={"beside": other.run.run, "shown": "first" if is_first else "second"},
+        details={"of": whose.run.run, "shown": "first" if is_first else "second"},
     )
 
 

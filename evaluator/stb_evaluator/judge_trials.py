@@ -163,13 +163,14 @@ async def _ask(
     lease: Lease | None,
 ) -> dict[tuple[str, str, int], Status]:
     """The verdict of each trial by (metric, answer, round); asks where the log has none."""
+    runs = {trial.run for trial in trials}
 
     async def known() -> dict[tuple[str, str, int], Status]:
         found: dict[tuple[str, str, int], Status] = {}
         for metric in (PROBE, ANCHOR):
             hashes = [t.trajectory.answer_hash for t in trials if t.metric == metric]
             for verdict in await store.verdicts.by_answers(
-                hashes, metric=metric, judge=judge.name, rubric=judge.rubric
+                hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=runs
             ):
                 if verdict.status is not Status.ERROR:
                     found.setdefault((metric, verdict.answer_hash, verdict.round), verdict.status)

@@ -1,18 +1,39 @@
-"""A bundle brought into the store, beside whatever of the same run is there."""
+"""A bundle brought into the store, beside whatever of the same run is there.
+
+Anyone can write a bundle, and any verdicts into it. So they count only in a run that a bundle made, and there
+only on answers that came in the same bundle; what the rules say is found out again.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stb_core.errors import ConflictError
+from stb_core.queries import Query
 from stb_core.store import Store
-from stb_core.trajectories import StopReason
+from stb_core.trajectories import StopReason, Trajectory
+from stb_core.verdicts import Status, Verdict
+from stb_evaluator import final_answer
 from stb_evaluator.bundles import Bundle
+from stb_evaluator.judge import Case
+from stb_evaluator.loading import dataset_queries
+from stb_evaluator.rules import RulesJudge, judge_by_rules
+from stb_evaluator.scores import METRIC
+from stb_evaluator.sheets import Place
+
+# Verdicts on single answers as they are. Others are on pairs, or on answers that were changed to try a judge.
+OF_ANSWERS = frozenset({METRIC, final_answer.METRIC})
+
+FOREIGN = "the run was made in this store, where only verdicts that were given here count"
+NOT_HELD = "the bundle does not hold the answers that they are on"
+NOT_BY_RULES = "the rules decide otherwise"
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of a bundle."""
+    """What became of a bundle; ``refused`` counts the verdicts that were not taken, by the reason."""
 
     run: str
     dataset: str
@@ -20,6 +41,7 @@ class Merged:
     verdicts: int
     new_queries: int
     new_verdicts: int
+    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
@@ -31,7 +53,7 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
         ConflictError: a run of that name has other settings, or another answer to the same trial.
     """
     run = name or bundle.run
-    there = {r.run: r for r in await store.runs.all()}.get(run)
+    there = await store.runs.find(run)
     if there is not None and there.manifest.hash != bundle.manifest.hash:
         raise ConflictError(
             f"A run {run!r} exists with other settings than the bundle's.", hint="Choose a name with --name."
@@ -51,12 +73,40 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
                 f"The run {run!r} has another answer to {place[0]}/{place[1]} than the bundle.",
                 hint="Nothing was changed. Choose a name with --name.",
             )
-    await store.runs.create(run, bundle.manifest, bundle.expected, name or bundle.name)
+    made = await store.runs.create(
+        run, bundle.manifest, bundle.expected, name or bundle.name, brought=there is None
+    )
     await store.runs.expect(run, bundle.expected)
     await store.runs.put_queries(run, bundle.queries)
     await store.runs.put_trajectories(run, new)
     known = {v.model_dump_json() for v in await store.verdicts.of_run(run, metric="")}
+    queries = await dataset_queries(store, made)
     verdicts = [verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts]
-    unknown = [verdict for verdict in verdicts if verdict.model_dump_json() not in known]
+    unknown: list[Verdict] = []
+    refused: Counter[str] = Counter()
+    for verdict in verdicts:
+        if verdict.model_dump_json() in known:
+            continue
+        reason = doubt(verdict, places, queries) if made.brought else FOREIGN
+        if reason:
+            refused[reason] += 1
+        else:
+            unknown.append(verdict)
     await store.verdicts.append(unknown)
-    return Merged(run, bundle.manifest.dataset, len(places), len(verdicts), len(new), len(unknown))
+    return Merged(run, bundle.manifest.dataset, len(places), len(verdicts), len(new), len(unknown), refused)
+
+
+def doubt(
+    verdict: Verdict, answers: Mapping[Place, Trajectory], queries: Mapping[tuple[str, str], Query]
+) -> str:
+    """Why a verdict of a bundle with these answers is not to be believed; "" where nothing speaks against it."""
+    if verdict.metric not in OF_ANSWERS:
+        return ""
+    answer = answers.get((verdict.group, verdict.query_id, verdict.trial))
+    if answer is None or answer.answer_hash != verdict.answer_hash:
+        return NOT_HELD
+    query = queries.get((verdict.group, verdict.query_id))
+    by_rules = (verdict.metric, verdict.judge, verdict.rubric) == (METRIC, RulesJudge.name, RulesJudge.rubric)
+    if by_rules and query is not None and verdict.status is not Status.ERROR:
+        return "" if judge_by_rules(Case(answer, query)).status is verdict.status else NOT_BY_RULES
+    return ""

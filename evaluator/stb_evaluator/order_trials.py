@@ -104,7 +104,7 @@ async def ask_both_ways(
     shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
 
     async def lacking() -> list[tuple[Place, Pair]]:
-        known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric)
+        known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
         return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
 
     if await lacking():
@@ -119,7 +119,7 @@ async def ask_both_ways(
                 advance=advance,
                 lease=lease,
             )
-    known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric)
+    known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
     return count_swaps(
         [(known.get((pair.hash, 0)), known.get((pair.swapped.hash, 0))) for pair in pairs.values()]
     )

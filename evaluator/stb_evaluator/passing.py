@@ -99,7 +99,7 @@ async def _reuse(
     known: dict[tuple[str, int], Verdict] = {}
     hashes = {done.answer_hash for done, _ in jobs}
     for verdict in await store.verdicts.by_answers(
-        hashes, metric=metric, judge=judge.name, rubric=judge.rubric
+        hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=[run.run]
     ):
         if verdict.status is not Status.ERROR:
             known.setdefault((verdict.answer_hash, verdict.round), verdict)

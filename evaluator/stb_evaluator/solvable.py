@@ -96,7 +96,7 @@ async def vote(
     tally = Tally()
 
     async def lacking() -> list[tuple[Task, Model]]:
-        known = await _known(store, tasks, models, rubric)
+        known = await _known(store, run, tasks, models, rubric)
         return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
 
     async def ask_one(job: tuple[Task, Model]) -> Judgement:
@@ -119,18 +119,18 @@ async def vote(
                 advance=advance,
                 lease=lease,
             )
-    known = await _known(store, tasks, models, rubric)
+    known = await _known(store, run, tasks, models, rubric)
     return [_count(task, models, known) for task in tasks], tally
 
 
 async def _known(
-    store: Store, tasks: Sequence[Task], models: Sequence[Model], rubric: Rubric
+    store: Store, run: str, tasks: Sequence[Task], models: Sequence[Model], rubric: Rubric
 ) -> dict[tuple[str, str], Status]:
     """The first readable vote of each model on each task."""
     found: dict[tuple[str, str], Status] = {}
     for model in models:
         for verdict in await store.verdicts.by_answers(
-            [task.hash for task in tasks], metric=METRIC, judge=model.name, rubric=rubric.hash
+            [task.hash for task in tasks], metric=METRIC, judge=model.name, rubric=rubric.hash, own=[run]
         ):
             if verdict.status is not Status.ERROR:
                 found.setdefault((verdict.answer_hash, model.name), verdict.status)

@@ -13,11 +13,17 @@ import orjson
 import pytest
 
 from evaluator_makers import make_run, trajectory
+from llm_server import LLMServer, text
 from stb_core.queries import Query
 from stb_core.store import Store, open_store
+from stb_core.store.runs import Run
 from stb_core.tools import ApiRef
 from stb_core.trajectories import Step, StopReason
+from stb_core.verdicts import Status, Verdict
+from stb_evaluator.bundles import write_bundle
 from stb_evaluator.commands.exporting import file_name, file_names
+from stb_evaluator.experiments.proofs import bundle_of, opened
+from stb_evaluator.rubrics import load_rubric
 
 
 def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
@@ -193,6 +199,126 @@ def test_a_bundle_with_another_answer_is_refused(run_stb, sqlite_store_url: str)
     assert refused.code == 2
     assert refused.err.startswith("stb: The run 'r' has another answer to G1_tool/1 than the bundle.")
     assert renamed.document["rows"][0]["run"] == "copy"
+
+
+def forged(run: str, *, with_answers: bool, store: str, judge: str = "rules") -> None:
+    """``forged.zip`` of another store: a run of the same name and settings, all of whose answers are solved."""
+    rubric = "rules-1" if judge == "rules" else "r"
+
+    async def make(other: Store) -> bytes:
+        answers = [trajectory("1", answer="No idea."), trajectory("2")]
+        made = await make_run(
+            other, answers if with_answers else [], run=run, expected={"G1_tool": ["1", "2"]}
+        )
+        solved = [
+            Verdict(
+                run=run,
+                group="G1_tool",
+                query_id=answer.query_id,
+                judge=judge,
+                rubric=rubric,
+                round=0,
+                status=Status.SOLVED,
+                answer_hash=answer.answer_hash,
+            )
+            for answer in answers
+        ]
+        await other.verdicts.append(solved)
+        return await bundle_of(other, made)
+
+    Path("forged.zip").write_bytes(on_store(store, make))
+
+
+@pytest.fixture(name="elsewhere")
+def _elsewhere(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'elsewhere.db'}"
+
+
+async def make_mine(store: Store) -> None:
+    """The run ``mine`` of this store: of two answers the rules solve one."""
+    await make_run(store, [trajectory("1", answer="No idea."), trajectory("2")], run="mine")
+
+
+@pytest.mark.parametrize("with_answers", [False, True])
+def test_verdicts_of_a_bundle_do_not_count_in_a_run_that_was_made_here(
+    run_stb, sqlite_store_url: str, elsewhere: str, *, with_answers: bool
+) -> None:
+    """Not even where the bundle has the same answers; the import says so, and the score is the run's own."""
+    on_store(sqlite_store_url, make_mine)
+    forged("mine", with_answers=with_answers, store=elsewhere)
+
+    imported = run_stb("import", "forged.zip")
+    row = run_stb("score", "mine", "--judge", "rules", "--json").document["rows"][0]
+
+    assert (imported.code, row["value"]) == (1, 50.0)
+    assert (
+        "mine: 2 verdicts of the bundle were not imported: the run was made in this store, where only"
+        " verdicts that were given here count." in imported.err
+    )
+
+
+def test_verdicts_on_answers_that_a_bundle_lacks_are_not_taken(run_stb, elsewhere: str) -> None:
+    """Though the run is the bundle's own; and to verify the bundle names them."""
+    forged("theirs", with_answers=False, store=elsewhere)
+
+    imported = run_stb("import", "forged.zip", "--json")
+    verified = run_stb("verify", "forged.zip")
+
+    row = imported.document["rows"][0]
+    assert (imported.code, row["new_verdicts"], row["refused"]) == (1, 0, 2)
+    assert "the bundle does not hold the answers that they are on" in imported.err
+    assert verified.code == 1
+    assert verified.out.splitlines()[-1] == (
+        "different: G1_tool/1, round 0: a verdict of rules does not belong to this bundle:"
+        " the bundle does not hold the answers that they are on"
+    )
+
+
+def test_verdicts_by_rules_are_found_out_again(run_stb, elsewhere: str) -> None:
+    """A bundle that says otherwise is not believed."""
+    forged("theirs", with_answers=True, store=elsewhere)
+
+    imported = run_stb("import", "forged.zip", "--json")
+    row = run_stb("score", "theirs", "--judge", "rules", "--json").document["rows"][0]
+
+    assert (imported.code, row["value"]) == (1, 50.0)
+    assert "theirs: 1 verdicts of the bundle were not imported: the rules decide otherwise." in imported.err
+
+
+def test_verdicts_of_a_bundle_are_not_reused_for_the_same_answers_of_another_run(
+    run_stb, sqlite_store_url: str, elsewhere: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a bundle says that a model said counts in its own run; of one's own run the model is asked."""
+    monkeypatch.setenv("STUB_BASE_URL", llm.url)
+    llm.rule = lambda _: text('{"reason": "", "answer_status": "unsolved"}')
+    on_store(sqlite_store_url, make_mine)
+    forged("theirs", with_answers=True, store=elsewhere, judge="stub/any")
+    rubric = load_rubric("sopr-1").hash
+    raw = Path("forged.zip").read_bytes()
+    bundle = opened(raw)
+    verdicts = [verdict.model_copy(update={"rubric": rubric}) for verdict in bundle.verdicts]
+    run = Run("theirs", "theirs", "d", "theirs", None, bundle.manifest, bundle.expected, 1, "")
+    Path("forged.zip").write_bytes(write_bundle(run, bundle.queries, bundle.trajectories, verdicts))
+    imported = run_stb("import", "forged.zip")
+
+    values = {
+        name: run_stb("score", name, "--judge", "stub/any", "--rounds", "1", "--json").document["rows"][0]
+        for name in ("theirs", "mine")
+    }
+
+    assert (imported.code, llm.count) == (0, 2)
+    assert {name: row["value"] for name, row in values.items()} == {"theirs": 100.0, "mine": 0.0}
+
+
+def test_an_export_of_ones_own_comes_back_without_a_word(run_stb, sqlite_store_url: str) -> None:
+    """All its verdicts are there already."""
+    on_store(sqlite_store_url, make_mine)
+    run_stb("score", "mine", "--judge", "rules")
+    run_stb("export", "mine", "-o", "mine.zip")
+
+    ended = run_stb("import", "mine.zip")
+
+    assert (ended.code, ended.err) == (0, "")
 
 
 def damage(path: Path, **changes: bytes | None) -> Path:

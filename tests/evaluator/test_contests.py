@@ -35,12 +35,14 @@ def prefers_good(request: Request) -> Reply:
     return Reply(content=json.dumps({"reason": "", "better": better}))
 
 
-async def two_runs(store: Store, answers: dict[str, tuple[str, str, str, str]]) -> tuple[Side, Side]:
-    """Runs a and b from id → (answer of a, its verdict, answer of b, its verdict)."""
+async def two_runs(
+    store: Store, answers: dict[str, tuple[str, str, str, str]], *, brought: str = ""
+) -> tuple[Side, Side]:
+    """Runs a and b from id → (answer of a, its verdict, answer of b, its verdict); a bundle made ``brought``."""
     sides = []
     for name, place in (("a", 0), ("b", 2)):
         made = [trajectory(i, answer=row[place], query=f"Query {i}?") for i, row in answers.items()]
-        run = await make_run(store, made, run=name)
+        run = await make_run(store, made, run=name, brought=name in brought)
         await store.verdicts.append(
             [
                 Verdict(
@@ -190,6 +192,40 @@ async def test_ignored_pass_verdicts_are_never_looked_at(sqlite_store: Store) ->
     await hold(sqlite_store, published, judge, connections=1)
 
     assert (row(ours)["value"], row(published)["value"]) == (100.0, 0.0)
+
+
+@pytest.mark.parametrize(("brought", "value", "asked"), [("", 0.0, 0), ("b", 100.0, 2), ("ab", 0.0, 0)])
+async def test_verdicts_on_pairs_that_a_bundle_brought_count_between_runs_of_bundles(
+    sqlite_store: Store, brought: str, value: float, asked: int
+) -> None:
+    """Beside a run that was made here the judge is asked, once, and its verdicts are kept with that run."""
+    one, other = await two_runs(sqlite_store, {"3": ANSWERS["3"]}, brought=brought)
+    model = ScriptedModel(prefers_good)
+    judge = ModelPairJudge(model, load_rubric("sowr-1"))
+    mirrored = await prepare(sqlite_store, other, one, rounds=1)
+    (pair,) = mirrored.pairs.values()
+    log = [
+        Verdict(
+            run="b",
+            group="G1_tool",
+            query_id="3",
+            metric="sowr",
+            judge=judge.name,
+            rubric=judge.rubric,
+            round=0,
+            status=Status.SOLVED if shown is pair else Status.UNSOLVED,
+            answer_hash=shown.hash,
+        )
+        for shown in (pair, pair.swapped)
+    ]
+    await sqlite_store.verdicts.append(log)
+
+    await hold(sqlite_store, mirrored, judge, connections=1)
+    again = await prepare(sqlite_store, one, other, rounds=1)
+    await hold(sqlite_store, again, judge, connections=1)
+
+    assert (row(again)["value"], len(model.requests)) == (value, asked)
+    assert len(await sqlite_store.verdicts.of_run("a", metric="sowr")) == asked
 
 
 def test_the_published_preferences_come_out_of_their_votes(run_stb, real_data: Path) -> None:

@@ -183,9 +183,9 @@ def test_answers_are_judged_anew_by_their_first_thousand_characters(
     answers = [prompt.rpartition(" : ")[2] for prompt in prompts]
     assert max(map(len, answers)) == 1_000 < whole
     assert functions_of(asked)["check_answer_status"] == len(prompts) > 12 * ROUNDS
-    sheet = run_stb("show", "ourcot", "--json").document["judges"]
-    assert any(f"({CHECKS} x{ROUNDS})" in judge for judge in sheet)
-    assert any("(sopr x1)" in judge for judge in sheet)
+    judges = run_stb("show", "ourscripted", "--json").document["judges"]
+    assert any(f"({CHECKS} x{ROUNDS})" in judge for judge in judges)
+    assert any("(sopr x1)" in judge for judge in judges)
 
 
 @pytest.mark.usefixtures("imported")

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 # Documents fetched at a time; a search tree may be megabytes.
 _ROWS = 50
 
+# Stands beside the fields of the manifest, in the same column, and is no part of the manifest.
+_BROUGHT = "brought_by_a_bundle"
+
 
 @dataclass(frozen=True)
 class Run:
-    """One run; ``expected`` maps each group to the ids of the queries it is to answer."""
+    """One run; ``expected`` maps each group to the ids of the queries it is to answer.
+
+    ``brought`` tells that an imported bundle made it: its verdicts are those of others.
+    """
 
     run: str
     name: str
@@ -36,6 +42,7 @@ class Run:
     expected: dict[str, list[str]]
     trials: int
     created_at: str
+    brought: bool = False
 
     @property
     def n_expected(self) -> int:
@@ -76,9 +83,15 @@ class Runs:
         self._store = store
 
     async def create(
-        self, run: str, manifest: Manifest, expected: dict[str, list[str]], name: str = ""
+        self,
+        run: str,
+        manifest: Manifest,
+        expected: dict[str, list[str]],
+        name: str = "",
+        *,
+        brought: bool = False,
     ) -> Run:
-        """The run of that name, made if it is not there.
+        """The run of that name, made if it is not there; ``brought`` where that is a bundle's doing.
 
         Raises:
             ConflictError: a run of that name has a different manifest.
@@ -93,7 +106,7 @@ class Runs:
                     dataset=manifest.dataset,
                     agent=manifest.agent,
                     model=manifest.model,
-                    manifest=manifest.model_dump(mode="json"),
+                    manifest=manifest.model_dump(mode="json") | ({_BROUGHT: True} if brought else {}),
                     manifest_hash=manifest.hash,
                     expected=expected,
                     trials=manifest.trials,
@@ -338,4 +351,5 @@ def _run(row: sa.Row[Any]) -> Run:
         expected=row.expected,
         trials=row.trials,
         created_at=row.created_at,
+        brought=bool(row.manifest.get(_BROUGHT)),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,9 +122,20 @@ class Verdicts:
             return [Judged(*row[:6]) for row in rows]
 
     async def by_answers(
-        self, answer_hashes: Iterable[str], *, metric: str, judge: str, rubric: str
+        self,
+        answer_hashes: Iterable[str],
+        *,
+        metric: str,
+        judge: str,
+        rubric: str,
+        own: Collection[str] = (),
     ) -> list[Verdict]:
-        """Verdicts that this judge and rubric already gave on these very answers, in any run."""
+        """Verdicts that this judge and rubric already gave on these very answers, in any run.
+
+        Of runs that bundles brought only those named in ``own`` count: what others say that a judge said
+        is no verdict on answers of one's own.
+        """
+        others = {run.run for run in await self._store.runs.all() if run.brought}.difference(own)
         v = tables.verdicts.c
         found: list[Verdict] = []
         wanted = sorted(set(answer_hashes))
@@ -141,4 +152,4 @@ class Verdicts:
                     .order_by(v.id)
                 )
                 found += [Verdict.model_validate_json(document) for document in documents]
-        return found
+        return [verdict for verdict in found if verdict.run not in others]

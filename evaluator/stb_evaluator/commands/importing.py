@@ -14,7 +14,7 @@ from stb_core.cli import command
 from stb_evaluator.bundles import is_bundle, read_bundle
 from stb_evaluator.commands.stores import current_store
 from stb_evaluator.legacy.imports import NO_DATASET, Summary, import_answers
-from stb_evaluator.merging import Merged, merge_bundle
+from stb_evaluator.merging import FOREIGN, Merged, merge_bundle
 
 _SHOWN = 20
 
@@ -40,6 +40,8 @@ def register(stb: click.Group) -> None:
             async with current_store() as store:
                 merged = await merge_bundle(store, read_bundle(path), name)
             _show_merged(merged, as_json=as_json)
+            if merged.refused:
+                sys.exit(1)
             return
         async with current_store() as store:
             with console.progress(quiet=as_json) as bar:
@@ -57,11 +59,16 @@ def register(stb: click.Group) -> None:
 
 
 def _show_merged(merged: Merged, *, as_json: bool) -> None:
+    for reason, count in merged.refused.items():
+        console.say(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
+    if FOREIGN in merged.refused:
+        console.say("To look at the bundle's verdicts, import it as another run: --name NAME.")
+    row = {**asdict(merged), "refused": sum(merged.refused.values())}
     if as_json:
-        console.emit_json({"rows": [asdict(merged)]})
+        console.emit_json({"rows": [row]})
         return
     columns = "run", "dataset", "queries", "verdicts", "new_queries:new queries", "new_verdicts:new verdicts"
-    console.emit_table([asdict(merged)], columns)
+    console.emit_table([row], columns)
 
 
 def _show(summary: Summary, *, as_json: bool) -> None:

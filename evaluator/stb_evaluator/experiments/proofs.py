@@ -22,17 +22,12 @@ from stb_core.store import Store, open_store
 from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.store.store import sqlite_url
-from stb_evaluator import final_answer
 from stb_evaluator.archives import first_odd_byte
 from stb_evaluator.bundles import Bundle, calls_of, read_bundle, write_bundle
 from stb_evaluator.juries import jury_of
 from stb_evaluator.loading import dataset_queries
-from stb_evaluator.merging import merge_bundle
+from stb_evaluator.merging import OF_ANSWERS, doubt, merge_bundle
 from stb_evaluator.results import Row, measure_rows, score_rows
-from stb_evaluator.scores import METRIC
-
-# Verdicts on single answers as they are. Others are on pairs, or on answers that were changed to try a judge.
-OF_ANSWERS = frozenset({METRIC, final_answer.METRIC})
 
 # Another version of NumPy, or another processor, may change the last of 16 digits.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -167,12 +162,15 @@ def _calls(bundle: Bundle, data: bytes) -> Finding:
 
 
 def _judged_answers(bundle: Bundle) -> Finding:
-    answers = {(t.group, t.query_id, t.trial): t.answer_hash for t in bundle.trajectories}
+    """Whether the verdicts are on the bundle's own answers, and those by rules are what the rules say."""
+    answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
+    queries = {(q.group, q.query_id): q for q in bundle.queries}
     judged = [verdict for verdict in bundle.verdicts if verdict.metric in OF_ANSWERS]
     for verdict in judged:
-        if answers.get((verdict.group, verdict.query_id, verdict.trial), "") != verdict.answer_hash:
+        if reason := doubt(verdict, answers, queries):
             place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
-            return Finding("answers that were judged", len(judged), f"{place}: another answer")
+            said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
+            return Finding("answers that were judged", len(judged), f"{place}: {said}")
     return Finding("answers that were judged", len(judged))
 
 

@@ -57,7 +57,11 @@ async def import_votes(store: Store, votes: Votes) -> ImportedVotes:
             for number in range(won + lost)
         ]
     held = await store.verdicts.by_answers(
-        [verdict.answer_hash for verdict in log], metric=METRIC, judge=RECORDED, rubric=RECORDED
+        [verdict.answer_hash for verdict in log],
+        metric=METRIC,
+        judge=RECORDED,
+        rubric=RECORDED,
+        own=[first.run],
     )
     known = {(verdict.run, verdict.answer_hash, verdict.round) for verdict in held}
     new = [v for v in log if (v.run, v.answer_hash, v.round) not in known]

@@ -35,8 +35,8 @@ async def judged_run(store: Store) -> tuple[bytes, Lock]:
                 run=run.run,
                 group=answer.group,
                 query_id=answer.query_id,
-                judge="rules",
-                rubric="rules-1",
+                judge="stub/any",
+                rubric="r",
                 round=0,
                 status=Status.SOLVED if answer.query_id == "0" else Status.UNSOLVED,
                 answer_hash=answer.answer_hash,
@@ -105,6 +105,21 @@ async def test_a_forged_verdict_is_found(sqlite_store: Store) -> None:
     differences = {finding.check: finding.first_difference for finding in findings}
     assert "is not what was locked" in differences["parts of the locked run"]
     assert "value is 100.0 and was 33.3" in differences["numbers"]
+
+
+async def test_a_verdict_by_rules_that_the_rules_do_not_give_is_found(sqlite_store: Store) -> None:
+    """Without a lock, since the rules can be asked again."""
+    run = await make_run(sqlite_store, [trajectory("1", answer="No idea.")])
+    (answer,) = [answer async for answer in sqlite_store.runs.trajectories("r")]
+    place = {"run": "r", "group": "G1_tool", "query_id": "1", "round": 0, "answer_hash": answer.answer_hash}
+    forged = {"judge": "rules", "rubric": "rules-1", "status": Status.SOLVED}
+    await sqlite_store.verdicts.append([Verdict.model_validate({**place, **forged})])
+
+    findings = await prove(await bundle_of(sqlite_store, run))
+
+    assert [finding.first_difference for finding in findings if finding.first_difference] == [
+        "G1_tool/1, round 0: a verdict of rules does not belong to this bundle: the rules decide otherwise"
+    ]
 
 
 async def test_the_last_digit_may_be_another_and_no_other(sqlite_store: Store) -> None:
