@@ -9,7 +9,7 @@ from stb_core.trajectories import Message, Step, Trajectory
 from stb_evaluator.legacy.finish import ended
 from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, to_messages, to_nodes
-from stb_evaluator.legacy.records import Record, text_field
+from stb_evaluator.legacy.records import Record, object_field, text_field
 from stb_evaluator.legacy.steps import make_step, read_call
 
 KIND = "converted"
@@ -26,11 +26,11 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     Raises:
         FormatError: a field is missing or malformed.
     """
+    answer = object_field(record, "answer")
     offered = record["available_tools"]
     if not isinstance(offered, list):
         raise FormatError("available_tools is not a list")
     tools = tuple(offered_names(offered))
-    answer = record["answer"]
     branches = _branches(answer.get("answer_details"), tools)
     path = choose_path(branches)
     steps = tuple(step for i in path if (step := branches[i].step) is not None)

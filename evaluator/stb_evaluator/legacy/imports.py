@@ -110,10 +110,15 @@ async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], st
 
 
 def _expected(found: Found, queries: Sequence[Query]) -> dict[str, list[str]]:
-    """The denominator of every group that any system of this import answered."""
+    """The denominator of every group that any system of this import has answers to, readable or not.
+
+    Which answers a file without one readable record holds can be told by the dataset or by other systems.
+    """
     answered: dict[str, dict[str, None]] = defaultdict(dict)
-    for group, query_id in found.query_texts():
+    for group, query_id in [place for system in found.records for place in found.named(system)]:
         answered[group][query_id] = None
+    for group in {q.group for q in queries}.intersection(set().union(*found.torn.values())):
+        answered.setdefault(group, {})
     ids = {group: [q.query_id for q in queries if q.group == group] for group in answered}
     return {
         group: ids[group] or sorted(answered[group], key=_number_first)
@@ -127,7 +132,10 @@ def _groups_of(found: Found, system: str) -> set[str]:
     So a group that one system lacks and its companions have is missing, while answers to something
     else altogether that lie in the same folder ask nothing of it.
     """
-    sets = {name: {group for group, _ in records} for name, records in found.records.items()}
+    sets = {
+        name: {group for group, _ in found.named(name)} | found.torn.get(name, set())
+        for name in found.records
+    }
     groups = sets[system]
     while (wider := groups.union(*(other for other in sets.values() if other & groups))) != groups:
         groups = wider

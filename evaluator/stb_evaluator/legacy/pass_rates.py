@@ -8,7 +8,7 @@ from stb_core.errors import FormatError
 from stb_core.trajectories import Trajectory
 from stb_core.verdicts import Status
 from stb_evaluator.legacy.finish import stop_of
-from stb_evaluator.legacy.records import Record, read_status, text_field
+from stb_evaluator.legacy.records import Record, read_status, text_field, whole_object
 from stb_evaluator.legacy.steps import read_call, read_text
 
 KIND = "pass_rate_results"
@@ -26,7 +26,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     Raises:
         FormatError: a field is missing or malformed.
     """
-    names = record.get("tool_names", [])
+    names = whole_object(record).get("tool_names", [])
     if not isinstance(names, list):
         raise FormatError("tool_names is not a list")
     tools = tuple(map(str, names))

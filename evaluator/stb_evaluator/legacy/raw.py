@@ -10,7 +10,7 @@ from stb_core.trajectories import Message, Trajectory, Usage
 from stb_evaluator.legacy.finish import ended
 from stb_evaluator.legacy.functions import offered_names
 from stb_evaluator.legacy.paths import Branch, choose_path, gives_answer, to_messages, to_nodes
-from stb_evaluator.legacy.records import Record, text_field
+from stb_evaluator.legacy.records import Record, object_field, text_field
 from stb_evaluator.legacy.steps import make_step
 
 KIND = "raw"
@@ -27,7 +27,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     Raises:
         FormatError: a field is missing or malformed.
     """
-    generation = record["answer_generation"]
+    generation = object_field(record, "answer_generation")
     query = text_field(generation, "query")
     tools = tuple(offered_names(generation.get("function") or []))
     branches = _tree(record["tree"], tools) if "tree" in record else _tries(record["trys"], tools)

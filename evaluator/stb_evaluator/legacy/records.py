@@ -47,6 +47,29 @@ def _read_lax_json(data: bytes, complaint: str) -> Any:
         raise FormatError(complaint) from None
 
 
+def whole_object(record: Any) -> dict[str, Any]:
+    """A record, which must be an object.
+
+    Raises:
+        FormatError: it is something else.
+    """
+    if not isinstance(record, dict):
+        raise FormatError("it is not an object")
+    return record
+
+
+def object_field(record: Any, name: str) -> dict[str, Any]:
+    """A field that must be an object.
+
+    Raises:
+        FormatError: it is missing or something else.
+    """
+    value = whole_object(record).get(name)
+    if not isinstance(value, dict):
+        raise FormatError(f"{name} is missing" if value is None else f"{name} is not an object")
+    return value
+
+
 def text_field(record: Any, name: str) -> str:
     """A field that must be text.
 

@@ -12,7 +12,12 @@ from stb_core.errors import FormatError, NotFoundError
 from stb_evaluator.legacy import converted, pass_rates, preferences, raw
 from stb_evaluator.legacy.records import Record, read_json
 
+_KINDS: dict[str, Callable[[Any], bool]] = {
+    module.KIND: module.is_record for module in (pass_rates, converted, preferences)
+}
 _READERS = {module.KIND: module.read_record for module in (pass_rates, converted, raw)}
+# Words that ToolBench's own scripts look for in the names of raw answers.
+_RAW_NAME = re.compile(r"[^_]+_(?:CoT|DFS|BFS)(?![A-Za-z]).*")
 _RAW_ID = re.compile(r"(?P<id>[^_]+)_.+|(?P<whole>.+)")
 
 
@@ -66,18 +71,26 @@ def read_source(path: Path) -> Source:
         return Source(path, raw.KIND, path.parent.parent.name, path.parent.name, document)
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
-    first = next(iter(document.values()))
-    system = path.parent.name
-    group = path.stem.removesuffix(f"_{system}")
-    if pass_rates.is_record(first):
-        return Source(path, pass_rates.KIND, system, group, document)
-    if converted.is_record(first):
-        return Source(path, converted.KIND, system, group, document)
-    if preferences.is_record(first):
-        return Source(path, preferences.KIND, system, group, document)
+    system, group = path.parent.name, group_of(path)
+    for record in document.values():  # the first that can be read tells
+        for kind, is_record in _KINDS.items():
+            if is_record(record):
+                return Source(path, kind, system, group, document)
     raise FormatError(
         "it is neither pass_rate_results, nor preference_results, nor converted or raw answers of ToolBench"
     )
+
+
+def group_of(path: Path) -> str:
+    """The group that a file ``<system>/<group>.json`` or ``<system>/<group>_<system>.json`` is named after."""
+    return path.stem.removesuffix(f"_{path.parent.name}")
+
+
+def unread_answer(path: Path) -> tuple[str, str, str] | None:
+    """(system, group, query id) of a raw answer that cannot be read, by its name; None for other files."""
+    if not _RAW_NAME.fullmatch(path.stem):
+        return None
+    return path.parent.parent.name, path.parent.name, _id_of(path)
 
 
 def read_records(source: Source) -> Iterator[Record | Skipped]:
@@ -87,9 +100,12 @@ def read_records(source: Source) -> Iterator[Record | Skipped]:
     for query_id, record in records.items():
         try:
             yield read(record, source.system, source.group, query_id)
-        except (FormatError, KeyError, TypeError, ValueError, AttributeError) as problem:
-            reason = f"{problem.args[0]} is missing" if isinstance(problem, KeyError) else str(problem)
-            yield Skipped(source.path, reason.splitlines()[0] if reason else "it is malformed", query_id)
+        except FormatError as problem:
+            yield Skipped(source.path, problem.message, query_id)
+        except KeyError as problem:
+            yield Skipped(source.path, f"{problem.args[0]} is missing", query_id)
+        except (TypeError, ValueError, AttributeError):  # whose words are about our code, not about the file
+            yield Skipped(source.path, "a field has another form than in such records", query_id)
 
 
 def _id_of(path: Path) -> str:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -74,6 +75,101 @@ async def test_without_a_dataset_the_denominator_is_the_union_of_all_systems(
 
     assert summary.dataset is None
     assert [(r.run, r.expected, r.missing) for r in summary.runs] == [("a", 4, 1), ("b", 4, 2)]
+
+
+def write_converted(folder: Path, system: str, **answers: object) -> None:
+    """Converted answers by id, numbers with a letter before them: what stands in ``answer`` of each."""
+    path = folder / system / "G1_tool.json"
+    path.parent.mkdir(parents=True)
+    records = {
+        one[1:]: {"query": f"What is {one[1:]}?", "available_tools": [], "answer": answer}
+        for one, answer in answers.items()
+    }
+    path.write_text(json.dumps(records))
+
+
+def finished() -> dict[str, object]:
+    call = {"name": "Finish", "arguments": FINISH, "response": ""}
+    return {"final_answer": FINISH, "answer_details": [{"role": "tool", "message": call, "next": []}]}
+
+
+def write_raw(folder: Path, system: str, query_id: str, text: str = "") -> None:
+    path = folder / system / "G1_tool" / f"{query_id}_CoT@1.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    generation = {"query": f"What is {query_id}?", "function": [], "final_answer": FINISH}
+    path.write_text(text or json.dumps({"answer_generation": generation, "trys": [{"chain": []}]}))
+
+
+@pytest.mark.parametrize("kind", ["converted", "pass_rate_results", "raw"])
+@pytest.mark.parametrize("with_dataset", [False, True])
+async def test_answers_that_cannot_be_read_are_missing(
+    sqlite_store: Store, tmp_path: Path, kind: str, *, with_dataset: bool
+) -> None:
+    """They are in the file, so they are expected: of four answers one is there."""
+    if with_dataset:
+        await make_dataset(sqlite_store, "1234")
+    if kind == "converted":
+        write_converted(tmp_path, "a", q1=None, q2=finished(), q3="42", q4={})
+    elif kind == "raw":
+        write_raw(tmp_path, "a", "2")
+        for query_id, text in {"1": "{", "3": "[]", "4": '{"answer_generation": null, "trys": []}'}.items():
+            write_raw(tmp_path, "a", query_id, text)
+    else:
+        broken = {"1": None, "3": {**record("3"), "is_solved": "maybe"}, "4": {**record("4"), "query": 4}}
+        write(tmp_path, "a", "").write_text(json.dumps({**broken, "2": record("2")}))
+
+    summary = await import_answers(sqlite_store, tmp_path)
+
+    (imported,) = summary.runs
+    assert (imported.queries, imported.expected, imported.missing) == (1, 4, 3)
+    assert (await sqlite_store.runs.get("a")).expected == {"G1_tool": ["1", "2", "3", "4"]}
+    assert len(summary.skipped) == 3
+
+
+def test_a_score_counts_answers_that_cannot_be_read(run_stb: Callable[..., Any], tmp_path: Path) -> None:
+    """As unsolved, and the score says that it is incomplete."""
+    solved = {"2": record("2"), **{one: {**record(one), "is_solved": None} for one in "134"}}
+    write(tmp_path / "in", "a", "").write_text(json.dumps(solved))
+
+    imported = run_stb("import", "in")
+    scored = run_stb("score", "a", "--judge", "recorded", "--json")
+
+    row = next(row for row in scored.document["rows"] if row["group"] == "G1_tool")
+    assert (imported.code, scored.code) == (1, 1)
+    assert "NOTE: a has no answer to 3 of 4 queries." in imported.err
+    assert (row["block"], row["value"], row["n"], row["n_total"], row["missing"]) == (
+        "faithful",
+        25.0,
+        4,
+        4,
+        3,
+    )
+    assert row["complete"] is False
+
+
+async def test_a_system_none_of_whose_raw_answers_can_be_read_is_a_run_without_answers(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Beside one whose answers can."""
+    write_raw(tmp_path, "a", "1")
+    write_raw(tmp_path, "b", "1", "{")
+
+    summary = await import_answers(sqlite_store, tmp_path)
+
+    assert [(run.run, run.queries, run.missing) for run in summary.runs] == [("a", 1, 0), ("b", 0, 1)]
+
+
+async def test_a_file_that_is_not_json_leaves_its_group_missing(sqlite_store: Store, tmp_path: Path) -> None:
+    """Where the dataset, or another system, tells what the group holds; other files ask nothing."""
+    await make_dataset(sqlite_store, "123", group="G2_category")
+    write(tmp_path, "a", "12", group="G2_category")
+    write(tmp_path, "b", "12", group="G3_instruction")
+    for name in ("G2_category", "notes"):
+        (tmp_path / "b" / f"{name}.json").write_text("{")
+
+    summary = await import_answers(sqlite_store, tmp_path, dataset="real")
+
+    assert [(run.run, run.queries, run.missing) for run in summary.runs] == [("a", 2, 3), ("b", 2, 3)]
 
 
 async def test_the_dataset_with_these_queries_gives_the_denominator(

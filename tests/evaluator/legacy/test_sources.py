@@ -77,8 +77,32 @@ def test_a_broken_record_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     assert [str(s).split(", ", 1)[1] for s in found if isinstance(s, Skipped)] == [
         "query 2: 'AnswerStatus.Maybe' is not a verdict",
         "query 3: query is not text",
-        "query 4: 'int' object has no attribute 'get'",
+        "query 4: it is not an object",
     ]
+    assert sum(isinstance(r, Record) for r in found) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (None, "it is not an object"),
+        ({"query": "What?", "available_tools": []}, "answer is missing"),
+        ({"query": "What?", "available_tools": [], "answer": None}, "answer is missing"),
+        ({"query": "What?", "available_tools": [], "answer": "42"}, "answer is not an object"),
+        ({"query": "What?", "answer": {"answer_details": []}}, "available_tools is missing"),
+        ({"query": "What?", "available_tools": [], "answer": {}}, "answer_details is not a list"),
+    ],
+)
+def test_a_broken_converted_answer_is_named_in_words_about_the_file(
+    tmp_path: Path, broken: object, reason: str
+) -> None:
+    """Though it is the first of its file; the others tell which kind of file it is."""
+    good = {"query": "What?", "available_tools": [], "answer": {"answer_details": []}}
+    path = write(tmp_path / "s" / "G.json", {"1": broken, "2": good})
+
+    found = list(read_records(read_source(path)))
+
+    assert [str(s).split(", ", 1)[1] for s in found if isinstance(s, Skipped)] == [f"query 1: {reason}"]
     assert sum(isinstance(r, Record) for r in found) == 1
 
 
