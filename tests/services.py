@@ -124,11 +124,11 @@ class Postgres:
         except (OSError, ValueError, IndexError):
             return None
 
-    def create_database(self, name: str) -> str:
-        """A new, empty database; returns its URL."""
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """A new database, a copy of another, empty without one; returns its URL."""
         address = ["-h", "127.0.0.1", "-p", str(self.port), "-U", self.user]
         environment = {**os.environ, "PGPASSWORD": self.password}
-        subprocess.run(["createdb", *address, name], check=True, env=environment)
+        subprocess.run(["createdb", *address, "-T", template, name], check=True, env=environment)
         secret = f":{self.password}" if self.password else ""
         return f"postgresql://{self.user}{secret}@127.0.0.1:{self.port}/{name}"
 

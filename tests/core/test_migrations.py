@@ -20,12 +20,14 @@ from virtual_server import put_weather, recorded
 BONN = recorded({"city": "Bonn"})
 
 
-async def test_migrations_build_the_declared_schema(store: Store) -> None:
+async def test_migrations_build_the_declared_schema(unmigrated_url: str) -> None:
     """A store brought up from nothing has the tables of ``stb_core.tables``, no more and no less."""
+    store = await open_store(unmigrated_url)
     async with store.reading() as connection:
         differences = await connection.run_sync(
             lambda c: compare_metadata(MigrationContext.configure(c), tables.metadata)
         )
+    await store.close()
 
     assert [] == differences
 

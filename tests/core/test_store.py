@@ -110,9 +110,9 @@ async def test_a_store_that_was_closed_opens_again(store: Store, store_url: str)
     assert found
 
 
-async def test_processes_that_open_an_empty_store_at_once_agree(store_url: str) -> None:
+async def test_processes_that_open_an_empty_store_at_once_agree(unmigrated_url: str) -> None:
     """The migrations run once, whoever comes first."""
-    stores = await asyncio.gather(*(open_store(store_url) for _ in range(4)))
+    stores = await asyncio.gather(*(open_store(unmigrated_url) for _ in range(4)))
     names = [(await s.datasets.create("d")).id for s in stores]
     for opened in stores:
         await opened.close()
