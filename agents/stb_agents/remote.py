@@ -22,7 +22,8 @@ import asyncio
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,7 +31,7 @@ import httpx2
 import orjson
 
 from stb_agents.agent import ModelUse, Outcome, Task
-from stb_agents.budget import Budget
+from stb_agents.budget import Budget, BudgetSpent
 from stb_agents.callables import hand_in
 from stb_agents.environment import Environment
 from stb_agents.server_episode import ServerEpisode
@@ -84,13 +85,36 @@ class Remote:
         """
         timeout = httpx2.Timeout(self.patience.read_timeout_s, connect=self.patience.connect_timeout_s)
         query = task.query
-        episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
+        with self._silence_is_a_fault(environment) as heard:
+            episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
+            try:
+                async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
+                    return await self._turns(http, task, environment, episode, heard)
+            except BudgetSpent:
+                if episode and not heard.is_set() and (await environment.look_at(episode)).is_active:
+                    heard.set()
+                raise
+            finally:
+                if episode:
+                    await episode.close()
+
+    @contextmanager
+    def _silence_is_a_fault(self, environment: Environment) -> Generator[asyncio.Event]:
+        """Where the time ends before the agent was heard, nobody can tell a slow agent from a dead one.
+
+        So the trial is repeated, whether the clock ran out before, during or after a failed attempt.
+        The event says that the agent was heard.
+        """
+        heard = asyncio.Event()
         try:
-            async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
-                return await self._turns(http, task, environment, episode)
-        finally:
-            if episode:
-                await episode.close()
+            yield heard
+        except (BudgetSpent, asyncio.CancelledError) as end:
+            out_of_time = not isinstance(end, BudgetSpent) or end.reason is StopReason.MAX_SECONDS
+            if out_of_time and not heard.is_set():
+                environment.fault = environment.fault or ServiceError(
+                    f"The agent at {self._place} gave no answer before the time of the trial ended."
+                )
+            raise
 
     async def _turns(
         self,
@@ -98,6 +122,7 @@ class Remote:
         task: Task,
         environment: Environment,
         episode: ServerEpisode | None,
+        heard: asyncio.Event,
     ) -> Outcome:
         while True:
             environment.begin_step()
@@ -105,6 +130,7 @@ class Remote:
             async with environment.time_limit():
                 with environment.attempts(f"The agent at {self._place}"):
                     turn = await self._turn(http, document)
+            heard.set()
             if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
                 return ended
             if turn is None or turn.get("finished"):

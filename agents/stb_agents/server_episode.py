@@ -31,6 +31,11 @@ class News:
     final_answer: str
     error: str
 
+    @property
+    def is_active(self) -> bool:
+        """Whether the agent did something: it made a call, or asked a model."""
+        return bool(self.steps or self.timing.model_calls)
+
 
 class ServerEpisode:
     """One open episode."""

@@ -12,14 +12,15 @@ import httpx
 import pytest
 
 from stb_agents.agent import Outcome, Task
-from stb_agents.budget import Budget, BudgetSpent
+from stb_agents.budget import Budget
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment
 from stb_agents.remote import Remote
+from stb_agents.trial import run_trial
 from stb_core.errors import FormatError
-from stb_core.trajectories import StopReason
+from stb_core.trajectories import StopReason, Trajectory
 
-from .world import QUERIES, SEARCH, environment_of, functions_of
+from .world import QUERIES, SEARCH, ending_when, environment_of, functions_of
 
 TASK = Task(QUERIES[0])
 CALL = {"name": "current_for_sky_watch", "arguments": {"city": "Velmora"}}
@@ -84,6 +85,11 @@ async def solve(player: Player, environment: Environment, play: Callable[[dict[s
     return await Remote(player.url).solve(TASK, environment)
 
 
+async def trial_until(player: Player, client: VirtualClient, is_over: Callable[[], bool]) -> Trajectory:
+    """A whole trial, whose time is up when the condition holds."""
+    return await run_trial(Remote(player.url), TASK, ending_when(client, is_over), None)
+
+
 async def test_it_calls_in_the_episode_and_answers_here(player: Player, environment: Environment) -> None:
     """What it did there is on record here, in order, as it saw it."""
 
@@ -131,7 +137,7 @@ async def test_it_takes_its_time(player: Player, environment: Environment) -> No
 
 
 async def test_budgets_hold_in_the_episode(player: Player, client: VirtualClient) -> None:
-    """One that goes on too long, or calls too often, is ended as other agents are."""
+    """One that calls too often is ended as other agents are."""
 
     def call_thrice(document: dict[str, Any]) -> Reply:
         for _ in range(2):
@@ -142,15 +148,39 @@ async def test_budgets_hold_in_the_episode(player: Player, client: VirtualClient
 
     calls = environment_of(client, budget=Budget(max_tool_calls=2))
     ended = await solve(player, calls, call_thrice)
-    slow = environment_of(client, budget=Budget(max_seconds=1.0))
-    try:
-        outcome = await solve(player, slow, lambda _: (202, {}))
-        reason = outcome.stop
-    except BudgetSpent as spent:
-        reason = spent.reason
-
     assert (StopReason.MAX_TOOL_CALLS, 2) == (ended.stop, len(calls.steps))
-    assert StopReason.MAX_SECONDS is reason
+
+
+async def test_one_that_says_202_and_no_more_runs_out_of_time(player: Player, client: VirtualClient) -> None:
+    """It was heard before, so it is slow and not dead."""
+    player.play = lambda document: (202, {}) if document["calls"] else (200, {"calls": [CALL]})
+
+    trajectory = await trial_until(player, client, lambda: len(player.turns) > 1)
+
+    assert StopReason.MAX_SECONDS is trajectory.stop
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_one_that_works_in_its_episode_is_not_silent(
+    player: Player, client: VirtualClient, calls: int
+) -> None:
+    """What it did there is on record; one that did nothing there and said nothing may be dead."""
+    over = threading.Event()
+    begun = threading.Event()
+
+    def play(document: dict[str, Any]) -> Reply:
+        for _ in range(calls):
+            post(document["episode"], "calls", CALL)
+        begun.set()
+        over.wait(60)
+        return 200, {"answer": "Too late."}
+
+    player.play = play
+    trajectory = await trial_until(player, client, begun.is_set)
+    over.set()
+
+    stop = StopReason.MAX_SECONDS if calls else StopReason.INFRASTRUCTURE
+    assert (stop, calls) == (trajectory.stop, len(trajectory.steps))
 
 
 async def test_an_episode_that_is_open_is_not_finished(player: Player, environment: Environment) -> None:

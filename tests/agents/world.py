@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import virtual_server
+from stb_agents.budget import BudgetSpent
 from stb_agents.client import VirtualClient
 from stb_agents.environment import Environment
 from stb_core.calls import ToolCall
@@ -18,6 +20,7 @@ from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.tools import ApiRef, ToolDocument
+from stb_core.trajectories import StopReason
 from stb_server.options import ServerOptions
 
 CITIES = ("Velmora", "Osterby", "Tillstad", "Quernmouth")
@@ -134,3 +137,36 @@ def functions_of(query: Query) -> Functions:
 
 def environment_of(client: VirtualClient, query: Query = QUERIES[0], **options: Any) -> Environment:
     return Environment(functions_of(query), client, **options)
+
+
+class EndingWhen(Environment):
+    """An environment whose time is up when a condition holds, however busy the machine is."""
+
+    is_over: Callable[[], bool]
+
+    @asynccontextmanager
+    async def time_limit(self, grace_s: float = 0.0) -> AsyncGenerator[None]:
+        """As in an environment, without its clock; the grace is long enough for a slow machine."""
+        limit = asyncio.timeout(None)
+
+        async def watch() -> None:
+            while not self.is_over():  # noqa: ASYNC110 - what it looks at has no event
+                await asyncio.sleep(0.005)
+            limit.reschedule(asyncio.get_running_loop().time() + grace_s * 20)
+
+        watching = asyncio.create_task(watch())
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            raise BudgetSpent(StopReason.MAX_SECONDS) from None
+        finally:
+            watching.cancel()
+            if limit.expired():
+                self.meter.over(StopReason.MAX_SECONDS)
+
+
+def ending_when(client: VirtualClient, is_over: Callable[[], bool], **options: Any) -> EndingWhen:
+    environment = EndingWhen(functions_of(QUERIES[0]), client, **options)
+    environment.is_over = is_over
+    return environment
