@@ -10,15 +10,21 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import services
 from stb_core.store import Store, open_store
 
 REPOSITORY = Path(__file__).parent.parent
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 def unavailable(what: str) -> None:
@@ -78,7 +84,8 @@ def migrate(url: str) -> None:
         store = await open_store(url)
         await store.close()
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have a loop of its own
+        pool.submit(lambda: asyncio.run(run())).result()
 
 
 @pytest.fixture(scope="session")

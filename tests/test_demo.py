@@ -70,7 +70,7 @@ def test_a_second_run_gives_the_same_numbers(first: dict[str, Any], stb: Stb, tm
 
 def test_the_table_names_agents_and_next_steps(demo_folder: Path, stb: Stb) -> None:
     """A person sees the commands, the warning, the table (that of the README) and where to look."""
-    done = stb("demo", demo_folder, timeout=60)
+    done = stb("demo", demo_folder)
 
     assert 0 == done.returncode
     assert ["$ stb data import", "$ stb serve --dat", "$ stb run -a scri", "$ stb run -a scri"] == [

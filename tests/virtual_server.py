@@ -83,7 +83,7 @@ def request(arguments: Any = "", api: str = "Current", **other: Any) -> dict[str
     }
 
 
-async def eventually(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 20) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool] | bool], *, seconds: float = 60) -> None:
     """Return when the condition holds; TimeoutError if it does not within that time."""
     for _ in range(int(seconds / 0.02)):
         found = condition()

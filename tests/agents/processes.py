@@ -36,7 +36,7 @@ def started(folder: Path, *args: str, env: dict[str, str]) -> Generator[subproce
 
 
 async def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, seconds: float = 60
+    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, *, seconds: float = 120
 ) -> None:
     """Until something is so, and not longer than the process lives."""
     end = time.monotonic() + seconds

@@ -28,7 +28,7 @@ async def solve(
     solver: Callable[[Task, Tools], Any], client: VirtualClient, **options: Any
 ) -> tuple[Outcome, Environment]:
     environment = environment_of(client, **options)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         return await CallableAgent("own", solver).solve(TASK, environment), environment
 
 
@@ -220,6 +220,6 @@ async def test_a_thread_hands_back_whatever_ends_it(problem: BaseException) -> N
     def fail() -> None:
         raise problem
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         with pytest.raises((SystemExit, asyncio.CancelledError, RuntimeError)):
             await in_thread(fail)

@@ -22,6 +22,7 @@ from stb_core.trajectories import StopReason
 from .world import QUERIES, environment_of
 
 HASTY = Patience(deadline_s=0.3, first_wait_s=0.001, longest_wait_s=0.01)
+PATIENT = Patience(deadline_s=120, first_wait_s=0.001, longest_wait_s=0.01)
 TASK = Task(QUERIES[0])
 CALL = {"name": "current_for_sky_watch", "arguments": {"city": "Velmora"}}
 
@@ -38,7 +39,7 @@ def turn(document: Any) -> Any:
 async def solve(llm: LLMServer, environment: Environment, *answers: Any) -> Outcome:
     """The test server stands for the agent; any path of it does."""
     llm.answer(*answers)
-    return await Remote(f"{llm.url}/completions", HASTY).solve(TASK, environment)
+    return await Remote(f"{llm.url}/completions", PATIENT).solve(TASK, environment)
 
 
 async def test_it_calls_and_then_answers(llm: LLMServer, environment: Environment) -> None:

@@ -73,6 +73,6 @@ async def test_whoever_stops_waiting_gives_up_no_ones_turn() -> None:
         await asyncio.sleep(0)
         second.cancel()  # while it waits
     third.cancel()  # its turn has come, and it does not know yet
-    await asyncio.wait_for(fourth, 1)
+    await asyncio.wait_for(fourth, 60)
 
     assert (second.cancelled(), third.cancelled()) == (True, True)

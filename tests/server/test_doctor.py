@@ -307,6 +307,8 @@ def test_it_names_an_outdated_package(
 
 def test_it_changes_nothing(in_process: Run, tmp_path: Path) -> None:
     """Where there is no store it makes none, and does not fail."""
+    (tmp_path / "store.db").unlink()
+
     ended = in_process("doctor", "--json")
 
     assert (0, []) == (ended.code, sorted(tmp_path.iterdir()))

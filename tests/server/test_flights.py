@@ -35,7 +35,7 @@ async def two_processes(
         yield in_store, StoreLocks(store, recorder)
         return
     server: services.Redis = request.getfixturevalue("redis_server")
-    links = [RedisLink(server.url, 1.0) for _ in range(2)]
+    links = [RedisLink(server.url, 30.0) for _ in range(2)]
     for link in links:
         await link.start()
     yield RedisLocks(links[0], in_store), RedisLocks(links[1], in_store)
@@ -126,24 +126,24 @@ async def test_the_lock_of_one_who_died_runs_out(
     two_processes: tuple[Locks, Locks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever waits for it goes on after the lock's time."""
-    monkeypatch.setattr(locks, "LOCK_S", 0.3)
+    monkeypatch.setattr(locks, "LOCK_S", 2.0)
+    started = asyncio.get_running_loop().time()
     assert await two_processes[0].take("a", "the dead one")
 
-    started = asyncio.get_running_loop().time()
     async with holding(two_processes[1], "a") as waited:
         passed = asyncio.get_running_loop().time() - started
 
     assert waited
-    assert 0.2 < passed < 3
+    assert passed > 1.9
 
 
 async def test_a_lock_is_held_as_long_as_its_holder_lives(
     two_processes: tuple[Locks, Locks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is renewed before its time is up."""
-    monkeypatch.setattr(locks, "LOCK_S", 0.6)
+    monkeypatch.setattr(locks, "LOCK_S", 3.0)
     async with holding(two_processes[0], "a"):
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(4)
         taken = await two_processes[1].take("a", "another")
 
     assert not taken

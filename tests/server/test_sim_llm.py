@@ -38,7 +38,7 @@ from stb_server.simulators.registry import Context, names, open_simulator
 from stb_server.simulators.repair import Fault
 from stb_server.simulators.schemas import schema_of_template
 
-HASTY = Patience(deadline_s=5, first_wait_s=0.001, longest_wait_s=0.01)
+HASTY = Patience(deadline_s=60, first_wait_s=0.001, longest_wait_s=0.01)
 SHAPE = schema_of_template(sim_world.FILMS.api_list[0].template_response)
 FILMS_BODY = sim_world.film("Metropolis", 1927)
 

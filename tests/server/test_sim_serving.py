@@ -34,7 +34,7 @@ from stb_server.options import ServerOptions
 from stb_server.simulators.options import SimulatorOptions
 from virtual_server import Running, running
 
-HASTY = Patience(deadline_s=5, first_wait_s=0.001, longest_wait_s=0.01)
+HASTY = Patience(deadline_s=60, first_wait_s=0.001, longest_wait_s=0.01)
 
 
 @asynccontextmanager

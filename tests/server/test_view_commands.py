@@ -42,9 +42,9 @@ def test_it_shows_what_was_named(url: str) -> None:
     )
     assert process.stdout
     address = json.loads(process.stdout.readline())["url"]
-    answer = httpx.get(address, timeout=30)
+    answer = httpx.get(address, timeout=120)
     process.terminate()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
 
     assert address.endswith(f"/cache/weather/{KEY}")
     assert 200 == answer.status_code

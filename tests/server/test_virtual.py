@@ -16,7 +16,7 @@ from stb_core.store import Store
 from stb_server.importing import import_release
 from stb_server.options import ServerOptions
 from stb_server.releases import find_release
-from virtual_server import Running, put_weather, quick_client, recorded, request, running
+from virtual_server import Running, eventually, put_weather, quick_client, recorded, request, running
 
 SUNNY = recorded({"city": "Bonn", "days": 3})
 
@@ -278,11 +278,11 @@ async def test_what_is_superseded_meanwhile_is_noticed(sqlite_store: Store, sqli
         await server.call(request({"city": "Bonn", "days": 3}))
         newer = recorded({"city": "Bonn", "days": 3}, b'{"error":"","response":"rain"}')
         await sqlite_store.responses.keep(dataset.id, [newer], supersede=True)
-        await asyncio.sleep(0.4)
 
-        answer = await server.call(request({"city": "Bonn", "days": 3}))
+        async def is_newer() -> bool:
+            return (await server.call(request({"city": "Bonn", "days": 3}))).content == newer.body
 
-    assert newer.body == answer.content
+        await eventually(is_newer)
 
 
 def recorded_in_release(row: dict, release: Path) -> dict | None:

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from conftest import clean_environment, unavailable
 from hostile import WRITE_TOKEN, put_hostile
@@ -91,7 +91,8 @@ def page(browser: Browser) -> Generator[Page]:
     """A new page; a script that fails, or a policy that is broken, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
-    opened.set_default_timeout(10_000)
+    opened.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
     problems: list[str] = []
     opened.on("pageerror", lambda problem: problems.append(str(problem)))
     opened.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)

@@ -63,7 +63,7 @@ def test_axe_finds_nothing_serious_in_real_pages(real_site: str, browser: Browse
     found = []
     for path in REAL_PAGES:
         page.goto(real_site + path)
-        expect(page.locator("[data-reload]")).to_have_count(0, timeout=30_000)
+        expect(page.locator("[data-reload]")).to_have_count(0, timeout=60_000)
         page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
         found += [

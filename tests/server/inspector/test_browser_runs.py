@@ -141,7 +141,7 @@ def test_two_systems_are_compared(real_site: str, page: Page) -> None:
     page.get_by_role("button", name="Compare the chosen").click()
 
     differences = page.get_by_role("region", name="Differences").last
-    expect(differences.locator("tbody tr")).to_have_count(1, timeout=30_000)
+    expect(differences.locator("tbody tr")).to_have_count(1, timeout=60_000)
     expect(differences).to_contain_text("toolllama_sft_dfs")
     expect(page.get_by_role("region", name="Scores").last).to_contain_text("56.8 [")
     pictures = page.locator("figure img")
@@ -221,10 +221,10 @@ def test_a_run_is_followed_without_loading(tmp_path: Path, page: Page) -> None:
         table.goto(f"{address}/runs/live")
         page, table = table, page
         in_thread(add(0))
-        expect(table.locator("[data-live=done]")).to_have_text("1", timeout=15_000)
-        expect(page.locator("[data-live=done]")).to_have_text("1", timeout=15_000)
+        expect(table.locator("[data-live=done]")).to_have_text("1", timeout=60_000)
+        expect(page.locator("[data-live=done]")).to_have_text("1", timeout=60_000)
     with served(ServerOptions(url, "weather"), port=int(address.rsplit(":", 1)[1])):
         in_thread(add(1))
-        expect(page.locator("[data-live=done]")).to_have_text("2", timeout=20_000)
+        expect(page.locator("[data-live=done]")).to_have_text("2", timeout=60_000)
         for followed in (page, table):
-            expect(followed.locator("[data-live=state]")).to_have_text("✓ complete", timeout=20_000)
+            expect(followed.locator("[data-live=state]")).to_have_text("✓ complete", timeout=60_000)

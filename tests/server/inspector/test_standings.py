@@ -63,7 +63,7 @@ async def test_scores_are_computed_once_for_a_state(
 
     monkeypatch.setattr(scoring, "provider", lambda _: provide)
     found = Standings()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
 
     early = await found.scores(sqlite_store, "r", "state 1", until=0)
     both = await asyncio.gather(*(found.scores(sqlite_store, "r", "state 1", until=until) for _ in range(2)))
@@ -84,7 +84,7 @@ async def test_runs_that_cannot_be_compared_say_why(
 
     monkeypatch.setattr(scoring, "provider", lambda _: provide)
     with pytest.raises(UsageError, match="nothing in common"):
-        await Standings().differences(sqlite_store, ["a", "b"], "s", until=time.monotonic() + 10)
+        await Standings().differences(sqlite_store, ["a", "b"], "s", until=time.monotonic() + 60)
     monkeypatch.setattr(scoring, "provider", lambda _: None)
 
     assert [] == await Standings().scores(sqlite_store, "r", "s", until=0)
