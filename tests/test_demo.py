@@ -86,6 +86,7 @@ def test_the_table_names_agents_and_next_steps(demo_folder: Path, stb: Stb) -> N
     assert {" ".join(line.split()) for line in shown[1].splitlines()} <= printed
 
 
+@pytest.mark.linux
 def test_a_folder_that_cannot_be_made(stb: Stb) -> None:
     """One line says so."""
     done = stb("demo", "/proc/demo")

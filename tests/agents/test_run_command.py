@@ -151,6 +151,7 @@ def test_a_run_that_is_complete_says_first_that_nothing_was_run(folder: Path, st
     assert again.returncode == 0
 
 
+@pytest.mark.linux
 async def test_a_killed_run_leaves_no_server_behind(folder: Path, llm: LLMServer) -> None:
     """The server that it started ends with it."""
     llm.behaviour.latency_s = 0.2

@@ -29,6 +29,8 @@ class Case(NamedTuple):
     environment: str = ""
 
 
+pytestmark = pytest.mark.linux
+
 DATASETS = "There are: demo."
 
 CASES = [

@@ -161,6 +161,7 @@ async def test_the_last_attempt_of_a_trial_counts(store: Store) -> None:
     assert [(d.attempt, d.stop) for d in await store.runs.done("r")] == [(1, StopReason.ANSWERED)]
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("url", "message"),
     [

@@ -21,7 +21,7 @@ from conftest import REPOSITORY, unavailable
 from llm_server import LLMServer
 from topology import Topology, installed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.linux]
 
 MODEL = f"vllm/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
 # What a real model says is greedy and short, and asked for often enough to have all killed meanwhile.

@@ -420,6 +420,7 @@ def test_a_file_that_is_there_is_not_overwritten(run_stb, tmp_path: Path) -> Non
     assert refused.err.startswith("stb: r.zip is there already.")
 
 
+@pytest.mark.linux
 @pytest.mark.usefixtures("judged")
 def test_a_folder_that_cannot_be_written_is_one_line(run_stb) -> None:
     """And nothing half-written is left."""

@@ -235,6 +235,7 @@ def test_a_dataset_is_removed_only_when_it_is_meant(in_process: Stb, release: Pa
     assert in_process("data", "ls", "--json").document == {"rows": []}
 
 
+@pytest.mark.linux
 def test_a_store_that_cannot_be_written_is_named(
     in_process: Stb, release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

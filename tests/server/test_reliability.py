@@ -25,6 +25,8 @@ from stb_core.store import Store, open_store
 from stb_server.options import ServerOptions
 from virtual_server import Running, eventually, put_weather, recorded, request, running
 
+pytestmark = pytest.mark.linux
+
 BONN = {"city": "Bonn"}
 SUNNY = recorded(BONN)
 

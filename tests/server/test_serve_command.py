@@ -21,6 +21,8 @@ from services import free_port
 from stb_core.store import open_store
 from virtual_server import put_weather, recorded, request
 
+pytestmark = pytest.mark.linux
+
 ANSWER = recorded({"city": "Bonn"})
 
 

@@ -1,4 +1,4 @@
-"""The simulator ``llm`` on a real vLLM server; run on demand: STB_TEST_VLLM=http://HOST:PORT/v1 pytest -m vllm.
+"""The simulator ``llm`` on a real vLLM server; part of ``.ci/run --long``: STB_TEST_VLLM=http://HOST:PORT/v1 pytest -m vllm.
 
 STB_TEST_VLLM_MODEL names the model, ``tiny`` by default. Any will do: with random weights the text
 is noise, and what is tested is real, namely the server, its grammar and our reading of its replies.
