@@ -15,6 +15,37 @@ from stb_core.verdicts import Status, Verdict
 from virtual_server import put_weather, recorded
 
 PROBE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\'"{{7*7}}'
+LITERALS = [
+    *(
+        "{[1]: 2}",
+        "{{}}",
+        "{{1}: 2}",
+        "[{[]}]",
+        "{'a': {[1]: 2}}",
+        "{[1]: 2, 'message': 'Too many requests'}",
+    ),
+    *(
+        "{'a': " + "[" * 50_000,
+        "[" * 150 + "]" * 150,
+        "{'a':" * 99 + "1" + "}" * 99,
+        "[" + "-" * 50_000 + "1]",
+    ),
+    *("[" + "(" * 5_000 + ")" * 5_000 + "]", "[" + "1+" * 5_000 + "1j]", "[" + "not " * 5_000 + "1]"),
+    *(
+        "[" + "9" * 4_290 + "]",
+        "[" + "9" * 5_000 + "]",
+        "[0x" + "f" * 4_000 + "]",
+        "{0x" + "f" * 3_900 + ": 1}",
+    ),
+    *("{'a': '\x00'}", "{'a': '\\x00'}", "[\x00]", "{'a': '\ud800'}", "{'a': '\\ud800'}", "['\\N{nothing}']"),
+    *(
+        "{'message': '\\ud800 is not subscribed', 'status': 500}",
+        "{b'message': b'x'}",
+        "{None: None, (1, 2): 3}",
+    ),
+    *("[1e999, -1e999, 1j]", "{1: 2, 1.0: 3, True: 4}", "{'a': 1}" + " " * 1_000_001, "[f'{1}']", "['\\x']"),
+]
+"""Texts that look like values in Python's notation, and are none, or values that little else can carry."""
 BODY = orjson.dumps({"error": PROBE, "response": {PROBE: [PROBE, "</pre></script>"]}})
 RUN = "run-of-probes"
 WRITE_TOKEN = "a token that nobody guesses"

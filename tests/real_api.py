@@ -26,6 +26,8 @@ class RealApi:
     def __init__(self, folder: Path) -> None:
         self.delay_s = 0.0
         self.failing = False
+        self.response: Any = None
+        """What it answers every call; None for another body each time."""
         self.calls: Counter[str] = Counter()
         """Calls by their arguments."""
         self.keys: set[str] = set()
@@ -48,6 +50,8 @@ class RealApi:
         await asyncio.sleep(self.delay_s)
         if self.failing:
             return JSONResponse({"error": "API not working error...", "response": ""})
+        if self.response is not None:
+            return JSONResponse({"error": "", "response": self.response})
         return JSONResponse({"error": "", "response": {"call": number, "asked": arguments}})
 
 

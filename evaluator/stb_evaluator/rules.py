@@ -6,13 +6,14 @@ nothing but its own, and are labelled so wherever they appear.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
+from stb_core.errors import FormatError
+from stb_core.literals import parse_literal
 from stb_core.trajectories import FINISH, Step, Trajectory
 from stb_core.verdicts import Status
 from stb_evaluator.judge import Case, Judgement
@@ -107,8 +108,8 @@ def _decode(text: Any) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return parse_literal(text.strip())
+    except FormatError:
         return text
 
 

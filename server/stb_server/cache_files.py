@@ -17,11 +17,11 @@ import orjson
 from stb_core.calls import call_key, canonical_json
 from stb_core.errors import CallError, FormatError
 from stb_core.fingerprint import Fingerprint
+from stb_core.literals import parse_arguments_literal
 from stb_core.provenance import Provenance
 from stb_core.recordings import Row
 from stb_server import exact_json
 from stb_server.findings import Conflict, Skipped, shortened
-from stb_server.literals import parse_arguments_literal
 
 _ORIGIN = Provenance.RECORDED.value
 

@@ -8,8 +8,6 @@ An API that says "no such film" has answered; so has one whose data is an empty 
 
 from __future__ import annotations
 
-import ast
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from stb_core.errors import FormatError
+from stb_core.literals import parse_literal
 from stb_server.failure_shapes import (
     error_page,
     is_bare,
@@ -145,7 +145,7 @@ _LONGEST_NOTATION = 4_096
 
 
 def _verdict(rule: Rule, evidence: str) -> Verdict:
-    line = " ".join(evidence.split())
+    line = " ".join(evidence.split()).encode(errors="replace").decode()  # a literal may hold half a character
     return Verdict(rule, line if len(line) <= _EVIDENCE_LENGTH else f"{line[: _EVIDENCE_LENGTH - 1]}…")
 
 
@@ -163,9 +163,7 @@ def _decoded(response: Any) -> Any:
     if len(text) > _LONGEST_NOTATION:  # reports are short
         return response
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes that Python no longer likes
-            value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = parse_literal(text)
+    except FormatError:
         return response
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

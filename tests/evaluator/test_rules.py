@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
 from evaluator_makers import trajectory
+from hostile import LITERALS
 from stb_core.queries import Query
 from stb_core.tools import ApiRef
 from stb_core.trajectories import Step, Trajectory
@@ -110,3 +112,12 @@ def test_null_and_hostile_answers_score_nothing(hostile, calls) -> None:
     asked = trajectory(query="How is Oslo today?")
 
     assert verdict(hostile(asked) or " ", *calls) is Status.UNSOLVED
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+@pytest.mark.parametrize("in_envelope", [True, False])
+def test_any_observation_can_be_judged(text: str, in_envelope: bool) -> None:
+    """One that looks like a value in Python's notation, and is none, is text."""
+    observation = json.dumps({"error": "", "response": text}) if in_envelope else text
+
+    assert verdict("It is sunny.", SUNNY, step(NEWS, observation)) in Status

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hostile import LITERALS
 from real_api import RealApi, running_real_api
 from stb_core.provenance import CacheMode, Provenance
 from stb_core.store import Store
@@ -246,3 +247,16 @@ async def test_the_hash_of_the_present_state_names_a_snapshot(
 
     assert SUNNY.body == present.content
     assert (404, "unknown_snapshot") == (never.status_code, never.headers["x-stb-error"])
+
+
+async def test_whatever_a_real_api_says_is_an_answer_or_a_miss(
+    sqlite_store: Store, sqlite_store_url: str, api: RealApi
+) -> None:
+    """Text that looks like a value in Python's notation, and is none, is never a failure of the server."""
+    await put_weather(sqlite_store)
+    texts = [text for text in LITERALS if text.isascii()]  # others cannot be sent
+    async with serving(sqlite_store_url, CacheMode.AUTO, api) as server:
+        for n, text in enumerate(texts):
+            api.response = text
+
+            assert await provenance(server, {"n": n}) in {"live", "miss"}

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from sim_world import FILMS
+from stb_core.literals import parse_arguments_literal
 from stb_core.naming import standardize_api
 from stb_core.tools import ApiDocument
-from stb_server.literals import parse_arguments_literal
 from stb_server.simulators.arguments import ArgumentProblems, find_problems, refusal
 
 SEARCH = FILMS.api_list[0]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostile import LITERALS
 from stb_server.simulators.repair import MAX_CHARACTERS, Fault, Repair, read_object
 
 JSON_VALUES = st.recursive(
@@ -121,3 +122,12 @@ def test_reading_stays_fast_on_hostile_text():
     hostile = '{"mechanism_of_the_api":"' + '","error":"' * (MAX_CHARACTERS // 12)
 
     assert read_object(hostile).body is None
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+def test_a_reply_in_a_broken_notation_is_a_fault_or_an_object(text: str) -> None:
+    """However it is wrapped, reading it raises nothing."""
+    for reply in (text, f"```python\n{text}\n```", f"{{'error': '', 'response': {text}}}"):
+        reading = read_object(reply)
+
+        assert (reading.body is None) is (reading.fault is not None)

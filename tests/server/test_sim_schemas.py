@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostile import LITERALS
 from stb_core.structured import fits, is_strict
 from stb_server.simulators.response_templates import parse_template
 from stb_server.simulators.schemas import (
@@ -128,3 +131,9 @@ def test_responses_are_decoded_from_json_and_python_notation():
     found = [decode_response(r) for r in ('{"a": null}', "{'a': None, 'b': (1, 2)}", "[1]", "plain", 5)]
 
     assert [{"a": None}, {"a": None, "b": [1, 2]}, [1], "plain", 5] == found
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+def test_any_recorded_text_can_be_decoded(text: str) -> None:
+    """To a value that JSON carries, or it is itself."""
+    assert text == (found := decode_response(text)) or orjson.dumps(found)

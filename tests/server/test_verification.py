@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from hostile import LITERALS
 from stb_core.calls import ToolCall
 from stb_core.provenance import Provenance
 from stb_core.store.responses import Response
@@ -80,3 +81,13 @@ def test_a_word_filter_would_lose_a_fifth_of_the_real_release(real_data: Path) -
     assert (2478, 471) == (summary.n, summary.unusable)
     assert (929, 519) == (summary.older_dropped, summary.wrongly_dropped)
     assert [("http", 304), ("parameter", 77), ("500", 37)] == list(summary.wrongly_by_word.items())[:3]
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+@pytest.mark.parametrize("error", ["", "Message error..."])
+def test_any_text_can_be_judged(text: str, error: str) -> None:
+    """What looks like a value in Python's notation, and is none; and the evidence can be printed."""
+    found = verify_response(recorded(json.dumps({"error": error, "response": text}).encode()))
+
+    assert found.verdict.rule in Rule
+    assert found.verdict.evidence.encode().decode() == found.verdict.evidence

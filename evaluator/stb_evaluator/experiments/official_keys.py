@@ -6,9 +6,7 @@ white space of Python's notation count.
 
 from __future__ import annotations
 
-import ast
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import orjson
 
 from stb_core.calls import ToolCall, parse_arguments
 from stb_core.errors import CallError, FormatError, NotFoundError
+from stb_core.literals import parse_literal
 from stb_core.naming import standardize_api, standardize_category, standardize_tool
 
 FOLDER = "tool_response_cache"
@@ -64,9 +63,8 @@ def recordings(release: Path) -> list[Keyed]:
         tool = tool.removesuffix(f"_for_{category}")
         try:
             keys = list(orjson.loads(file.read_bytes()))
-            with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
-                found += [keyed(category, tool, file.stem, ast.literal_eval(key), key) for key in keys]
-        except (OSError, ValueError, SyntaxError, TypeError) as problem:
+            found += [keyed(category, tool, file.stem, parse_literal(key), key) for key in keys]
+        except (OSError, ValueError, TypeError, FormatError) as problem:
             raise FormatError(f"{file} cannot be read as recordings: {problem}.") from None
     return found
 

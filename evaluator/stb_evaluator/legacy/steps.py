@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from stb_core.errors import FormatError
+from stb_core.literals import parse_literal
 from stb_core.trajectories import FINISH, Message, Step
 
 _MARKER = re.compile(r"(?:^|\n)Step (\d+): ")
@@ -47,8 +48,8 @@ def read_call(text: str, tools: tuple[str, ...]) -> Step | None:
         tools: names of the functions that the agent was offered.
     """
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = parse_literal(text)
+    except FormatError:
         return _read_cut_call(text, tools)
     return make_step(value, tools) if isinstance(value, dict) and "name" in value else None
 
@@ -82,21 +83,29 @@ def _read_cut_call(text: str, tools: tuple[str, ...]) -> Step | None:
 def _read_literal(text: str) -> tuple[str, str]:
     """(value, what follows) of a text in Python's notation that begins here and may be cut off."""
     if found := _LITERAL.match(text):
-        return str(ast.literal_eval(found[0])), text[found.end() :]
+        try:
+            return str(parse_literal(found[0])), text[found.end() :]
+        except FormatError:  # an escape that means nothing
+            return found[0][1:-1], text[found.end() :]
     if found := _CUT_LITERAL.match(text):
         body = found["body"].replace("\n", "\\n")
         try:
-            return str(ast.literal_eval(found["quote"] * 3 + body + " " + found["quote"] * 3))[:-1], ""
-        except (ValueError, SyntaxError):
+            return str(parse_literal(found["quote"] * 3 + body + " " + found["quote"] * 3))[:-1], ""
+        except FormatError:
             return found["body"], ""
     return "", ""
 
 
 def as_text(value: Any) -> str:
-    """Text as it is; anything else as JSON; nothing for None."""
+    """Text as it is; anything else as JSON, or in Python's notation if it has keys that JSON lacks; "" for None."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:
+        return str(value)
 
 
 def read_error(observation: str) -> tuple[str, bool]:

@@ -14,16 +14,16 @@ name, and the caller asks again or gives up.
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from stb_core.calls import MAX_DEPTH, JsonObject
+from stb_core.errors import FormatError
+from stb_core.literals import parse_literal
 
 MAX_CHARACTERS = 1_000_000
 """Longer replies are not read."""
@@ -166,14 +166,9 @@ def _python(text: str) -> Any:
     if not text.startswith("{'") or len(text) > _MOST_LITERAL:
         raise ValueError("no dict in Python's notation")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
-            value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError):
+        return _strict(json.dumps(parse_literal(text)))
+    except FormatError:
         raise ValueError("no literal") from None
-    except RecursionError:
-        raise _FaultError(Fault.TOO_DEEP) from None
-    try:
-        return _strict(json.dumps(value))
     except TypeError:  # bytes, sets, complex numbers
         raise ValueError("a literal that JSON cannot carry") from None
 

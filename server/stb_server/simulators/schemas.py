@@ -6,15 +6,15 @@ used: type (one or several), properties, required, additionalProperties, items.
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from stb_core.calls import JsonObject
+from stb_core.errors import FormatError
+from stb_core.literals import parse_literal
 from stb_core.structured import Schema
 from stb_server.simulators.response_templates import parse_template
 
@@ -182,9 +182,8 @@ def decode_response(response: Any) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        with warnings.catch_warnings(action="ignore"):
-            return _as_json(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return _as_json(parse_literal(text))
+    except (FormatError, TypeError):
         return response
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostile import LITERALS
 from stb_evaluator.legacy.steps import read_call, read_error, read_text, split_steps
 
 
@@ -81,3 +83,19 @@ def test_any_call_survives_the_way_through_text(name: str, response: str, argume
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Anything at all gives some steps or none."""
     read_text(text, ("f",))
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+def test_a_step_in_a_broken_notation_is_read_as_far_as_it_goes(text: str) -> None:
+    """As its response, as its arguments, cut off, or as all that there is."""
+    head = "{'name': 'f_for_t', 'arguments': "
+    calls = [
+        f"{head}'{{}}', 'response': {text}}}",
+        f"{head}{text}, 'response': ''}}",
+        f"{head}'{text}', 'resp",
+    ]
+
+    for call_text in (*calls, text, f"{head}'\\x', 'response': '\\N{{nothing}}'"):
+        steps, messages = read_text(f"Step 1: {call_text}", ())
+
+        assert steps or messages

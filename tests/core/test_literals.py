@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostile import LITERALS
+from stb_core import literals
 from stb_core.errors import FormatError
-from stb_server import literals
-from stb_server.literals import parse_arguments_literal
+from stb_core.literals import parse_arguments_literal, parse_literal
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -98,6 +100,29 @@ def test_what_is_not_a_dict_literal_is_refused(text: str) -> None:
     """Other text is refused, and nothing in it is run."""
     with pytest.raises(FormatError):
         parse_arguments_literal(text)
+
+
+@pytest.mark.parametrize("text", LITERALS, ids=range(len(LITERALS)))
+def test_any_text_is_a_value_or_one_error(text: str) -> None:
+    """And a value can be written down again."""
+    with suppress(FormatError):
+        assert str(parse_literal(text))
+
+
+@pytest.mark.parametrize("text", ["{[1]: 2}", "{{}}", "[" * 101 + "]" * 101, "{'a':" * 101 + "1" + "}" * 101])
+def test_a_text_that_python_cannot_read_is_refused(text: str) -> None:
+    """A key that cannot be one, and what is nested deeper than the bound, in either way of reading."""
+    with pytest.raises(FormatError):
+        parse_literal(text)
+
+
+def test_the_bounds_are_in_reach() -> None:
+    """A hundred levels, a million characters and 4,200 digits are read."""
+    deep, long, large = "[" * 100 + "]" * 100, f"[{'1,' * 499_999}]", "9" * 4_200
+
+    assert deep == str(parse_literal(deep))
+    assert 499_999 == len(parse_literal(long))
+    assert large == str(parse_literal(f"[{large}]")[0])
 
 
 def test_every_real_key_reads_the_same_both_ways(real_data: Path) -> None:
