@@ -1,8 +1,12 @@
 """Recorded answers, nearest first: the worker's memory, then Redis, then the store.
 
 Memory is a bounded LRU of the bytes that are sent. It and Redis hold only what the store holds;
-both may be emptied at any moment and nothing is lost. Answers are kept under a ``space``, which
+both may be emptied at any moment and nothing is lost. In memory answers are kept under a ``space``, which
 names a dataset in one state: when answers are taken out of force, or for a snapshot, it is another.
+
+In Redis they are kept under the hash of all responses that the dataset held when it was opened. A copy of
+the store, or one restored from a back-up, goes on in its own way under the same names and counts, but not
+under the same hash. What was recorded after that moment belongs to another hash, and is not put there.
 """
 
 from __future__ import annotations
@@ -89,37 +93,40 @@ class Tiers:
         """Look-ups that were answered by ``memory``, ``redis``, ``store``, or by none: ``miss``."""
 
     async def get(
-        self, space: str, key: str, read: Callable[[], Awaitable[Found | None]], *, counted: bool = True
+        self, asked: Asked, read: Callable[[], Awaitable[Found | None]]
     ) -> tuple[Entry, str] | None:
-        """An answer and the tier that had it; ``read`` asks the store, ``counted`` says whether to count it.
+        """The answer to a call and the tier that had it; ``read`` asks the store.
 
         Raises:
             StoreError: the store had to be asked and does not answer.
         """
+        space, key, content, counted = asked.space, asked.call.key, asked.content, not asked.again
         entry = self.memory.get(space, key)
         if entry is not None:
             self.counts["memory"] += counted
             return entry, "memory"
-        tier, found = "redis", await self.redis.get(space, key) if self.redis else None
+        tier, found = "redis", await self.redis.get(content.hash, key) if self.redis and content else None
         if found is None:
             tier, found = "store", await read()
             if found is None:
                 self.counts["miss"] += counted
                 return None
-            if self.redis:
-                await self.redis.put(space, key, found)
+            await self._share(asked, key, found)
         self.counts[tier] += counted
         entry = Entry.of(found.body, found.provenance)
         self.memory.put(space, key, entry)
         return entry, tier
 
-    async def put(self, space: str, key: str, found: Found) -> Entry:
+    async def put(self, asked: Asked, key: str, found: Found) -> None:
         """Copy what the store holds into Redis and memory."""
-        if self.redis:
-            await self.redis.put(space, key, found)
-        entry = Entry.of(found.body, found.provenance)
-        self.memory.put(space, key, entry)
-        return entry
+        await self._share(asked, key, found)
+        self.memory.put(asked.space, key, Entry.of(found.body, found.provenance))
+
+    async def _share(self, asked: Asked, key: str, found: Found) -> None:
+        """Put an answer into Redis, if it is among those whose hash it would be kept under."""
+        content = asked.content
+        if self.redis and content and 0 < found.id <= content.last_id:
+            await self.redis.put(content.hash, key, found)
 
 
 class Recorded:
@@ -139,9 +146,7 @@ class Recorded:
     async def answer(self, asked: Asked) -> Answer | Decline:
         """The recorded answer, from the nearest tier that has it."""
         key = asked.call.key
-        found = await self._tiers.get(
-            asked.space, key, lambda: self._read(asked, key), counted=not asked.again
-        )
+        found = await self._tiers.get(asked, lambda: self._read(asked, key))
         if found is None:
             return Decline(MISS, "The call has no recorded response.")
         entry, tier = found

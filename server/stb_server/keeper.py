@@ -57,11 +57,11 @@ class StoreKeeper:
             details=answer.details,
         )
         kept = await self._recorder.keep(asked.dataset.id, response, self._replacing)
-        found = Found(kept.response.body, kept.response.provenance)
+        found = Found(kept.response.body, kept.response.provenance, id=kept.response.id)
         if kept.is_new and kept.response.version > 1:
             await self._changed()  # the dataset is in another state now, under another space
         else:
-            await self._tiers.put(asked.space, call.key, found)
+            await self._tiers.put(asked, call.key, found)
         if kept.is_new or kept.response.body == answer.body:
             return answer
         return _from_store(found)

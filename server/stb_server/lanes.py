@@ -5,23 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
+from stb_core.calls import ToolCall
 from stb_core.provenance import CacheMode
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
 from stb_server.catalogue import Catalogue
 from stb_server.modes import READING, RECORDING
-from stb_server.pipeline import Pipeline
+from stb_server.pipeline import Asked, Pipeline
 
 MAX_REMEMBERED = 65_536
 """Request bodies whose call is remembered, a dataset."""
 
 
 class Names:
-    """What requests to one dataset mean: its names, and the calls of request bodies seen before."""
+    """What requests to one dataset mean: its names, and the calls of request bodies seen before.
 
-    def __init__(self, dataset: Dataset, catalogue: Catalogue) -> None:
+    Args:
+        dataset: its row.
+        catalogue: its names.
+        in_force: the responses that were in force when it was opened, as a snapshot.
+    """
+
+    def __init__(self, dataset: Dataset, catalogue: Catalogue, in_force: Snapshot) -> None:
         self.dataset = dataset
         self.catalogue = catalogue
+        self.in_force = in_force
         self._newer: dict[bytes, str] = {}
         self._older: dict[bytes, str] = {}
 
@@ -49,8 +57,9 @@ class Wanted:
 class Lane:
     """Where requests with the same headers go.
 
-    ``space`` names the dataset's state for the cache; ``reads`` says that a recording answers
-    first, so that what memory holds may be answered at once.
+    ``space`` names the dataset's state for this worker's memory, ``content`` is the set of responses by
+    whose hash all workers share answers; ``reads`` says that a recording answers first, so that what
+    memory holds may be answered at once.
     """
 
     names: Names
@@ -58,6 +67,7 @@ class Lane:
     pipeline: Pipeline
     snapshot: Snapshot | None
     space: str
+    content: Snapshot
     reads: bool
 
     @classmethod
@@ -65,7 +75,11 @@ class Lane:
         """The lane of a dataset in the state in which it is now, or in that of a snapshot."""
         growing = snapshot is not None and mode in RECORDING
         space = space_of(names.dataset, snapshot, growing=growing)
-        return cls(names, mode, pipeline, snapshot, space, mode in READING)
+        return cls(names, mode, pipeline, snapshot, space, snapshot or names.in_force, mode in READING)
+
+    def asked(self, call: ToolCall, toolbench_key: str = "") -> Asked:
+        """A call as the pipeline is asked for it."""
+        return Asked(self.names.dataset, call, toolbench_key, self.space, self.snapshot, self.content)
 
     def without_reading(self) -> Lane:
         """The same, but every call goes through all layers."""
@@ -73,7 +87,9 @@ class Lane:
 
 
 def space_of(dataset: Dataset, snapshot: Snapshot | None, *, growing: bool) -> str:
-    """Under what answers are cached: never the same for two datasets, stores or states.
+    """Under what a worker keeps answers in memory: never the same for two datasets or states of its store.
+
+    Another store may have a state of the same name, so what stores share is not kept under it.
 
     Args:
         dataset: whose answers they are.

@@ -43,9 +43,11 @@ class Asked(NamedTuple):
     toolbench_key: str = ""
     """The caller's credential for the real API; never stored, logged or shown."""
     space: str = ""
-    """Under what the cache keeps answers of this dataset, in the state in which it is served."""
+    """Under what this worker's memory keeps answers of this dataset, in the state in which it is served."""
     snapshot: Snapshot | None = None
     """The frozen set of responses that may answer; None for all that are in force."""
+    content: Snapshot | None = None
+    """The set of responses under whose hash answers may be shared with other stores; None for no sharing."""
     again: bool = False
     """Whether the cache was asked for this call before, so that this time is not counted."""
 

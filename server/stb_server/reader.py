@@ -15,7 +15,7 @@ from stb_core.provenance import Provenance
 from stb_core.store import Store
 from stb_core.store.snapshots import Snapshot
 
-_SELECT = "SELECT body, provenance, created_at FROM responses WHERE dataset_id = $1 AND key = $2"
+_SELECT = "SELECT body, provenance, created_at, id FROM responses WHERE dataset_id = $1 AND key = $2"
 _IN_FORCE = f"{_SELECT} AND superseded_at IS NULL"
 _IN_SNAPSHOT = f"{_SELECT} AND id <= $3 AND (superseded_in IS NULL OR superseded_in > $4)"
 _AFTER_SNAPSHOT = f"{_SELECT} AND id > $3 ORDER BY id LIMIT 1"
@@ -27,11 +27,15 @@ _POOL_SIZE = 4
 
 
 class Found(NamedTuple):
-    """A recorded answer: the exact bytes, and where they came from when they were recorded."""
+    """A recorded answer: the exact bytes, where they came from when they were recorded, and its number.
+
+    The number is 0 where it is not known.
+    """
 
     body: bytes
     provenance: Provenance
     created_at: str = ""
+    id: int = 0
 
 
 _Row: TypeAlias = Any
@@ -88,7 +92,7 @@ class _Statements:
 
 
 def _found(row: _Row | None) -> Found | None:
-    return None if row is None else Found(row[0], Provenance(row[1]), row[2])
+    return None if row is None else Found(row[0], Provenance(row[1]), row[2], row[3])
 
 
 class SqliteReader(_Statements):

@@ -27,14 +27,14 @@ class RedisCache:
         self.is_refusing = False
         """Whether Redis refused what was put into it last, as it does when it is full."""
 
-    async def get(self, space: str, key: str) -> Found | None:
-        """The answer under this key, or None."""
+    async def get(self, content: str, key: str) -> Found | None:
+        """The answer to this call among the responses with this hash, or None."""
         pipe = self.link.pipe
         if pipe is None:
             self.counts["down"] += 1
             return None
         try:
-            value = await pipe.call(b"GET", _name(space, key))
+            value = await pipe.call(b"GET", _name(content, key))
         except (RedisGoneError, RedisRefusedError):
             self.counts["down"] += 1
             return None
@@ -45,13 +45,19 @@ class RedisCache:
         self.counts["hit" if found else "damaged"] += 1
         return found
 
-    async def put(self, space: str, key: str, found: Found) -> None:
-        """Keep an answer for a day, if Redis takes it."""
+    async def put(self, content: str, key: str, found: Found) -> None:
+        """Keep an answer for a day, if Redis takes it.
+
+        Args:
+            content: the hash of all responses of its dataset, of which it is one.
+            key: of the call.
+            found: the answer.
+        """
         if not self.link.is_up or len(found.body) > MAX_BODY_BYTES:
             return
         value = _CODES[found.provenance] + found.body
         try:
-            await self.link.call(b"SET", _name(space, key), value, b"EX", _KEEP_S)
+            await self.link.call(b"SET", _name(content, key), value, b"EX", _KEEP_S)
         except RedisGoneError:
             self.counts["put_failed"] += 1
         except RedisRefusedError:
@@ -62,8 +68,8 @@ class RedisCache:
             self.is_refusing = False
 
 
-def _name(space: str, key: str) -> bytes:
-    return f"stb:{space}:{key}".encode()
+def _name(content: str, key: str) -> bytes:
+    return f"stb:{content}:{key}".encode()
 
 
 # One byte before the body says where the answer came from.

@@ -28,6 +28,8 @@ from stb_server.wire import BadRequestError, VirtualRequest, encode_answer
 _log = logging.getLogger(__name__)
 
 _MAX_LANES = 256
+_WORTH_SHARING = 1 / 8
+"""Share of a dataset's responses that must be new before workers share answers by its new hash."""
 
 
 class Service:
@@ -94,8 +96,7 @@ class Service:
         call = identify(request, lane.names.catalogue)
         if isinstance(call, Refusal):
             return Answer(encode_answer(call.message), Provenance.MISS, error=call.kind), ""
-        asked = Asked(lane.names.dataset, call, request.toolbench_key, lane.space, lane.snapshot)
-        return await self.answer(lane, asked, episode), call.key
+        return await self.answer(lane, lane.asked(call, request.toolbench_key), episode), call.key
 
     async def answer(self, lane: Lane, asked: Asked, episode: str = "") -> Answer:
         """The answer to a call in a lane, with the faults that are to hit it.
@@ -154,7 +155,8 @@ class Service:
                 raise BadRequestError(
                     404, "unknown_dataset", f"There is no dataset {name[:80]!r} here."
                 ) from None
-            names = self._names[name] = Names(dataset, await Catalogue.load(store, dataset))
+            in_force = await store.snapshots.in_force(dataset.id)
+            names = self._names[name] = Names(dataset, await Catalogue.load(store, dataset), in_force)
         return names
 
     async def _snapshot(self, names: Names, content_hash: str) -> Snapshot:
@@ -185,7 +187,7 @@ class Service:
         async with self._opening:
             for name, names in list(self._names.items()):
                 dataset, old = there.get(name), names.dataset
-                if dataset is not None and _state(dataset) == _state(old):
+                if dataset is not None and _state(dataset) == _state(old) and not _outgrew(dataset, old):
                     continue
                 _log.info("a dataset changed", extra={"dataset": name})
                 del self._names[name]
@@ -202,3 +204,8 @@ def _state(dataset: Dataset) -> tuple[int, str, str, int]:
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _outgrew(dataset: Dataset, old: Dataset) -> bool:
+    """Whether so much was recorded since that it is worth sharing, though all start to share anew."""
+    return dataset.responses_count - old.responses_count > old.responses_count * _WORTH_SHARING

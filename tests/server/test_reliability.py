@@ -241,7 +241,7 @@ async def test_redis_gone_and_restarted(
     states = [await state(with_redis)]
     redis_server.start()
     await until(with_redis, "ok")
-    after = [await tier(with_redis, {"city": "Rome"}) for _ in range(2)]
+    after = [await tier(with_redis, BONN) for _ in range(2)]
 
     assert ["store", "miss"] == during
     assert ["down"] == states

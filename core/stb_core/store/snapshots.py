@@ -66,6 +66,26 @@ class Snapshots:
             await connection.execute(statement)
         return taken
 
+    async def in_force(self, dataset_id: int) -> Snapshot:
+        """What is in force now, as a snapshot that is not kept; ``last_id`` is that of the dataset.
+
+        Read in one statement: no response is in one of ``hash`` and ``last_id`` and not in the other, since
+        writers of a dataset take turns before their responses get numbers.
+        """
+        d, r = tables.datasets.c, tables.responses.c
+        last_id = sa.select(sa.func.max(r.id)).where(r.dataset_id == d.id).scalar_subquery()
+        columns = d.responses_fingerprint, d.responses_count, d.changes, last_id.label("last_id")
+        async with self._store.reading() as connection:
+            row = (await connection.execute(sa.select(*columns).where(d.id == dataset_id))).one()
+        return Snapshot(
+            dataset_id=dataset_id,
+            hash=Fingerprint(row.responses_fingerprint).hash,
+            last_id=row.last_id or 0,
+            changes=row.changes,
+            responses_count=row.responses_count,
+            created_at=clock.now(),
+        )
+
     async def get(self, dataset_id: int, content_hash: str) -> Snapshot | None:
         """A snapshot that was taken, or None."""
         s = tables.snapshots.c

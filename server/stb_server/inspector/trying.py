@@ -13,7 +13,6 @@ from stb_core.tools import ApiRef
 from stb_server.identity import Refusal, identify
 from stb_server.lanes import Wanted
 from stb_server.neighbours import Neighbour, nearest, recorded_arguments
-from stb_server.pipeline import Asked
 from stb_server.service import Service
 from stb_server.wire import BadRequestError, VirtualRequest
 
@@ -63,5 +62,5 @@ async def send(service: Service, dataset: Dataset, ref: ApiRef, arguments: str) 
     call = identify(VirtualRequest(*ref, arguments), lane.names.catalogue)
     if isinstance(call, Refusal):
         return Outcome(None, call.message)
-    answer = await service.answer(lane, Asked(lane.names.dataset, call, "", lane.space, lane.snapshot))
+    answer = await service.answer(lane, lane.asked(call))
     return Outcome(call, body=answer.body, provenance=answer.provenance)
