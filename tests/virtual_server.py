@@ -20,6 +20,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.tools import ToolDocument
 from stb_server.app import create_app
+from stb_server.http_protocol import IgnoringUpgrades
 from stb_server.options import ServerOptions
 from stb_server.service import Service
 from stb_server.serving import bind, url_of
@@ -159,7 +160,14 @@ async def running(options: ServerOptions) -> AsyncGenerator[Running]:
     app = create_app(options)
     with bind("127.0.0.1", 0) as listener:
         url = url_of(listener)
-        config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=10)
+        config = uvicorn.Config(
+            app,
+            http=IgnoringUpgrades,
+            lifespan="on",
+            ws="none",
+            log_config=None,
+            timeout_graceful_shutdown=10,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await eventually(lambda: server.started or task.done())

@@ -24,6 +24,7 @@ from stb_core import console, logs, traces
 from stb_core.errors import NotFoundError, ServiceError, UsageError
 from stb_core.store import Store, open_store
 from stb_server.app import create_app
+from stb_server.http_protocol import IgnoringUpgrades
 from stb_server.options import ServerOptions
 from stb_server.request_labels import RequestLabels
 from stb_server.service import Service
@@ -131,6 +132,7 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         functools.partial(_worker_app, options, os.getpid(), logs.current_level()),
         factory=True,
         workers=workers,
+        http=IgnoringUpgrades,
         lifespan="on",
         ws="none",
         log_config=None,
