@@ -25,6 +25,7 @@ from stb_server.hosts import HostGuard
 from stb_server.inspector import json_routes
 from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
+from stb_server.origins import OriginGuard
 from stb_server.service import Service
 from stb_server.virtual import Virtual
 from stb_server.wire import BadRequestError
@@ -86,6 +87,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.add_middleware(HostGuard, hosts=options.hosts)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
+    app.add_middleware(OriginGuard, hosts=options.hosts)
     app.add_exception_handler(BadRequestError, _bad_request)
     openapi.document_virtual(app)
     return app

@@ -38,8 +38,8 @@ class Hosts:
                     f"{name!r} is no host name.", hint="Write it as in stb.example.org, without a port."
                 )
         self._is_any = "*" in given
-        self._names = {"localhost", *given}
-        self._endings = (".localhost", *(name[1:] for name in given if name.startswith("*.")))
+        self._told = frozenset(name for name in given if not name.startswith("*"))
+        self._told_endings = tuple(name[1:] for name in given if name.startswith("*."))
         self._known: dict[bytes, bool] = {}
 
     def accept(self, header: bytes) -> bool:
@@ -51,8 +51,13 @@ class Hosts:
                 self._known[header] = known
         return known
 
+    def was_told(self, header: bytes) -> bool:
+        """Whether it is a name that the server was told, other than ``*``."""
+        name = _name(header)
+        return name in self._told or name.endswith(self._told_endings)
+
     def _is_ours(self, name: str) -> bool:
-        if name in self._names or name.endswith(self._endings):
+        if name == "localhost" or name.endswith((".localhost", *self._told_endings)) or name in self._told:
             return True
         try:
             return ipaddress.ip_address(name).is_loopback
@@ -81,16 +86,17 @@ class HostGuard:
         if scope["type"] == "http" and self._hosts is not None:
             for name, value in scope["headers"]:
                 if name == b"host" and not self._hosts.accept(value):
-                    await _refusal(scope, value)(scope, receive, send)
+                    await refusal(scope, MISDIRECTED, KIND, explain(value))(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
 
-def _refusal(scope: Scope, header: bytes) -> Response:
-    text, headers = explain(header), {"x-stb-error": KIND}
+def refusal(scope: Scope, status: int, kind: str, text: str) -> Response:
+    """The answer to a request that goes no further: plain text for a browser, JSON for others."""
+    headers = {"x-stb-error": kind}
     if b"text/html" in dict(scope["headers"]).get(b"accept", b""):
-        return PlainTextResponse(text, MISDIRECTED, headers)
-    return JSONResponse({"error": text, "response": ""}, MISDIRECTED, headers)
+        return PlainTextResponse(text, status, headers)
+    return JSONResponse({"error": text, "response": ""}, status, headers)
 
 
 def _name(header: bytes) -> str:

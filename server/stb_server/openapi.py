@@ -73,6 +73,7 @@ _ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
 _PROBLEMS = {
     400: "The body is not a JSON object, or a header asks for something that is not there.",
     401: "The server's token is missing.",
+    403: "A web page of another site sent the request.",
     404: "There is no such dataset or snapshot.",
     413: "The body is too large, or nested too deep.",
     421: "The host name of the request is not one of the server's.",

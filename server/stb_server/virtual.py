@@ -13,7 +13,7 @@ from time import monotonic
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_server import hosts
+from stb_server import hosts, origins, stopping
 from stb_server.episode_ledger import MAX_NAME
 from stb_server.guard import is_authorized
 from stb_server.lanes import Lane, Wanted
@@ -27,6 +27,7 @@ _IN_MEMORY = (b"x-stb-cache", b"memory")
 _DEFAULT = Wanted()
 
 
+_OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 class Virtual:
     """The endpoint."""
 
@@ -111,7 +112,7 @@ class Virtual:
 
     def _check_head(self, scope: Scope, now: float) -> tuple[Wanted, str]:
         """What the headers ask for, and the episode; refuses what need not be read further."""
-        authorized = not self._token
+        authorized, from_browser = not self._token, False
         asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
             if header.startswith(b"x-stb-"):
@@ -130,19 +131,12 @@ class Virtual:
                 headers=((b"www-authenticate", b"Bearer"),),
             )
         if self._limit:
+            elif header in _OF_BROWSERS:
+                from_browser = True
+        if from_browser and (text := origins.problem(scope["headers"], self._hosts)):
+            raise BadRequestError(origins.FORBIDDEN, origins.KIND, text)
             self._limit.check((scope.get("client") or ("",))[0], now)
-        if not asked_for:
-            return _DEFAULT, ""
-        wanted = Wanted(
-            asked_for.get("x-stb-dataset", ""),
-            asked_for.get("x-stb-mode", ""),
-            asked_for.get("x-stb-snapshot", ""),
-        )
-        episode = asked_for.get("x-stb-episode", "")
-        if len(episode) > MAX_NAME:
-            text = f"The name of the episode is longer than {MAX_NAME} characters."
-            raise BadRequestError(400, "bad_episode", text)
-        return wanted, episode
+        return _wanted(asked_for) if asked_for else (_DEFAULT, "")
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -162,3 +156,21 @@ class Virtual:
         return BadRequestError(
             413, "too_large", f"The request body is larger than {self._max_body_bytes} bytes."
         )
+
+
+def _stopping() -> BadRequestError:
+    return BadRequestError(stopping.UNAVAILABLE, stopping.KIND, stopping.TEXT)
+
+
+def _wanted(asked_for: Mapping[str, str]) -> tuple[Wanted, str]:
+    """What headers of our own ask for, and the episode."""
+    wanted = Wanted(
+        asked_for.get("x-stb-dataset", ""),
+        asked_for.get("x-stb-mode", ""),
+        asked_for.get("x-stb-snapshot", ""),
+    )
+    episode = asked_for.get("x-stb-episode", "")
+    if len(episode) > MAX_NAME:
+        text = f"The name of the episode is longer than {MAX_NAME} characters."
+        raise BadRequestError(400, "bad_episode", text)
+    return wanted, episode

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from stb_core.errors import UsageError
 from stb_core.store import Store
-from stb_server.inspector.access import is_same_origin, own_path, read_form
+from stb_server.inspector.access import own_path, read_form
 from stb_server.inspector.rendering import HEADERS, page, place
 from stb_server.inspector.sessions import COOKIE, MAX_AGE_S, begin_session, form_key
 
@@ -32,8 +32,6 @@ async def edit(request: Request) -> Response:
     if request.method == "POST":
         form = await read_form(request)
         wanted = own_path(form.get("next", "/"))
-        if not is_same_origin(request):
-            return refusal(request, _FOREIGN)
         if hmac.compare_digest(form.get("write_token", "").encode(), token.encode()):
             response = RedirectResponse(wanted, 303, HEADERS)
             response.set_cookie(
@@ -51,8 +49,6 @@ async def edit(request: Request) -> Response:
 
 async def end(request: Request) -> Response:
     """Take the cookie back."""
-    if not is_same_origin(request):
-        return refusal(request, _FOREIGN)
     form = await read_form(request)
     response = RedirectResponse(own_path(form.get("next", "/")), 303, HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
@@ -68,9 +64,7 @@ async def change(request: Request) -> Response:
     expected = form_key(request)
     if not expected:
         return refusal(request, _SIGNED_OUT)
-    if not is_same_origin(request) or not hmac.compare_digest(
-        form.get("form_key", "").encode(), expected.encode()
-    ):
+    if not hmac.compare_digest(form.get("form_key", "").encode(), expected.encode()):
         return refusal(request, _FOREIGN)
     act = EDITS.get(form.get("act", ""))
     if act is None:

@@ -37,6 +37,7 @@ from stb_server.inspector.digests import Digests
 from stb_server.inspector.rendering import HEADERS, page
 from stb_server.inspector.standings import Standings
 from stb_server.inspector.tally import Tallies
+from stb_server.origins import OriginGuard
 from stb_server.service import Service
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ def create_inspector(
             await app.state.inspector.tallies.close()
             await store.close()
 
-    app = Starlette(routes=routes(), lifespan=lifespan, middleware=[Middleware(HostGuard, hosts=Hosts(()))])
+    guards = [Middleware(guard, hosts=Hosts(())) for guard in (HostGuard, OriginGuard)]
+    app = Starlette(routes=routes(), lifespan=lifespan, middleware=guards)
     app.state.inspector = Inspector(lambda: opened[0], write_token=write_token)
     return app
 

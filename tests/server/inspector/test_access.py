@@ -90,7 +90,7 @@ async def test_a_form_of_another_site_is_not_followed(server: Running) -> None:
 
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://elsewhere.example"}):
         answer = await server.client.post("/cache/weather/try", data=call, headers=headers)
-        assert 400 == answer.status_code
+        assert 403 == answer.status_code
 
 
 @pytest.mark.parametrize(
