@@ -27,6 +27,7 @@ from stb_server.inspector import site as inspector
 from stb_server.options import ServerOptions
 from stb_server.origins import OriginGuard
 from stb_server.service import Service
+from stb_server.stopping import StopGuard
 from stb_server.virtual import Virtual
 from stb_server.wire import BadRequestError
 
@@ -60,6 +61,8 @@ def create_app(options: ServerOptions) -> FastAPI:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
+            await service.end_flights()
+            await host.close()
             await mcp.close()
             await proxy.close()
             await service.close()
@@ -84,10 +87,11 @@ def create_app(options: ServerOptions) -> FastAPI:
     inspector.mount(app, service)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)
+    app.add_middleware(OriginGuard, hosts=options.hosts)
     app.add_middleware(HostGuard, hosts=options.hosts)
+    app.add_middleware(StopGuard)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
-    app.add_middleware(OriginGuard, hosts=options.hosts)
     app.add_exception_handler(BadRequestError, _bad_request)
     openapi.document_virtual(app)
     return app

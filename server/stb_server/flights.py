@@ -11,6 +11,8 @@ from stb_server.locks import Locks, holding
 
 T = TypeVar("T")
 
+_LANDING_S = 5.0
+
 
 class Flights(Generic[T]):
     """Runs work by name; whoever asks for work that is under way gets its result."""
@@ -28,6 +30,14 @@ class Flights(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    async def close(self) -> None:
+        """End all work under way, and wait until it has tidied up, for some seconds at most."""
+        flying = list(self._under_way.values())
+        for task in flying:
+            task.cancel()
+        if flying:
+            await asyncio.wait(flying, timeout=_LANDING_S)
 
     async def share(self, name: str, work: Callable[[bool], Awaitable[T]]) -> T:
         """The result of the work of this name, done once however many ask for it meanwhile.

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 LOCK_S = 15.0
 """How long a lock outlives a holder that died."""
+_GIVE_BACK_S = 5.0
 _FIRST_WAIT_S = 0.005
 _LAST_WAIT_S = 0.2
 
@@ -126,8 +127,9 @@ async def holding(locks: Locks, name: str) -> AsyncGenerator[bool]:
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
-        with contextlib.suppress(StoreError):  # it runs out by itself
-            await locks.give_back(name, token)
+        with contextlib.suppress(StoreError, TimeoutError):  # it runs out by itself
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await locks.give_back(name, token)
 
 
 async def _renew(locks: Locks, name: str, token: str) -> None:

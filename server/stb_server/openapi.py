@@ -79,7 +79,7 @@ _PROBLEMS = {
     421: "The host name of the request is not one of the server's.",
     422: "A name is missing, or a member has the wrong type.",
     429: "Too many calls from this address; Retry-After says when to come back.",
-    503: "The store does not answer, or did not take what had to be kept.",
+    503: "The store does not answer, or did not take what had to be kept; or the server is stopping.",
 }
 
 

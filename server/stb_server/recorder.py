@@ -58,6 +58,7 @@ class Recorder:
         self._timeout_s = timeout_s
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._is_over = False
         self.transactions = 0
         self.written = 0
         self.failed = 0
@@ -133,18 +134,26 @@ class Recorder:
         return found
 
     async def _put(self, job: _Job) -> Any:
+        if self._is_over:
+            raise _stopped()
         self._jobs.put_nowait(job)
         return await job.done
 
     async def _write_forever(self) -> None:
-        stopping = False
-        while not stopping:
-            batch = [await self._jobs.get()]
-            while len(batch) < MAX_BATCH and not self._jobs.empty():
-                batch.append(self._jobs.get_nowait())
-            stopping = None in batch
-            if jobs := [job for job in batch if job is not None and not job.done.cancelled()]:
-                await self._write(jobs)
+        stopping, jobs = False, list[_Job]()
+        try:
+            while not stopping:
+                batch = [await self._jobs.get()]
+                while len(batch) < MAX_BATCH and not self._jobs.empty():
+                    batch.append(self._jobs.get_nowait())
+                stopping = None in batch
+                if jobs := [job for job in batch if job is not None and not job.done.cancelled()]:
+                    await self._write(jobs)
+        finally:  # whoever came too late must not wait for ever
+            self._is_over = True
+            while not self._jobs.empty():
+                jobs += [job] if (job := self._jobs.get_nowait()) else []
+            _settle(jobs, _stopped())
 
     async def _write(self, jobs: list[_Job]) -> None:
         try:
@@ -191,6 +200,10 @@ async def _do_all(connection: AsyncConnection, jobs: Sequence[_Job]) -> list[Any
             found = await first.work(connection, [jobs[place].item for place in places])
             results.update(zip(places, found, strict=True))
     return [results[place] for place in range(len(jobs))]
+
+
+def _stopped() -> StoreError:
+    return StoreError("The server is stopping; nothing was written.", hint="Ask again when it is back.")
 
 
 def _settle(jobs: list[_Job], problem: Exception) -> None:

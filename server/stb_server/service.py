@@ -69,6 +69,10 @@ class Service:
             raise
         self._open.push_async_callback(_cancel, asyncio.create_task(self._watch_forever()))
 
+    async def end_flights(self) -> None:
+        """End the work that outlives the requests it was begun for; it needs the store until then."""
+        await asyncio.gather(*(pipeline.flights.close() for pipeline in self.parts.pipelines.values()))
+
     async def close(self) -> None:
         """Write what is queued and close everything."""
         await self._open.aclose()
@@ -201,11 +205,11 @@ def _state(dataset: Dataset) -> tuple[int, str, str, int]:
     return dataset.id, dataset.created_at, dataset.content_hash, dataset.changes
 
 
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 def _outgrew(dataset: Dataset, old: Dataset) -> bool:
     """Whether so much was recorded since that it is worth sharing, though all start to share anew."""
     return dataset.responses_count - old.responses_count > old.responses_count * _WORTH_SHARING
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,9 @@ two sends. Nothing is decoded, validated or encoded between the look-up and the 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Mapping
 from hashlib import blake2b
 from time import monotonic
 
@@ -25,9 +27,9 @@ _log = logging.getLogger(__name__)
 _JSON = (b"content-type", b"application/json")
 _IN_MEMORY = (b"x-stb-cache", b"memory")
 _DEFAULT = Wanted()
-
-
 _OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
+
+
 class Virtual:
     """The endpoint."""
 
@@ -46,8 +48,11 @@ class Virtual:
         started = monotonic()
         try:
             wanted, episode = self._check_head(scope, started)
-            raw = await self._body(receive)
-            lane = self._lanes.get(wanted) or await self._service.lane(wanted)
+            try:
+                raw = await self._body(receive)
+                lane = self._lanes.get(wanted) or await self._service.lane(wanted)
+            except asyncio.CancelledError:
+                raise _stopping() from None
             digest = blake2b(raw, digest_size=16).digest()
             key = lane.names.remembered(digest)
             if key is not None and lane.reads and not episode:
@@ -79,7 +84,10 @@ class Virtual:
     async def _answer(
         self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float, episode: str
     ) -> None:
-        answer, key = await self._service.call(lane, read_request(raw), episode)
+        try:
+            answer, key = await self._service.call(lane, read_request(raw), episode)
+        except asyncio.CancelledError:
+            raise _stopping() from None
         if key:
             lane.names.remember(digest, key)
         headers = [
@@ -123,6 +131,10 @@ class Virtual:
                 authorized = is_authorized(value, self._token)
             elif header == b"host" and self._hosts is not None and not self._hosts.accept(value):
                 raise BadRequestError(hosts.MISDIRECTED, hosts.KIND, hosts.explain(value))
+            elif header in _OF_BROWSERS:
+                from_browser = True
+        if from_browser and (text := origins.problem(scope["headers"], self._hosts)):
+            raise BadRequestError(origins.FORBIDDEN, origins.KIND, text)
         if not authorized:
             raise BadRequestError(
                 401,
@@ -131,10 +143,6 @@ class Virtual:
                 headers=((b"www-authenticate", b"Bearer"),),
             )
         if self._limit:
-            elif header in _OF_BROWSERS:
-                from_browser = True
-        if from_browser and (text := origins.problem(scope["headers"], self._hosts)):
-            raise BadRequestError(origins.FORBIDDEN, origins.KIND, text)
             self._limit.check((scope.get("client") or ("",))[0], now)
         return _wanted(asked_for) if asked_for else (_DEFAULT, "")
 

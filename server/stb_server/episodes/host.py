@@ -36,6 +36,8 @@ _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0
 _SWEEPS = 600
 """Sweeps after which old episodes are forgotten."""
+_ENDING_S = 2.0
+"""How long what is under way may take when the server has to stop."""
 _KEPT_S = 24 * 3600.0
 """How long an episode that has ended can be looked at."""
 
@@ -142,6 +144,14 @@ class Host:
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
+
+    async def close(self) -> None:
+        """Let what is under way come to its end, for a moment, and end what does not."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=_ENDING_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def sweep_forever(self) -> None:
         """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""
