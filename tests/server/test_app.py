@@ -132,7 +132,8 @@ async def test_openapi_documents_the_hot_path(server: Running) -> None:
     operation = document["paths"]["/virtual"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert ["category", "tool_name", "api_name"] == schema["required"]
-    assert {"200", "400", "401", "404", "413", "421", "422", "429", "503"} == operation["responses"].keys()
+    statuses = {"200", "400", "401", "403", "404", "413", "421", "422", "429", "503"}
+    assert statuses == operation["responses"].keys()
 
 
 async def test_misses_are_on_disk_after_a_graceful_stop(sqlite_store: Store, sqlite_store_url: str) -> None:
