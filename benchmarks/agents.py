@@ -29,14 +29,14 @@ from closed_loop import peak_memory_bytes
 from simulator import process
 from stub_model import ARGUMENTS, TOOL_CALLS
 
-from stb_core import event_loop
-from stb_core.calls import ToolCall
-from stb_core.provenance import Provenance
-from stb_core.queries import Query
+from stb_core.cli import event_loop
 from stb_core.settings import load_settings
 from stb_core.store import open_store
 from stb_core.store.responses import Response
-from stb_core.tools import ApiRef, ToolDocument
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef, ToolDocument
 
 HERE = Path(__file__).parent
 DATASET, GROUP = "bench", "G1_instruction"
@@ -101,8 +101,8 @@ async def fill(database_url: str, queries: int) -> None:
 
 async def run(url: str, trials: int, connections: int) -> dict[str, Any]:
     """Do the run in this process, by the settings of the environment."""
-    from stb_agents.run_request import RunRequest  # noqa: PLC0415 - not needed by the parent
-    from stb_agents.runs import carry_out  # noqa: PLC0415
+    from stb_agents.runs.request import RunRequest  # noqa: PLC0415 - not needed by the parent
+    from stb_agents.runs.run import carry_out  # noqa: PLC0415
 
     request = RunRequest("cot", DATASET, "stub/any", trials=trials, max_connections=connections, server=url)
     started, cpu = time.perf_counter(), time.process_time()

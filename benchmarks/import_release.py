@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 
 from stb_core.store import Store, open_store
-from stb_server.importing import import_release
-from stb_server.releases import find_release
+from stb_server.datasets.importing import import_release
+from stb_server.datasets.release import find_release
 
 CATEGORIES = ("Finance", "Food", "Music", "Sports", "Travel", "Weather")
 WORDS = [

@@ -23,11 +23,11 @@ import httpx
 import orjson
 import uvicorn
 
-from stb_core.calls import call_key, canonical_json
 from stb_core.store import bulk, open_store
-from stb_core.tools import ToolDocument
-from stb_server.inspector.site import create_inspector
-from stb_server.serving import bind, url_of
+from stb_core.values.calls import call_key, canonical_json
+from stb_core.values.tools import ToolDocument
+from stb_server.app.inspector_only import create_inspector
+from stb_server.app.process import bind, url_of
 
 BATCH = 20_000
 CATEGORIES, TOOLS, APIS = 50, 20, 5

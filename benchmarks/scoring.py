@@ -22,18 +22,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from stb_core import event_loop
-from stb_core.manifest import Manifest
-from stb_core.openai_model import Endpoint, OpenAIModel
+from stb_core.cli import event_loop
+from stb_core.llm.openai_client import Endpoint, OpenAIModel
 from stb_core.store import Store, open_store
 from stb_core.store.runs import Run
-from stb_core.trajectories import Step, StopReason, Trajectory
-from stb_core.verdicts import Status, Verdict
-from stb_evaluator.judge import ModelJudge
-from stb_evaluator.juries import jury_of
-from stb_evaluator.passing import fill_log
-from stb_evaluator.results import score_rows
-from stb_evaluator.rubrics import load_rubric
+from stb_core.values.manifest import Manifest
+from stb_core.values.trajectories import Step, StopReason, Trajectory
+from stb_core.values.verdicts import Status, Verdict
+from stb_evaluator.judges.judge import ModelJudge
+from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.rubrics import load_rubric
+from stb_evaluator.scores.pass_verdicts import fill_log
+from stb_evaluator.scores.rows import score_rows
 
 SIZES = {
     "G1_instruction": 163,

@@ -30,10 +30,10 @@ from typing import Any
 import closed_loop
 import uvloop
 
-from stb_core.calls import ToolCall, parse_arguments
-from stb_core.provenance import Provenance
 from stb_core.store import open_store
 from stb_core.store.responses import Response
+from stb_core.values.calls import ToolCall, parse_arguments
+from stb_core.values.provenance import Provenance
 
 HERE = Path(__file__).parent
 SERVE = ("-m", "stb_core.cli", "serve", "--port", "0", "--json")

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from closed_loop import cpu_seconds, http_request
 
 from stb_core.store import open_store
-from stb_core.tools import ToolDocument
+from stb_core.values.tools import ToolDocument
 
 HERE = Path(__file__).parent
 SERVE = ("-m", "stb_core.cli", "serve", "--port", "0", "--json", "--mode", "simulate", "--simulator", "llm")

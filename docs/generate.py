@@ -11,10 +11,10 @@ from typing import Any
 
 import click
 
-from stb_core.cli import flag_name, load_commands
+from stb_core.cli.program import flag_name, load_commands
 from stb_core.settings import PREFIX
-from stb_server.app import create_app
-from stb_server.options import ServerOptions
+from stb_server.app.application import create_app
+from stb_server.worker.options import ServerOptions
 
 INTRODUCTION = """\
 # Commands

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stb_core.cli import main
+from stb_core.cli.program import main
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from stb_core.manifest import Manifest
-from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.runs import Done, Run
 from stb_core.store.verdicts import Mark
-from stb_core.trajectories import Step, StopReason, Trajectory
-from stb_core.verdicts import Status
+from stb_core.values.manifest import Manifest
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import Step, StopReason, Trajectory
+from stb_core.values.verdicts import Status
 
 LETTERS = {
     "s": Status.SOLVED,

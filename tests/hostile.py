@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import orjson
 
-from stb_core.manifest import Manifest
-from stb_core.provenance import Provenance
-from stb_core.queries import Query
 from stb_core.store import Store
 from stb_core.store.misses import Miss
-from stb_core.tools import ApiRef
-from stb_core.trajectories import FINISH, Message, Node, Step, StopReason, Trajectory, Usage
-from stb_core.verdicts import Status, Verdict
+from stb_core.usage import Usage
+from stb_core.values.manifest import Manifest
+from stb_core.values.provenance import Provenance
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef
+from stb_core.values.trajectories import FINISH, Message, Node, Step, StopReason, Trajectory
+from stb_core.values.verdicts import Status, Verdict
 from virtual_server import put_weather, recorded
 
 PROBE = '<script>window.hit=1</script><img src=x onerror="window.hit=1">\'"{{7*7}}'

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from stb_server.serving import bind, url_of
+from stb_server.app.process import bind, url_of
 from virtual_server import eventually
 
 

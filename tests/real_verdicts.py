@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stb_core.queries import STANDARD_GROUPS
-from stb_core.verdicts import POINTS, Status
+from stb_core.values.queries import STANDARD_GROUPS
+from stb_core.values.verdicts import POINTS, Status
 
 SYSTEMS = (
     "toolllama_sft_cot",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stb_core.calls import ToolCall
-from stb_core.provenance import Provenance
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
-from stb_core.tools import ToolDocument
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ToolDocument
 
 CATEGORY = "Movies"
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from conftest import REPOSITORY
-from stb_core.demo import AGENTS, demo_data
-from stb_core.naming import standardize_parameter
-from stb_core.queries import STANDARD_GROUPS
+from stb_core.cli.demo import AGENTS, demo_data
+from stb_core.values.names import standardize_parameter
+from stb_core.values.queries import STANDARD_GROUPS
 
 Stb = Callable[..., subprocess.CompletedProcess[str]]
 

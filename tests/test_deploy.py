@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY, clean_environment, unavailable
-from stb_server import metrics
-from stb_server.metrics import Numbers, exposition
+from stb_server.worker import metrics
+from stb_server.worker.metrics import Numbers, exposition
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
 EXAMPLE = REPOSITORY / ".env.example"

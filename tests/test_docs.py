@@ -28,13 +28,13 @@ import pytest
 import services
 from conftest import REPOSITORY, clean_environment
 from llm_server import LLMServer
-from stb_core.cli import flag_name, load_commands
+from stb_core.cli.program import flag_name, load_commands
 from stb_core.settings import PREFIX
 from stb_core.store import Store
-from stb_server import metrics
-from stb_server.app import create_app
-from stb_server.metrics import RequestTimes
-from stb_server.options import ServerOptions
+from stb_server.app.application import create_app
+from stb_server.worker import metrics
+from stb_server.worker.metrics import RequestTimes
+from stb_server.worker.options import ServerOptions
 from virtual_server import put_weather, recorded, request, running
 
 DOCS = REPOSITORY / "docs"

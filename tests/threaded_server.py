@@ -12,9 +12,9 @@ from typing import Any
 
 import uvicorn
 
-from stb_server.app import create_app
-from stb_server.options import ServerOptions
-from stb_server.serving import bind, url_of
+from stb_server.app.application import create_app
+from stb_server.app.process import bind, url_of
+from stb_server.worker.options import ServerOptions
 
 
 @contextmanager

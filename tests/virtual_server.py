@@ -13,17 +13,17 @@ import orjson
 import uvicorn
 from fastapi import FastAPI
 
-from stb_core.calls import ToolCall
-from stb_core.provenance import Provenance
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
-from stb_core.tools import ToolDocument
-from stb_server.app import create_app
-from stb_server.http_protocol import IgnoringUpgrades
-from stb_server.options import ServerOptions
-from stb_server.service import Service
-from stb_server.serving import bind, url_of
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ToolDocument
+from stb_server.app.application import create_app
+from stb_server.app.http_protocol import IgnoringUpgrades
+from stb_server.app.process import bind, url_of
+from stb_server.worker.options import ServerOptions
+from stb_server.worker.worker import Service
 
 WEATHER = ToolDocument.model_validate(
     {

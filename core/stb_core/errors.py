@@ -20,11 +20,12 @@ Foreign exceptions are turned into these once, where they enter.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
-if TYPE_CHECKING:
-    from stb_core.refusals import Reason
-    from stb_core.trajectories import Usage
+from stb_core.usage import Usage
+
+RefusalReason = Literal["", "context_exceeded", "content_filter"]
+"""The conversation is longer than the model's context, a filter blocked it, or "" for anything else."""
 
 
 class StbError(Exception):
@@ -102,10 +103,10 @@ class RequestRefusedError(ModelError):
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", usage: Usage | None = None, reason: Reason = ""
+        self, message: str, *, hint: str = "", usage: Usage | None = None, reason: RefusalReason = ""
     ) -> None:
         super().__init__(message, hint=hint, usage=usage)
-        self.reason: Reason = reason
+        self.reason: RefusalReason = reason
 
 
 class UnreadableReplyError(ModelError):

@@ -6,11 +6,10 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+import agent_world as world
 from llm_server import llm, llm_server
-from stb_agents.client import VirtualClient
+from stb_agents.environment.server_client import VirtualClient
 from stb_core.store import Store
-
-from . import world
 
 __all__ = ["llm", "llm_server"]
 

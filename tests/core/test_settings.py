@@ -9,7 +9,7 @@ import click
 import pytest
 
 import stb_core
-from stb_core.cli import default_map
+from stb_core.cli.program import default_map
 from stb_core.errors import FormatError, NotFoundError, UsageError
 from stb_core.settings import Settings, load_settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_server import llm, llm_server
-from stb_core.cli import main
+from stb_core.cli.program import main
 
 __all__ = ["Ended", "llm", "llm_server", "run_stb"]
 

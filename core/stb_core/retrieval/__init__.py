@@ -1,1 +1,1 @@
-"""Finding the APIs of a whole dataset that suit a task, for queries that come without a list of them."""
+"""Retrieval of tools for a query, by BM25 or by embeddings."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import orjson
 
-from stb_core.embeddings import Embedding, Vectors
-from stb_core.tools import ApiRef
+from stb_core.llm.embeddings import Embedding, Vectors
+from stb_core.values.tools import ApiRef
 
 # An endpoint's vectors are alike from call to call, not equal to the last bit.
 _DIGITS = 6

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from stb_core.errors import UsageError
-from stb_core.providers import endpoint_of
+from stb_core.llm.providers import endpoint_of
 from stb_core.settings import Settings
-from stb_core.tools import ApiDocument, ApiRef, ToolDocument
+from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
 
 
 class Retriever(Protocol):
@@ -46,7 +46,7 @@ def open_retriever(tools: Iterable[ToolDocument], embedding: str, settings: Sett
     """
     texts = api_texts(tools)
     if embedding:
-        from stb_core.embeddings import EndpointEmbedding  # noqa: PLC0415 - slow to import
+        from stb_core.llm.embeddings import EndpointEmbedding  # noqa: PLC0415 - slow to import
         from stb_core.retrieval.dense import Dense  # noqa: PLC0415
 
         return Dense(texts, EndpointEmbedding(embedding, endpoint_of(embedding, settings)))

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import tables
-from stb_core.fingerprint import Fingerprint
-from stb_core.provenance import Provenance
-from stb_core.recordings import Recording
+from stb_core.store import schema
 from stb_core.store.responses import Response, response_of
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store.store import Store
+from stb_core.values.fingerprint import Fingerprint
+from stb_core.values.provenance import Provenance
+from stb_core.values.recordings import Recording
 
 _PAGE = 1_000
 
@@ -51,7 +49,7 @@ async def snapshot(store: Store) -> AsyncGenerator[AsyncConnection]:
 
 async def stream(connection: AsyncConnection, dataset_id: int) -> AsyncIterator[Recording]:
     """All responses in force, by key; use a ``snapshot`` where others may write."""
-    r = tables.responses.c
+    r = schema.responses.c
     text = sa.cast(r.details, sa.Text)
     columns = (r.key, r.category, r.tool, r.api, r.arguments, r.body, r.provenance, text)
     statement = (
@@ -70,7 +68,7 @@ async def stream(connection: AsyncConnection, dataset_id: int) -> AsyncIterator[
 
 async def state(connection: AsyncConnection, dataset_id: int) -> tuple[Fingerprint, int]:
     """The fingerprint and number of all responses in force, as every write has moved them."""
-    d = tables.datasets.c
+    d = schema.datasets.c
     statement = sa.select(d.responses_fingerprint, d.responses_count).where(d.id == dataset_id)
     row = (await connection.execute(statement)).one()
     return Fingerprint(row.responses_fingerprint), row.responses_count
@@ -78,14 +76,14 @@ async def state(connection: AsyncConnection, dataset_id: int) -> tuple[Fingerpri
 
 async def unpinned_keys(connection: AsyncConnection, dataset_id: int) -> list[str]:
     """The keys of all responses in force that may be superseded."""
-    r = tables.responses.c
+    r = schema.responses.c
     here = (r.dataset_id == dataset_id, r.superseded_at.is_(None), r.pinned == 0)
     return list(await connection.scalars(sa.select(r.key).where(*here)))
 
 
 async def keys_like(store: Store, dataset_id: int, prefix: str, *, limit: int) -> list[str]:
     """Keys that begin so, of calls with an answer in force or on record, in order."""
-    r = tables.responses.c
+    r = schema.responses.c
     # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
     here = (r.dataset_id == dataset_id, r.key >= prefix, r.key < f"{prefix}g")
     async with store.reading() as connection:
@@ -99,9 +97,9 @@ async def search(
     store: Store, dataset_id: int, wanted: Filter, *, limit: int = 100, offset: int = 0
 ) -> list[Response]:
     """Responses in force that fit, by category, tool, API and key."""
-    r = tables.responses.c
+    r = schema.responses.c
     statement = (
-        sa.select(tables.responses)
+        sa.select(schema.responses)
         .where(*_conditions(store, dataset_id, wanted))
         .order_by(r.category, r.tool, r.api, r.key)
         .limit(limit)
@@ -115,7 +113,7 @@ async def count(store: Store, dataset_id: int, wanted: Filter) -> int:
     """How many responses in force fit."""
     statement = (
         sa.select(sa.func.count())
-        .select_from(tables.responses)
+        .select_from(schema.responses)
         .where(*_conditions(store, dataset_id, wanted))
     )
     async with store.reading() as connection:
@@ -123,7 +121,7 @@ async def count(store: Store, dataset_id: int, wanted: Filter) -> int:
 
 
 def _conditions(store: Store, dataset_id: int, wanted: Filter) -> list[sa.ColumnElement[bool]]:
-    r = tables.responses.c
+    r = schema.responses.c
     found: list[sa.ColumnElement[bool]] = [r.dataset_id == dataset_id, r.superseded_at.is_(None)]
     for column, value in ((r.category, wanted.category), (r.tool, wanted.tool), (r.api, wanted.api)):
         if value:
@@ -175,7 +173,7 @@ class Sums:
 
 async def sums(store: Store, dataset_id: int) -> Sums:
     """Counts and sizes over all responses of a dataset."""
-    r = tables.responses.c
+    r = schema.responses.c
     here = r.dataset_id == dataset_id
     in_force = sa.and_(here, r.superseded_at.is_(None))
     number = sa.func.count()
@@ -201,5 +199,5 @@ async def sums(store: Store, dataset_id: int) -> Sums:
 
 
 async def _number(connection: AsyncConnection, *conditions: Any) -> int:
-    statement = sa.select(sa.func.count()).select_from(tables.responses).where(*conditions)
+    statement = sa.select(sa.func.count()).select_from(schema.responses).where(*conditions)
     return await connection.scalar(statement) or 0

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
 from stb_core.errors import StoreError
-from stb_core.fingerprint import Fingerprint, response_element
-from stb_core.recordings import Row
-
-if TYPE_CHECKING:
-    from stb_core.store.responses import Response
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.responses import Response
+from stb_core.store.store import Store
+from stb_core.values import clock
+from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values.recordings import Row
 
 _CONSTANTS = ("dataset_id", "version", "created_at")
 _FIELDS = ("key", "category", "tool", "api", "arguments", "body", "provenance", "details")
@@ -51,7 +49,7 @@ async def add(
     Returns:
         For each call that was answered before, by key, the response that stays in force.
     """
-    locked = sa.select(tables.datasets.c.id).where(tables.datasets.c.id == dataset_id).with_for_update()
+    locked = sa.select(schema.datasets.c.id).where(schema.datasets.c.id == dataset_id).with_for_update()
     (await connection.execute(locked)).one()
     if not rows:
         return {}
@@ -97,12 +95,12 @@ async def _insert_many(
     """
     dataset_id, version, stamp = constants
     columns = ", ".join((*_CONSTANTS, *_FIELDS))
-    insert = f"INSERT OR IGNORE INTO {tables.responses.name} ({columns}) VALUES "  # noqa: S608 - our own words and numbers
+    insert = f"INSERT OR IGNORE INTO {schema.responses.name} ({columns}) VALUES "  # noqa: S608 - our own words and numbers
     row = f"({dataset_id:d}, {version:d}, '{stamp}', {_PLACES})"
     whole = len(rows) - len(rows) % _ROWS_OF_A_STATEMENT
     starts = range(0, whole, _ROWS_OF_A_STATEMENT)
     grouped = [tuple(chain.from_iterable(rows[i : i + _ROWS_OF_A_STATEMENT])) for i in starts]
-    r = tables.responses.c
+    r = schema.responses.c
     last_id = await connection.scalar(sa.select(sa.func.coalesce(sa.func.max(r.id), 0)))
     added = 0
     if grouped:
@@ -129,7 +127,7 @@ async def _copy(connection: AsyncConnection, constants: tuple[int, int, str], ro
     assert driver is not None
     try:
         await driver.copy_records_to_table(
-            tables.responses.name,
+            schema.responses.name,
             records=[(*constants, *row) for row in rows],
             columns=[*_CONSTANTS, *_FIELDS],
         )
@@ -144,7 +142,7 @@ async def _move_fingerprint(
         fingerprint = Fingerprint()
         for row in rows:
             fingerprint.add(response_element(row[0], row[6], row[5]))
-    d = tables.datasets
+    d = schema.datasets
     state = await connection.scalar(sa.select(d.c.responses_fingerprint).where(d.c.id == dataset_id))
     await connection.execute(
         d.update()

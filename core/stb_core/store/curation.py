@@ -10,17 +10,16 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store.responses import Response
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.store.responses import Response, Responses
+from stb_core.values import clock
 
 MAX_TEXT = 10_000
 """Most characters of a note or a reason."""
@@ -56,8 +55,9 @@ class Event:
 class Curation:
     """Changes responses by hand, and reads what was changed."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database, responses: Responses) -> None:
+        self._database = database
+        self._responses = responses
 
     async def note(self, dataset_id: int, key: str, text: str) -> None:
         """Set the note beside a response, or take it away with empty text.
@@ -65,7 +65,7 @@ class Curation:
         Raises:
             NotFoundError: there is no response with this key.
         """
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             await self._versions(connection, dataset_id, key)
             await self._record(connection, dataset_id, key, Act.NOTE, text)
 
@@ -76,13 +76,13 @@ class Curation:
             NotFoundError: there is no response with this key.
             UsageError: none is in force.
         """
-        r = tables.responses.c
-        async with self._store.writing() as connection:
+        r = schema.responses.c
+        async with self._database.writing() as connection:
             response = _in_force(await self._versions(connection, dataset_id, key))
             if response.pinned is pinned:
                 return
             await connection.execute(
-                tables.responses.update().where(r.id == response.id).values(pinned=int(pinned))
+                schema.responses.update().where(r.id == response.id).values(pinned=int(pinned))
             )
             await self._record(connection, dataset_id, key, Act.PIN if pinned else Act.UNPIN, "")
 
@@ -96,13 +96,13 @@ class Curation:
             NotFoundError: there is no response with this key.
             UsageError: it is out of force already, and is not to be erased.
         """
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             versions = await self._versions(connection, dataset_id, key)
             if not erase:
                 _in_force(versions)
             act = Act.ERASE if erase else Act.RETIRE
             await self._record(connection, dataset_id, key, act, reason, _what_it_was(versions))
-            await self._store.responses.retire(connection, dataset_id, [key], erase=erase)
+            await self._responses.retire(connection, dataset_id, [key], erase=erase)
         return len(versions)
 
     async def restore(self, dataset_id: int, key: str) -> None:
@@ -111,23 +111,23 @@ class Curation:
         Raises:
             NotFoundError: there is no response with this key.
         """
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             last = (await self._versions(connection, dataset_id, key))[0]
             again = replace(last, created_at="", pinned=False)
-            (kept,) = await self._store.responses.keep_within(connection, dataset_id, [again])
+            (kept,) = await self._responses.keep_within(connection, dataset_id, [again])
             if kept.is_new:
                 await self._record(connection, dataset_id, key, Act.RESTORE, "")
 
     async def of(self, dataset_id: int, key: str) -> list[Event]:
         """All that was done with the responses of a call, the latest first."""
-        e = tables.response_events
+        e = schema.response_events
         statement = sa.select(e).where(e.c.dataset_id == dataset_id, e.c.key == key).order_by(e.c.id.desc())
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             return [_event(row) for row in await connection.execute(statement)]
 
     async def latest(self, dataset_id: int, *, limit: int, offset: int = 0) -> list[Event]:
         """What was done in a dataset, the latest first."""
-        e = tables.response_events
+        e = schema.response_events
         statement = (
             sa.select(e)
             .where(e.c.dataset_id == dataset_id)
@@ -135,14 +135,14 @@ class Curation:
             .limit(limit)
             .offset(offset)
         )
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             return [_event(row) for row in await connection.execute(statement)]
 
     async def notes(self, dataset_id: int, keys: Sequence[str]) -> dict[str, str]:
         """The notes that stand beside these responses, by key."""
-        e = tables.response_events.c
+        e = schema.response_events.c
         found: dict[str, str] = {}
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             for start in range(0, len(keys), _CHUNK):
                 statement = (
                     sa.select(e.key, e.text)
@@ -157,7 +157,7 @@ class Curation:
         return {key: text for key, text in found.items() if text}
 
     async def _versions(self, connection: AsyncConnection, dataset_id: int, key: str) -> list[Response]:
-        versions = await self._store.responses.versions_within(connection, dataset_id, key)
+        versions = await self._responses.versions_within(connection, dataset_id, key)
         if not versions:
             raise NotFoundError(f"There is no response {key[:64]!r}.", hint="See them with: stb cache ls.")
         return versions
@@ -174,7 +174,7 @@ class Curation:
         if len(text) > MAX_TEXT:
             raise UsageError(f"The text has {len(text)} characters.", hint=f"Write {MAX_TEXT} at most.")
         await connection.execute(
-            tables.response_events.insert().values(
+            schema.response_events.insert().values(
                 dataset_id=dataset_id,
                 key=key,
                 kind=act.value,

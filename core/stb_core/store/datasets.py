@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
 from stb_core.errors import NotFoundError
-from stb_core.fingerprint import Fingerprint
-from stb_core.queries import Query, group_order
-from stb_core.tools import ApiDocument, ApiRef, ToolDocument
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.values import clock
+from stb_core.values.fingerprint import Fingerprint
+from stb_core.values.queries import Query, group_order
+from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class Dataset:
 class Datasets:
     """Reads and writes datasets."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def all(self) -> list[Dataset]:
         """All datasets, by name."""
-        async with self._store.reading() as connection:
-            rows = await connection.execute(sa.select(tables.datasets).order_by(tables.datasets.c.name))
+        async with self._database.reading() as connection:
+            rows = await connection.execute(sa.select(schema.datasets).order_by(schema.datasets.c.name))
             return [_dataset(row) for row in rows]
 
     async def get(self, name: str) -> Dataset:
@@ -66,7 +65,7 @@ class Datasets:
 
     async def create(self, name: str, *, source: str = "", version: str = "") -> Dataset:
         """The dataset of that name, made if it is not there."""
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             await self.put(connection, name, source=source, version=version)
         return await self.get(name)
 
@@ -75,19 +74,19 @@ class Datasets:
     ) -> int:
         """As ``create``, within the caller's transaction; other writers of it wait. Returns its id."""
         await connection.execute(
-            self._store.insert(tables.datasets)
+            self._database.insert(schema.datasets)
             .values(name=name, source=source, version=version, created_at=clock.now())
             .on_conflict_do_nothing()
         )
-        statement = sa.select(tables.datasets.c.id).where(tables.datasets.c.name == name).with_for_update()
+        statement = sa.select(schema.datasets.c.id).where(schema.datasets.c.name == name).with_for_update()
         found: int = (await connection.execute(statement)).scalar_one()
         return found
 
     async def remove(self, name: str) -> None:
         """Delete a dataset with all its tools, queries, responses and misses; runs stay."""
         dataset = await self.get(name)
-        async with self._store.writing() as connection:
-            await connection.execute(tables.datasets.delete().where(tables.datasets.c.id == dataset.id))
+        async with self._database.writing() as connection:
+            await connection.execute(schema.datasets.delete().where(schema.datasets.c.id == dataset.id))
 
     async def put_tools(
         self, connection: AsyncConnection, dataset_id: int, documents: Iterable[ToolDocument]
@@ -112,16 +111,16 @@ class Datasets:
                 seen.add(api.standard_name)
                 body = api.model_dump(mode="json", exclude_unset=True)
                 api_rows.append({**place, "api": api.standard_name, "position": position, "document": body})
-        await self._upsert(connection, tables.tools, tool_rows, ("name", "description", "document"))
+        await self._upsert(connection, schema.tools, tool_rows, ("name", "description", "document"))
         await self._forget_apis(connection, tool_rows)
-        await self._upsert(connection, tables.apis, api_rows, ("position", "document"))
+        await self._upsert(connection, schema.apis, api_rows, ("position", "document"))
 
     async def _forget_apis(self, connection: AsyncConnection, tool_rows: list[dict[str, Any]]) -> None:
         """Delete the APIs of tools that are about to be put again: their new list may be shorter."""
         if not tool_rows:
             return
-        a = tables.apis.c
-        statement = tables.apis.delete().where(
+        a = schema.apis.c
+        statement = schema.apis.delete().where(
             a.dataset_id == sa.bindparam("of_dataset"),
             a.category == sa.bindparam("of_category"),
             a.tool == sa.bindparam("of_tool"),
@@ -148,14 +147,14 @@ class Datasets:
             }
             for position, query in enumerate(queries)
         ]
-        await self._upsert(connection, tables.queries, rows, ("position", "document"))
+        await self._upsert(connection, schema.queries, rows, ("position", "document"))
 
     async def _upsert(
         self, connection: AsyncConnection, table: sa.Table, rows: list[dict[str, Any]], changes: Sequence[str]
     ) -> None:
         if not rows:
             return
-        insert = self._store.insert(table)
+        insert = self._database.insert(table)
         statement = insert.on_conflict_do_update(
             index_elements=list(table.primary_key.columns),
             set_={name: insert.excluded[name] for name in changes},
@@ -165,12 +164,12 @@ class Datasets:
     async def set_content_hash(self, connection: AsyncConnection, dataset_id: int, value: str) -> None:
         """Write the hash of tools and queries, within the caller's transaction."""
         await connection.execute(
-            tables.datasets.update().where(tables.datasets.c.id == dataset_id).values(content_hash=value)
+            schema.datasets.update().where(schema.datasets.c.id == dataset_id).values(content_hash=value)
         )
 
     async def tools(self, dataset_id: int, *, category: str = "", tool: str = "") -> list[ToolDocument]:
         """Tool documents with their APIs, by category and name."""
-        t, a = tables.tools.c, tables.apis.c
+        t, a = schema.tools.c, schema.apis.c
         tool_filter = [t.dataset_id == dataset_id]
         api_filter = [a.dataset_id == dataset_id]
         if category:
@@ -179,14 +178,14 @@ class Datasets:
         if tool:
             tool_filter.append(t.tool == tool)
             api_filter.append(a.tool == tool)
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             tool_rows = (
                 await connection.execute(
-                    sa.select(tables.tools).where(*tool_filter).order_by(t.category, t.tool)
+                    sa.select(schema.tools).where(*tool_filter).order_by(t.category, t.tool)
                 )
             ).all()
             api_rows = (
-                await connection.execute(sa.select(tables.apis).where(*api_filter).order_by(a.position))
+                await connection.execute(sa.select(schema.apis).where(*api_filter).order_by(a.position))
             ).all()
         by_tool: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in api_rows:
@@ -203,8 +202,8 @@ class Datasets:
 
     async def api(self, dataset_id: int, ref: ApiRef) -> ApiDocument | None:
         """One API's document, or None."""
-        a = tables.apis.c
-        async with self._store.reading() as connection:
+        a = schema.apis.c
+        async with self._database.reading() as connection:
             document = await connection.scalar(
                 sa.select(a.document).where(
                     a.dataset_id == dataset_id,
@@ -217,8 +216,8 @@ class Datasets:
 
     async def api_refs(self, dataset_id: int) -> list[ApiRef]:
         """The standard names of all APIs of a dataset, in order."""
-        a = tables.apis.c
-        async with self._store.reading() as connection:
+        a = schema.apis.c
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(a.category, a.tool, a.api)
                 .where(a.dataset_id == dataset_id)
@@ -228,36 +227,36 @@ class Datasets:
 
     async def queries(self, dataset_id: int, groups: Sequence[str] = ()) -> list[Query]:
         """Queries in their order, group by group; all groups when none is named."""
-        q = tables.queries.c
+        q = schema.queries.c
         statement = sa.select(q.document).where(q.dataset_id == dataset_id).order_by(q.position, q.query_id)
         if groups:
             statement = statement.where(q.group.in_(groups))
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             documents = (await connection.scalars(statement)).all()
         found = [Query.model_validate(document) for document in documents]
         return sorted(found, key=lambda query: group_order(query.group))
 
     async def queries_with_id(self, dataset_id: int, query_id: str) -> list[Query]:
         """The queries of that id; there may be one in each group."""
-        q = tables.queries.c
+        q = schema.queries.c
         statement = sa.select(q.document).where(q.dataset_id == dataset_id, q.query_id == query_id)
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             found = [Query.model_validate(document) for document in await connection.scalars(statement)]
         return sorted(found, key=lambda query: group_order(query.group))
 
     async def counts(self, dataset_id: int) -> dict[str, int]:
         """How many tools, APIs, queries, responses and misses it holds."""
         found: dict[str, int] = {}
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             for name, table in (
-                ("tools", tables.tools),
-                ("apis", tables.apis),
-                ("queries", tables.queries),
-                ("misses", tables.misses),
+                ("tools", schema.tools),
+                ("apis", schema.apis),
+                ("queries", schema.queries),
+                ("misses", schema.misses),
             ):
                 count = sa.select(sa.func.count()).select_from(table).where(table.c.dataset_id == dataset_id)
                 found[name] = await connection.scalar(count) or 0
-            column = tables.datasets.c
+            column = schema.datasets.c
             found["responses"] = (
                 await connection.scalar(sa.select(column.responses_count).where(column.id == dataset_id)) or 0
             )

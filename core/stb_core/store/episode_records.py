@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
-from stb_core.episodes import (
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.store.runs import Runs
+from stb_core.usage import Usage
+from stb_core.values import clock
+from stb_core.values.episodes import (
     Episode,
     Event,
     Kind,
@@ -25,77 +29,75 @@ from stb_core.episodes import (
     record_of,
     trajectory_of,
 )
-from stb_core.observations import Finished
-from stb_core.trajectories import StopReason, Usage
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.values.observations import Finished
+from stb_core.values.trajectories import StopReason
 
 
 class EpisodeRecords:
     """Reads and writes episodes. Methods named ``…_within`` are part of the caller's transaction."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._database = database
+        self._runs = runs
 
     async def find(self, *, id: str = "", token_hash: str = "") -> Episode | None:  # noqa: A002
         """The episode of an id, or of a token by its SHA-256."""
-        e = tables.episodes.c
+        e = schema.episodes.c
         where = e.id == id if id else e.token_hash == token_hash
-        async with self._store.reading() as connection:
-            row = (await connection.execute(sa.select(tables.episodes).where(where))).first()
+        async with self._database.reading() as connection:
+            row = (await connection.execute(sa.select(schema.episodes).where(where))).first()
         return None if row is None else _episode(row)
 
     async def overdue(self) -> list[str]:
         """The ids of open episodes whose time is up."""
-        e = tables.episodes.c
-        async with self._store.reading() as connection:
+        e = schema.episodes.c
+        async with self._database.reading() as connection:
             where = e.stop.is_(None), e.expires_at <= clock.now()
             return list(await connection.scalars(sa.select(e.id).where(*where)))
 
     async def forget(self, before: str) -> None:
         """Delete the episodes that ended before a moment; the trajectories of runs stay."""
-        e = tables.episodes
-        async with self._store.writing() as connection:
+        e = schema.episodes
+        async with self._database.writing() as connection:
             await connection.execute(e.delete().where(e.c.stop.is_not(None), e.c.ended_at < before))
 
     async def record(self, episode: Episode) -> Record:
         """What was done so far, in the order in which it was begun."""
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             return record_of(episode, await self._events(connection, episode.id))
 
     async def open_at_within(self, connection: AsyncConnection, place: Place) -> Episode | None:
         """The open episode of a trial, which nobody else changes until the transaction ends."""
-        e = tables.episodes.c
+        e = schema.episodes.c
         where = [
             column == value
             for column, value in zip((e.run, e.group, e.query_id, e.trial), place, strict=True)
         ]
-        statement = sa.select(tables.episodes).where(*where, e.stop.is_(None)).with_for_update()
+        statement = sa.select(schema.episodes).where(*where, e.stop.is_(None)).with_for_update()
         row = (await connection.execute(statement)).first()
         return None if row is None else _episode(row)
 
     async def put_within(self, connection: AsyncConnection, episode: Episode) -> bool:
         """Add an open episode; False where its trial has one."""
         row = {**vars(episode), "final_answer": ""}
-        statement = self._store.insert(tables.episodes).values(row).on_conflict_do_nothing()
+        statement = self._database.insert(schema.episodes).values(row).on_conflict_do_nothing()
         return (await connection.execute(statement)).rowcount == 1
 
     async def open_within(self, connection: AsyncConnection, *, run: str | None, client: str) -> int:
         """How many episodes of a run, or of a client if those are more, are open."""
-        e, count = tables.episodes.c, sa.select(sa.func.count()).select_from(tables.episodes)
+        e, count = schema.episodes.c, sa.select(sa.func.count()).select_from(schema.episodes)
         of_client = await connection.scalar(count.where(e.client == client, e.stop.is_(None))) or 0
         of_run = await connection.scalar(count.where(e.run == run, e.stop.is_(None))) or 0 if run else 0
         return max(of_client, of_run)
 
     async def locked_within(self, connection: AsyncConnection, episode_id: str) -> Episode:
         """An episode that nobody else changes until the transaction ends."""
-        statement = sa.select(tables.episodes).where(tables.episodes.c.id == episode_id).with_for_update()
+        statement = sa.select(schema.episodes).where(schema.episodes.c.id == episode_id).with_for_update()
         return _episode((await connection.execute(statement)).one())
 
     async def event_within(self, connection: AsyncConnection, episode_id: str, call_id: str) -> Event | None:
         """The event to which the agent gave that id."""
-        v = tables.episode_events
+        v = schema.episode_events
         where = v.c.episode == episode_id, v.c.call_id == call_id
         row = (await connection.execute(sa.select(v).where(*where))).first()
         return None if row is None else _event(row)
@@ -104,7 +106,7 @@ class EpisodeRecords:
         self, connection: AsyncConnection, episode_id: str, kind: Kind, *, since: str
     ) -> bool:
         """Whether something of that kind that was begun since then has no answer yet."""
-        v = tables.episode_events.c
+        v = schema.episode_events.c
         where = v.episode == episode_id, v.kind == kind, v.answered == 0, v.created_at > since
         return await connection.scalar(sa.select(v.id).where(*where).limit(1)) is not None
 
@@ -121,7 +123,7 @@ class EpisodeRecords:
         counted: bool = True,
     ) -> int:
         """Add an event, and count it unless it is the end; returns its id."""
-        e = tables.episodes
+        e = schema.episodes
         counter = e.c.tool_calls if kind == "tool" else e.c.model_calls
         changes = {counter.name: counter + int(counted), "expires_at": expires_at}
         await connection.execute(e.update().where(e.c.id == episode.id).values(changes))
@@ -137,7 +139,7 @@ class EpisodeRecords:
         call_id: str = "",
         answered: bool,
     ) -> int:
-        v = tables.episode_events
+        v = schema.episode_events
         values = {
             "episode": episode_id,
             "kind": kind,
@@ -160,7 +162,7 @@ class EpisodeRecords:
         expires_at: str,
     ) -> None:
         """Complete an event; from now on it is the agent's turn."""
-        e, v = tables.episodes, tables.episode_events
+        e, v = schema.episodes, schema.episode_events
         values = {"document": document, "seconds": seconds, "answered": 1}
         await connection.execute(v.update().where(v.c.id == event_id).values(values))
         still_open = e.c.id == episode_id, e.c.stop.is_(None)
@@ -175,7 +177,7 @@ class EpisodeRecords:
         self, connection: AsyncConnection, episode_id: str, event_id: int, *, expires_at: str
     ) -> None:
         """Take back a call of a model that was not answered: it does not count, and it is the agent's turn."""
-        e, v = tables.episodes, tables.episode_events
+        e, v = schema.episodes, schema.episode_events
         await connection.execute(v.delete().where(v.c.id == event_id))
         fewer = {"model_calls": e.c.model_calls - 1}
         await connection.execute(e.update().where(e.c.id == episode_id).values(fewer))
@@ -184,7 +186,7 @@ class EpisodeRecords:
 
     async def usage_within(self, connection: AsyncConnection, episode_id: str) -> Usage:
         """What an episode's model calls have consumed so far."""
-        v = tables.episode_events.c
+        v = schema.episode_events.c
         where = v.episode == episode_id, v.kind == "model", v.answered == 1
         documents = await connection.scalars(sa.select(v.document).where(*where))
         return sum((ProxiedCall.model_validate_json(document).usage for document in documents), Usage())
@@ -208,7 +210,7 @@ class EpisodeRecords:
         if record.unanswered and found.stop is not StopReason.INFRASTRUCTURE:
             told = f"A call of {record.unanswered[0].function} got no answer and was not made again."
             found = replace(found, stop=StopReason.INFRASTRUCTURE, final_answer="", error=told)
-        e = tables.episodes
+        e = schema.episodes
         assert found.stop
         values = {
             "stop": found.stop.value,
@@ -218,22 +220,22 @@ class EpisodeRecords:
         }
         await connection.execute(e.update().where(e.c.id == episode.id).values(values))
         if found.run:
-            await self._store.runs.put_within(connection, found.run, [trajectory_of(found, record)])
+            await self._runs.put_within(connection, found.run, [trajectory_of(found, record)])
         return found
 
     async def refresh(self, idle_s: float) -> None:
         """Give all open episodes a fresh time to live, as when their server was away."""
-        e = tables.episodes
+        e = schema.episodes
         now = clock.now()
         fresh = later(now, idle_s)
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             rows = await connection.execute(sa.select(e).where(e.c.stop.is_(None), e.c.expires_at < fresh))
             for episode in map(_episode, rows.all()):
                 until = episode.left_alone_at(now, idle_s)
                 await connection.execute(e.update().where(e.c.id == episode.id).values(expires_at=until))
 
     async def _events(self, connection: AsyncConnection, episode_id: str) -> list[Event]:
-        v = tables.episode_events
+        v = schema.episode_events
         rows = await connection.execute(sa.select(v).where(v.c.episode == episode_id).order_by(v.c.id))
         return [_event(row) for row in rows]
 

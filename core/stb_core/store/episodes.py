@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.values import clock
 
 
 class Place(NamedTuple):
@@ -33,12 +32,12 @@ class PriorCall(NamedTuple):
 class EpisodeCalls:
     """Reads and writes the calls of episodes."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def history(self, place: Place) -> tuple[PriorCall, ...]:
         """The calls of a tool in an episode, oldest first."""
-        e = tables.episode_calls.c
+        e = schema.episode_calls.c
         statement = (
             sa.select(e.api, e.arguments, e.body)
             .where(
@@ -49,10 +48,10 @@ class EpisodeCalls:
             )
             .order_by(e.id)
         )
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             return tuple(PriorCall(*row) for row in await connection.execute(statement))
 
     async def note_within(self, connection: AsyncConnection, place: Place, prior: PriorCall) -> None:
         """Add a call, within the caller's transaction."""
         values = {**place._asdict(), **prior._asdict(), "created_at": clock.now()}
-        await connection.execute(tables.episode_calls.insert().values(values))
+        await connection.execute(schema.episode_calls.insert().values(values))

@@ -7,66 +7,33 @@ work from being done twice; it guards no data, which has unique keys of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import tables
-from stb_core.errors import BusyError
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
-
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.store.lease import Lease
 
 CLOCKS_APART_S = 5.0
 """How far clocks may be apart. A lease that ends later than that after the end of a new one is from a clock
 that was ahead, and counts as ended."""
 
 
-@dataclass(frozen=True)
-class Lease:
-    """Names that a session holds together, by a token that is this session's alone."""
-
-    names: tuple[str, ...]
-    """Sorted, so that all transactions lock them in one order."""
-    token: str
-    what: str
-    """The work in words, for messages."""
-
-    @property
-    def holding(self) -> sa.Select[str]:
-        """The names that are still held; none of them can be taken until the transaction ends."""
-        t = tables.leases.c
-        mine = sa.select(t.name).where(t.name.in_(self.names), t.token == self.token)
-        return mine.order_by(t.name).with_for_update(read=True)
-
-    def check(self, still_held: Sequence[str]) -> None:
-        """See that all names are among those that ``holding`` selected.
-
-        Raises:
-            BusyError: another session has taken one.
-        """
-        if len(still_held) < len(self.names):
-            raise BusyError(
-                f"Another session took over {self.what} while this one stood still; this one stops.",
-                hint="Wait until the other one ends; the same command then does what is left.",
-            )
-
-
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-async def take(store: Store, connection: AsyncConnection, name: str, token: str, seconds: float) -> bool:
+async def take(
+    database: Database, connection: AsyncConnection, name: str, token: str, seconds: float
+) -> bool:
     """Take or renew a lease, within the caller's transaction; False if another token holds it."""
-    return (await take_all(store, connection, [(name, token)], seconds))[0]
+    return (await take_all(database, connection, [(name, token)], seconds))[0]
 
 
 async def take_all(
-    store: Store,
+    database: Database,
     connection: AsyncConnection,
     wanted: Sequence[tuple[str, str]],
     seconds: float,
@@ -80,9 +47,9 @@ async def take_all(
     """
     now = now or datetime.now(UTC)
     until, at_most = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds + CLOCKS_APART_S)
-    t = tables.leases
+    t = schema.leases
     first = dict(reversed(wanted))
-    insert = store.insert(t)
+    insert = database.insert(t)
     statement = insert.on_conflict_do_update(
         index_elements=[t.c.name],
         set_={"token": insert.excluded.token, "expires_at": insert.excluded.expires_at},
@@ -102,7 +69,7 @@ async def renew(connection: AsyncConnection, lease: Lease, seconds: float, now: 
         BusyError: another session has taken one of its names, even where it has given it back since.
     """
     lease.check((await connection.scalars(lease.holding)).all())
-    t = tables.leases
+    t = schema.leases
     until = _text(now + timedelta(seconds=seconds))
     await connection.execute(t.update().where(t.c.name.in_(lease.names)).values(expires_at=until))
 
@@ -114,7 +81,7 @@ async def give_back(connection: AsyncConnection, name: str, token: str) -> None:
 
 async def give_back_all(connection: AsyncConnection, held: Sequence[tuple[str, str]]) -> None:
     """As ``give_back``, for many (name, token) in one statement."""
-    t = tables.leases
+    t = schema.leases
     mine = t.c.name == sa.bindparam("held_name"), t.c.token == sa.bindparam("held_token")
     rows = [{"held_name": name, "held_token": token} for name, token in held]
     await connection.execute(t.delete().where(*mine), rows)

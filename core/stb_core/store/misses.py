@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from stb_core import clock, tables
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.values import clock
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,13 @@ class Miss:
 class Misses:
     """Reads and writes the ledger."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def record(self, dataset_id: int, misses: list[Miss]) -> None:
         """Count misses, in one transaction; a call missed before is counted up."""
-        m = tables.misses
-        insert = self._store.insert(m)
+        m = schema.misses
+        insert = self._database.insert(m)
         stamp = clock.now()
         statement = insert.on_conflict_do_update(
             index_elements=[m.c.dataset_id, m.c.key],
@@ -69,13 +67,13 @@ class Misses:
             for miss in misses
         ]
         if rows:
-            async with self._store.writing() as connection:
+            async with self._database.writing() as connection:
                 await connection.execute(statement, rows)
 
     async def most_frequent(self, dataset_id: int, *, limit: int = 100, offset: int = 0) -> list[Miss]:
         """Misses of a dataset, the most frequent first."""
-        m = tables.misses
-        async with self._store.reading() as connection:
+        m = schema.misses
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(m)
                 .where(m.c.dataset_id == dataset_id)
@@ -90,8 +88,8 @@ class Misses:
 
     async def totals(self, dataset_id: int) -> tuple[int, int]:
         """How many calls were missed, and how many times in all."""
-        m = tables.misses.c
+        m = schema.misses.c
         statement = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(m.count), 0))
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             row = (await connection.execute(statement.where(m.dataset_id == dataset_id))).one()
             return int(row[0]), int(row[1])

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
-from stb_core.fingerprint import Fingerprint, response_element
-from stb_core.provenance import Provenance
-from stb_core.tools import ApiRef
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.values import clock
+from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiRef
 
 _CHUNK = 500
 
@@ -54,13 +53,13 @@ class Kept:
 class Responses:
     """Reads and writes responses."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def get(self, dataset_id: int, key: str) -> Response | None:
         """The response in force for a call, or None."""
-        r = tables.responses
-        async with self._store.reading() as connection:
+        r = schema.responses
+        async with self._database.reading() as connection:
             row = (
                 await connection.execute(
                     sa.select(r).where(
@@ -72,12 +71,12 @@ class Responses:
 
     async def versions(self, dataset_id: int, key: str) -> list[Response]:
         """All versions of a call's answer, newest first."""
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             return await self.versions_within(connection, dataset_id, key)
 
     async def versions_within(self, connection: AsyncConnection, dataset_id: int, key: str) -> list[Response]:
         """As ``versions``, on the caller's connection."""
-        r = tables.responses
+        r = schema.responses
         rows = await connection.execute(
             sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
         )
@@ -85,8 +84,8 @@ class Responses:
 
     async def of_api(self, dataset_id: int, category: str, tool: str, api: str) -> list[Response]:
         """The responses in force of one API, by key."""
-        r = tables.responses
-        async with self._store.reading() as connection:
+        r = schema.responses
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(r)
                 .where(
@@ -102,8 +101,8 @@ class Responses:
 
     async def api_refs(self, dataset_id: int) -> list[ApiRef]:
         """The standard names of all APIs that have responses, in order."""
-        r = tables.responses.c
-        async with self._store.reading() as connection:
+        r = schema.responses.c
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(r.category, r.tool, r.api)
                 .where(r.dataset_id == dataset_id)
@@ -121,7 +120,7 @@ class Responses:
         body becomes a new version and the old one stays on record. When the call returns, what
         it says is on disk.
         """
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             return await self.keep_within(connection, dataset_id, responses, supersede=supersede)
 
     async def keep_within(
@@ -133,7 +132,7 @@ class Responses:
         supersede: bool = False,
     ) -> list[Kept]:
         """As ``keep``, within the caller's transaction."""
-        d, r = tables.datasets, tables.responses
+        d, r = schema.datasets, schema.responses
         row = (
             await connection.execute(
                 sa.select(d.c.responses_fingerprint, d.c.responses_count, d.c.changes)
@@ -193,7 +192,7 @@ class Responses:
         They stay on record as superseded versions, or are gone with all their versions if ``erase``.
         Returns how many were in force.
         """
-        d, r = tables.datasets, tables.responses
+        d, r = schema.datasets, schema.responses
         columns = d.c.responses_fingerprint, d.c.changes
         locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
         row = (await connection.execute(locked)).one()
@@ -230,7 +229,7 @@ class Responses:
 
         A call whose last version was taken out of force has the latter alone.
         """
-        r = tables.responses
+        r = schema.responses
         in_force: dict[str, Response] = {}
         versions: dict[str, int] = {}
         for start in range(0, len(keys), _CHUNK):

@@ -7,14 +7,11 @@ and no snapshot that was taken shows it: what a run saw under a snapshot stays r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from stb_core import tables
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ async def prunable(store: Store, dataset_id: int, before: str) -> Prunable:
         dataset_id: whose responses.
         before: versions superseded before this moment (UTC, ISO 8601) may go.
     """
-    r = tables.responses
+    r = schema.responses
     size = sa.func.coalesce(sa.func.sum(sa.func.length(r.c.body)), 0)
     async with store.reading() as connection:
         statement = sa.select(sa.func.count(), size).where(*_may_go(dataset_id, before))
@@ -43,17 +40,17 @@ async def prunable(store: Store, dataset_id: int, before: str) -> Prunable:
 
 async def prune(store: Store, dataset_id: int, before: str) -> int:
     """Remove superseded versions; returns how many. What is in force, and its hash, stay as they are."""
-    d = tables.datasets
+    d = schema.datasets
     async with store.writing() as connection:
         # Writers of one dataset take turns on its row; a snapshot that is being taken is waited for.
         await connection.execute(sa.select(d.c.id).where(d.c.id == dataset_id).with_for_update())
-        gone = await connection.execute(tables.responses.delete().where(*_may_go(dataset_id, before)))
+        gone = await connection.execute(schema.responses.delete().where(*_may_go(dataset_id, before)))
     return gone.rowcount
 
 
 def _may_go(dataset_id: int, before: str) -> list[sa.ColumnElement[bool]]:
-    r, s = tables.responses, tables.snapshots
-    newer = tables.responses.alias()
+    r, s = schema.responses, schema.snapshots
+    newer = schema.responses.alias()
     return [
         r.c.dataset_id == dataset_id,
         r.c.superseded_at < before,

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock, tables
 from stb_core.errors import ConflictError, NotFoundError
-from stb_core.manifest import Manifest
-from stb_core.queries import Query
-from stb_core.store.leases import Lease
-from stb_core.trajectories import StopReason, Trajectory
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.store.lease import Lease
+from stb_core.values import clock
+from stb_core.values.manifest import Manifest
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import StopReason, Trajectory
 
 # Documents fetched at a time; a search tree may be megabytes.
 _ROWS = 50
@@ -79,8 +78,8 @@ class JournalEntry:
 class Runs:
     """Reads and writes runs, their trajectories and the journal of their model calls."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def create(
         self,
@@ -96,10 +95,10 @@ class Runs:
         Raises:
             ConflictError: a run of that name has a different manifest.
         """
-        r = tables.runs
-        async with self._store.writing() as connection:
+        r = schema.runs
+        async with self._database.writing() as connection:
             await connection.execute(
-                self._store.insert(r)
+                self._database.insert(r)
                 .values(
                     run=run,
                     name=name or run,
@@ -123,16 +122,16 @@ class Runs:
 
     async def all(self) -> list[Run]:
         """All runs, the oldest first."""
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             rows = await connection.execute(
-                sa.select(tables.runs).order_by(tables.runs.c.created_at, tables.runs.c.run)
+                sa.select(schema.runs).order_by(schema.runs.c.created_at, schema.runs.c.run)
             )
             return [_run(row) for row in rows]
 
     async def find(self, run: str) -> Run | None:
         """The run of exactly that id."""
-        async with self._store.reading() as connection:
-            row = (await connection.execute(sa.select(tables.runs).where(tables.runs.c.run == run))).first()
+        async with self._database.reading() as connection:
+            row = (await connection.execute(sa.select(schema.runs).where(schema.runs.c.run == run))).first()
         return None if row is None else _run(row)
 
     async def get(self, run: str) -> Run:
@@ -153,14 +152,14 @@ class Runs:
 
     async def expect(self, run: str, expected: dict[str, list[str]]) -> None:
         """Add query ids to those that a run is to answer; none is ever taken away."""
-        async with self._store.writing() as connection:
+        async with self._database.writing() as connection:
             await self.expect_within(connection, run, expected)
 
     async def expect_within(
         self, connection: AsyncConnection, run: str, expected: dict[str, list[str]]
     ) -> None:
         """As ``expect``, within the caller's transaction."""
-        r = tables.runs
+        r = schema.runs
         known = await connection.scalar(sa.select(r.c.expected).where(r.c.run == run).with_for_update())
         merged = {group: list(ids) for group, ids in (known or {}).items()}
         for group, ids in expected.items():
@@ -170,8 +169,8 @@ class Runs:
 
     async def remove(self, run: str) -> None:
         """Delete a run with its trajectories, verdicts and queries."""
-        async with self._store.writing() as connection:
-            await connection.execute(tables.runs.delete().where(tables.runs.c.run == run))
+        async with self._database.writing() as connection:
+            await connection.execute(schema.runs.delete().where(schema.runs.c.run == run))
 
     async def put_queries(self, run: str, queries: Sequence[Query]) -> None:
         """Keep queries with a run, beside those of its dataset; what is there already stays."""
@@ -179,12 +178,12 @@ class Runs:
             {"run": run, "group": q.group, "query_id": q.query_id, "document": q.model_dump_json()}
             for q in queries
         ]
-        await self._store.write(self._store.insert(tables.run_queries).on_conflict_do_nothing(), rows)
+        await self._database.write(self._database.insert(schema.run_queries).on_conflict_do_nothing(), rows)
 
     async def queries(self, run: str) -> list[Query]:
         """The queries that are kept with a run."""
-        q = tables.run_queries.c
-        async with self._store.reading() as connection:
+        q = schema.run_queries.c
+        async with self._database.reading() as connection:
             documents = await connection.scalars(sa.select(q.document).where(q.run == run))
             return [Query.model_validate_json(document) for document in documents]
 
@@ -196,7 +195,7 @@ class Runs:
         Raises:
             BusyError: ``lease`` was lost to another session; nothing is added.
         """
-        await self._store.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories], lease)
+        await self._database.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories], lease)
 
     async def put_within(
         self, connection: AsyncConnection, run: str, trajectories: Sequence[Trajectory]
@@ -208,15 +207,15 @@ class Runs:
         self, connection: AsyncConnection, run: str, group: str, query_id: str, trial: int
     ) -> StopReason | None:
         """Why the last attempt of a trial stopped; None where there is none."""
-        t = tables.trajectories.c
+        t = schema.trajectories.c
         where = t.run == run, t.group == group, t.query_id == query_id, t.trial == trial
         found = await connection.scalar(sa.select(t.stop).where(*where).order_by(t.attempt.desc()).limit(1))
         return None if found is None else StopReason(found)
 
     async def done(self, run: str) -> list[Done]:
         """The last attempt of every trial that has one, without the trajectories themselves."""
-        t = tables.trajectories.c
-        async with self._store.reading() as connection:
+        t = schema.trajectories.c
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(
                     t.group,
@@ -255,7 +254,7 @@ class Runs:
 
     async def documents(self, run: str, *, group: str = "", query_id: str = "") -> AsyncGenerator[str]:
         """As ``trajectories``, each as the JSON text that is stored."""
-        t = tables.trajectories
+        t = schema.trajectories
         newer = t.alias()
         where = [
             t.c.run == run,
@@ -272,7 +271,7 @@ class Runs:
         if query_id:
             where.append(t.c.query_id == query_id)
         statement = sa.select(t.c.document).where(*where).order_by(t.c.group, t.c.query_id, t.c.trial)
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             result = await connection.stream(statement)
             # One row at a time costs more than all else that is done with it.
             async for rows in result.partitions(_ROWS):
@@ -281,8 +280,8 @@ class Runs:
 
     async def journalled(self, run: str, group: str, query_id: str, trial: int) -> dict[tuple[str, int], str]:
         """What models already answered in a trial: (request hash, occurrence) → reply."""
-        m = tables.model_calls.c
-        async with self._store.reading() as connection:
+        m = schema.model_calls.c
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(m.request_hash, m.occurrence, m.reply).where(
                     m.run == run, m.group == group, m.query_id == query_id, m.trial == trial
@@ -292,14 +291,14 @@ class Runs:
 
     async def has_journal(self, run: str) -> bool:
         """Whether a model was asked in this run before."""
-        m = tables.model_calls.c
-        async with self._store.reading() as connection:
+        m = schema.model_calls.c
+        async with self._database.reading() as connection:
             return await connection.scalar(sa.select(m.id).where(m.run == run).limit(1)) is not None
 
     async def journalled_replies(self, run: str) -> AsyncGenerator[str]:
         """All replies in the journal of a run, in no particular order."""
-        m = tables.model_calls.c
-        async with self._store.reading() as connection:
+        m = schema.model_calls.c
+        async with self._database.reading() as connection:
             async for (reply,) in await connection.stream(sa.select(m.reply).where(m.run == run)):
                 yield reply
 
@@ -307,16 +306,16 @@ class Runs:
         """Write down what models answered, in one transaction; what is on disk is never paid for twice."""
         stamp = clock.now()
         rows = [{"run": run, "created_at": stamp, **asdict(reply)} for reply in replies]
-        await self._store.write(self._store.insert(tables.model_calls).on_conflict_do_nothing(), rows)
+        await self._database.write(self._database.insert(schema.model_calls).on_conflict_do_nothing(), rows)
 
 
 def _next_attempt() -> sa.Insert:
     """Adds a trajectory behind the last attempt of its trial."""
     trial = ("run", "group", "query_id", "trial")
-    earlier = tables.trajectories.alias()
+    earlier = schema.trajectories.alias()
     last = sa.select(sa.func.coalesce(sa.func.max(earlier.c.attempt), -1))
     same = [earlier.c[name] == sa.bindparam(f"its_{name}") for name in trial]
-    return tables.trajectories.insert().values(attempt=last.where(*same).scalar_subquery() + 1)
+    return schema.trajectories.insert().values(attempt=last.where(*same).scalar_subquery() + 1)
 
 
 _NEXT_ATTEMPT = _next_attempt()

@@ -8,15 +8,14 @@ many responses there are, and what it shows can still be read when newer answers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 
-from stb_core import clock, tables
-from stb_core.fingerprint import Fingerprint
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.values import clock
+from stb_core.values.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -38,17 +37,17 @@ class Snapshot:
 class Snapshots:
     """Takes and finds snapshots."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     async def take(self, dataset_id: int) -> Snapshot:
         """The snapshot of what is in force now; taking it twice gives the same one."""
-        d, s = tables.datasets, tables.snapshots
-        async with self._store.writing() as connection:
+        d, s = schema.datasets, schema.snapshots
+        async with self._database.writing() as connection:
             columns = d.c.responses_fingerprint, d.c.responses_count, d.c.changes
             locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
             row = (await connection.execute(locked)).one()
-            last_id = await connection.scalar(sa.select(sa.func.max(tables.responses.c.id))) or 0
+            last_id = await connection.scalar(sa.select(sa.func.max(schema.responses.c.id))) or 0
             taken = Snapshot(
                 dataset_id=dataset_id,
                 hash=Fingerprint(row.responses_fingerprint).hash,
@@ -57,7 +56,7 @@ class Snapshots:
                 responses_count=row.responses_count,
                 created_at=clock.now(),
             )
-            insert = self._store.insert(s)
+            insert = self._database.insert(s)
             # The same content may have come back in the meantime; the newer numbers show it too.
             statement = insert.values(**vars(taken)).on_conflict_do_update(
                 index_elements=[s.c.dataset_id, s.c.hash],
@@ -72,10 +71,10 @@ class Snapshots:
         Read in one statement: no response is in one of ``hash`` and ``last_id`` and not in the other, since
         writers of a dataset take turns before their responses get numbers.
         """
-        d, r = tables.datasets.c, tables.responses.c
+        d, r = schema.datasets.c, schema.responses.c
         last_id = sa.select(sa.func.max(r.id)).where(r.dataset_id == d.id).scalar_subquery()
         columns = d.responses_fingerprint, d.responses_count, d.changes, last_id.label("last_id")
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             row = (await connection.execute(sa.select(*columns).where(d.id == dataset_id))).one()
         return Snapshot(
             dataset_id=dataset_id,
@@ -88,11 +87,11 @@ class Snapshots:
 
     async def get(self, dataset_id: int, content_hash: str) -> Snapshot | None:
         """A snapshot that was taken, or None."""
-        s = tables.snapshots.c
-        async with self._store.reading() as connection:
+        s = schema.snapshots.c
+        async with self._database.reading() as connection:
             row = (
                 await connection.execute(
-                    sa.select(tables.snapshots).where(s.dataset_id == dataset_id, s.hash == content_hash)
+                    sa.select(schema.snapshots).where(s.dataset_id == dataset_id, s.hash == content_hash)
                 )
             ).first()
         return None if row is None else _snapshot(row)

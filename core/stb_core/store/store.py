@@ -1,248 +1,36 @@
-"""Opening the store, its migrations and its transactions; SQLite (WAL) and PostgreSQL alike.
-
-Any number of processes may use a store at once and any may die at any line: a transaction is
-whole or not there, and a commit that returned is on disk.
-"""
+"""The store: everything that is kept, grouped by what it is; ``open_store`` opens it."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
-import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
-from pathlib import Path
-from typing import Any
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-
-from stb_core import migrations
-from stb_core.errors import StoreError
+from stb_core.store import migrations
 from stb_core.store.curation import Curation
+from stb_core.store.database import Database, open_engine, use_wal
 from stb_core.store.datasets import Datasets
 from stb_core.store.episode_records import EpisodeRecords
 from stb_core.store.episodes import EpisodeCalls
-from stb_core.store.leases import Lease
 from stb_core.store.misses import Misses
 from stb_core.store.responses import Responses
 from stb_core.store.runs import Runs
 from stb_core.store.snapshots import Snapshots
 from stb_core.store.verdicts import Verdicts
 
-_BUSY_TIMEOUT_S = 60
 
-
-class Store:
+class Store(Database):
     """An open store. Get one with ``open_store``; tables are grouped by what they hold."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
-        self.is_sqlite = engine.dialect.name == "sqlite"
-        # Within a process SQLite's writers take turns here rather than by polling the file lock.
-        self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
-        self._direct = _direct_engine(engine.url) if self.is_sqlite else None
+        super().__init__(engine)
         self.datasets = Datasets(self)
         self.responses = Responses(self)
-        self.curation = Curation(self)
+        self.curation = Curation(self, self.responses)
         self.snapshots = Snapshots(self)
         self.misses = Misses(self)
         self.episodes = EpisodeCalls(self)
-        self.episode_records = EpisodeRecords(self)
         self.runs = Runs(self)
-        self.verdicts = Verdicts(self)
-
-    @property
-    def place(self) -> str:
-        """Where it is: a file's path, or the address without its password."""
-        url = self.engine.url
-        return str(url.database) if self.is_sqlite else url.render_as_string(hide_password=True)
-
-    @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[AsyncConnection]:
-        """A connection that sees one state of the store."""
-        with _as_store_error(self.place):
-            async with self.engine.connect() as connection:
-                yield connection
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncGenerator[AsyncConnection]:
-        """A transaction that is committed, and on disk, when the block ends without an error."""
-        with _as_store_error(self.place):
-            async with AsyncExitStack() as stack:
-                if self._sqlite_turn:
-                    await stack.enter_async_context(self._sqlite_turn)
-                connection = await stack.enter_async_context(self.engine.connect())
-                await connection.execution_options(stb_writes=True)
-                async with connection.begin():
-                    yield connection
-
-    async def write(
-        self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None = None
-    ) -> None:
-        """Execute a statement for all rows in one transaction; on disk when this returns.
-
-        For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
-        one for each of its ten steps.
-
-        Raises:
-            BusyError: ``lease`` was lost to another session; nothing is written.
-        """
-        if not rows:
-            return
-        if self._direct is None or self._sqlite_turn is None:
-            async with self.writing() as connection:
-                if lease:
-                    lease.check((await connection.scalars(lease.holding)).all())
-                await connection.execute(statement, rows)
-            return
-        with _as_store_error(self.place):
-            async with self._sqlite_turn:
-                await asyncio.to_thread(_write, self._direct, statement, rows, lease)
-
-    def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT of the dialect in use, which knows ON CONFLICT."""
-        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
-
-    async def close(self) -> None:
-        """Give all connections back."""
-        await self.engine.dispose()
-        if self._direct:
-            self._direct.dispose()
-
-
-@contextmanager
-def _as_store_error(place: str) -> Generator[None]:
-    """Turns errors of the database into ``StoreError``; others pass."""
-    try:
-        yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as problem:
-        raise _explain(problem, place) from problem
-
-
-def _explain(problem: BaseException, place: str) -> StoreError:
-    text = str(problem.orig if isinstance(problem, DBAPIError) and problem.orig else problem)
-    text = " ".join(text.split()).removeprefix("<class '").split("'>: ")[-1]
-    if (isinstance(problem, OSError) and problem.filename) or "unable to open" in text or "readonly" in text:
-        return StoreError(
-            f"The store {place} cannot be written ({text}).",
-            hint="Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
-        )
-    if "is full" in text:
-        return StoreError(f"The disk that holds the store {place} is full.", hint="Make room and try again.")
-    if "malformed" in text or "not a database" in text:
-        return StoreError(
-            f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
-        )
-    if isinstance(problem, OSError):
-        return StoreError(f"The store {place} cannot be reached ({text}).", hint="See that it is running.")
-    return StoreError(f"The store {place} failed: {text}.", hint="See that it is running and reachable.")
-
-
-def sqlite_url(path: Path) -> str:
-    """The database URL of an SQLite file."""
-    return f"sqlite+aiosqlite:///{path}"
-
-
-def _engine(url: str) -> AsyncEngine:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise StoreError(
-            "STB_DATABASE_URL is not a database URL.",
-            hint="Write postgresql://user@host:5432/name or sqlite:///path/to/file.db.",
-        ) from None
-    if parsed.drivername in {"postgresql", "postgres"}:
-        parsed = parsed.set(drivername="postgresql+asyncpg")
-    if parsed.drivername == "sqlite":
-        parsed = parsed.set(drivername="sqlite+aiosqlite")
-    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise StoreError(
-            f"A {parsed.get_backend_name()} database cannot be a store.", hint="Use SQLite or PostgreSQL."
-        )
-    try:
-        if parsed.get_backend_name() == "postgresql":
-            return create_async_engine(parsed, pool_size=8, max_overflow=8, pool_pre_ping=True)
-        if not parsed.database or parsed.database == ":memory:":
-            raise StoreError("The store needs a file.", hint="Write sqlite:///path/to/file.db.")
-        if _is_path(parsed.database):
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_async_engine(parsed, pool_size=4, max_overflow=4)
-    except ModuleNotFoundError:
-        raise StoreError(
-            "PostgreSQL needs the driver asyncpg.",
-            hint="Install it: pip install 'stabletoolbench[postgres]'.",
-        ) from None
-    except OSError as problem:
-        raise _explain(problem, str(parsed.database)) from problem
-    _prepare(engine.sync_engine)
-    return engine
-
-
-def _direct_engine(url: sa.URL) -> sa.Engine:
-    """An engine for an SQLite file that is used in a thread, by a whole transaction at a time."""
-    engine = sa.create_engine(url.set(drivername="sqlite"), pool_size=1)
-    _prepare(engine)
-    return engine
-
-
-def _prepare(engine: sa.Engine) -> None:
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-
-
-def _write(
-    engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None
-) -> None:
-    with engine.connect() as connection:
-        connection.execution_options(stb_writes=True)
-        with connection.begin():
-            if lease:
-                lease.check(connection.scalars(lease.holding).all())
-            connection.execute(statement, rows)
-
-
-def _is_path(database: str) -> bool:
-    """Whether an SQLite database is named by its path, not by a URI that says how it is to be opened."""
-    return not database.startswith("file:")
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_S * 1000}")
-    cursor.execute("PRAGMA synchronous = FULL")  # a commit that returned survives a power cut
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("stb_writes")
-    # A writer takes the write lock at once: one that starts as a reader could be refused later.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-async def _use_wal(path: str) -> None:
-    """Switch an SQLite file to write-ahead logging, which it then remembers.
-
-    SQLite does not wait for others here, however long its busy timeout.
-    """
-    deadline = time.monotonic() + _BUSY_TIMEOUT_S
-    while True:
-        try:
-            with closing(sqlite3.connect(path)) as connection:
-                # Of a new file only: responses of some kilobytes fill small pages badly.
-                connection.execute("PRAGMA page_size = 16384")
-                connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.DatabaseError as problem:
-            if "locked" not in str(problem) or time.monotonic() > deadline:
-                raise _explain(problem, path) from problem
-            await asyncio.sleep(0.02)
-        else:
-            return
+        self.episode_records = EpisodeRecords(self, self.runs)
+        self.verdicts = Verdicts(self, self.runs)
 
 
 async def open_store(url: str, *, migrate: bool = True) -> Store:
@@ -251,10 +39,9 @@ async def open_store(url: str, *, migrate: bool = True) -> Store:
     Raises:
         StoreError: it cannot be opened, or was written by a newer version of this program.
     """
-    store = Store(_engine(url))
+    store = Store(open_engine(url))
     try:
-        if store.is_sqlite and _is_path(store.place):
-            await _use_wal(store.place)
+        await use_wal(store)
         if migrate:
             await migrations.upgrade(store)
     except BaseException:

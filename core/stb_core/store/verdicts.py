@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from stb_core import clock, tables
-from stb_core.store.leases import Lease
-from stb_core.verdicts import Status, Verdict
-
-if TYPE_CHECKING:
-    from stb_core.store.store import Store
+from stb_core.store import schema
+from stb_core.store.database import Database
+from stb_core.store.lease import Lease
+from stb_core.store.runs import Runs
+from stb_core.values import clock
+from stb_core.values.verdicts import Status, Verdict
 
 _CHUNK = 500
 
@@ -45,8 +44,9 @@ class Judged:
 class Verdicts:
     """Reads and appends verdicts."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._database = database
+        self._runs = runs
 
     async def append(self, verdicts: Sequence[Verdict], lease: Lease | None = None) -> None:
         """Add verdicts to the log, in one transaction.
@@ -71,13 +71,13 @@ class Verdicts:
             }
             for verdict in verdicts
         ]
-        await self._store.write(tables.verdicts.insert(), rows, lease)
+        await self._database.write(schema.verdicts.insert(), rows, lease)
 
     async def of_run(
         self, run: str, *, metric: str = "sopr", judge: str = "", rubric: str = ""
     ) -> list[Verdict]:
         """The log of one run in the order in which it was written; of all metrics when that is empty."""
-        v = tables.verdicts.c
+        v = schema.verdicts.c
         where = [v.run == run]
         if metric:
             where.append(v.metric == metric)
@@ -85,22 +85,22 @@ class Verdicts:
             where.append(v.judge == judge)
         if rubric:
             where.append(v.rubric == rubric)
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
             return [Verdict.model_validate_json(document) for document in documents]
 
     async def of_query(self, run: str, group: str, query_id: str, *, metric: str) -> list[Verdict]:
         """All verdicts on the answers to one query, of every judge, as they were written."""
-        v = tables.verdicts.c
+        v = schema.verdicts.c
         where = v.run == run, v.group == group, v.query_id == query_id, v.metric == metric
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
             return [Verdict.model_validate_json(document) for document in documents]
 
     async def marks(self, run: str, *, metric: str, judge: str, rubric: str) -> list[Mark]:
         """The log of one run, judge and rubric without reasons and replies, as it was written."""
-        v = tables.verdicts.c
-        async with self._store.reading() as connection:
+        v = schema.verdicts.c
+        async with self._database.reading() as connection:
             rows = await connection.execute(
                 sa.select(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash)
                 .where(v.run == run, v.metric == metric, v.judge == judge, v.rubric == rubric)
@@ -110,14 +110,14 @@ class Verdicts:
 
     async def judges(self, run: str = "", *, metric: str = "") -> list[Judged]:
         """Who judged what: of one run or of all, of one metric or of all."""
-        v = tables.verdicts.c
+        v = schema.verdicts.c
         named = (v.run, v.metric, v.judge, v.rubric)
         statement = sa.select(*named, sa.func.count(), sa.func.count(sa.distinct(v.round)), sa.func.max(v.id))
         if run:
             statement = statement.where(v.run == run)
         if metric:
             statement = statement.where(v.metric == metric)
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             rows = await connection.execute(statement.group_by(*named).order_by(sa.func.max(v.id)))
             return [Judged(*row[:6]) for row in rows]
 
@@ -135,11 +135,11 @@ class Verdicts:
         Of runs that bundles brought only those named in ``own`` count: what others say that a judge said
         is no verdict on answers of one's own.
         """
-        others = {run.run for run in await self._store.runs.all() if run.brought}.difference(own)
-        v = tables.verdicts.c
+        others = {run.run for run in await self._runs.all() if run.brought}.difference(own)
+        v = schema.verdicts.c
         found: list[Verdict] = []
         wanted = sorted(set(answer_hashes))
-        async with self._store.reading() as connection:
+        async with self._database.reading() as connection:
             for start in range(0, len(wanted), _CHUNK):
                 documents = await connection.scalars(
                     sa.select(v.document)

@@ -11,14 +11,14 @@ import numpy as np
 import yaml
 
 from stb_core.store import Store
-from stb_core.verdicts import POINTS
-from stb_evaluator.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
-from stb_evaluator.comparing import Side, compare_runs, warnings_of
-from stb_evaluator.juries import Jury
-from stb_evaluator.rankings import ranks_of
-from stb_evaluator.results import Row, headline, measure_rows, score_rows
-from stb_evaluator.scores import BLOCKS
-from stb_evaluator.sheets import Sheet
+from stb_core.values.verdicts import POINTS
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.comparison import Side, compare_runs, warnings_of
+from stb_evaluator.scores.pass_rate import BLOCKS
+from stb_evaluator.scores.rankings import ranks_of
+from stb_evaluator.scores.rows import Row, headline, measure_rows, score_rows
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from stb_core.errors import UsageError
 from stb_evaluator.reports.content import Report
 from stb_evaluator.reports.text import groups_of
-from stb_evaluator.results import Row
-from stb_evaluator.scores import MACRO, MICRO
+from stb_evaluator.scores.pass_rate import MACRO, MICRO
+from stb_evaluator.scores.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

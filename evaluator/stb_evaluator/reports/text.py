@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from stb_core.queries import group_order
+from stb_core.values.queries import group_order
 from stb_evaluator.reports.content import Report
-from stb_evaluator.results import Row
-from stb_evaluator.scores import MACRO, MICRO
+from stb_evaluator.scores.pass_rate import MACRO, MICRO
+from stb_evaluator.scores.rows import Row
 
 CSV_COLUMNS = (
     *("run", "run_b", "metric", "block", "group", "value", "unit", "ci_low", "ci_high", "interval_method"),

@@ -9,22 +9,22 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import clock
-from stb_core.episodes import Episode
 from stb_core.errors import ConflictError, UsageError
-from stb_core.manifest import Manifest, run_id, slug
-from stb_core.observations import Finished
-from stb_core.prices import price_of
-from stb_core.provenance import CacheMode
-from stb_core.queries import Query
+from stb_core.llm.prices import price_of
 from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
-from stb_core.trajectories import StopReason
-from stb_server.episodes.bodies import Opening
-from stb_server.lanes import Wanted
-from stb_server.options import ServerOptions
-from stb_server.service import Service
-from stb_server.wire import BadRequestError
+from stb_core.values import clock
+from stb_core.values.episodes import Episode
+from stb_core.values.manifest import Manifest, run_id, slug
+from stb_core.values.observations import Finished
+from stb_core.values.provenance import CacheMode
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import StopReason
+from stb_server.calls.protocol import BadRequestError
+from stb_server.episodes.requests import Opening
+from stb_server.worker.dataset_views import Wanted
+from stb_server.worker.options import ServerOptions
+from stb_server.worker.worker import Service
 
 _LONGEST_RUN = 200
 

@@ -13,10 +13,10 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from stb_server.episodes.bodies import Call, Finish, Opening, Problem, ToolFormat
-from stb_server.episodes.host import Host
-from stb_server.episodes.views import addresses, call_view, episode_view, record_view, tools_view
-from stb_server.wire import BadRequestError
+from stb_server.calls.protocol import BadRequestError
+from stb_server.episodes.requests import Call, Finish, Opening, Problem, ToolFormat
+from stb_server.episodes.responses import addresses, call_view, episode_view, record_view, tools_view
+from stb_server.episodes.service import Host
 
 _PROBLEMS = {
     400: "What is asked for contradicts itself or the server's settings.",

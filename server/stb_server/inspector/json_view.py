@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from stb_core.errors import FormatError
-from stb_core.literals import parse_arguments_literal
+from stb_core.values.python_notation import parse_arguments_literal
 
 MAX_NODES = 1_500
 MAX_TEXT = 60_000

@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from stb_core.provenance import Provenance
+from stb_core.values.provenance import Provenance
 from stb_server.inspector.diffs import few_changes
-from stb_server.inspector.sessions import form_key
+from stb_server.inspector.edit_session import form_key
 
 # Nothing but files of this server may run, style or be shown; a page can neither be framed nor send
 # a form elsewhere. Text from outside is escaped; should any slip through, it still cannot run.

@@ -13,11 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core import tables
-from stb_core.provenance import Provenance
-from stb_core.store import Store
-from stb_core.tools import ApiRef
-from stb_server.inspector.tally import ApiCount, Tally
+from stb_core.store import Store, schema
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiRef
+from stb_server.inspector.response_counts import ApiCount, Tally
 
 PAGE = 50
 MAX_EXAMINED = 10_000
@@ -115,7 +114,7 @@ async def search(
 
 async def by_key(store: Store, dataset_id: int, beginning: str) -> list[str]:
     """Keys of responses in force that begin so, up to a page."""
-    r = tables.responses.c
+    r = schema.responses.c
     statement = (
         sa.select(r.key)
         .where(r.dataset_id == dataset_id, r.superseded_at.is_(None))
@@ -163,7 +162,7 @@ class _Scan:
         return all(not name or name == have for have, name in given) and wanted.fits_api(api)
 
     async def run(self, after: int) -> Found:
-        r = tables.responses.c
+        r = schema.responses.c
         places: list[tuple[Segment | None, list[sa.ColumnElement[bool]]]] = []
         start = await self._place(after) if after else None
         if start:
@@ -178,7 +177,7 @@ class _Scan:
         return Found(self._hits, self._examined, 0)
 
     async def _place(self, after: int) -> ApiRef | None:
-        r = tables.responses.c
+        r = schema.responses.c
         names = sa.select(r.category, r.tool, r.api).where(r.id == after, r.dataset_id == self._dataset_id)
         row = (await self._connection.execute(names)).first()
         return ApiRef(*row) if row else None
@@ -209,7 +208,7 @@ class _Scan:
     def _statement(
         self, where: list[sa.ColumnElement[bool]], fits: list[sa.ColumnElement[bool]], limit: int
     ) -> sa.Select[Any]:
-        r = tables.responses.c
+        r = schema.responses.c
         does = sa.and_(*fits) if fits else sa.true()
         length = sa.func.length if self._store.is_sqlite else sa.func.octet_length
         arguments, body = (
@@ -237,7 +236,7 @@ class _Scan:
 
     def _conditions(self) -> list[sa.ColumnElement[bool]]:
         """What no index can tell."""
-        r, wanted = tables.responses.c, self._wanted
+        r, wanted = schema.responses.c, self._wanted
         found: list[sa.ColumnElement[bool]] = []
         if wanted.provenance:
             found.append(r.provenance == wanted.provenance)
@@ -261,7 +260,7 @@ class _Scan:
 def _within(segment: Segment | None) -> list[sa.ColumnElement[bool]]:
     if segment is None:
         return []
-    r = tables.responses.c
+    r = schema.responses.c
     first, last = segment
     if first == last:
         return [r.category == first.category, r.tool == first.tool, r.api == first.api]
@@ -270,7 +269,7 @@ def _within(segment: Segment | None) -> list[sa.ColumnElement[bool]]:
 
 
 def _beyond(last: tuple[str, str, str, int]) -> sa.ColumnElement[bool]:
-    r = tables.responses.c
+    r = schema.responses.c
     return sa.tuple_(r.category, r.tool, r.api, r.id) > last
 
 

@@ -3,83 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from importlib.metadata import version
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stb_core.errors import NotFoundError, StbError, StoreError
-from stb_core.store import Store, open_store
-from stb_core.store.runs import Run
-from stb_server.hosts import HostGuard, Hosts
-from stb_server.inspector import (
-    access,
-    cache_pages,
-    compare_page,
-    editing,
-    live,
-    miss_pages,
-    overview,
-    response_pages,
-    run_pages,
-    trajectory_pages,
-)
-from stb_server.inspector.digests import Digests
+from stb_server.inspector import sign_in
+from stb_server.inspector.context import Inspector
+from stb_server.inspector.pages import cache, compare, edit, misses, overview, run_events, trajectory
+from stb_server.inspector.pages import response as response_pages
+from stb_server.inspector.pages import runs as run_pages
 from stb_server.inspector.rendering import HEADERS, page
-from stb_server.inspector.standings import Standings
-from stb_server.inspector.tally import Tallies
-from stb_server.origins import OriginGuard
-from stb_server.service import Service
+from stb_server.worker.worker import Service
 
 _log = logging.getLogger(__name__)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 STATIC = Path(__file__).parent / "static"
-
-
-@dataclass
-class Inspector:
-    """What the pages share; reached as ``request.app.state.inspector``.
-
-    ``service`` is the virtual server that runs in this process, None where there is none.
-    """
-
-    open_store: Callable[[], Store]
-    service: Service | None = None
-    token: str = field(default="", repr=False)
-    write_token: str = field(default="", repr=False)
-    tallies: Tallies = field(default_factory=Tallies)
-    digests: Digests = field(default_factory=Digests)
-    standings: Standings = field(default_factory=Standings)
-    version: str = version("stabletoolbench")
-    only: frozenset[str] | None = None
-    """The runs of a site that is written to files; None where pages are served and show all."""
-    title: str = ""
-    """The heading of the first page of such a site."""
-
-    @property
-    def store(self) -> Store:
-        """The open store."""
-        return self.open_store()
-
-    @property
-    def is_static(self) -> bool:
-        """Whether the pages are files, without a server behind them."""
-        return self.only is not None
-
-    async def runs(self) -> list[Run]:
-        """The runs that pages may show, the oldest first."""
-        found = await self.store.runs.all()
-        return found if self.only is None else [run for run in found if run.run in self.only]
 
 
 def mount(app: Starlette, service: Service) -> None:
@@ -89,57 +35,31 @@ def mount(app: Starlette, service: Service) -> None:
     app.router.routes.extend(routes())
 
 
-def create_inspector(
-    database_url: str, started: Callable[[], None] = lambda: None, *, write_token: str = ""
-) -> Starlette:
-    """The pages alone, over a store, for this machine: nothing is served to agents.
-
-    ``started`` is called when the store is open; without a ``write_token`` nothing can be changed.
-    """
-    opened: list[Store] = []
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
-        store = await open_store(database_url)
-        opened.append(store)
-        started()
-        try:
-            yield
-        finally:
-            await app.state.inspector.tallies.close()
-            await store.close()
-
-    guards = [Middleware(guard, hosts=Hosts(())) for guard in (HostGuard, OriginGuard)]
-    app = Starlette(routes=routes(), lifespan=lifespan, middleware=guards)
-    app.state.inspector = Inspector(lambda: opened[0], write_token=write_token)
-    return app
-
-
 def routes() -> Sequence[BaseRoute]:
     """All pages with their addresses."""
     return [
         Route("/", _guarded(overview.overview), name="inspector"),
-        Route("/login", _guarded(access.login), methods=["GET", "POST"]),
-        Route("/logout", _guarded(access.logout), methods=["POST"]),
-        Route("/edit", _guarded(editing.edit), methods=["GET", "POST"]),
-        Route("/edit/end", _guarded(editing.end), methods=["POST"]),
-        Route("/cache", _guarded(cache_pages.datasets)),
-        Route("/cache/{dataset}", _guarded(cache_pages.responses)),
+        Route("/login", _guarded(sign_in.login), methods=["GET", "POST"]),
+        Route("/logout", _guarded(sign_in.logout), methods=["POST"]),
+        Route("/edit", _guarded(edit.edit), methods=["GET", "POST"]),
+        Route("/edit/end", _guarded(edit.end), methods=["POST"]),
+        Route("/cache", _guarded(cache.datasets)),
+        Route("/cache/{dataset}", _guarded(cache.responses)),
         Route("/cache/{dataset}/try", _guarded(response_pages.attempt), methods=["GET", "POST"]),
-        Route("/cache/{dataset}/record", _guarded(cache_pages.record)),
+        Route("/cache/{dataset}/record", _guarded(cache.record)),
         Route("/cache/{dataset}/{key}", _guarded(response_pages.response)),
-        Route("/cache/{dataset}/{key}", _guarded(editing.change), methods=["POST"]),
+        Route("/cache/{dataset}/{key}", _guarded(edit.change), methods=["POST"]),
         Route("/cache/{dataset}/{key}/raw", _guarded(response_pages.raw)),
         Route("/cache/{dataset}/{key}/diff", _guarded(response_pages.difference)),
-        Route("/misses", _guarded(miss_pages.misses)),
-        Route("/misses/{dataset}", _guarded(miss_pages.misses)),
-        Route("/compare", _guarded(compare_page.compare)),
-        Route("/compare/{figure}.svg", _guarded(compare_page.figure)),
+        Route("/misses", _guarded(misses.misses)),
+        Route("/misses/{dataset}", _guarded(misses.misses)),
+        Route("/compare", _guarded(compare.compare)),
+        Route("/compare/{figure}.svg", _guarded(compare.figure)),
         Route("/runs", _guarded(run_pages.runs)),
         Route("/runs/{run}", _guarded(run_pages.run)),
-        Route("/runs/{run}/events", _guarded(live.events)),
-        Route("/runs/{run}/{group}/{query_id}", _guarded(trajectory_pages.trajectory)),
-        Route("/runs/{run}/{group}/{query_id}/raw", _guarded(trajectory_pages.raw)),
+        Route("/runs/{run}/events", _guarded(run_events.events)),
+        Route("/runs/{run}/{group}/{query_id}", _guarded(trajectory.trajectory)),
+        Route("/runs/{run}/{group}/{query_id}/raw", _guarded(trajectory.raw)),
         Mount("/static", _Static(directory=STATIC), name="static"),
         *(Route(f"/{room}/{{rest:path}}", _guarded(_nowhere)) for room in ("cache", "misses", "runs")),
     ]

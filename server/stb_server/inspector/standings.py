@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stb_core import scoring
+from stb_core import plugins
 from stb_core.errors import StbError, StoreError
-from stb_core.scoring import Figure, Provider, Row
+from stb_core.plugins import Figure, Provider, Row
 from stb_core.store import Store, open_store
-from stb_server.inspector.outcomes import Judge
+from stb_server.inspector.verdicts import Judge
 
 _KEPT = 256
 _KEPT_FIGURES = 32
@@ -57,7 +57,7 @@ class Standings:
         None as a whole if they are not there at the moment ``until`` of the monotonic clock: they are
         being computed, ask again.
         """
-        return await self._of(store, scoring.SCORES, [run], state, until)
+        return await self._of(store, plugins.SCORES, [run], state, until)
 
     async def differences(
         self, store: Store, runs: Sequence[str], state: str, *, until: float
@@ -67,13 +67,13 @@ class Standings:
         Raises:
             StbError: they cannot be compared.
         """
-        return await self._of(store, scoring.DIFFERENCES, runs, state, until)
+        return await self._of(store, plugins.DIFFERENCES, runs, state, until)
 
     async def figures(
         self, scores: Sequence[Row], differences: Sequence[Row], state: Sequence[str], *, dark: bool
     ) -> list[Figure]:
         """The pictures of these rows, which ``state`` identifies; none where nothing can draw."""
-        drawer = scoring.drawer()
+        drawer = plugins.drawer()
         if drawer is None:
             return []
         key = (*state, "dark" if dark else "light")
@@ -94,7 +94,7 @@ class Standings:
         key = (name, state, *runs)
         task = self._kept.get(key)
         if task is None or (task.done() and isinstance(task.exception(), StoreError)):
-            provider = scoring.provider(name)
+            provider = plugins.provider(name)
             if provider is None:
                 return []
             task = self._kept[key] = asyncio.create_task(self._compute(provider, store, runs))

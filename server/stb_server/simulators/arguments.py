@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.naming import standardize_parameter
-from stb_core.tools import ApiDocument, Parameter
+from stb_core.values.names import standardize_parameter
+from stb_core.values.tools import ApiDocument, Parameter
 
 CREDENTIAL = "toolbench_key"
 """An argument that older clients send among the others; it is no part of any API."""

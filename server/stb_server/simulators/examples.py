@@ -15,13 +15,12 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from rapidfuzz import fuzz
 
-from stb_core import tables
-from stb_core.calls import ToolCall
-from stb_core.provenance import Provenance
-from stb_core.store import Store
+from stb_core import json_text
+from stb_core.store import Store, schema
 from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
-from stb_server import exact_json
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
 from stb_server.simulators.schemas import decode_response
 
 REAL = (Provenance.RECORDED, Provenance.LIVE)
@@ -163,7 +162,7 @@ class Recordings:
         if known is not None:
             self._candidates.move_to_end(place)
             return known
-        r = tables.responses.c
+        r = schema.responses.c
         statement = (
             sa.select(r.id, r.key, r.arguments)
             .where(
@@ -186,13 +185,13 @@ class Recordings:
         return found
 
     async def _read(self, ids: Sequence[int]) -> dict[int, Example]:
-        r = tables.responses.c
+        r = schema.responses.c
         async with self._store.reading() as connection:
             rows = await connection.execute(sa.select(r.id, r.arguments, r.body).where(r.id.in_(ids)))
             return {row.id: example_of(row.arguments, row.body) for row in rows}
 
     def _visible(self, snapshot: Snapshot | None) -> tuple[sa.ColumnElement[bool], ...]:
-        r = tables.responses.c
+        r = schema.responses.c
         if snapshot is None:
             return r.superseded_at.is_(None), r.created_at <= self._before
         in_force = sa.or_(r.superseded_in.is_(None), r.superseded_in > snapshot.changes)
@@ -201,11 +200,11 @@ class Recordings:
 
 def example_of(arguments: bytes, body: bytes) -> Example:
     """A recorded call and the exact bytes of its answer as an example."""
-    answer = exact_json.parse(body)
+    answer = json_text.parse(body)
     return Example(
-        exact_json.parse(arguments), str(answer.get("error") or ""), decode_response(answer.get("response"))
+        json_text.parse(arguments), str(answer.get("error") or ""), decode_response(answer.get("response"))
     )
 
 
 def _encode(value: Any) -> str:
-    return exact_json.encode(value).decode()
+    return json_text.encode(value).decode()

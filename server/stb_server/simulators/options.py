@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from stb_core.calls import content_hash
-from stb_core.endpoints import Endpoint
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.models import Price
-from stb_core.providers import endpoint_of, price_of
-from stb_core.retries import Patience
+from stb_core.llm.endpoint import Endpoint
+from stb_core.llm.providers import endpoint_of, price_of
+from stb_core.llm.retries import Patience
 from stb_core.settings import Settings
-from stb_server.simulators.mirrorapi import Variant
-from stb_server.simulators.model_answers import DEFAULT_SAMPLING, Sampling
+from stb_core.usage import Price
+from stb_core.values.calls import content_hash
+from stb_server.simulators.ask import DEFAULT_SAMPLING, Sampling
+from stb_server.simulators.mirrorapi_prompt import Variant
 
 PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
 """An agent waits for the answer meanwhile, so less than a run's own model is borne with."""

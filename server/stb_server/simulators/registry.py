@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.openai_model import OpenAIModel
+from stb_core.llm.openai_client import OpenAIModel
 from stb_core.store import Store
-from stb_server.pipeline import Layer
+from stb_server.calls.answers import Layer
+from stb_server.simulators.ask import ReplyCounts
+from stb_server.simulators.documents import Subjects
 from stb_server.simulators.examples import Recordings
-from stb_server.simulators.model_answers import ReplyCounts
-from stb_server.simulators.model_simulator import LlmSimulator, MirrorApiSimulator
+from stb_server.simulators.model_simulators import LlmSimulator, MirrorApiSimulator
 from stb_server.simulators.options import SimulatorOptions
 from stb_server.simulators.replicas import Replicas
-from stb_server.simulators.subjects import Subjects
 from stb_server.simulators.template import TemplateSimulator
 
 GROUP = "stabletoolbench.simulators"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from stb_core.errors import ModelError, ModelUnavailableError
-from stb_core.models import Model, Reply, Request
-from stb_core.trajectories import Usage
+from stb_core.llm.protocol import Model, Reply, Request
+from stb_core.usage import Usage
 
 _log = logging.getLogger(__name__)
 

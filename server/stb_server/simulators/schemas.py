@@ -1,6 +1,6 @@
 """The shape of an API's answers as a JSON Schema: from its template, else from recorded answers.
 
-Only keywords that ``stb_core.structured`` checks and that servers with structured output know are
+Only keywords that ``stb_core.llm.structured_output`` checks and that servers with structured output know are
 used: type (one or several), properties, required, additionalProperties, items.
 """
 
@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from stb_core.calls import JsonObject
 from stb_core.errors import FormatError
-from stb_core.literals import parse_literal
-from stb_core.structured import Schema
-from stb_server.simulators.response_templates import parse_template
+from stb_core.llm.structured_output import Schema
+from stb_core.values.calls import JsonObject
+from stb_core.values.python_notation import parse_literal
+from stb_server.calls.documented_answers import parse_template
 
 MAX_DEPTH = 12
 """Deeper parts of a shape are left open."""

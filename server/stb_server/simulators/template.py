@@ -7,22 +7,18 @@ for. Its answers are marked with the provenance ``template``; they are plausible
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
-from stb_core.calls import JsonObject
-from stb_core.naming import standardize_parameter
-from stb_core.provenance import Provenance
-from stb_core.tools import ApiDocument, ApiRef
-from stb_server.pipeline import Answer, Asked, Decline
-from stb_server.simulators.response_templates import Leaf, fill_template, parse_template
-from stb_server.wire import encode_answer
+from stb_core.values.calls import JsonObject
+from stb_core.values.names import standardize_parameter
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiRef
+from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.documented_answers import Documents, Leaf, fill_template, parse_template
+from stb_server.calls.protocol import encode_answer
 
 NAME = "template/1"
-
-Documents: TypeAlias = Callable[[int, ApiRef], Awaitable[ApiDocument | None]]
-"""Finds the document of an API of a dataset (by the dataset's number): ``store.datasets.api``."""
 
 
 class TemplateSimulator:

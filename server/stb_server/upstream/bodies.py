@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stb_server import exact_json
+from stb_core import json_text
 from stb_server.upstream.values import UpstreamError
 
 # Servers that compress although the content cannot shrink add a little.
@@ -148,7 +148,7 @@ def parse_content(text: str) -> Content:
         return Content(text, text, is_json=False)
     if _deeper_than(value, _MAX_DEPTH):
         raise _too_deep()
-    if exact_json.may_hold_long_integers(text.encode()):
+    if json_text.may_hold_long_integers(text.encode()):
         value = json.loads(text)  # the fast reader makes a float of an integer beyond 64 bits
     return Content(value, text.strip(" \t\r\n"), is_json=True)
 

@@ -17,7 +17,9 @@ import httpcore
 import httpx
 
 from stb_core.errors import UsageError
-from stb_server.upstream.addresses import (
+from stb_server.upstream.bodies import read_body
+from stb_server.upstream.host_state import HostGate, HostLimits
+from stb_server.upstream.network_guard import (
     AddressRules,
     ForbiddenAddressError,
     GuardedBackend,
@@ -25,8 +27,6 @@ from stb_server.upstream.addresses import (
     Resolver,
     resolve,
 )
-from stb_server.upstream.bodies import read_body
-from stb_server.upstream.hosts import HostGate, HostLimits
 from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest
 
 _log = logging.getLogger(__name__)

@@ -11,20 +11,19 @@ from typing import Any, Self
 import httpx
 import orjson
 
-from stb_core.provenance import Provenance
-from stb_core.tools import ApiDocument, ApiRef
-from stb_server import exact_json
-from stb_server.pipeline import Answer, Asked, Decline
-from stb_server.simulators.response_templates import parse_template
-from stb_server.simulators.template import Documents
-from stb_server.upstream.addresses import Resolver, resolve
+from stb_core import json_text
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiDocument, ApiRef
+from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.documented_answers import Documents, parse_template
+from stb_server.upstream.answer_quality import Verdict, judge
 from stb_server.upstream.bodies import Content, decode_text, parse_content
 from stb_server.upstream.configuration import DirectApi, DirectTool, UpstreamConfig
-from stb_server.upstream.direct import direct_request
+from stb_server.upstream.direct_apis import direct_request
 from stb_server.upstream.fetch import Fetcher
-from stb_server.upstream.proxy import proxy_request, read_proxy_answer
+from stb_server.upstream.network_guard import Resolver, resolve
+from stb_server.upstream.toolbench_proxy import proxy_request, read_proxy_answer
 from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest, mask_secrets
-from stb_server.usable import Verdict, judge
 
 _log = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class Upstream:
             return _outcome(judge("", status=reply.status), b"", {})
         said = read_proxy_answer(content.value)
         verdict = judge(said.response, error=said.error, promises_json=_promises_json(document))
-        return _outcome(verdict, exact_json.encode(said._asdict()), {"upstream": "toolbench_proxy"})
+        return _outcome(verdict, json_text.encode(said._asdict()), {"upstream": "toolbench_proxy"})
 
     async def _exchange(self, request: UpstreamRequest, secrets: list[str]) -> tuple[UpstreamReply, Content]:
         reply = await self._fetcher.fetch(request)

@@ -16,8 +16,8 @@ import pytest
 from conftest import clean_environment
 from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer
-from stb_core.queries import Query
 from stb_core.store import Store, open_store
+from stb_core.values.queries import Query
 
 QUERIES = 6
 SCORE = ("score", "one", "--judge", "stub/any", "--rounds", "2", "--max-connections", "2")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from small_release import write_release
-from stb_evaluator.experiments.cache import Served, growth_rows, hit_rows
-from stb_evaluator.experiments.official_keys import Recalled, keyed, recordings, workload
+from stb_experiments.cache import Served, growth_rows, hit_rows
+from stb_experiments.official_keys import Recalled, keyed, recordings, workload
 
 NAMES = ("Weather", "Sky Watch", "Current")
 

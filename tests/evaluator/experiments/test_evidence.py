@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from evaluator_makers import trajectory
-from stb_core.calls import canonical_json
-from stb_core.trajectories import Step, Trajectory
-from stb_evaluator.experiments.evidence import PARTS, Evidence, differ, differing_bytes, whose_fault
+from stb_core.values.calls import canonical_json
+from stb_core.values.trajectories import Step, Trajectory
+from stb_experiments.evidence import PARTS, Evidence, differ, differing_bytes, whose_fault
 
 PLACE = ("G1_tool", "1", "0")
 

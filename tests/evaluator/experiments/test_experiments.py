@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from stb_core.settings import load_settings
-from stb_evaluator.experiments.benches import Plan, opened_workshop
-from stb_evaluator.experiments.failures import ARMS as FAILURE_ARMS
-from stb_evaluator.experiments.failures import failures
-from stb_evaluator.experiments.order import ARMS, order
-from stb_evaluator.experiments.output import write
+from stb_experiments.benches import Plan, opened_workshop
+from stb_experiments.failures import ARMS as FAILURE_ARMS
+from stb_experiments.failures import failures
+from stb_experiments.order import ARMS, order
+from stb_experiments.output import write
 
 DRIFTING = """
 import dataclasses
 import uuid
 
-from stb_agents.scripted import Scripted
+from stb_agents.builtin.scripted import Scripted
 
 
 class Drifting(Scripted):

@@ -6,8 +6,8 @@ import httpx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_evaluator.experiments.failing_apis import is_down, serving_apis
-from stb_evaluator.experiments.outcomes import Outcome, changed_recorded, compared, macro
+from stb_experiments.failing_apis import is_down, serving_apis
+from stb_experiments.outcomes import Outcome, changed_recorded, compared, macro
 from virtual_server import recorded
 
 SCORES = {("G1_tool", str(n)): float(n % 2) for n in range(200)}

@@ -8,8 +8,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_core.calls import canonical_json, parse_arguments
-from stb_evaluator.experiments.near_calls import KINDS, exact, near_calls, same, twins
+from stb_core.values.calls import canonical_json, parse_arguments
+from stb_experiments.near_calls import KINDS, exact, near_calls, same, twins
 
 VALUES = st.recursive(
     st.none()

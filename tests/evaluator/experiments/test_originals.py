@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stb_core.errors import NotFoundError
-from stb_core.queries import Query
-from stb_core.store.store import sqlite_url
-from stb_evaluator.experiments.originals import Original, read_original, write_copy
+from stb_core.store.database import sqlite_url
+from stb_core.values.queries import Query
+from stb_experiments.originals import Original, read_original, write_copy
 from virtual_server import WEATHER, recorded
 
 QUERIES = tuple(

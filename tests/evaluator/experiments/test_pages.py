@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stb_agents.registry import choose_agent
+from stb_agents.custom.registry import choose_agent
 
 PAGES = Path(__file__).parents[3] / "docs" / "stability"
 

@@ -13,10 +13,10 @@ import pytest
 
 from conftest import REPOSITORY
 from llm_server import LLMServer
-from stb_core.queries import STANDARD_GROUPS, Query
 from stb_core.store import open_store
-from stb_core.tools import ApiRef
-from stb_evaluator.experiments.retrieval import Found
+from stb_core.values.queries import STANDARD_GROUPS, Query
+from stb_core.values.tools import ApiRef
+from stb_experiments.retrieval import Found
 
 DEMO = REPOSITORY / "cache_dumps" / "demo"
 REFS = tuple(ApiRef("C", "t", name) for name in "abc")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from evaluator_makers import trajectory
-from stb_core.manifest import Manifest
 from stb_core.store import Store, open_store
-from stb_core.verdicts import Status, Verdict
+from stb_core.values.manifest import Manifest
+from stb_core.values.verdicts import Status, Verdict
 
 SYSTEMS = [
     f"{name}_{way}" for name in ("toolllama_sft", "baseline-rft", "baseline-ppo") for way in ("cot", "dfs")

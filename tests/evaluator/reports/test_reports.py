@@ -16,7 +16,7 @@ import pytest
 from conftest import unavailable
 from evaluator_makers import make_run, trajectory
 from stb_core.store import open_store
-from stb_core.trajectories import Usage
+from stb_core.usage import Usage
 from stb_evaluator.reports.content import load_published
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

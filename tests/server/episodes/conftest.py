@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from stb_core.queries import Query
 from stb_core.store import Store
-from stb_core.tools import ApiRef
-from stb_server.options import ServerOptions
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef
+from stb_server.worker.options import ServerOptions
 from virtual_server import Running, put_weather, recorded, running
 
 CURRENT = ApiRef("Weather", "sky_watch", "current")

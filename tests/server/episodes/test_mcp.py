@@ -7,7 +7,7 @@ from mcp.client import Client
 from mcp_types import TextContent
 
 from stb_core.store import Store
-from stb_core.trajectories import StopReason
+from stb_core.values.trajectories import StopReason
 from virtual_server import Running
 
 from .conftest import open_episode, put_dataset, serving

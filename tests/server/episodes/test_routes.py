@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from stb_core import clock
-from stb_core.episodes import later
 from stb_core.store import Store
-from stb_core.trajectories import Step, StopReason
-from stb_server.faults import parse_faults
+from stb_core.values import clock
+from stb_core.values.episodes import later
+from stb_core.values.trajectories import Step, StopReason
+from stb_server.pipeline.fault_plan import parse_faults
 from virtual_server import Running, eventually, recorded
 
 from .conftest import open_episode, put_dataset, serving

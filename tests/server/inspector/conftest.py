@@ -14,9 +14,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from conftest import clean_environment, unavailable
 from hostile import WRITE_TOKEN, put_hostile
 from stb_core.store import open_store
-from stb_server.importing import import_release
-from stb_server.options import ServerOptions
-from stb_server.releases import find_release
+from stb_server.datasets.importing import import_release
+from stb_server.datasets.release import find_release
+from stb_server.worker.options import ServerOptions
 from threaded_server import in_thread, served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -12,10 +12,10 @@ from playwright.sync_api import Page, expect
 from conftest import clean_environment
 from hostile import RUN
 from llm_server import LLMServer, call
-from stb_core.manifest import Manifest
 from stb_core.store import Store, open_store
-from stb_core.trajectories import StopReason, Trajectory
-from stb_server.options import ServerOptions
+from stb_core.values.manifest import Manifest
+from stb_core.values.trajectories import StopReason, Trajectory
+from stb_server.worker.options import ServerOptions
 from threaded_server import in_thread, served
 from virtual_server import put_weather
 

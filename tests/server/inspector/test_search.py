@@ -5,13 +5,13 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from stb_core.calls import ToolCall
-from stb_core.provenance import Provenance
 from stb_core.store import Store
 from stb_core.store.responses import Response
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
 from stb_server.inspector import search as module
+from stb_server.inspector.response_counts import Tallies, Tally
 from stb_server.inspector.search import PAGE, Search, by_key, search
-from stb_server.inspector.tally import Tallies, Tally
 
 N = 180
 

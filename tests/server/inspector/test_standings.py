@@ -9,18 +9,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from stb_core import scoring
+from stb_core import plugins
 from stb_core.errors import UsageError
-from stb_core.manifest import Manifest
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.trajectories import Usage
+from stb_core.usage import Usage
+from stb_core.values.manifest import Manifest
 from stb_server.inspector import standings
-from stb_server.inspector.digests import Digest, Trial
-from stb_server.inspector.outcomes import Judge
+from stb_server.inspector.pages.runs import RunRow
 from stb_server.inspector.rendering import money
-from stb_server.inspector.run_pages import RunRow
+from stb_server.inspector.run_digests import Digest, Trial
 from stb_server.inspector.standings import Standings
+from stb_server.inspector.verdicts import Judge
 
 
 def row(
@@ -61,7 +61,7 @@ async def test_scores_are_computed_once_for_a_state(
         await asyncio.sleep(0.1)
         return [row(1.0)]
 
-    monkeypatch.setattr(scoring, "provider", lambda _: provide)
+    monkeypatch.setattr(plugins, "provider", lambda _: provide)
     found = Standings()
     until = time.monotonic() + 60
 
@@ -82,10 +82,10 @@ async def test_runs_that_cannot_be_compared_say_why(
     async def provide(_: Store, runs: Sequence[str]) -> list[dict]:
         raise UsageError(f"{runs[0]} and {runs[1]} have nothing in common.")
 
-    monkeypatch.setattr(scoring, "provider", lambda _: provide)
+    monkeypatch.setattr(plugins, "provider", lambda _: provide)
     with pytest.raises(UsageError, match="nothing in common"):
         await Standings().differences(sqlite_store, ["a", "b"], "s", until=time.monotonic() + 60)
-    monkeypatch.setattr(scoring, "provider", lambda _: None)
+    monkeypatch.setattr(plugins, "provider", lambda _: None)
 
     assert [] == await Standings().scores(sqlite_store, "r", "s", until=0)
 

@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from hostile import RUN, put_hostile
-from stb_core.calls import ToolCall
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.store.misses import Miss
-from stb_core.trajectories import Message, ModelCall, Node, Step, StopReason, Timing, Trajectory
-from stb_server.options import ServerOptions
+from stb_core.values.calls import ToolCall
+from stb_core.values.trajectories import Message, ModelCall, Node, Step, StopReason, Timing, Trajectory
+from stb_server.worker.options import ServerOptions
 from virtual_server import Running, recorded, running
 
 MOST = 500_000

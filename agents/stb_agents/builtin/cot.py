@@ -1,0 +1,107 @@
+"""``cot``: the model calls functions until it calls ``Finish`` (CoT of ToolLLM, arXiv:2307.16789)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stb_agents.builtin.prompts import read_prompt
+from stb_agents.builtin.tree import Tree
+from stb_agents.environment.agent import ModelUse, Outcome, Task
+from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent
+from stb_agents.environment.environment import Environment
+from stb_agents.environment.turns import act
+from stb_core.errors import RequestRefusedError
+from stb_core.values.observations import Finished
+from stb_core.values.trajectories import Message, StopReason
+
+SYSTEM_PROMPT = """\
+You carry out tasks for a user by calling functions. Each function is one API of a tool on the web.
+
+Work in turns. In each turn say in a sentence what you know and what is missing, then call one or
+more functions. What they return is all that you know about the world: do not make up results.
+If a call fails, read its error, and try other arguments or another function.
+
+When you have what the user asked for, call Finish with return_type give_answer, and put the whole
+answer into final_answer: the user sees nothing else. If the functions cannot lead to an answer, call
+Finish with return_type give_up_and_restart."""
+
+# Turns without any call, one after the other, after which there is no point in going on.
+_MAX_IDLE = 3
+
+
+@dataclass(frozen=True)
+class Cot:
+    """Function calling in one conversation, or in several until one leads to an answer.
+
+    Attributes:
+        turns: of one try, at most.
+        tries: conversations, at most; the next begins afresh where one ended without an answer.
+        system_prompt: a file with words to use in place of our own.
+    """
+
+    turns: int = 12
+    tries: int = 1
+    system_prompt: Path | None = None
+
+    name: ClassVar[str] = "cot"
+    model_use: ClassVar[ModelUse] = "required"
+    budget: ClassVar[Budget] = UNLIMITED
+
+    def settings(self) -> dict[str, Any]:
+        """The limits of its conversations, and the words that the model is given."""
+        return {"turns": self.turns, "tries": self.tries, "system_prompt": self._words}
+
+    @cached_property
+    def _words(self) -> str:
+        return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        """Try until there is an answer, no try is left, or the budget is spent.
+
+        The trajectory's messages are those of the last try; with several, all are kept as a tree.
+        """
+        tree = Tree()
+        opening = [Message(role="system", content=self._words), Message(role="user", content=task.text)]
+        root = tree.add_all(None, opening)
+        finished = Finished(StopReason.NO_FINISH)
+        try:
+            for number in range(self.tries):
+                try:
+                    finished = await self._try(tree, root, environment, number)
+                except RequestRefusedError:  # too long, say: the next try begins with a short one
+                    if number == self.tries - 1:
+                        raise
+                if finished.stop is StopReason.ANSWERED:
+                    break
+        except BudgetSpent as spent:
+            finished = Finished(spent.reason)
+        end = len(tree.nodes) - 1
+        return Outcome(
+            finished.stop,
+            finished.final_answer,
+            messages=tree.messages(end),
+            steps=tree.steps(end),
+            tree=tree.nodes if self.tries > 1 else None,
+        )
+
+    async def _try(self, tree: Tree, root: int, environment: Environment, number: int) -> Finished:
+        """One conversation until Finish, silence or the last turn."""
+        end, idle = root, 0
+        for _ in range(self.turns):
+            environment.begin_step()
+            reply = await environment.ask(
+                tree.messages(end), functions=environment.functions.schemas, variant=number
+            )
+            turn = await act(reply, environment)
+            end = tree.add_turn(end, turn)
+            if turn.spent:
+                raise turn.spent
+            if turn.finished:
+                return turn.finished
+            idle = idle + 1 if turn.is_idle else 0
+            if idle == _MAX_IDLE:
+                return Finished(StopReason.NO_FINISH)
+        return Finished(StopReason.MAX_STEPS)

@@ -1,0 +1,58 @@
+"""Ranking of candidates by a model: every pair is compared, in both orders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+
+import orjson
+
+from stb_agents.environment.environment import Environment
+from stb_core.errors import RequestRefusedError, UnreadableReplyError
+from stb_core.values.trajectories import Message
+
+PROMPT = """\
+A task is being worked on by calling functions.
+
+Task: {task}
+
+Done so far: {so_far}
+
+Two ways to go on from here were tried for one turn:
+
+A: {a}
+
+B: {b}
+
+From which of the two is it more likely that the task will be solved?"""
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {"better": {"type": "string", "enum": ["A", "B"]}},
+    "required": ["better"],
+    "additionalProperties": False,
+}
+
+
+async def rank(task: str, so_far: str, candidates: Sequence[str], environment: Environment) -> list[int]:
+    """The numbers of the candidates, the best first.
+
+    A candidate gets a point for each comparison that it wins; each pair is compared twice, once in
+    each order, so that a preference for a place cancels out. Equals keep their order. A comparison
+    that the model does not answer gives no point.
+
+    Raises:
+        BudgetSpent, ModelUnavailableError: from the environment.
+    """
+    points = [0] * len(candidates)
+    for first, second in permutations(range(len(candidates)), 2):
+        if candidates[first] == candidates[second]:
+            continue
+        asked = PROMPT.format(task=task, so_far=so_far, a=candidates[first], b=candidates[second])
+        try:
+            reply = await environment.ask([Message(role="user", content=asked)], response_schema=_SCHEMA)
+        except (UnreadableReplyError, RequestRefusedError):
+            continue
+        better = orjson.loads(reply.content or "{}").get("better")
+        points[first if better == "A" else second] += 1
+    return sorted(range(len(candidates)), key=lambda number: -points[number])

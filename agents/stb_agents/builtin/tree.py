@@ -1,0 +1,80 @@
+"""A search tree of messages: only ever added to; a path is rebuilt from a node, never copied.
+
+A node holds one message, or one step that no message shows (``Finish``). A turn is the model's
+message and, below it in a row, what its calls returned; the last node of a turn is the place from
+which the search goes on, and the turns that begin there are its children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stb_agents.environment.turns import Turn
+from stb_core.values.trajectories import Message, Node, Step
+
+
+class Tree:
+    """Nodes by number, in the order in which they were made; a node's parent is always older."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Node] = []
+        self._children: list[list[int]] = []
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, as a trajectory stores them."""
+        return tuple(self._nodes)
+
+    def add(self, parent: int | None, message: Message | None = None, step: Step | None = None) -> int:
+        """A new node under ``parent``; its number."""
+        number = len(self._nodes)
+        self._nodes.append(Node(parent=parent, message=message, step=step))
+        self._children.append([])
+        if parent is not None:
+            self._children[parent].append(number)
+        return number
+
+    def add_all(self, parent: int | None, messages: Iterable[Message]) -> int:
+        """New nodes in a row; the number of the last."""
+        last = parent
+        for message in messages:
+            last = self.add(last, message)
+        assert last is not None
+        return last
+
+    def add_turn(self, parent: int, turn: Turn) -> int:
+        """New nodes for a turn; the number of the last, from which the next turn goes on."""
+        end = self.add(parent, turn.said)
+        for seen in turn.seen:
+            end = self.add(end, seen.message, seen.step)
+        return end
+
+    def prune(self, number: int, why: str) -> None:
+        """Say that the search goes no further from a node, and why; what was said first stays."""
+        if not self._nodes[number].pruned:
+            self._nodes[number] = self._nodes[number].model_copy(update={"pruned": why})
+
+    def mark_final(self, number: int) -> None:
+        """Say that a node holds an answer."""
+        self._nodes[number] = self._nodes[number].model_copy(update={"final": True})
+
+    def children(self, number: int) -> tuple[int, ...]:
+        """The nodes directly under a node, the oldest first."""
+        return tuple(self._children[number])
+
+    def path(self, number: int, below: int | None = None) -> list[Node]:
+        """From the root, or from just below an older node, to the node."""
+        found: list[Node] = []
+        at: int | None = number
+        while at is not None and at != below:
+            found.append(self._nodes[at])
+            at = self._nodes[at].parent
+        return found[::-1]
+
+    def messages(self, number: int) -> tuple[Message, ...]:
+        """The conversation that led to a node."""
+        return tuple(node.message for node in self.path(number) if node.message)
+
+    def steps(self, number: int) -> tuple[Step, ...]:
+        """The calls that led to a node."""
+        return tuple(node.step for node in self.path(number) if node.step)

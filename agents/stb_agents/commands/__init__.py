@@ -1,0 +1,1 @@
+"""The agents' commands of ``stb``, one module per command."""

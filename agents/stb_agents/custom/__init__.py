@@ -1,0 +1,1 @@
+"""Agents that users bring: functions, classes, remote services and replays."""

@@ -1,0 +1,167 @@
+"""From what stands behind ``--agent`` to an agent: a name, an object in a file or module, an address.
+
+An object is written ``path/file.py:object`` or ``pkg.mod:object``, an address ``http://…``. Names are entry points of the group ``stabletoolbench.agents``; each is a class whose fields are the
+agent's own options. An object of one's own is an agent, a class of agents, or a callable
+``solve(task, tools) -> answer``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+
+from stb_agents.custom.callables import CallableAgent, takes_task_and_tools
+from stb_agents.custom.remote import SCHEMES, Remote
+from stb_agents.environment.agent import Agent
+from stb_core.errors import FormatError, NotFoundError, UsageError
+from stb_core.http.lanes import parsed
+
+ENTRY_POINTS = "stabletoolbench.agents"
+_DISTRIBUTION = "stabletoolbench"
+_PARTS = ("name", "model_use", "budget", "settings")
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """An agent with what the manifest says about its code: a version, or a hash of its file."""
+
+    agent: Agent
+    code: str
+
+
+def known_agents() -> list[str]:
+    """The names of the agents that are installed."""
+    return sorted(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
+
+
+def choose_agent(spec: str, options: Mapping[str, str]) -> Chosen:
+    """The agent that is meant.
+
+    Args:
+        spec: what the user wrote.
+        options: the agent's own options, as text.
+
+    Raises:
+        NotFoundError: there is no such agent, file, module or object.
+        UsageError: it has no such option, or an option's value has the wrong type.
+        FormatError: the file cannot be loaded, or the object is no agent.
+    """
+    if spec.startswith(SCHEMES):
+        parsed(spec)
+        return Chosen(_as_agent(Remote(spec), spec, options), "")
+    place, separator, name = spec.rpartition(":")
+    if not separator:
+        return _installed(spec, options)
+    module = _module_of(Path(place)) if place.endswith(".py") else _import(place)
+    try:
+        found = getattr(module, name)
+    except AttributeError:
+        raise NotFoundError(f"There is no {name!r} in {place}.", hint="Check the name after ':'.") from None
+    code = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() if module.__file__ else ""
+    return Chosen(_as_agent(found, spec, options), code)
+
+
+def _installed(name: str, options: Mapping[str, str]) -> Chosen:
+    entries = importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)
+    for entry in entries:
+        distribution = entry.dist
+        version = f"{distribution.name} {distribution.version}" if distribution else ""
+        return Chosen(_as_agent(entry.load(), name, options), version)
+    raise NotFoundError(
+        f"There is no agent {name!r}.",
+        hint=f"There are: {', '.join(known_agents())}; or give your own as path/file.py:object.",
+    )
+
+
+def _module_of(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.", hint="Check the path before ':'.")
+    name = f"stb_agent_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent.resolve()))  # its neighbours can be imported, as in a script
+    try:
+        spec.loader.exec_module(module)
+    except Exception as problem:
+        raise FormatError(
+            f"{path} cannot be loaded: {_line(problem)}.", hint="Run it with python."
+        ) from problem
+    return module
+
+
+def _import(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name and (name == problem.name or name.startswith(f"{problem.name}.")):
+            raise NotFoundError(f"There is no module {name!r}.", hint="Check the name before ':'.") from None
+        raise FormatError(f"{name} cannot be loaded: {_line(problem)}.") from problem
+    except Exception as problem:
+        raise FormatError(f"{name} cannot be loaded: {_line(problem)}.") from problem
+
+
+def _as_agent(found: Any, spec: str, options: Mapping[str, str]) -> Agent:
+    if inspect.isclass(found) and (hasattr(found, "solve") or "__call__" in vars(found)):
+        found = _made(found, spec, options)
+    elif options:
+        raise UsageError(f"{spec} takes no options.", hint=f"Leave out: {', '.join(options)}.")
+    if callable(getattr(found, "solve", None)) and all(hasattr(found, part) for part in _PARTS):
+        agent: Agent = found
+        return agent
+    if takes_task_and_tools(found):
+        return CallableAgent(_short(spec), found)
+    raise FormatError(
+        f"{spec} is neither an agent nor a callable solve(task, tools).",
+        hint="An agent has name, model_use, budget, settings() and async solve(task, environment).",
+    )
+
+
+def _short(spec: str) -> str:
+    """``folder/file.py:object`` → ``file:object``."""
+    place, _, name = spec.rpartition(":")
+    return f"{Path(place).stem if place.endswith('.py') else place}:{name}"
+
+
+def _made(kind: type, spec: str, options: Mapping[str, str]) -> Any:
+    """An instance with the given options, which are fields of a dataclass."""
+    fields = {f.name for f in dataclasses.fields(kind) if f.init} if dataclasses.is_dataclass(kind) else set()
+    unknown = sorted(set(options) - fields)
+    if unknown:
+        there = f"It has: {', '.join(sorted(fields))}." if fields else "It has none."
+        raise UsageError(f"{spec} has no option {unknown[0]!r}.", hint=there)
+    hints = get_type_hints(kind) if options else {}
+    return kind(**{name: _typed(name, text, hints[name]) for name, text in options.items()})
+
+
+def _typed(name: str, text: str, hint: Any) -> Any:
+    """The value of an option, by the type of its field: text, path, number or boolean."""
+    kinds = [kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None)]
+    kind = kinds[0]
+    if kind is bool:
+        if text.lower() in _TRUE | _FALSE:
+            return text.lower() in _TRUE
+    elif kind in {int, float, str, Path}:
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    raise UsageError(f"The option {name} cannot be {text!r}.", hint=f"It is of type {kind.__name__}.")
+
+
+def _line(problem: BaseException) -> str:
+    text = " ".join(str(problem).split()).rstrip(".")
+    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

@@ -1,0 +1,255 @@
+"""``http://…``: a remote agent, in any language, asked over HTTP.
+
+Each turn is one ``POST`` of a JSON document to the agent's address:
+
+    {"format": "stabletoolbench-turn/1",
+     "task": {"group": …, "query_id": …, "trial": …, "text": …},
+     "tools": [{"type": "function", "function": {"name", "description", "parameters"}}, …],
+     "calls": [{"name", "arguments", "observation"}, …],     all that it called so far, with what it saw
+     "episode": {"id", "url", "token", "mcp_url", "proxy_url"}}
+
+and the agent answers with what it does next: ``{"calls": [{"name": …, "arguments": {…}}, …]}``, or
+``{"answer": …}``, where null gives up; ``Finish`` may be called as well. So it needs no state and no way
+back to us; calls are made, counted and recorded here, as for every other agent.
+
+Or it makes its calls itself, in the episode, and then answers, or hands its answer in there and says
+``{"finished": true}``. One that takes long says HTTP 202 at once and finishes the episode when it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httpx2
+import orjson
+
+from stb_agents.custom.callables import hand_in
+from stb_agents.environment.agent import ModelUse, Outcome, Task
+from stb_agents.environment.budget import Budget, BudgetSpent
+from stb_agents.environment.environment import Environment
+from stb_agents.environment.server_episode import ServerEpisode
+from stb_agents.environment.turns import before_finish
+from stb_core.errors import FormatError, ServiceError
+from stb_core.http.lanes import Lanes
+from stb_core.llm.retries import Patience, Retries, retry_after_s
+from stb_core.values.observations import Finished
+from stb_core.values.trajectories import FunctionCall, StopReason
+
+FORMAT = "stabletoolbench-turn/1"
+SCHEMES = ("http://", "https://")
+
+_PATIENCE = Patience(deadline_s=120, connect_timeout_s=10, read_timeout_s=600, longest_wait_s=10)
+_TURNS = 50
+_LOOK_S = 0.5
+"""How often an episode is looked at while its agent is at work by itself."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """An agent at an address."""
+
+    url: str
+    patience: Patience = _PATIENCE
+
+    model_use: ClassVar[ModelUse] = "none"
+    budget: ClassVar[Budget] = Budget(max_steps=_TURNS)
+
+    @property
+    def name(self) -> str:
+        """``remote:`` and the address, without a user or password in it."""
+        return f"remote:{self._place}"
+
+    @property
+    def _place(self) -> str:
+        url = httpx2.URL(self.url)
+        return f"{url.netloc.decode()}{url.path.rstrip('/')}"
+
+    def settings(self) -> dict[str, Any]:
+        """A hash of the address's query, which may choose among agents, and may hold a secret."""
+        query = httpx2.URL(self.url).query
+        return {"query_sha256": hashlib.sha256(query).hexdigest()} if query else {}
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        """Ask for turns until there is an answer.
+
+        Raises:
+            ServiceError: the agent cannot be reached, or fails again and again.
+            FormatError: it answers something else than a turn.
+        """
+        timeout = httpx2.Timeout(self.patience.read_timeout_s, connect=self.patience.connect_timeout_s)
+        query = task.query
+        with self._silence_is_a_fault(environment) as heard:
+            episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
+            try:
+                async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
+                    return await self._turns(http, task, environment, episode, heard)
+            except BudgetSpent:
+                if episode and not heard.is_set() and (await environment.look_at(episode)).is_active:
+                    heard.set()
+                raise
+            finally:
+                if episode:
+                    await episode.close()
+
+    @contextmanager
+    def _silence_is_a_fault(self, environment: Environment) -> Generator[asyncio.Event]:
+        """Where the time ends before the agent was heard, nobody can tell a slow agent from a dead one.
+
+        So the trial is repeated, whether the clock ran out before, during or after a failed attempt.
+        The event says that the agent was heard.
+        """
+        heard = asyncio.Event()
+        try:
+            yield heard
+        except (BudgetSpent, asyncio.CancelledError) as end:
+            out_of_time = not isinstance(end, BudgetSpent) or end.reason is StopReason.MAX_SECONDS
+            if out_of_time and not heard.is_set():
+                environment.fault = environment.fault or ServiceError(
+                    f"The agent at {self._place} gave no answer before the time of the trial ended."
+                )
+            raise
+
+    async def _turns(
+        self,
+        http: httpx2.AsyncClient,
+        task: Task,
+        environment: Environment,
+        episode: ServerEpisode | None,
+        heard: asyncio.Event,
+    ) -> Outcome:
+        while True:
+            environment.begin_step()
+            document = document_of(task, environment, episode)
+            async with environment.time_limit():
+                with environment.attempts(f"The agent at {self._place}"):
+                    turn = await self._turn(http, document)
+            heard.set()
+            if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
+                return ended
+            if turn is None or turn.get("finished"):
+                raise FormatError(f"The agent at {self._place} leaves its answer to an episode that is open.")
+            calls = calls_of(turn)
+            if not calls:
+                return hand_in(turn["answer"], environment)
+            if finished := await _make(calls, environment):
+                return Outcome(finished.stop, finished.final_answer)
+
+    async def _turn(self, http: httpx2.AsyncClient, document: dict[str, Any]) -> dict[str, Any] | None:
+        """What the agent does next; None where it is at work by itself."""
+        body = orjson.dumps(document)
+        retries = Retries(self.patience, random.Random(0))
+        while True:
+            try:
+                answer = await http.post(self.url, content=body, headers={"Content-Type": "application/json"})
+            except httpx2.HTTPError as problem:
+                reason, wait = str(problem) or type(problem).__name__, retries.next_wait_s()
+            else:
+                if answer.status_code == 200:
+                    return read_turn(answer.content)
+                if answer.status_code == 202 and "episode" in document:
+                    return None
+                reason = f"HTTP {answer.status_code}"
+                if answer.status_code != 429 and answer.status_code < 500:
+                    raise FormatError(f"The agent at {self._place} answered {reason} to a turn.")
+                wait = retries.next_wait_s(retry_after_s(answer.headers))
+            if wait is None:
+                raise ServiceError(
+                    f"The agent at {self._place} did not answer: {reason}.", hint="See that it is running."
+                )
+            await asyncio.sleep(wait)
+
+
+async def _end_of(episode: ServerEpisode, environment: Environment, *, waits: bool) -> Outcome | None:
+    """How the agent ended an episode, after what it did there is on record; None while it is open.
+
+    Raises:
+        BudgetSpent: the time is up.
+        ServiceError: the server failed, or its episode did.
+    """
+    while True:
+        async with environment.time_limit():
+            news = await environment.look_at(episode)
+            if news.stop is None and waits:
+                await asyncio.sleep(_LOOK_S)
+                continue
+        if news.stop is StopReason.INFRASTRUCTURE:
+            raise ServiceError(news.error)
+        return Outcome(news.stop, news.final_answer) if news.stop else None
+
+
+def document_of(task: Task, environment: Environment, episode: ServerEpisode | None = None) -> dict[str, Any]:
+    """What an agent is told before a turn."""
+    query = task.query
+    document = {
+        "format": FORMAT,
+        "task": {
+            "group": query.group,
+            "query_id": query.query_id,
+            "trial": task.trial,
+            "text": task.text,
+        },
+        "tools": [{"type": "function", "function": f.schema.model_dump()} for f in environment.functions.all],
+        "calls": [
+            {"name": step.function, "arguments": step.arguments, "observation": step.observation}
+            for step in environment.steps
+        ],
+    }
+    return {**document, "episode": episode.address} if episode else document
+
+
+def read_turn(body: bytes) -> dict[str, Any]:
+    """What the agent does next.
+
+    Raises:
+        FormatError: it is neither calls nor an answer, nor the word that it has finished.
+    """
+    try:
+        turn = orjson.loads(body)
+    except ValueError:
+        turn = None
+    if isinstance(turn, dict) and (
+        "answer" in turn
+        or turn.get("finished") is True
+        or (isinstance(turn.get("calls"), list) and turn["calls"])
+    ):
+        return turn
+    raise FormatError('The agent answered neither {"calls": [...]} nor {"answer": ...}.')
+
+
+async def _make(calls: Sequence[FunctionCall], environment: Environment) -> Finished | None:
+    """Make calls; what ``Finish`` among them means, if it means something. What stands behind it is not done.
+
+    Raises:
+        BudgetSpent, ServiceError: as ``Environment.call_all``.
+    """
+    end = before_finish(calls)
+    if end:
+        await environment.call_all(calls[:end])
+    return environment.finish(calls[end].arguments)[1] if end < len(calls) else None
+
+
+def calls_of(turn: dict[str, Any]) -> list[FunctionCall]:
+    """The calls of a turn, none where it answers; arguments may be an object, its text, or null for none.
+
+    Raises:
+        FormatError: a call has no name.
+    """
+    given = turn.get("calls")
+    if turn.get("answer") is not None or not isinstance(given, list):
+        return []
+    calls = []
+    for call in given:
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            raise FormatError("A call of the agent has no name.")
+        arguments = call.get("arguments")
+        if not isinstance(arguments, str):
+            arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+        calls.append(FunctionCall(id="", name=call["name"], arguments=arguments))
+    return calls

@@ -1,0 +1,126 @@
+"""What a run has done so far, group by group: outcomes, calls by provenance, tokens, cost, time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stb_agents.environment.blame import REFUSED
+from stb_core.store.runs import Run
+from stb_core.usage import Usage
+from stb_core.values.queries import group_order
+from stb_core.values.trajectories import StopReason, Trajectory
+
+ALL = "all"
+
+
+@dataclass
+class Tally:
+    """Counts over the trials of one group, or of all."""
+
+    group: str
+    n_total: int
+    stops: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+    hallucinated: int = 0
+    usage: Usage = field(default_factory=Usage)
+    simulator: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+    def add(self, trajectory: Trajectory) -> None:
+        """Count one trial."""
+        self.stops[trajectory.stop.value] += 1
+        self.calls.update(step.provenance for step in trajectory.all_steps if step.provenance)
+        self.hallucinated += sum(step.hallucinated for step in trajectory.all_steps)
+        self.usage += trajectory.usage
+        self.simulator += trajectory.simulator_usage or Usage()
+        self.seconds += trajectory.timing.seconds
+
+    @property
+    def n_done(self) -> int:
+        """Trials with a result; one that infrastructure spoiled has none."""
+        return self.stops.total() - self.stops[StopReason.INFRASTRUCTURE.value]
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Trials that the model's endpoint refused when it accepted others, by how they ended."""
+        return {stop.value: self.stops[stop.value] for stop in REFUSED if self.stops[stop.value]}
+
+    def row(self, run: Run) -> dict[str, Any]:
+        """As a row of the JSON document; ``calls`` has shares in percent beside counts."""
+        n_calls = self.calls.total()
+        return {
+            "run": run.run,
+            "name": run.name,
+            "dataset": run.dataset,
+            "agent": run.agent,
+            "model": run.model,
+            "group": self.group,
+            "n_total": self.n_total,
+            "n_done": self.n_done,
+            "complete": self.n_done == self.n_total,
+            "stops": dict(sorted(self.stops.items())),
+            "n_calls": n_calls,
+            "calls": dict(sorted(self.calls.items())),
+            "calls_percent": {
+                name: round(100 * count / n_calls, 1) for name, count in sorted(self.calls.items())
+            },
+            "n_hallucinated": self.hallucinated,
+            "model_calls": self.usage.model_calls,
+            "prompt_tokens": self.usage.prompt_tokens,
+            "completion_tokens": self.usage.completion_tokens,
+            "cached_tokens": self.usage.cached_tokens,
+            "cost_usd": self.usage.cost_usd,
+            "simulator_calls": self.simulator.model_calls,
+            "simulator_tokens": self.simulator.total_tokens,
+            "simulator_cost_usd": self.simulator.cost_usd,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run's tallies, all groups together last, and the trials without a result, with the reason."""
+
+    tallies: tuple[Tally, ...]
+    missing: tuple[dict[str, Any], ...]
+
+    @property
+    def reasons(self) -> dict[str, list[dict[str, Any]]]:
+        """Those trials by reason, for the same fault spoils many."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for trial in self.missing:
+            found.setdefault(trial["reason"], []).append(trial)
+        return found
+
+
+async def summarise(run: Run, trajectories: AsyncIterable[Trajectory]) -> Summary:
+    """Go through a run's trajectories once."""
+    by_group = {
+        group: Tally(group, run.trials * len(ids))
+        for group, ids in sorted(run.expected.items(), key=lambda item: group_order(item[0]))
+    }
+    total = Tally(ALL, run.n_expected)
+    left = {
+        (group, query_id, trial): "not run"
+        for group, ids in run.expected.items()
+        for query_id in ids
+        for trial in range(run.trials)
+    }
+    async for trajectory in trajectories:
+        for tally in (by_group.get(trajectory.group), total):
+            if tally:
+                tally.add(trajectory)
+        place = (trajectory.group, trajectory.query_id, trajectory.trial)
+        if trajectory.stop is StopReason.INFRASTRUCTURE:
+            left[place] = trajectory.error
+        else:
+            left.pop(place, None)
+    missing = tuple(
+        {"group": group, "query_id": query_id, "trial": trial, "reason": reason}
+        for (group, query_id, trial), reason in left.items()
+    )
+    tallies = (*by_group.values(), total) if len(by_group) != 1 else tuple(by_group.values())
+    return Summary(tallies, missing)

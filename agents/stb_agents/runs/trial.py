@@ -1,0 +1,111 @@
+"""One trial: an agent at work on one task, and the trajectory of it, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from stb_agents.environment.agent import Agent, Outcome, Task
+from stb_agents.environment.blame import blame
+from stb_agents.environment.budget import BudgetSpent, RunStopped
+from stb_agents.environment.environment import Environment
+from stb_core.errors import (
+    ModelUnavailableError,
+    ServiceError,
+    StbError,
+    StoreError,
+    UnreadableReplyError,
+    UsageError,
+)
+from stb_core.telemetry.logs import masked
+from stb_core.values.trajectories import StopReason, Trajectory, conversation
+
+_LONGEST_ERROR = 500
+_GRACE_S = 0.5
+"""After the time is up, for an agent that keeps to it to hand in what it has."""
+
+
+async def run_trial(agent: Agent, task: Task, environment: Environment, model: str | None) -> Trajectory:
+    """Let the agent work until it ends, fails or has spent its budget.
+
+    A fault of a server or of a model's endpoint is told from a fault of the agent: the first is
+    ``infrastructure``, to be repeated; the second is ``agent_error``, a result. What a refused request
+    means is for ``blame`` to say.
+
+    Raises:
+        StoreError, UsageError, RunStopped: the run as a whole cannot go on.
+    """
+    outcome = await _outcome(agent, task, environment)
+    if (current := asyncio.current_task()) and current.cancelling():  # whatever the agent made of it
+        raise asyncio.CancelledError
+    if environment.fault is not None:  # an agent that went on regardless is not judged by what it did
+        outcome = replace(_spoiled(environment.fault), tree=outcome.tree)
+    elif environment.spent is not None:
+        outcome = replace(outcome, stop=environment.spent, final_answer="", error="")
+    elif environment.refused is not None:
+        outcome = await _refused(outcome, environment)
+    steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
+    messages = environment.messages if outcome.messages is None else outcome.messages
+    messages = messages or conversation(task.text, steps)
+    return Trajectory(
+        group=task.query.group,
+        query_id=task.query.query_id,
+        query=task.text,
+        trial=task.trial,
+        agent=agent.name,
+        model=model,
+        available_tools=environment.functions.names,
+        messages=messages,
+        steps=steps,
+        tree=outcome.tree,
+        stop=outcome.stop,
+        final_answer=outcome.final_answer,
+        usage=environment.usage,
+        simulator_usage=environment.simulator_usage,
+        timing=environment.timing,
+        error=outcome.error,
+    )
+
+
+async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcome:
+    try:
+        async with environment.time_limit(_GRACE_S):
+            return await agent.solve(task, environment)
+    except BudgetSpent as spent:
+        answer = environment.answer  # what was handed in before stands
+        return Outcome(answer.stop, answer.final_answer) if answer else Outcome(spent.reason)
+    except (StoreError, UsageError, RunStopped, KeyboardInterrupt, GeneratorExit):
+        raise
+    except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
+        return _spoiled(problem)
+    except StbError as problem:
+        return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
+    except Exception as problem:  # noqa: BLE001 - anyone's code; one query must not stop the rest
+        return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
+    except BaseException as problem:  # noqa: BLE001 - sys.exit(), say: it would end the whole run
+        return Outcome(StopReason.AGENT_ERROR, error=_line(f"The agent's code raised {problem!r}."))
+
+
+async def _refused(outcome: Outcome, environment: Environment) -> Outcome:
+    """The outcome of a trial whose last request to the model was refused.
+
+    The refusal is its end where the agent made nothing of it, and where the endpoint is to blame and the
+    agent never had a model. Else what the agent did about it stands.
+    """
+    assert environment.refused
+    stop = await blame(environment.refused, environment.accepted)
+    never_had_one = stop is StopReason.INFRASTRUCTURE and environment.refused.is_first
+    if outcome.stop not in {StopReason.NO_FINISH, StopReason.AGENT_ERROR} and not never_had_one:
+        return outcome
+    return replace(outcome, stop=stop, final_answer="", error=_line(environment.refused.problem.message))
+
+
+def _spoiled(fault: Exception) -> Outcome:
+    """A trial without a result; a fault of the store or a decision to stop ends the run itself."""
+    if isinstance(fault, StoreError | RunStopped):
+        raise fault
+    return Outcome(StopReason.INFRASTRUCTURE, error=_line(getattr(fault, "message", str(fault))))
+
+
+def _line(text: str) -> str:
+    return " ".join(str(masked(text)).split())[:_LONGEST_ERROR]

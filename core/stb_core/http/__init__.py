@@ -1,0 +1,1 @@
+"""The HTTP client that sends what is sent a million times."""

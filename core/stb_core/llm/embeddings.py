@@ -1,0 +1,81 @@
+"""Texts as vectors: what an embedding is, and a dense model behind an OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import openai
+from numpy.typing import NDArray
+
+from stb_core.errors import ModelUnavailableError
+from stb_core.llm.endpoint import Endpoint
+from stb_core.telemetry.logs import masked
+
+Vectors = NDArray[np.float64]
+
+_BATCH = 64
+_LONGEST = 8000  # characters; models read some hundred tokens
+
+
+class Embedding(Protocol):
+    """Turns texts into vectors of length one."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n_texts, dimensions)."""
+        ...
+
+
+class EndpointEmbedding:
+    """A dense embedding model behind an OpenAI-compatible endpoint, such as one that vLLM serves.
+
+    Args:
+        name: ``PROVIDER/MODEL``.
+        endpoint: where it is.
+    """
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        self._name = name
+        self._endpoint = endpoint
+
+    @property
+    def name(self) -> str:
+        """What to call it in a report."""
+        return self._name
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Shape (n_texts, the model's dimensions).
+
+        Raises:
+            ModelUnavailableError: the endpoint does not answer.
+        """
+        _, _, model = self._name.partition("/")
+        client = openai.AsyncOpenAI(
+            api_key=self._endpoint.api_key or "none", base_url=self._endpoint.base_url, max_retries=5
+        )
+        found: list[list[float]] = []
+        try:
+            async with client:
+                for start in range(0, len(texts), _BATCH):
+                    batch = [text[:_LONGEST] or " " for text in texts[start : start + _BATCH]]
+                    reply = await client.embeddings.create(model=model, input=batch, encoding_format="float")
+                    found += [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
+        except openai.OpenAIError as problem:
+            reason = " ".join(str(masked(str(problem))).split())[:300]
+            raise ModelUnavailableError(
+                f"{self._name} does not embed: {reason}.", hint=f"Check {self._endpoint.url_variable}."
+            ) from None
+        return unit(np.array(found, dtype=np.float64))
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """The rows, each divided by its length; a row of zeros stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = vectors / np.where(lengths == 0, 1.0, lengths)
+    return scaled

@@ -1,0 +1,367 @@
+"""The one client of OpenAI-compatible endpoints: chat completions with retries, usage and cost.
+
+A request that asks for structured output gets a reply whose content is a JSON object that fits the
+schema, or an error. How an endpoint can be made to do that is found out by asking and checking: by
+``json_schema``, else by ``json_object`` or plain words with the schema in the prompt.
+
+The official SDK says who asks and by which names failures go. Requests are sent by the HTTP library
+beneath it: the SDK takes half a millisecond of CPU time for each, a third of all that a step of an
+agent takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import httpx2
+import openai
+import orjson
+
+from stb_core.errors import ModelError, ModelUnavailableError, RequestRefusedError, UnreadableReplyError
+from stb_core.http.lanes import Lanes
+from stb_core.http.repeated_post import Received, RepeatedPost, received
+from stb_core.llm import chat_format, refusals, structured_output
+from stb_core.llm.concurrency import Gate
+from stb_core.llm.endpoint import Endpoint
+from stb_core.llm.protocol import Reply, Request
+from stb_core.llm.repeats import MOST_REQUESTS, Repeats
+from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
+from stb_core.telemetry import traces
+from stb_core.telemetry.logs import masked
+from stb_core.usage import Price, Usage
+from stb_core.values.trajectories import whole
+
+_log = logging.getLogger(__name__)
+
+_PASSING = frozenset({408, 409, 425, 429})
+_TOO_MANY = frozenset({429, 503})
+_LONGEST_REASON = 300
+_CHAT = "/chat/completions"
+
+
+class Format(IntEnum):
+    """Ways to ask for structured output, the most reliable first."""
+
+    SCHEMA = 0
+    OBJECT = 1
+    WORDS = 2
+
+
+class OpenAIModel:
+    """A model behind an OpenAI-compatible endpoint.
+
+    Args:
+        name: ``PROVIDER/MODEL``.
+        endpoint: where it is.
+        patience: timeouts and retries.
+        price: of its tokens; without one the cost is unknown.
+        gate: limits the requests in flight; hand the same one to models that share an endpoint.
+        seed: of the jitter between retries.
+        find: finds the object that fits a schema in the text of a reply, None when there is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: Endpoint,
+        *,
+        patience: Patience = DEFAULT_PATIENCE,
+        price: Price | None = None,
+        gate: asyncio.Semaphore | Gate | None = None,
+        seed: int = 0,
+        find: Callable[
+            [str, structured_output.Schema], dict[str, Any] | None
+        ] = structured_output.find_object,
+    ) -> None:
+        self._name = name
+        self._find = find
+        self._endpoint = endpoint
+        self._patience = patience
+        self._price = price
+        self._gate = gate or Gate(16)
+        self._rng = random.Random(seed)
+        self._proven: Format | None = None
+        # An organisation or project set for OpenAI is nobody else's business.
+        is_openai = name.startswith("openai/")
+        foreign = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        self._lanes = Lanes(endpoint.base_url)
+        self._http = httpx2.AsyncClient(
+            transport=self._lanes,
+            timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
+            follow_redirects=True,
+        )
+        asker = openai.AsyncOpenAI(
+            api_key=endpoint.api_key or "none",
+            base_url=endpoint.base_url,
+            default_headers=foreign,  # type: ignore[arg-type]
+            http_client=self._http,
+        )
+        headers = {**asker.default_headers, **asker.auth_headers}
+        self._http.headers.update({name: value for name, value in headers.items() if isinstance(value, str)})
+        self._server = {"server.address": asker.base_url.host, "server.port": asker.base_url.port}
+        self._request = httpx2.Request("POST", asker.base_url)  # as the SDK's errors want one
+        self._base_url = str(asker.base_url).rstrip("/")
+        self._posts: dict[str, RepeatedPost] = {}
+
+    @property
+    def name(self) -> str:
+        """``PROVIDER/MODEL``."""
+        return self._name
+
+    @property
+    def proven_format(self) -> Format | None:
+        """How this endpoint gives structured output; None until it has given some."""
+        return self._proven
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def check(self) -> None:
+        """See that the endpoint can be reached and takes the key; asks no model and costs nothing.
+
+        Raises:
+            ModelUnavailableError: it cannot be reached, or refuses the key.
+        """
+        try:
+            await self._answer(self._read_models())
+        except openai.APIStatusError as problem:
+            if problem.status_code in {401, 403}:
+                self._give_up(problem)
+        except openai.APIConnectionError as problem:
+            self._give_up(problem)
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request; see ``Model``.
+
+        Raises:
+            ModelUnavailableError: no answer until the deadline, or one that repeating cannot change.
+            RequestRefusedError: the endpoint does not accept this request.
+            UnreadableReplyError: structured output was asked for, and no reply had it.
+        """
+        provider, _, model = self._name.partition("/")
+        operation = "chat" if request.prompt is None else "text_completion"
+        asked = {
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": provider,
+            "gen_ai.request.model": model,
+            "gen_ai.request.temperature": request.temperature,
+            "gen_ai.request.max_tokens": request.max_tokens,
+            "gen_ai.request.seed": request.seed,
+            "gen_ai.output.type": "text" if request.response_schema is None else "json",
+            **self._server,
+        }
+        with traces.span(f"{operation} {model}", asked, kind="CLIENT") as span:
+            reply = await self._complete(request)
+            span.set(
+                {
+                    "gen_ai.response.model": reply.model or None,
+                    "gen_ai.response.finish_reasons": [reply.finish_reason],
+                    "gen_ai.usage.input_tokens": reply.usage.prompt_tokens,
+                    "gen_ai.usage.output_tokens": reply.usage.completion_tokens,
+                    "gen_ai.usage.cache_read.input_tokens": reply.usage.cached_tokens or None,
+                    "stb.cost_usd": reply.usage.cost_usd,
+                }
+            )
+        return reply
+
+    async def _complete(self, request: Request) -> Reply:
+        retries = Retries(self._patience, self._rng)
+        if request.response_schema is None:
+            body = chat_format.payload(request, self._name)
+            return await self._ask(body, retries, path=chat_format.path(request))
+        structured_output.check_schema(request.response_schema)
+        return await self._ask_for_object(request, request.response_schema, retries)
+
+    async def _ask_for_object(self, first: Request, schema: dict[str, Any], retries: Retries) -> Reply:
+        """As ``complete`` with a schema; steps down from one format to the next until one is proven."""
+        usage, refusal = Usage(), None
+        unfit: list[str] = []
+        repeats = Repeats(first)
+        form = Format.SCHEMA if self._proven is None else self._proven
+        while (request := repeats.request) is not None:
+            try:
+                reply = await self._ask(_formatted(request, schema, form, self._name), retries, form=form)
+            except RequestRefusedError as problem:
+                refusal = refusal or problem
+                # Another format makes a conversation neither shorter nor milder.
+                if self._proven is not None or form is Format.WORDS or problem.reason:
+                    if unfit:  # it is the repeat that is refused, for its seed, say
+                        break
+                    raise refusal from None
+                form = Format(form + 1)
+                continue
+            except ModelError as problem:
+                problem.add_usage(usage)
+                raise
+            usage += reply.usage
+            text = reply.content or ""
+            found = self._find(text, schema)
+            if found is not None:
+                self._proven = form if self._proven is None else min(form, self._proven)
+                return reply.model_copy(
+                    update={"content": _text_of(found), "usage": usage, "repeats": repeats.made}
+                )
+            unfit.append(text)
+            repeats.unusable(reply)
+            if self._proven is not None:
+                form = self._proven
+            elif form is not Format.WORDS and (len(unfit) > 1 or _ignores_format(text)):
+                form = Format(form + 1)  # one slip does not condemn a format
+        raise UnreadableReplyError(
+            f"{self._name} gave {len(unfit)} replies, none of them the JSON that was asked for.",
+            reply=unfit[-1],
+            hint="Try again, or use another model.",
+            usage=usage,
+        )
+
+    async def _ask(
+        self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
+    ) -> Reply:
+        """One readable reply, whatever it takes within the deadline."""
+        while True:
+            try:
+                return await self._exchange(path, payload, retries)
+            except openai.APIStatusError as problem:
+                status = problem.status_code
+                passing = status in _PASSING or status >= 500
+                self._note(refused=status in _TOO_MANY)
+                if not passing or problem.code == "insufficient_quota":
+                    self._give_up(problem)
+                if status >= 500 and form is not Format.WORDS and self._proven is None and retries.failures:
+                    # Some servers answer 500 to a response_format that they do not know.
+                    raise RequestRefusedError(self._reason(problem)) from None
+                wait = retries.next_wait_s(retry_after_s(problem.response.headers))
+                trouble: Exception = problem
+            except (openai.APIConnectionError, TimeoutError) as problem:
+                wait, trouble = retries.next_wait_s(), problem
+            except UnreadableReplyError as problem:
+                retries.torn += 1
+                wait, trouble = retries.next_wait_s(), problem
+                if retries.torn >= MOST_REQUESTS:
+                    wait = None
+            if wait is None:
+                self._give_up(trouble)
+            _log.info(
+                "model request is repeated",
+                extra={"model": self._name, "reason": self._reason(trouble), "wait_s": round(wait, 3)},
+            )
+            await asyncio.sleep(wait)
+
+    async def _exchange(self, path: str, payload: dict[str, Any], retries: Retries) -> Reply:
+        async with self._gate:
+            limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
+            async with asyncio.timeout(limit):
+                body = await self._answer(self._send(path, _encoded(payload)))
+        self._note(refused=False)
+        return chat_format.read_reply(body, self._price)
+
+    async def _read_models(self) -> Received:
+        return received(await self._http.get(f"{self._base_url}/models"))
+
+    async def _send(self, path: str, content: bytes) -> Received:
+        if path not in self._posts:
+            url = httpx2.URL(self._base_url + path)
+            self._posts[path] = RepeatedPost(self._http, self._lanes, url)
+        return await self._posts[path].send(content)
+
+    async def _answer(self, asked: Coroutine[Any, Any, Received]) -> bytes:
+        """The body of an answer that is no error.
+
+        Raises:
+            openai.APIStatusError: the answer is one.
+            openai.APIConnectionError: there is no answer.
+        """
+        try:
+            answer = await asked
+        except httpx2.TimeoutException as problem:
+            raise openai.APITimeoutError(request=self._request) from problem
+        except (httpx2.RequestError, OSError) as problem:
+            raise openai.APIConnectionError(request=self._request) from problem
+        if 200 <= answer.status < 300:
+            return answer.content
+        headers = [(name, value) for name, value in answer.headers.items() if name != "content-encoding"]
+        raise openai.APIStatusError(
+            f"HTTP {answer.status}",
+            response=httpx2.Response(answer.status, headers=headers, request=self._request),
+            body=chat_format.error_of(answer.text),
+        )
+
+    def _note(self, *, refused: bool) -> None:
+        if isinstance(self._gate, Gate):
+            self._gate.note(refused=refused)
+
+    def _give_up(self, problem: Exception) -> NoReturn:
+        """Turn the last trouble into an error of ours."""
+        endpoint, reason = self._endpoint, self._reason(problem)
+        hint = "Try again later; what was paid for is kept."
+        if isinstance(problem, openai.APIConnectionError):
+            hint = f"See that the endpoint is up, and that {endpoint.url_variable} is right."
+        if isinstance(problem, openai.APIStatusError):
+            status = problem.status_code
+            if status in {401, 403}:
+                verb = "Check" if endpoint.api_key else "Set"
+                hint = f"{verb} {endpoint.key_variable}."
+            elif status == 404:
+                hint = f"Check the model's name, and {endpoint.url_variable}."
+            elif status in {400, 413, 422} and not refusals.is_unpaid(problem.body):
+                raise RequestRefusedError(
+                    f"{self._name} does not accept the request: {reason}.",
+                    reason=refusals.reason_of(problem.body),
+                ) from None
+        raise ModelUnavailableError(f"{self._name} is not available: {reason}.", hint=hint) from None
+
+    def _reason(self, problem: Exception) -> str:
+        """What went wrong, in one line without secrets."""
+        if isinstance(problem, openai.APIStatusError):
+            if problem.status_code in {401, 403}:  # such bodies like to repeat the key
+                return f"the key was refused with HTTP {problem.status_code}"
+            text = f"HTTP {problem.status_code}, {chat_format.error_text(problem.body)}".rstrip(", ")
+        elif isinstance(problem, openai.APITimeoutError | TimeoutError):
+            text = f"no answer within {self._patience.read_timeout_s:g} s"
+        elif isinstance(problem, openai.APIConnectionError):
+            text = f"{self._endpoint.base_url} cannot be reached ({problem.__cause__ or problem})"
+        else:
+            text = str(problem).rstrip(".")
+        if self._endpoint.api_key:
+            text = text.replace(self._endpoint.api_key, "***")
+        return " ".join(str(masked(text)).split())[:_LONGEST_REASON].rstrip(".")
+
+
+def _ignores_format(text: str) -> bool:
+    """Whether a reply is words alone, which an endpoint that knows the format would not have let through."""
+    return bool(text.strip()) and "{" not in text
+
+
+def _encoded(payload: dict[str, Any]) -> bytes:
+    """The body as JSON."""
+    try:
+        return orjson.dumps(payload)
+    except TypeError:  # what orjson does not write: integers of more than 64 bits, halves of characters
+        return json.dumps(payload).encode()
+
+
+def _text_of(found: dict[str, Any]) -> str:
+    """An object as JSON, halves of characters in it replaced."""
+    try:
+        return orjson.dumps(found).decode()
+    except TypeError:
+        return whole(json.dumps(found, ensure_ascii=False))
+
+
+def _formatted(request: Request, schema: dict[str, Any], form: Format, name: str) -> dict[str, Any]:
+    """The body that asks for structured output in one of the ways."""
+    if form is Format.SCHEMA:
+        named = {"name": request.schema_name, "schema": schema, "strict": structured_output.is_strict(schema)}
+        return {
+            **chat_format.payload(request, name),
+            "response_format": {"type": "json_schema", "json_schema": named},
+        }
+    body = chat_format.payload(chat_format.with_schema_in_prompt(request, schema), name)
+    return {**body, "response_format": {"type": "json_object"}} if form is Format.OBJECT else body

@@ -1,0 +1,82 @@
+"""What a language model is to the rest of the program: one method, pure values in and out.
+
+Two implementations ship: ``OpenAIModel`` for any OpenAI-compatible endpoint, and ``ScriptedModel``,
+which answers by rule and is used in tests and demonstrations.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from stb_core.usage import Usage
+from stb_core.values.functions import FunctionSchema
+from stb_core.values.trajectories import FunctionCall, Message
+
+
+class Request(BaseModel):
+    """One request to a model.
+
+    ``response_schema`` asks for JSON of that schema (structured output, under ``schema_name``);
+    ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function. ``prompt``
+    is text to be gone on with, for models without a chat format: it is sent in place of the messages.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    messages: tuple[Message, ...]
+    functions: tuple[FunctionSchema, ...] = ()
+    tool_choice: str = "auto"
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    response_schema: dict[str, Any] | None = None
+    schema_name: str = "answer"
+    prompt: str | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the request's JSON, its fields in order: the same request has the same hash."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class Reply(BaseModel):
+    """What a model answered: text, calls, or both.
+
+    ``repeats`` counts the replies before it that could not be used; which request this one answers,
+    ``repeats.repeated`` tells.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    content: str | None = None
+    tool_calls: tuple[FunctionCall, ...] = ()
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    model: str = ""
+    repeats: int = 0
+
+    def as_message(self) -> Message:
+        """The reply as a message to be appended to the conversation."""
+        return Message(role="assistant", content=self.content, tool_calls=self.tool_calls)
+
+
+class Model(Protocol):
+    """A language model."""
+
+    @property
+    def name(self) -> str:
+        """``PROVIDER/MODEL``, as it is written on the command line and in manifests."""
+        ...
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer a request.
+
+        Raises:
+            ModelUnavailableError: no answer after all retries.
+            UnreadableReplyError: an answer that is not in the form asked for.
+        """
+        ...

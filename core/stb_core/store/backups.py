@@ -1,0 +1,231 @@
+"""Back-ups: one SQLite file that is a store itself, with a checksum of every table.
+
+A store on SQLite is copied by SQLite's own online backup, one on PostgreSQL table by table within one
+transaction; both while others go on writing, and both as of one moment. Because a back-up is a store,
+every command can look into it, and it may be restored on either database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
+from stb_core.store import Store, migrations, open_store
+from stb_core.store.database import sqlite_url
+from stb_core.store.table_copy import Sum, copied, copy, is_empty, last_ids, set_last_ids, sums, sums_of_file
+from stb_core.values import clock
+
+FORMAT = "stabletoolbench-backup/1"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a back-up says about itself."""
+
+    format: str
+    made_at: str
+    made_by: str
+    """The version of this program."""
+    schema: str
+    tables: Mapping[str, Sum]
+    last_ids: Mapping[str, int]
+
+    @property
+    def rows(self) -> int:
+        """Over all tables."""
+        return sum(table.rows for table in self.tables.values())
+
+
+async def back_up(url: str, path: Path) -> Manifest:
+    """Write a back-up of the store at a database URL; the file is there whole or not at all.
+
+    Raises:
+        ConflictError: the file is there already.
+        StoreError: the store cannot be read, or the file not be written.
+    """
+    part = _beside(path)
+    store = await open_store(url)
+    try:
+        if store.is_sqlite:
+            await asyncio.to_thread(_copy_pages, store.place, part)
+            manifest = await _sum_up(part)
+        else:
+            manifest = await _copy_tables(store, part)
+        await asyncio.to_thread(_finish, part, manifest)
+        part.rename(path)
+    except (OSError, sqlite3.Error) as problem:
+        raise StoreError(
+            f"The back-up {path} cannot be written ({problem}).", hint="Make room, or name another place."
+        ) from None
+    finally:
+        await store.close()
+        for left in (part, part.with_name(f"{part.name}-wal"), part.with_name(f"{part.name}-shm")):
+            left.unlink(missing_ok=True)
+    return manifest
+
+
+def _beside(path: Path) -> Path:
+    """Where to write before the file gets its name."""
+    if path.exists():
+        raise ConflictError(f"{path} is there already.", hint="Name another file.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StoreError(
+            f"{path.parent} cannot be made ({problem.strerror}).", hint="Name another place."
+        ) from None
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _copy_pages(source: str, part: Path) -> None:
+    with (
+        closing(sqlite3.connect(source, uri=source.startswith("file:"))) as there,
+        closing(sqlite3.connect(part)) as here,
+    ):
+        there.backup(here)
+
+
+async def _sum_up(part: Path) -> Manifest:
+    """The manifest of a copy, of what is really in it."""
+    store = await open_store(sqlite_url(part), migrate=False)
+    try:
+        async with store.reading() as connection:
+            numbers = await last_ids(connection)
+    finally:
+        await store.close()
+    columns = {str(table.name): table.columns.keys() for table in copied()}
+    return _manifest(await asyncio.to_thread(sums_of_file, part, columns), numbers)
+
+
+async def _copy_tables(source: Store, part: Path) -> Manifest:
+    target = await open_store(sqlite_url(part))
+    try:
+        async with source.engine.connect() as reader:
+            # One state of the store, however long the copying takes.
+            await reader.execution_options(isolation_level="REPEATABLE READ")
+            async with reader.begin(), target.writing() as writer:
+                read = await copy(reader, writer)
+                numbers = await last_ids(reader)
+                await set_last_ids(writer, numbers)
+    finally:
+        await target.close()
+    if await asyncio.to_thread(sums_of_file, part, _columns(read)) != read:
+        raise StoreError(f"The copy of {source.place} is not equal to it.", hint="Check the disk.")
+    return _manifest(read, numbers)
+
+
+def _manifest(tables: Mapping[str, Sum], numbers: Mapping[str, int]) -> Manifest:
+    return Manifest(FORMAT, clock.now(), version("stabletoolbench"), migrations.HEAD, tables, numbers)
+
+
+def _columns(tables: Mapping[str, Sum]) -> dict[str, tuple[str, ...]]:
+    return {name: table.columns for name, table in tables.items()}
+
+
+def _finish(part: Path, manifest: Manifest) -> None:
+    """Put the manifest in, and see that all is in the one file and on disk."""
+    with closing(sqlite3.connect(part)) as file:
+        file.execute("PRAGMA journal_mode = DELETE")
+        with file:
+            file.execute("DROP TABLE IF EXISTS stb_backup")
+            file.execute("CREATE TABLE stb_backup (document TEXT NOT NULL)")
+            document = orjson.dumps(asdict(manifest)).decode()
+            file.execute("INSERT INTO stb_backup VALUES (?)", (document,))
+    with part.open("rb") as file_on_disk:
+        os.fsync(file_on_disk.fileno())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a back-up says about itself.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is no back-up.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no back-up {path}.", hint="Check the path.")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+            (text,) = file.execute("SELECT document FROM stb_backup").fetchone()
+        found: dict[str, Any] = orjson.loads(text)
+        tables = {
+            name: Sum(tuple(given["columns"]), given["rows"], given["hash"])
+            for name, given in found.pop("tables").items()
+        }
+        manifest = Manifest(tables=tables, **found)
+    except (sqlite3.Error, ValueError, TypeError, KeyError):
+        raise FormatError(
+            f"{path} is not a back-up, or is damaged.", hint="Name a file that stb backup wrote."
+        ) from None
+    if manifest.format != FORMAT:
+        raise FormatError(
+            f"{path} has the format {manifest.format}, which this version does not know.",
+            hint="Upgrade stabletoolbench.",
+        )
+    return manifest
+
+
+async def verify(path: Path) -> Manifest:
+    """See that a back-up holds what it held when it was made.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is no back-up, or damaged; the message names the tables.
+    """
+    manifest = read_manifest(path)
+    try:
+        found = await asyncio.to_thread(sums_of_file, path, _columns(manifest.tables))
+    except sqlite3.Error as problem:
+        raise FormatError(f"{path} is damaged ({problem}).", hint="Take an earlier one.") from None
+    wrong = sorted(name for name, given in manifest.tables.items() if found[name] != given)
+    if wrong:
+        raise FormatError(f"{path} is damaged: {', '.join(wrong)} changed.", hint="Take an earlier one.")
+    return manifest
+
+
+async def restore(path: Path, url: str) -> Manifest:
+    """Fill the empty store at a database URL from a back-up; all of it arrives, or nothing does.
+
+    A back-up of an older version is brought up to date on the way.
+
+    Raises:
+        NotFoundError: there is no such file.
+        FormatError: it is no back-up, or damaged.
+        ConflictError: the store is not empty.
+        StoreError: the store cannot be written.
+    """
+    manifest = await verify(path)
+    with tempfile.TemporaryDirectory(prefix="stb-restore-") as folder:
+        # Opened, and brought up to date where it is older, is a copy: the back-up itself is only read.
+        working = Path(folder) / "store.db"
+        await asyncio.to_thread(_copy_pages, str(path), working)
+        source, target = await open_store(sqlite_url(working)), await open_store(url)
+        try:
+            async with source.reading() as reader, target.writing() as writer:
+                if not await is_empty(writer):
+                    raise ConflictError(
+                        f"The store {target.place} is not empty.",
+                        hint="Name an empty one with STB_DATABASE_URL; nothing was changed.",
+                    )
+                read = await copy(reader, writer)
+                await set_last_ids(writer, manifest.last_ids)
+                if await sums(writer) != read:
+                    raise StoreError(
+                        f"The store {target.place} does not hold what was written into it.",
+                        hint="Nothing was changed; check the database.",
+                    )
+        finally:
+            await source.close()
+            await target.close()
+    return manifest

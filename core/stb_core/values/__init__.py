@@ -1,0 +1,1 @@
+"""The values that all packages share: calls, tools, queries, trajectories, verdicts, manifests."""

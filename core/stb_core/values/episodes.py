@@ -1,0 +1,181 @@
+"""An episode, what was done in it, and the trajectory that it becomes: values, whatever keeps them.
+
+An episode is one attempt at one query by an agent that runs elsewhere and comes over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from stb_core.usage import Usage
+from stb_core.values import clock
+from stb_core.values.trajectories import FINISH, ModelCall, Step, StopReason, Timing, Trajectory, conversation
+
+Kind = Literal["tool", "model", "simulator"]
+Place = tuple[str, str, str, int]
+"""Run, group, query id and trial."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode; ``terms`` is what was agreed when it was opened, ``stop`` None while it is open.
+
+    ``run`` is None where whoever opened it keeps the record. ``terms`` holds ``query``, ``agent``,
+    ``model``, ``available_tools``, ``budget``, and whatever else its server needs to go on with it.
+    """
+
+    id: str
+    token_hash: str
+    client: str
+    run: str | None
+    group: str
+    query_id: str
+    trial: int
+    terms: dict[str, Any]
+    created_at: str
+    expires_at: str
+    tool_calls: int = 0
+    model_calls: int = 0
+    stop: StopReason | None = None
+    final_answer: str = ""
+    error: str = ""
+    ended_at: str | None = None
+
+    @property
+    def budget(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        limits: dict[str, float] = self.terms["budget"]
+        return limits
+
+    @property
+    def ends_at(self) -> str | None:
+        """When its time is up; None without a limit."""
+        seconds = self.budget.get("max_seconds")
+        return None if seconds is None else later(self.created_at, seconds)
+
+    def left_alone_at(self, now: str, idle_s: float) -> str:
+        """When it ends if nobody goes on with it after now."""
+        fresh = later(now, idle_s)
+        return min(fresh, self.ends_at or fresh)
+
+
+class ProxiedCall(BaseModel):
+    """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str = ""
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that was done: a call of a function with its step, or of a model with its usage.
+
+    ``answered`` is False while it is under way, and for ever where that was cut off.
+    """
+
+    id: int
+    kind: Kind
+    document: str
+    answered: bool
+    seconds: float
+
+    @property
+    def step(self) -> Step:
+        """The step of a call of a function."""
+        return Step.model_validate_json(self.document)
+
+    @property
+    def proxied_call(self) -> ProxiedCall:
+        """The call of a model."""
+        return ProxiedCall.model_validate_json(self.document)
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that was done in an episode so far; ``model`` is the one that was asked first."""
+
+    steps: tuple[Step, ...]
+    model: str | None
+    usage: Usage
+    simulator_usage: Usage
+    timing: Timing
+    unanswered: tuple[Step, ...] = ()
+    """Calls that got no answer and were not made again."""
+
+
+def later(moment: str, seconds: float) -> str:
+    """A moment so many seconds after another, as the store writes it."""
+    return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+
+
+def record_of(episode: Episode, events: Sequence[Event]) -> Record:
+    """What an episode's events, in the order in which they were begun, come to."""
+    calls = [event for event in events if event.kind == "tool"]
+    models = [event for event in events if event.kind == "model" and event.answered]
+    simulated = [event.proxied_call.usage for event in events if event.kind == "simulator"]
+    answered = [(event.id, event.step) for event in calls if event.answered]
+    unanswered = [
+        event.step
+        for event in calls
+        if not event.answered
+        and not any(
+            number > event.id
+            and (step.function, step.arguments) == (event.step.function, event.step.arguments)
+            for number, step in answered
+        )
+    ]
+    asked = [event.proxied_call for event in models]
+    until = datetime.fromisoformat(episode.ended_at or clock.now())
+    return Record(
+        steps=tuple(step for _, step in answered),
+        model=episode.terms["model"] or next((made.model for made in asked if made.model), None),
+        usage=sum((made.usage for made in asked), Usage()),
+        simulator_usage=sum(simulated, Usage()),
+        timing=Timing(
+            seconds=(until - datetime.fromisoformat(episode.created_at)).total_seconds(),
+            model_seconds=sum(event.seconds for event in models),
+            tool_seconds=sum(event.seconds for event in calls),
+            tool_calls=tuple(
+                event.seconds for event in calls if event.answered and event.step.function != FINISH
+            ),
+            model_calls=tuple(
+                ModelCall(
+                    seconds=event.seconds,
+                    prompt_tokens=made.usage.prompt_tokens,
+                    completion_tokens=made.usage.completion_tokens,
+                )
+                for event, made in zip(models, asked, strict=True)
+            ),
+        ),
+        unanswered=tuple(unanswered),
+    )
+
+
+def trajectory_of(episode: Episode, record: Record) -> Trajectory:
+    """The trajectory of an episode that has ended."""
+    terms = episode.terms
+    assert episode.stop
+    return Trajectory(
+        group=episode.group,
+        query_id=episode.query_id,
+        query=terms["query"],
+        trial=episode.trial,
+        agent=terms["agent"],
+        model=record.model,
+        available_tools=tuple(terms["available_tools"]),
+        messages=conversation(terms["query"], record.steps),
+        steps=record.steps,
+        stop=episode.stop,
+        final_answer=episode.final_answer,
+        usage=record.usage,
+        simulator_usage=record.simulator_usage,
+        timing=record.timing,
+        error=episode.error,
+    )

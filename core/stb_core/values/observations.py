@@ -1,0 +1,141 @@
+"""What an agent is shown in return for a call, and what its call of ``Finish`` means.
+
+The rules are the same for agents that run here and for those that come over HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from stb_core.errors import CallError, FormatError
+from stb_core.values.calls import parse_arguments
+from stb_core.values.functions import GIVE_ANSWER, GIVE_UP, Functions
+from stb_core.values.tools import ApiRef
+from stb_core.values.trajectories import FINISH, Step, StopReason
+
+DEFAULT_OBSERVATION = 1024
+"""Characters of an observation that an agent is shown, unless told otherwise."""
+
+# Longer ones are a mistake of the agent's, which a server would refuse as too large to read.
+_LONGEST_ARGUMENTS = 100_000
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A call that means an API: what is known of its step, and what is to be sent, as JSON text."""
+
+    step: Step
+    ref: ApiRef
+    arguments: str
+
+
+def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Outgoing | Step:
+    """What a call of an agent means; a finished step where it means nothing.
+
+    An unknown function and unusable arguments are not errors: the agent is told in the observation,
+    as it is of a tool's own failure.
+
+    Args:
+        functions: those that the query offers.
+        name: of the function, as the agent wrote it.
+        arguments: as the agent wrote them.
+        limit: characters of an observation that the agent is shown.
+    """
+    function = functions.named(name)
+    step = Step(function=name, arguments=arguments)
+    if function is None:
+        known = ", ".join((*functions.names, FINISH))
+        told = f"There is no function {name!r}. Use one of: {known}."
+        return shown(step, failure(told), limit, error=told, hallucinated=True)
+    ref = function.ref
+    step = step.model_copy(update=ref._asdict())
+    try:
+        given = _parsed(arguments)
+    except CallError as problem:
+        told = about_arguments(problem, name)
+        return shown(step, failure(told), limit, error=told)
+    return Outgoing(step, ref, json.dumps(function.arguments_of_call(given), ensure_ascii=False))
+
+
+def _parsed(arguments: str) -> dict[str, Any]:
+    if len(arguments) > _LONGEST_ARGUMENTS:
+        raise CallError(f"tool_input has more than {_LONGEST_ARGUMENTS} characters.")
+    return parse_arguments(arguments)
+
+
+def shown(step: Step, observation: str, limit: int, **more: Any) -> Step:
+    """The step with its observation, cut to what the agent is shown; ``more`` are further fields."""
+    cut = truncated(observation, limit)
+    return step.model_copy(update={"observation": cut, "truncated": cut != observation, **more})
+
+
+def finish_arguments(answer: Any) -> str:
+    """The arguments of ``Finish`` that hand in an answer; None and "" give up.
+
+    Raises:
+        FormatError: the answer is something that JSON cannot hold.
+    """
+    if answer is None or answer == "":
+        return json.dumps({"return_type": GIVE_UP})
+    try:
+        text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise FormatError(
+            f"The answer is neither text nor what JSON can hold: {problem}.", hint="Return text."
+        ) from None
+    return json.dumps({"return_type": GIVE_ANSWER, "final_answer": text}, ensure_ascii=False)
+
+
+def finish_step(arguments: str) -> tuple[Step, Finished | None]:
+    """A call of ``Finish``, and what it means.
+
+    Where it means nothing, the step's observation says what is wrong.
+    """
+    step = Step(function=FINISH, arguments=arguments)
+    read = read_finish(step.arguments)
+    if isinstance(read, Finished):
+        return step, read
+    return step.model_copy(update={"observation": failure(read), "error": read}), None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a call of ``Finish`` means: ``stop`` is answered or gave up."""
+
+    stop: StopReason
+    final_answer: str = ""
+
+
+def read_finish(arguments: str) -> Finished | str:
+    """The meaning of the arguments of ``Finish``, or what is wrong with them."""
+    try:
+        given = parse_arguments(arguments)
+    except CallError as problem:
+        return about_arguments(problem, FINISH)
+    wanted = given.get("return_type")
+    if wanted == GIVE_UP:
+        return Finished(StopReason.GAVE_UP)
+    if wanted != GIVE_ANSWER:
+        return f"return_type must be {GIVE_ANSWER} or {GIVE_UP}."
+    answer = given.get("final_answer")
+    if answer is None or answer == "":
+        return f"final_answer is missing; it is needed with {GIVE_ANSWER}."
+    text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+    return Finished(StopReason.ANSWERED, text)
+
+
+def truncated(text: str, limit: int) -> str:
+    """The rule for long observations: the first ``limit`` characters, and how many there were."""
+    return text if len(text) <= limit else f"{text[:limit]}… [{limit} of {len(text)} characters]"
+
+
+def about_arguments(problem: CallError, function: str) -> str:
+    """What is wrong with arguments, in words for the one who wrote them."""
+    return problem.message.replace("tool_input", f"The argument text of {function}")
+
+
+def failure(message: str) -> str:
+    """An observation in the form of a tool's answer."""
+    return json.dumps({"error": message, "response": ""}, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""Verdicts: one judgement of one answer. A judge that failed is an ``error``, never ``unsolved``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stb_core.usage import Usage
+
+SOPR = "sopr"
+"""Solvable pass rate: is the answer right?"""
+SOWR = "sowr"
+"""Solvable win rate: which of two answers is better?"""
+FAC = "fac"
+"""Final-answer correctness."""
+SOLVABLE = "solvable"
+"""Votes on whether a query can be solved at all."""
+
+
+class Status(StrEnum):
+    """What a judge decided."""
+
+    SOLVED = "solved"
+    UNSURE = "unsure"
+    UNSOLVED = "unsolved"
+    ERROR = "error"
+    """The judge failed: counted and shown, never scored."""
+
+
+# Points of a verdict in the solvable pass rate (arXiv:2403.07714, section 3.2).
+POINTS = {Status.SOLVED: 1.0, Status.UNSURE: 0.5, Status.UNSOLVED: 0.0}
+
+
+class Verdict(BaseModel):
+    """One judgement: round ``round`` of ``judge`` with ``rubric`` on one trial of one query.
+
+    ``answer_hash`` identifies what was judged, so that the same question is never paid for twice.
+    ``raw`` is what the judge really said, call by call.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    group: str
+    query_id: str
+    trial: int = Field(default=0, ge=0)
+    metric: str = "sopr"
+    judge: str
+    rubric: str
+    round: int = Field(ge=0)
+    status: Status
+    reason: str = ""
+    answer_hash: str = ""
+    raw: tuple[str, ...] = ()
+    usage: Usage = Usage()
+    details: dict[str, Any] | None = None

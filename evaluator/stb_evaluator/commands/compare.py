@@ -1,0 +1,159 @@
+"""``stb compare``: compare runs query by query, with intervals and tests."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import click
+
+from stb_core.cli import console
+from stb_core.cli.program import current_settings, stb_command
+from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_core.values.verdicts import SOPR, SOWR
+from stb_evaluator.commands.compare_tables import show
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.judges.opening import RECORDED, Bench, default_judge, evaluator_option, opened_bench, tell
+from stb_evaluator.scores.comparison import Row, Side, adjust, compare_runs, warnings_of
+from stb_evaluator.scores.loading import dataset_queries, load_sheet
+from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block
+from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.reference_rules import OURS, set_switches
+from stb_evaluator.scores.rows import NOT_COMPARABLE
+from stb_evaluator.scores.tool_clusters import tool_clusters
+from stb_evaluator.scores.win_verdicts import contest_rows, hold, prepare
+
+
+@stb_command("compare")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN_A RUN_B [RUN…]")
+@click.option(
+    "--metric",
+    default=SOPR,
+    type=click.Choice([SOPR, SOWR]),
+    help="Pass rates, or who wins on each query.",
+)
+@click.option("--judge", default="", help="PROVIDER/MODEL, 'recorded' or 'rules'.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
+@click.option("--pair-rounds", type=click.IntRange(1, 100), default=None, help="Of comparing two answers; 1.")
+@click.option(
+    "--block", default="faithful", type=click.Choice(BLOCKS), help="Which rules of scoring (for sowr)."
+)
+@click.option("--switch", "switches", multiple=True, help="name=value in the reference block.")
+@click.option(
+    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
+)
+@click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
+@click.option("--clustered", is_flag=True, help="Draw queries that share tools together (for sopr).")
+@evaluator_option
+@click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
+async def command(
+    runs: tuple[str, ...],
+    metric: str,
+    judge: str,
+    rounds: int | None,
+    pair_rounds: int | None,
+    block: Block,
+    switches: tuple[str, ...],
+    max_connections: int,
+    retry_errors: bool,
+    clustered: bool,
+    evaluator: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare runs query by query: difference, 95 % interval and p-value.
+
+    With more than two RUNS every two are compared, and p-values are adjusted for that.
+    Verdicts that are lacking are asked for, as in stb score.
+    """
+    if (switches or block != "faithful") and metric != SOWR:
+        raise UsageError("Differences are compared by the faithful rules only.", hint="Use --metric sowr.")
+    if switches and block != "reference":
+        raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
+    settings = OURS if block == "faithful" else set_switches(switches)
+    async with current_store() as store:
+        chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
+        if len(chosen) < 2:
+            raise UsageError("A comparison needs two runs.", hint="See those that are there with: stb ls.")
+        named = judge or await default_judge(store, chosen)
+        async with opened_bench(
+            named,
+            current_settings(),
+            connections=max_connections,
+            retry_errors=retry_errors,
+            quiet=as_json,
+            evaluator=evaluator,
+        ) as bench:
+            if metric == SOWR and len(bench.judges) > 1:
+                raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
+            sides: list[Side] = []
+            for run in chosen:
+                await fill_verdicts(bench, store, run, rounds)
+                sheet = await load_sheet(store, run, bench.jury(), rounds=bench.rounds(rounds))
+                sides.append(Side(run, sheet))
+            if metric == SOWR:
+                rows = await _contest(store, sides, bench, block, settings, pair_rounds, seed)
+            else:
+                queries = await dataset_queries(store, chosen[0]) if clustered else {}
+                clusters = tool_clusters(queries.values()) if clustered else None
+                rows = compare_runs(sides, bench.jury(), clusters=clusters, seed=seed)
+    show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
+    if not all(row["complete"] for row in rows):
+        sys.exit(1)
+
+
+async def _contest(
+    store: Store,
+    sides: Sequence[Side],
+    bench: Bench,
+    block: Block,
+    switches: Mapping[str, str],
+    rounds: int | None,
+    seed: int,
+) -> list[Row]:
+    """Win rates of every two runs, with p-values adjusted over all pairs."""
+    (opened,) = bench.judges
+    is_cut = switches["sowr.text"] == "cut"
+    judge = opened.of_pairs(cut=is_cut)
+    checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
+    rows: list[Row] = []
+    for one, other in combinations(sides, 2):
+        contest = await prepare(store, one, other, rounds=rounds, switches=switches, recorded=judge is None)
+        with console.progress(quiet=bench.quiet) as bar:
+            task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
+            tally = await hold(
+                store,
+                contest,
+                judge,
+                checker=checker,
+                connections=bench.connections,
+                retry_errors=bench.retry_errors,
+                advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
+            )
+        tell(f"{one.run.run} against {other.run.run}", tally)
+        rubric = judge.rubric if judge else RECORDED
+        rows += contest_rows(contest, block, judge=opened.name, rubric=rubric, seed=seed)
+    adjust(rows)
+    return rows
+
+
+def _notes(rows: Sequence[Row]) -> list[str]:
+    notes: list[str] = []
+    if any(judge in row["judge"] for judge in NOT_COMPARABLE for row in rows):
+        notes.append("NOT COMPARABLE: judged by rules, without a model; see stb score.")
+    for row in rows:
+        if row["group"] != MICRO or row["complete"]:
+            continue
+        counts: list[str] = []
+        if row["n_error"]:
+            counts.append(f"{row['n_error']} verdicts failed, spoiled or not given yet (not scored)")
+        if row["n"] < row["n_total"]:
+            left_out = row["n_total"] - row["n"]
+            counts.append(f"{left_out} of {row['n_total']} queries cannot be compared (left out)")
+        if row["missing"] or row["missing_b"]:
+            counts.append(f"{row['missing']} and {row['missing_b']} answers missing (counted as unsolved)")
+        notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {', '.join(counts)}.")
+    return notes

@@ -1,0 +1,105 @@
+"""How ``stb compare`` shows what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from stb_core.cli import console
+from stb_core.values.verdicts import SOPR, SOWR
+from stb_evaluator.scores.comparison import Row
+from stb_evaluator.scores.pass_rate import MACRO
+from stb_evaluator.scores.rankings import ranks_of
+
+_ALPHA = 0.05
+
+
+def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
+    """Print the comparison: warnings first; a verdict in words for each pair after the table."""
+    ranks = ranks_of(rows) if rows and rows[0]["metric"] == SOPR else []
+    if as_json:
+        console.emit_json({"headline": list(lines), "rows": rows, "ranks": ranks})
+        return
+    for line in lines:
+        click.echo(line)
+    if rows and rows[0]["metric"] == SOWR:
+        _show_wins(rows)
+    else:
+        _show_differences(rows)
+    for row in rows:
+        if row["group"] == MACRO:
+            click.echo(_in_words(row))
+    if ranks:
+        places = ", ".join(f"{one['run']} {_places(one)}" for one in sorted(ranks, key=_by_rank))
+        click.echo(f"Places that the runs may have, all together with 95 % confidence: {places}.")
+    reaches = [row["detectable"] for row in rows if row["group"] == MACRO and row.get("detectable")]
+    if reaches:
+        click.echo(
+            f"A true macro difference of {max(reaches):.1f} points would be found with 80 % power; smaller ones"
+            f" mostly would not. To find one of 2 points takes about {_needed(rows):,} such queries."
+        )
+
+
+def _needed(rows: Sequence[Row]) -> int:
+    return max(int(row["queries_for_2_points"]) for row in rows if row["group"] == MACRO)
+
+
+def _by_rank(one: Row) -> tuple[int, int]:
+    return one["rank_low"], one["rank"]
+
+
+def _places(one: Row) -> str:
+    low, high = one["rank_low"], one["rank_high"]
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _show_differences(rows: Sequence[Row]) -> None:
+    table = [
+        {
+            **_shared_cells(row),
+            "a": row["value_a"],
+            "b": row["value_b"],
+            "difference": f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
+            "queries": f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
+        }
+        for row in rows
+    ]
+    columns = "pair", "group", "a", "b", "difference:difference [95 %]", "p", "p_holm:p (Holm)"
+    console.emit_table(table, [*columns, "queries:better / equal / worse"])
+
+
+def _show_wins(rows: Sequence[Row]) -> None:
+    table = [
+        {
+            **_shared_cells(row),
+            "rate": "?"
+            if row["value"] is None
+            else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]",
+            "queries": f"{row['wins']} / {row['ties']} / {row['losses']}",
+        }
+        for row in rows
+    ]
+    rate = f"rate:{rows[0]['block']} SoWR, % [95 %]"
+    console.emit_table(table, ["pair", "group", rate, "p", "p_holm:p (Holm)", "queries:wins / ties / losses"])
+
+
+def _shared_cells(row: Row) -> Row:
+    return {
+        "pair": f"{row['run']} - {row['run_b']}",
+        "group": row["group"],
+        "p": "" if row["p"] is None else f"{row['p']:.4f}",
+        "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
+    }
+
+
+def _in_words(row: Row) -> str:
+    pair = f"{row['run']} and {row['run_b']}"
+    if row["value"] is None:
+        return f"{pair}: nothing can be compared."
+    lead = row["value"] - (50 if row["metric"] == SOWR else 0)
+    what = f"wins {row['value']:.1f} %" if row["metric"] == SOWR else f"{lead:+.1f} points"
+    if row["p_holm"] is None or row["p_holm"] >= _ALPHA:
+        return f"{pair}: no difference shown (macro {what}, p {row['p_holm']:.3f})."
+    better, worse = (row["run"], row["run_b"]) if lead > 0 else (row["run_b"], row["run"])
+    return f"{better} is better than {worse} (macro {what}, p {row['p_holm']:.4f})."

@@ -1,0 +1,225 @@
+"""``stb export``: write a run to a file that others can read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.errors import ConflictError, StoreError, UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.trajectories import Trajectory
+from stb_core.values.verdicts import SOPR, Status
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.formats.converted_out import converted_record, openai_record, pass_rate_record
+from stb_evaluator.formats.offered import offer_of
+from stb_evaluator.formats.raw_out import method_of, raw_record
+from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.scores.loading import dataset_queries, load_sheet
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.transfer.bundles import write_bundle
+
+_NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
+_HASH_DIGITS = 10
+
+FORMATS = ("bundle", "toolbench", "openai-messages")
+
+
+@stb_command("export")
+@click.argument("run")
+@click.option("--format", "form", default="bundle", type=click.Choice(FORMATS), help="What to write.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), default=None, help="File, or folder for toolbench."
+)
+@click.option("--judge", default="", help="Whose verdicts go into the toolbench form; the last by default.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+async def command(run: str, form: str, output: Path | None, judge: str, force: bool, as_json: bool) -> None:
+    """Write RUN to a file that others, or another store, can read.
+
+    A bundle is one zip file with everything, which stb import reads. toolbench writes a folder
+    with raw and converted answers of the first trial, and pass_rate_results where there are verdicts.
+    """
+    async with current_store() as store:
+        found = await store.runs.get(run)
+        named = file_names(one.run for one in await store.runs.all())[found.run]
+        trajectories = [t async for t in store.runs.trajectories(found.run)]
+        if form == "bundle":
+            files = {output or Path(f"{named}.zip"): await _bundle(store, found, trajectories)}
+        elif form == "openai-messages":
+            offer = await offer_of(store, found, await dataset_queries(store, found))
+            records = (openai_record(t, offer.functions(t, with_finish=True)) for t in trajectories)
+            lines = b"".join(orjson.dumps(record) + b"\n" for record in records)
+            files = {output or Path(f"{named}.jsonl"): lines}
+        else:
+            folder = output or Path(f"{named}-toolbench")
+            files = await _toolbench(store, found, trajectories, folder, named, judge)
+    for path, data in files.items():
+        write_file(path, data, force=force)
+    rows = [{"path": str(path), "bytes": len(data)} for path, data in files.items()]
+    if as_json:
+        console.emit_json({"run": found.run, "format": form, "rows": rows})
+    else:
+        console.emit_table(rows, ("path", "bytes"))
+
+
+async def _bundle(store: Store, run: Run, trajectories: list[Trajectory]) -> bytes:
+    queries = await dataset_queries(store, run)
+    asked = [
+        queries[group, query_id]
+        for group, ids in run.expected.items()
+        for query_id in ids
+        if (group, query_id) in queries
+    ]
+    return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
+
+
+async def _toolbench(
+    store: Store, run: Run, trajectories: list[Trajectory], folder: Path, named: str, judge: str
+) -> dict[Path, bytes]:
+    first = [t for t in trajectories if t.trial == 0]
+    method = method_of(first)
+    offer = await offer_of(store, run, await dataset_queries(store, run))
+    files = _by_query(
+        first, folder / "answer" / named, method, lambda t: raw_record(t, method, offer.functions(t))
+    )
+    files |= _by_group(
+        first,
+        folder / "model_predictions_converted" / named,
+        lambda t: converted_record(t, offer.functions(t)),
+    )
+    judges = [one for one in await store.verdicts.judges(run.run, metric=SOPR) if judge in {"", one.judge}]
+    if judges:
+        sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)
+        files |= _by_group(
+            first, folder / "pass_rate_results" / named, lambda t: pass_rate_record(t, _rounds(t, sheet))
+        )
+    return files
+
+
+def _rounds(trajectory: Trajectory, sheet: Sheet) -> list[Status | None]:
+    """What was decided on an answer, round by round; None where there is no verdict."""
+    place = (trajectory.group, trajectory.query_id, trajectory.trial)
+    marks = (sheet.marks.get((*place, number)) for number in range(sheet.n_rounds))
+    return [mark.status if mark else None for mark in marks]
+
+
+_Record = Callable[[Trajectory], Mapping[str, Any]]
+
+
+def _by_query(
+    trajectories: list[Trajectory], folder: Path, method: str, record: _Record
+) -> dict[Path, bytes]:
+    files: dict[Path, bytes] = {}
+    groups = _grouped(trajectories)
+    folders = file_names(groups)
+    for group, answers in groups.items():
+        # What reads raw answers takes the name of a file up to its first _ for the query's id.
+        names = file_names(answers, without="_")
+        for query_id, trajectory in answers.items():
+            path = folder / folders[group] / f"{names[query_id]}_{method}.json"
+            files[path] = _json(record(trajectory))
+    return files
+
+
+def _by_group(trajectories: list[Trajectory], folder: Path, record: _Record) -> dict[Path, bytes]:
+    files: dict[Path, bytes] = {}
+    groups = _grouped(trajectories)
+    for group, named in file_names(groups).items():
+        # What reads these files takes the system's name off the end of theirs, once.
+        system = f"_{folder.name}"
+        path = folder / f"{named}{system if named.endswith(system) else ''}.json"
+        files[path] = _json({query_id: record(t) for query_id, t in groups[group].items()})
+    return files
+
+
+def _grouped(trajectories: list[Trajectory]) -> dict[str, dict[str, Trajectory]]:
+    groups: dict[str, dict[str, Trajectory]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.group, {})[trajectory.query_id] = trajectory
+    return groups
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    """ToolBench's forms hold each call inside the one before it: long answers are deep.
+
+    Raises:
+        UsageError: too deep for any reader.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    except orjson.JSONEncodeError:
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    except RecursionError:
+        raise UsageError(
+            "An answer has too many calls for ToolBench's form, in which each holds the next.",
+            hint="Use --format bundle or openai-messages.",
+        ) from None
+
+
+def file_names(names: Iterable[str], *, without: str = "") -> dict[str, str]:
+    """Names from outside as names of files in one folder, no two alike even where case is ignored."""
+    plain = {name: file_name(name, without=without) for name in names}
+    shared = Counter(map(_case_ignored, plain.values()))
+    return {
+        name: file if shared[_case_ignored(file)] == 1 else _with_hash(name, file)
+        for name, file in plain.items()
+    }
+
+
+def file_name(name: str, *, without: str = "") -> str:
+    """A name from outside as the name of a file: nothing in it leads to another folder.
+
+    A name that cannot stay as it is gets a hash after ``~``, which no other name has: so no two are alike.
+    """
+    file = _NOT_IN_NAMES.sub("_", name).lstrip(".") or "_"
+    if without:
+        file = file.replace(without, "-")
+    return file if file == name else _with_hash(name, file)
+
+
+def _with_hash(name: str, file: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{file}~{digest[:_HASH_DIGITS]}"
+
+
+def _case_ignored(file: str) -> str:
+    return unicodedata.normalize("NFC", file).casefold()
+
+
+def write_file(path: Path, data: bytes, *, force: bool) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ConflictError: something else is there, and ``force`` was not given.
+        StoreError: it cannot be written.
+    """
+    try:
+        if path.exists() and not force:
+            if path.is_file() and path.read_bytes() == data:
+                return
+            raise ConflictError(f"{path} is there already.", hint="Name another with -o, or add --force.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as problem:
+        raise StoreError(
+            f"{path} cannot be written ({problem.strerror}).", hint="Name another place with -o."
+        ) from None

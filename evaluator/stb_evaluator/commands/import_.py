@@ -1,0 +1,104 @@
+"""``stb import``: import runs, answers and verdicts of others."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.transfer.bundles import is_bundle, read_bundle
+from stb_evaluator.transfer.importing import NO_DATASET, Summary, import_answers
+from stb_evaluator.transfer.merging import FOREIGN, Merged, merge_bundle
+
+_SHOWN = 20
+
+
+@stb_command("import")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--dataset",
+    "-d",
+    default="",
+    help=f"Dataset whose query ids are the denominator; found by itself, or '{NO_DATASET}'.",
+)
+@click.option("--name", default="", help="Name of the run, when PATH holds one system.")
+async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
+    """Import runs: bundles, pass_rate_results, preference_results, converted and raw answers.
+
+    Every system becomes one run, named after its folder. The same import again adds nothing.
+    """
+    if is_bundle(path):
+        async with current_store() as store:
+            merged = await merge_bundle(store, read_bundle(path), name)
+        _show_merged(merged, as_json=as_json)
+        if merged.refused:
+            sys.exit(1)
+        return
+    async with current_store() as store:
+        with console.progress(quiet=as_json) as bar:
+            task = bar.add_task("Reading", total=None, note="")
+            summary = await import_answers(
+                store,
+                path,
+                dataset=dataset,
+                name=name,
+                advance=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+    _show(summary, as_json=as_json)
+    if summary.skipped:
+        sys.exit(1)
+
+
+def _show_merged(merged: Merged, *, as_json: bool) -> None:
+    for reason, count in merged.refused.items():
+        console.say(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
+    if FOREIGN in merged.refused:
+        console.say("To look at the bundle's verdicts, import it as another run: --name NAME.")
+    row = {**asdict(merged), "refused": sum(merged.refused.values())}
+    if as_json:
+        console.emit_json({"rows": [row]})
+        return
+    columns = "run", "dataset", "queries", "verdicts", "new_queries:new queries", "new_verdicts:new verdicts"
+    console.emit_table([row], columns)
+
+
+def _show(summary: Summary, *, as_json: bool) -> None:
+    rows: list[dict[str, Any]] = [{**asdict(run), "missing": run.missing} for run in summary.runs]
+    for skipped in summary.skipped[:_SHOWN]:
+        console.say(f"skipped: {skipped}")
+    if len(summary.skipped) > _SHOWN:
+        console.say(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
+    if summary.dataset is None and summary.runs:
+        console.say(
+            "NOTE: no dataset of this store has these queries, so the denominator of each group is the union"
+            " of the answers imported here; answers that every system lacks cannot be noticed."
+            " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
+        )
+    for run in summary.runs:
+        if run.missing:
+            console.say(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
+        if run.not_in_dataset:
+            console.say(
+                f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
+                " they are kept but not scored."
+            )
+    if as_json:
+        skipped_rows = [
+            {"path": str(one.path), "query": one.query_id, "reason": one.reason} for one in summary.skipped
+        ]
+        votes = [asdict(one) for one in summary.votes]
+        document = {"rows": rows, "votes": votes, "dataset": summary.dataset, "skipped": skipped_rows}
+        console.emit_json(document)
+        return
+    columns = "run", "kind", "dataset", "groups", "queries", "expected", "missing", "verdicts"
+    if rows:
+        console.emit_table(rows, [*columns, "new_queries:new queries", "new_verdicts:new verdicts"])
+    if summary.votes:
+        shown = [asdict(one) for one in summary.votes]
+        console.emit_table(shown, ("run", "run_b", "group", "queries", "votes", "new_votes:new votes"))

@@ -1,0 +1,25 @@
+"""``stb ls``: list the runs of the store."""
+
+from __future__ import annotations
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_evaluator.commands.show import run_row
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.judges.solvable_votes import MODE as VOTES
+
+
+@stb_command("ls")
+async def command(as_json: bool) -> None:
+    """List the runs of the store, the oldest first."""
+    async with current_store() as store:
+        runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
+        rows = [await run_row(store, run) for run in runs]
+    if as_json:
+        console.emit_json({"rows": rows})
+    elif rows:
+        shown = [{**row, "judges": ", ".join(row["judges"])} for row in rows]
+        columns = "run", "dataset", "agent", "model", "answers", "expected", "complete", "judges"
+        console.emit_table(shown, columns)
+    else:
+        console.say("There are no runs yet. Make one: stb run, or stb import PATH.")

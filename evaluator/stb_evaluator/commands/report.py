@@ -1,0 +1,149 @@
+"""``stb report``: write tables and plots of runs to one file or a site."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stb_core import publishing
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.errors import UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_evaluator.commands.export import write_file
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.judges.opening import default_judge, logged_jury
+from stb_evaluator.reports.content import Report, gather
+from stb_evaluator.reports.page import as_html
+from stb_evaluator.reports.text import as_csv, as_json, as_markdown
+from stb_evaluator.scores.comparison import Side
+from stb_evaluator.scores.loading import load_sheet
+
+WRITERS: dict[str, Callable[[Report], bytes]] = {
+    ".html": as_html,
+    ".md": as_markdown,
+    ".csv": as_csv,
+    ".json": as_json,
+}
+
+
+@stb_command("report")
+@click.argument("runs", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help=f"File to write; its ending tells the form: {', '.join(WRITERS)}.",
+)
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder to write the runs' pages into, as the inspector shows them, to be put on any web server.",
+)
+@click.option("--judge", default="", help="As in stb score; verdicts must be there already.")
+@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
+@click.option("--published", is_flag=True, help="Show published tables beside ours, with judge and date.")
+@click.option("--title", default="", help="Title of the report.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
+async def command(
+    runs: tuple[str, ...],
+    output: Path | None,
+    site: Path | None,
+    judge: str,
+    rounds: int | None,
+    published: bool,
+    title: str,
+    force: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Write a report on RUNS: scores with intervals, paired differences, plots, consistency.
+
+    No judge is asked; run stb score first. The HTML file needs nothing else, not even a network. A
+    site holds every trajectory, its search tree and the recorded responses that the runs used; its
+    pages open from a disk, too.
+    """
+    if output is None and site is None:
+        raise UsageError("Nothing is to be written.", hint="Name a file with -o or a folder with --site.")
+    writer = _writer(output) if output else None
+    written: dict[str, Any] = {}
+    async with current_store() as store:
+        chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
+        if output and writer:
+            named = judge or await default_judge(store, chosen)
+            jury = await logged_jury(store, chosen, named)
+            sides = [Side(run, await load_sheet(store, run, jury, rounds=rounds)) for run in chosen]
+            names = ", ".join(run.run for run in chosen)
+            found = await gather(
+                store,
+                sides,
+                jury,
+                rounds=rounds,
+                title=title or f"Report on {names}",
+                published=published,
+                seed=seed,
+            )
+            data = writer(found)
+            write_file(output, data, force=force)
+            written |= {
+                "path": str(output),
+                "bytes": len(data),
+                "headline": found.lines,
+                "rows": found.scores,
+            }
+        if site:
+            written |= {"site": await _write_site(store, chosen, site, title, force=force)}
+    if as_json:
+        console.emit_json(written)
+    else:
+        _tell(written)
+    if not all(row["complete"] for row in written.get("rows", ())):
+        sys.exit(1)
+
+
+def _writer(output: Path) -> Callable[[Report], bytes]:
+    writer = WRITERS.get(output.suffix.lower())
+    if writer is None:
+        raise UsageError(
+            f"The form of a report is told by its ending, and {output.name!r} has none of ours.",
+            hint=f"Use {', '.join(WRITERS)}.",
+        )
+    return writer
+
+
+async def _write_site(
+    store: Store, runs: Sequence[Run], folder: Path, title: str, *, force: bool
+) -> dict[str, Any]:
+    publisher = publishing.publisher()
+    if publisher is None:
+        raise UsageError(
+            "Nothing is installed that writes pages.", hint="Install the whole of stabletoolbench."
+        )
+    with console.progress() as bar:
+        task = bar.add_task("writing pages", total=None, note="")
+        made = await publisher(
+            store,
+            [run.run for run in runs],
+            folder,
+            title=title,
+            force=force,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    return {"path": str(made.first), "pages": made.pages, "files": made.files, "bytes": made.size}
+
+
+def _tell(written: dict[str, Any]) -> None:
+    if "path" in written:
+        for line in written["headline"]:
+            click.echo(line)
+        click.echo(f"Written: {written['path']}")
+    if site := written.get("site"):
+        click.echo(f"Written: {site['pages']} pages, {site['bytes'] / 1e6:.1f} MB; open {site['path']}")

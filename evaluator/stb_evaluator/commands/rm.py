@@ -1,0 +1,23 @@
+"""``stb rm``: delete runs."""
+
+from __future__ import annotations
+
+import click
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_evaluator.commands.store import current_store
+
+
+@stb_command("rm")
+@click.argument("runs", nargs=-1, required=True)
+async def command(runs: tuple[str, ...], as_json: bool) -> None:
+    """Delete runs with their trajectories and verdicts. There is no way back."""
+    async with current_store() as store:
+        found = [await store.runs.get(name) for name in runs]
+        for run in found:
+            await store.runs.remove(run.run)
+    if as_json:
+        console.emit_json({"rows": [{"run": run.run} for run in found]})
+    else:
+        click.echo(f"Removed: {', '.join(run.run for run in found)}.")

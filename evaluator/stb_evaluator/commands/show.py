@@ -1,0 +1,166 @@
+"""``stb show``: show a run, or what it did on one query."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.store import Store
+from stb_core.store.runs import Done, Run
+from stb_core.values.queries import group_order
+from stb_core.values.trajectories import StopReason, Trajectory
+from stb_core.values.verdicts import SOPR, Verdict
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.reports.trajectory_text import draw_trajectory
+
+
+@stb_command("show")
+@click.argument("what", metavar="RUN[/[GROUP/]QUERY]")
+@click.option("--full", is_flag=True, help="Do not shorten observations and answers.")
+async def command(what: str, full: bool, as_json: bool) -> None:
+    """Show a run, or what it did on one query: every call, the answer and the verdicts."""
+    async with current_store() as store:
+        run, group, query_id = await _find(store, what)
+        if not query_id:
+            _show_run(run, await run_row(store, run), await _group_rows(store, run), as_json=as_json)
+            return
+        found = await _trajectories(store, run, group, query_id)
+        verdicts = await _verdicts(store, run, found)
+    if as_json:
+        pairs = zip(found, verdicts, strict=True)
+        console.emit_json({"rows": [_trajectory_row(run, *pair) for pair in pairs]})
+        return
+    for trajectory, given in zip(found, verdicts, strict=True):
+        _print(draw_trajectory(trajectory, given, full=full))
+
+
+def _trajectory_row(run: Run, trajectory: Trajectory, verdicts: list[Verdict]) -> dict[str, Any]:
+    given = [verdict.model_dump(mode="json") for verdict in verdicts]
+    return {"run": run.run, **trajectory.model_dump(mode="json"), "verdicts": given}
+
+
+async def run_row(store: Store, run: Run) -> dict[str, Any]:
+    """One run as ``stb ls`` and ``stb show`` list it."""
+    done = await store.runs.done(run.run)
+    judges = await store.verdicts.judges(run.run)
+    return {
+        "run": run.run,
+        "name": run.name,
+        "dataset": run.dataset,
+        "agent": run.agent,
+        "model": run.model,
+        "groups": sorted(run.expected, key=group_order),
+        "trials": run.trials,
+        "answers": len(done),
+        "expected": run.n_expected,
+        "infrastructure": sum(one.stop is StopReason.INFRASTRUCTURE for one in done),
+        "complete": _is_complete(run, done),
+        "judges": [f"{one.judge} ({one.metric} x{one.rounds})" for one in judges],
+        "imported_from": run.manifest.imported_from or None,
+        "manifest_hash": run.manifest.hash,
+        "created_at": run.created_at,
+    }
+
+
+def _is_complete(run: Run, done: list[Done]) -> bool:
+    good = {(d.group, d.query_id, d.trial) for d in done if d.stop is not StopReason.INFRASTRUCTURE}
+    return all(
+        (group, query_id, trial) in good
+        for group, ids in run.expected.items()
+        for query_id in ids
+        for trial in range(run.trials)
+    )
+
+
+async def _group_rows(store: Store, run: Run) -> list[dict[str, Any]]:
+    stops: dict[str, Counter[str]] = {group: Counter() for group in run.expected}
+    for one in await store.runs.done(run.run):
+        stops.setdefault(one.group, Counter())[one.stop.value] += 1
+    return [
+        {
+            "group": group,
+            "expected": len(run.expected.get(group, ())) * run.trials,
+            "answers": sum(counts.values()),
+            **{stop: counts[stop] for stop in sorted({name for c in stops.values() for name in c})},
+        }
+        for group, counts in sorted(stops.items(), key=lambda item: group_order(item[0]))
+    ]
+
+
+def _show_run(run: Run, row: dict[str, Any], groups: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        console.emit_json({**row, "manifest": run.manifest.model_dump(mode="json"), "rows": groups})
+        return
+    state = "complete" if row["complete"] else "INCOMPLETE"
+    click.echo(f"{run.run}: {state}, {row['answers']} of {row['expected']} answers.")
+    details = {
+        "dataset": run.dataset,
+        "agent": run.agent,
+        "model": run.model,
+        "mode": run.manifest.mode,
+        "seed": run.manifest.seed,
+        "imported from": run.manifest.imported_from,
+        "snapshot": run.manifest.snapshot_hash[:12],
+        "manifest": row["manifest_hash"][:12],
+        "judges": ", ".join(row["judges"]),
+        "created": run.created_at,
+    }
+    for name, value in details.items():
+        if value not in {None, ""}:
+            click.echo(f"  {name}: {value}")
+    console.emit_table(groups, list(groups[0]) if groups else ["group"])
+
+
+async def _find(store: Store, what: str) -> tuple[Run, str, str]:
+    """(run, group, query id) of ``RUN``, ``RUN/QUERY`` or ``RUN/GROUP/QUERY``; each may hold a ``/``."""
+    parts = what.split("/")
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            run = await store.runs.get("/".join(parts[:end]))
+        except NotFoundError:
+            continue
+        rest = "/".join(parts[end:])
+        if any(rest in ids for ids in run.expected.values()):
+            return run, "", rest
+        for group, ids in run.expected.items():
+            if (query_id := rest.removeprefix(f"{group}/")) != rest and query_id in ids:
+                return run, group, query_id
+        group, _, query_id = rest.rpartition("/")
+        return run, group, query_id
+    return await store.runs.get(what if len(parts) == 1 else parts[0]), "", ""
+
+
+async def _trajectories(store: Store, run: Run, group: str, query_id: str) -> list[Trajectory]:
+    found = [t async for t in store.runs.trajectories(run.run, group=group, query_id=query_id)]
+    groups = sorted({t.group for t in found})
+    if len(groups) > 1:
+        raise UsageError(
+            f"{run.run} has a query {query_id} in {' and '.join(groups)}.",
+            hint=f"Write {run.run}/GROUP/{query_id}.",
+        )
+    if found:
+        return found
+    known = any(query_id in ids for name, ids in run.expected.items() if group in {"", name})
+    raise NotFoundError(
+        f"The run {run.run!r} has no answer to query {query_id!r}{' yet' if known else ''}.",
+        hint=f"See what it has with: stb show {run.run}.",
+    )
+
+
+async def _verdicts(store: Store, run: Run, found: list[Trajectory]) -> list[list[Verdict]]:
+    group, query_id = found[0].group, found[0].query_id
+    given = await store.verdicts.of_query(run.run, group, query_id, metric=SOPR)
+    return [[v for v in given if v.trial == trajectory.trial] for trajectory in found]
+
+
+def _print(lines: list[Text]) -> None:
+    out = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=200)
+    for line in lines:
+        out.print(line)

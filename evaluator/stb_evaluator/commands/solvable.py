@@ -1,0 +1,115 @@
+"""``stb solvable``: let models vote on which queries can be solved."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from stb_core.cli import console
+from stb_core.cli.program import current_settings, stb_command
+from stb_core.errors import NotFoundError
+from stb_core.llm.providers import open_model
+from stb_core.values.queries import group_order
+from stb_evaluator.commands.export import file_name, write_file
+from stb_evaluator.commands.store import current_store
+from stb_evaluator.judges.opening import tell
+from stb_evaluator.judges.replies import SOLVABILITY
+from stb_evaluator.judges.rubrics import load_rubric
+from stb_evaluator.judges.solvable_votes import Vote, load_tasks, vote
+
+RUBRIC = "solvable-1"
+_WORDS = {status: word for word, status in SOLVABILITY.items()}
+
+
+@stb_command("solvable")
+@click.argument("dataset", metavar="DATASET[:GROUP,…]")
+@click.option("--judge", required=True, help="PROVIDER/MODEL, an odd number of them, with commas.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for ids of solvable queries.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option(
+    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the models at once."
+)
+async def command(
+    dataset: str, judge: str, output: Path | None, force: bool, max_connections: int, as_json: bool
+) -> None:
+    """Have models vote on the queries of a dataset, and keep those that a majority finds solvable.
+
+    With -o the ids are written as test_query_ids/<group>.json, in the official form. Votes are
+    kept: the same command again asks nothing.
+    """
+    name, _, groups = dataset.partition(":")
+    wanted = [group for group in groups.split(",") if group]
+    async with current_store() as store, AsyncExitStack() as stack:
+        found = await store.datasets.get(name)
+        tasks = await load_tasks(store, found, wanted)
+        if not tasks:
+            raise NotFoundError(f"{dataset} has no queries.", hint=f"See: stb data show {name}.")
+        models = [
+            open_model(one.strip(), current_settings(), connections=max_connections)
+            for one in judge.split(",")
+        ]
+        for model in models:
+            stack.push_async_callback(model.close)
+        with console.progress(quiet=as_json) as bar:
+            task = bar.add_task(f"Votes on {dataset}", total=None, note="")
+            votes, tally = await vote(
+                store,
+                found,
+                tasks,
+                models,
+                load_rubric(RUBRIC),
+                connections=max_connections,
+                advance=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        tell(dataset, tally)
+    if output is not None:
+        _write(votes, output, force=force)
+    _show(votes, as_json=as_json)
+    if any(one.solvable is None for one in votes):
+        sys.exit(1)
+
+
+def _write(votes: Sequence[Vote], folder: Path, *, force: bool) -> None:
+    ids: dict[str, dict[str, int]] = {}
+    for one in votes:
+        ids.setdefault(one.query.group, {})
+        if one.solvable:
+            ids[one.query.group][one.query.query_id] = 0
+    for group, found in ids.items():
+        path = folder / "test_query_ids" / f"{file_name(group)}.json"
+        write_file(path, orjson.dumps(found, option=orjson.OPT_INDENT_2), force=force)
+
+
+def _show(votes: Sequence[Vote], *, as_json: bool) -> None:
+    counts: dict[str, Counter[str]] = {}
+    for one in votes:
+        outcome = "undecided" if one.solvable is None else "solvable" if one.solvable else "unsolvable"
+        counts.setdefault(one.query.group, Counter())[outcome] += 1
+    rows: list[dict[str, Any]] = [
+        {
+            "group": group,
+            "queries": found.total(),
+            **{word: found[word] for word in ("solvable", "unsolvable", "undecided")},
+        }
+        for group, found in sorted(counts.items(), key=lambda item: group_order(item[0]))
+    ]
+    if as_json:
+        single = [
+            {
+                "group": one.query.group,
+                "query": one.query.query_id,
+                "solvable": one.solvable,
+                "votes": {name: _WORDS[status] for name, status in one.votes.items()},
+            }
+            for one in votes
+        ]
+        console.emit_json({"rows": rows, "votes": single})
+    else:
+        console.emit_table(rows, ("group", "queries", "solvable", "unsolvable", "undecided"))

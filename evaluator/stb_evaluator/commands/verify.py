@@ -1,0 +1,62 @@
+"""``stb verify``: derive every number of a run again from its bundle or lock file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from stb_core import cli
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.errors import StoreError
+from stb_core.store import open_store
+from stb_core.values.lockfile import Lock, read_lock
+from stb_evaluator.transfer.bundles import read_bundle
+from stb_evaluator.transfer.proofs import Finding, bundle_of, derive, prove
+
+
+@stb_command("verify")
+@click.argument("what", metavar="RUN|BUNDLE")
+@click.option("--lock", type=click.Path(path_type=Path), help="Lock file that the numbers must agree with.")
+async def command(what: str, lock: Path | None, as_json: bool) -> None:
+    """Derive every number of a run again, from its bundle alone, in an empty store, without a network.
+
+    Of a RUN of this store the numbers are held against the store's; of a BUNDLE against the lock
+    file. Says "identical", or the first difference with exit code 1.
+    """
+    held = read_lock(lock) if lock else None
+    data = _read(Path(what))
+    if data:
+        findings = await prove(data, bundle=read_bundle(Path(what)), lock=held)
+    else:
+        findings = await _prove_run(what, held)
+    rows = [finding.row() for finding in findings]
+    differing = [finding for finding in findings if finding.first_difference]
+    if as_json:
+        console.emit_json({"identical": not differing, "rows": rows})
+    else:
+        console.emit_table(rows, ("check", "n", "first_difference:first difference"))
+        click.echo(f"different: {differing[0].first_difference}" if differing else "identical")
+        if held is None and data:
+            console.say("The numbers were derived but held against nothing: give the lock with --lock.")
+    if differing:
+        cli.exit_with(1)
+
+
+def _read(path: Path) -> bytes:
+    """The bytes of a file; none where there is no file."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as problem:
+        raise StoreError(f"{path} cannot be read ({problem.strerror}).", hint="Check it.") from None
+
+
+async def _prove_run(name: str, lock: Lock | None) -> list[Finding]:
+    store = await open_store(cli.current_settings().database_url)
+    try:
+        run = await store.runs.get(name)
+        data, known = await bundle_of(store, run), await derive(store, run)
+    finally:
+        await store.close()
+    return await prove(data, lock=lock, known=known)

@@ -1,1 +1,0 @@
-"""Experiments on the benchmark itself: how stable its scores are, as commands that anyone can rerun."""

@@ -1,0 +1,1 @@
+"""The answer files of ToolBench and StableToolBench, read and written."""

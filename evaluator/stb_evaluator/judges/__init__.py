@@ -1,0 +1,1 @@
+"""Judges: what they are asked, how their replies are read, and the verdicts they give."""

@@ -1,0 +1,105 @@
+"""Asking a model for a verdict by a rubric: fenced material in, a readable verdict or a failure out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError
+from stb_core.llm.protocol import Model, Request
+from stb_core.llm.repeats import Repeats
+from stb_core.usage import Usage
+from stb_core.values.trajectories import FINISH, Message, Trajectory
+from stb_evaluator.judges.quoting import make_nonce, quote, shorten
+from stb_evaluator.judges.replies import ReadVerdict
+from stb_evaluator.judges.rubrics import Rubric, fill
+
+SEEDS_PER_ROUND = 2
+"""From the seed of one round to that of the next; recorded verdicts were asked for with these."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of a question: the verdict, or None and the problem; and all that was said."""
+
+    verdict: ReadVerdict | None
+    problem: str = ""
+    raw: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which form a verdict is asked for, and how it is read."""
+
+    name: str
+    schema: dict[str, Any]
+    read: Callable[[str], ReadVerdict]
+
+
+async def ask(
+    model: Model, rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, *, number: int
+) -> Asked:
+    """Ask one stage of a rubric about pieces of material, in round ``number``.
+
+    What is asked again, and how often, ``stb_core.llm.repeats`` says.
+
+    Raises:
+        ModelUnavailableError: the model could not be asked.
+    """
+    said: list[str] = []
+    usage, problem = Usage(), ""
+    repeats = Repeats(_request(rubric, stage, pieces, form, seed=number * SEEDS_PER_ROUND))
+    while (request := repeats.request) is not None:
+        try:
+            reply = await model.complete(request)
+        except UnreadableReplyError as error:  # the model has asked several times by itself
+            said.append(storable(error.reply))
+            return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
+        except RequestRefusedError as error:
+            return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
+        except ModelError as error:
+            error.add_usage(usage)
+            raise
+        usage += reply.usage
+        said.append(storable(reply.content or ""))
+        try:
+            return Asked(form.read(reply.content or ""), "", tuple(said), usage)
+        except UnreadableReplyError as error:
+            problem = error.message
+        repeats.unusable(reply)
+    return Asked(None, problem, tuple(said), usage)
+
+
+def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:
+    """All calls of tools, in order, within the rubric's limits; one text, so that none can end it."""
+    limit = rubric.observation_limit
+    calls = [step for step in trajectory.steps if step.function != FINISH]
+    lines = [
+        f"Call {number}: {step.function}\nArguments: {shorten(step.arguments, limit)}\n"
+        f"Came back: {shorten(step.observation, limit)}"
+        for number, step in enumerate(calls, start=1)
+    ]
+    return shorten("\n\n".join(lines) or "No call was made.", rubric.trajectory_limit)
+
+
+def _request(rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, *, seed: int) -> Request:
+    nonce = make_nonce(pieces)
+    user = fill(rubric.stages[stage], material=quote(pieces, nonce), nonce=nonce)
+    return Request(
+        messages=(
+            Message(role="system", content=fill(rubric.system, nonce=nonce)),
+            Message(role="user", content=user),
+        ),
+        temperature=rubric.temperature,
+        max_tokens=rubric.max_tokens,
+        seed=seed,
+        response_schema=form.schema,
+        schema_name=form.name,
+    )
+
+
+def storable(text: str) -> str:
+    """A reply as it was said, but for halves of surrogate pairs, which no store takes."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,137 @@
+"""Asking a judge many questions at once, each verdict on disk before it is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from stb_core.cli import sessions
+from stb_core.errors import ModelUnavailableError
+from stb_core.store import Store
+from stb_core.store.lease import Lease
+from stb_core.values.verdicts import Status, Verdict
+from stb_evaluator.judges.judge import Judgement
+from stb_evaluator.judges.rules import RulesJudge
+
+# So many refusals in a row, and the judge is taken for gone.
+_PATIENCE = 8
+
+Job = TypeVar("Job")
+
+
+@dataclass
+class Tally:
+    """What became of the questions, in verdicts; ``unavailable`` are still to be given."""
+
+    judged: int = 0
+    reused: int = 0
+    errors: int = 0
+    unavailable: int = 0
+    last_problem: str = ""
+
+    def __add__(self, other: Tally) -> Tally:
+        """Of the questions of both."""
+        return Tally(
+            judged=self.judged + other.judged,
+            reused=self.reused + other.reused,
+            errors=self.errors + other.errors,
+            unavailable=self.unavailable + other.unavailable,
+            last_problem=other.last_problem or self.last_problem,
+        )
+
+
+@dataclass
+class _Appender:
+    """Appends verdicts in groups: while one group is being written the next gathers."""
+
+    store: Store
+    lease: Lease | None
+    _waiting: list[Verdict] = field(default_factory=list)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def append(self, verdict: Verdict) -> None:
+        """Return when the verdict is on disk."""
+        self._waiting.append(verdict)
+        async with self._turn:
+            group, self._waiting = self._waiting, []
+            await self.store.verdicts.append(group, self.lease)
+
+
+@asynccontextmanager
+async def alone(
+    store: Store, judges: Sequence[tuple[str, str]], metric: str, about: Sequence[str]
+) -> AsyncGenerator[Lease | None]:
+    """No other session asks these judges the same questions while the block runs.
+
+    What is lacking is looked up within the block. Rules cost nothing: whoever wants may apply them.
+
+    Args:
+        store: of the verdict log.
+        judges: name and rubric of each.
+        metric: by which they judge.
+        about: the runs whose answers are judged, in any order.
+
+    Raises:
+        BusyError: another session asks them, or has taken that over.
+    """
+    paid = [judge for judge in judges if judge[0] != RulesJudge.name]
+    if not paid:
+        yield None
+        return
+    what = f"the {metric} verdicts of {', '.join(name for name, _ in paid)} on {' and '.join(about)}"
+    names = [" ".join(("verdicts", metric, *judge, *sorted(about))) for judge in paid]
+    async with sessions.holding(store, names, what) as lease:
+        yield lease
+
+
+async def judge_all(
+    store: Store,
+    jobs: Sequence[Job],
+    judge: Callable[[Job], Awaitable[Judgement]],
+    verdict: Callable[[Job, Judgement], Verdict],
+    *,
+    connections: int,
+    tally: Tally,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+    lease: Lease | None = None,
+) -> None:
+    """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log.
+
+    A judge that cannot be asked many times in a row is not asked any more. ``lease`` is that of ``alone``.
+
+    Raises:
+        StbError: the judge cannot be asked at all, or a verdict cannot be kept.
+    """
+    appender, gate = _Appender(store, lease), asyncio.Semaphore(connections)
+    refused_in_a_row = 0
+
+    async def work(job: Job) -> None:
+        nonlocal refused_in_a_row
+        async with gate:
+            if refused_in_a_row >= _PATIENCE:
+                tally.unavailable += 1
+                return
+            try:
+                judgement = await judge(job)
+            except ModelUnavailableError as problem:
+                refused_in_a_row += 1
+                tally.unavailable += 1
+                tally.last_problem = str(problem)
+                return
+            refused_in_a_row = 0
+            # Before another is asked: a crash loses no more verdicts than were being asked for at a time.
+            await appender.append(verdict(job, judgement))
+        tally.judged += 1
+        tally.errors += judgement.status is Status.ERROR
+        advance(tally.judged, len(jobs))
+
+    advance(0, len(jobs))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(work(job))
+    except ExceptionGroup as problems:
+        raise problems.exceptions[0] from None

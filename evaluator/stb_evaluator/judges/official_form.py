@@ -1,0 +1,231 @@
+"""Evaluators in the official form, from the user's own copy: ``config.yaml`` and ``template.txt``.
+
+``template.txt`` holds blocks ``<function><name>…</name><description>…</description></function>``: the
+description is the prompt, with places such as ``{query}``; ``config.yaml`` holds the JSON Schema of each
+function under ``completions_kwargs.functions`` (ToolBench, arXiv:2307.16789, appendix A.5). Such a judge
+asks as the published code does, with its words, and without the fence that our own rubrics put around
+material from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
+from stb_core.llm.protocol import Model, Reply, Request
+from stb_core.llm.repeats import Repeats
+from stb_core.usage import Usage
+from stb_core.values.functions import FunctionSchema
+from stb_core.values.trajectories import Message, Trajectory
+from stb_core.values.verdicts import Status
+from stb_evaluator.formats.converted_out import converted_record
+from stb_evaluator.judges.ask import SEEDS_PER_ROUND, storable
+from stb_evaluator.judges.judge import Case, Judgement
+from stb_evaluator.judges.pairs import Pair, final_text
+from stb_evaluator.judges.replies import read_object
+
+ANSWER, TRAJECTORY, BETTER, SOLVABLE = (
+    "check_answer_status",
+    "parse_answer_status",
+    "select_better_answer",
+    "check_task_solvable",
+)
+
+_FUNCTION = re.compile(r"<function>(.*?)</function>", re.DOTALL)
+_NAME = re.compile(r"<name>(.*?)</name>", re.DOTALL)
+_DESCRIPTION = re.compile(r"<description>(.*?)</description>", re.DOTALL)
+_PLACE = re.compile(r"\{(\w+)\}")
+_STATUSES = {"Solved": Status.SOLVED, "Unsure": Status.UNSURE, "Unsolved": Status.UNSOLVED}
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """One evaluator folder; ``hash`` covers the bytes of both files."""
+
+    name: str
+    functions: Mapping[str, FunctionSchema]
+    templates: Mapping[str, str]
+    temperature: float | None
+    max_tokens: int | None
+    hash: str
+
+    def request(self, function: str, seed: int, **values: str) -> Request:
+        """The request that calls one function.
+
+        Raises:
+            FormatError: the evaluator does not have it.
+        """
+        if function not in self.functions or function not in self.templates:
+            raise FormatError(
+                f"The evaluator {self.name!r} has no function {function}.", hint="Use one that has."
+            )
+        text = _PLACE.sub(lambda found: values.get(found[1], found[0]), self.templates[function])
+        return Request(
+            messages=(Message(role="user", content=text),),
+            functions=(self.functions[function],),
+            tool_choice=function,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=seed,
+        )
+
+
+def load_evaluator(folder: Path) -> Evaluator:
+    """Read an evaluator folder.
+
+    Raises:
+        NotFoundError: it is not there.
+        FormatError: it is not in the official form.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise NotFoundError(
+            f"There is no evaluator in {folder}.", hint="Give a folder that holds config.yaml and a template."
+        )
+    try:
+        config_bytes = (folder / "config.yaml").read_bytes()
+        config = yaml.safe_load(config_bytes)
+        template_bytes = (folder / str(config["prompt_template"])).read_bytes()
+        settings = config["completions_kwargs"]
+        functions = {
+            one["name"]: FunctionSchema(
+                name=one["name"], description=one.get("description") or "", parameters=one["parameters"]
+            )
+            for one in settings["functions"]
+        }
+        temperature, max_tokens = settings.get("temperature"), settings.get("max_tokens")
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValidationError) as problem:
+        reason = " ".join(str(problem).split())[:100]
+        raise FormatError(f"{folder} is not an evaluator in the official form ({reason}).") from None
+    return Evaluator(
+        name=str(config.get("evaluator_name") or folder.name),
+        functions=functions,
+        templates=_templates(template_bytes.decode("utf-8", "replace")),
+        temperature=temperature if isinstance(temperature, int | float) else None,
+        max_tokens=max_tokens if isinstance(max_tokens, int) else None,
+        hash=hashlib.sha256(config_bytes + b"\0" + template_bytes).hexdigest(),
+    )
+
+
+def _templates(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for block in _FUNCTION.findall(text):
+        name, description = _NAME.search(block), _DESCRIPTION.search(block)
+        if name and description:
+            found[name[1].strip()] = description[1]
+    return found
+
+
+class OfficialJudge:
+    """Judges answers by an evaluator folder; a reply is read strictly, as everywhere."""
+
+    reusable = True
+
+    def __init__(self, model: Model, evaluator: Evaluator) -> None:
+        self._model = model
+        self._evaluator = evaluator
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    @property
+    def rubric(self) -> str:
+        """SHA-256 of the evaluator's files."""
+        return self._evaluator.hash
+
+    async def judge(self, case: Case, number: int) -> Judgement:
+        """The final answer first; when unsure, the whole answer in its converted form."""
+        trajectory = case.trajectory
+        answer = self._shown(trajectory)
+        found = await self._ask(
+            ANSWER, "answer_status", _STATUSES, number, query=trajectory.query, answer=answer["final_answer"]
+        )
+        if found.status is not Status.UNSURE:
+            return found
+        whole = json.dumps(answer)
+        again = await self._ask(
+            TRAJECTORY, "answer_status", _STATUSES, number, query=trajectory.query, answer=whole
+        )
+        return Judgement(again.status, again.reason, found.raw + again.raw, found.usage + again.usage)
+
+    def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
+        """An answer as this judge sees it."""
+        answer: dict[str, Any] = converted_record(trajectory, with_thoughts=False)["answer"]
+        return answer
+
+    async def _ask(
+        self, function: str, field: str, words: Mapping[Any, Status], number: int, **values: str
+    ) -> Judgement:
+        said: list[str] = []
+        usage, problem = Usage(), ""
+        repeats = Repeats(self._evaluator.request(function, number * SEEDS_PER_ROUND, **values))
+        while (request := repeats.request) is not None:
+            try:
+                reply = await self._model.complete(request)
+            except RequestRefusedError as error:
+                return Judgement(Status.ERROR, error.message, tuple(said), usage + (error.usage or Usage()))
+            except ModelError as error:
+                error.add_usage(usage)
+                raise
+            usage += reply.usage
+            said.append(storable(_arguments(reply)))
+            try:
+                return Judgement(_status_in(reply, field, words), "", tuple(said), usage)
+            except UnreadableReplyError as error:
+                problem = error.message
+            repeats.unusable(reply)
+        return Judgement(Status.ERROR, problem, tuple(said), usage)
+
+
+class OfficialPairJudge(OfficialJudge):
+    """Compares two answers by an evaluator folder, and judges one of a pair as a comparison shows it.
+
+    As in the published code the judge is not told by which method an answer was found. ``limit`` cuts the
+    final answer, in characters.
+    """
+
+    def __init__(self, model: Model, evaluator: Evaluator, *, limit: int | None = None) -> None:
+        super().__init__(model, evaluator)
+        self._limit = limit
+
+    @property
+    def rubric(self) -> str:
+        """SHA-256 of the evaluator's files and of how answers are shown."""
+        shown = f"{self._evaluator.hash}:pairs without method, cut {self._limit}"
+        return hashlib.sha256(shown.encode()).hexdigest()
+
+    async def prefer(self, pair: Pair, number: int) -> Judgement:
+        """Which of two converted answers is better; the official form knows no tie."""
+        answers = [
+            json.dumps(self._shown(t)) if t is not None else final_text(t) for t in (pair.first, pair.second)
+        ]
+        indexes = {0: Status.SOLVED, 1: Status.UNSOLVED}
+        return await self._ask(
+            BETTER, "index", indexes, number, query=pair.text, answer_0=answers[0], answer_1=answers[1]
+        )
+
+    def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
+        answer = super()._shown(trajectory)
+        del answer["method"]
+        return {**answer, "final_answer": answer["final_answer"][: self._limit]}
+
+
+def _status_in(reply: Reply, field: str, words: Mapping[Any, Status]) -> Status:
+    value = read_object(_arguments(reply)).get(field)
+    if isinstance(value, bool | list | dict) or value not in words:
+        raise UnreadableReplyError("The judge's reply is not one of those asked for.")
+    return words[value]
+
+
+def _arguments(reply: Reply) -> str:
+    return reply.tool_calls[0].arguments if reply.tool_calls else reply.content or ""

@@ -1,0 +1,218 @@
+"""Opening judges by their names, and having them judge what is lacking."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from stb_core.cli import console
+from stb_core.errors import UsageError
+from stb_core.llm.providers import open_model
+from stb_core.settings import Settings
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.verdicts import FAC, SOPR
+from stb_evaluator.judges.ask_many import Tally
+from stb_evaluator.judges.final_answer import FinalAnswerJudge
+from stb_evaluator.judges.judge import Judge, ModelJudge
+from stb_evaluator.judges.official_form import Evaluator, OfficialJudge, OfficialPairJudge, load_evaluator
+from stb_evaluator.judges.pairs import ModelPairJudge, PairJudge, RulesPairJudge
+from stb_evaluator.judges.panel import Juror, Jury
+from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
+from stb_evaluator.judges.rules import RulesJudge
+
+if TYPE_CHECKING:
+    from stb_core.llm.openai_client import OpenAIModel
+
+RECORDED = "recorded"
+RULES = "rules"
+RUBRICS = {SOPR: "sopr-1", FAC: "fac-1"}
+PAIR_RUBRIC = "sowr-1"
+DEFAULT_ROUNDS = {SOPR: 3, FAC: 1}
+
+# Providers that give one name to several models in turn.
+HOSTED = frozenset(
+    {"anthropic", "azure", "cohere", "deepseek", "gemini", "google", "mistral", "openai", "xai"}
+)
+_DATED = re.compile(r"(?<!\d)(?:20\d{2}-?\d{2}(?:-?\d{2})?|[01]\d[0-3]\d|2\d[01]\d)(?!\d)")
+
+_CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; not comparable)."
+
+
+async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -> str:
+    """``recorded`` where all runs have recorded verdicts, else the one judge that has judged them all.
+
+    Raises:
+        UsageError: a judge must be chosen.
+    """
+    common: set[str] | None = None
+    for run in runs:
+        judges = {one.judge for one in await store.verdicts.judges(run.run, metric=metric)}
+        if not judges:
+            raise UsageError(f"The run {run.run!r} has no verdicts yet.", hint=_CHOICES)
+        common = judges if common is None else common & judges
+    if common and RECORDED in common:
+        return RECORDED
+    if common and len(common) == 1:
+        return common.pop()
+    names = ", ".join(run.run for run in runs)
+    if common:
+        raise UsageError(
+            f"{names} have verdicts of {', '.join(sorted(common))}.", hint="Choose with --judge."
+        )
+    raise UsageError(f"No judge has judged all of {names}.", hint=_CHOICES)
+
+
+async def logged_jury(store: Store, runs: Sequence[Run], names: str, metric: str = SOPR) -> Jury:
+    """The judges of these names with the rubric that they last used on all of the runs; asks nobody.
+
+    Raises:
+        UsageError: one of them has not judged all runs with one rubric.
+    """
+    members: list[Juror] = []
+    for name in dict.fromkeys(part.strip() for part in names.split(",")):
+        common: list[str] | None = None
+        for run in runs:
+            logged = await store.verdicts.judges(run.run, metric=metric)
+            rubrics = [one.rubric for one in logged if one.judge == name]
+            common = rubrics if common is None else [rubric for rubric in common if rubric in rubrics]
+        if not common:
+            listed = ", ".join(run.run for run in runs)
+            raise UsageError(f"{name} has not judged all of {listed}.", hint="Run stb score first.")
+        members.append(Juror(name, common[-1]))
+    return Jury(tuple(members))
+
+
+@dataclass(frozen=True)
+class OpenedJudge:
+    """A judge ready for use: ``recorded``, whose log is never added to, ``rules``, or a model."""
+
+    name: str
+    model: OpenAIModel | None = None
+    evaluator: Evaluator | None = None
+
+    def of_answers(self, metric: str = SOPR) -> Judge | None:
+        """The judge of single answers; None for ``recorded``.
+
+        Raises:
+            UsageError: it cannot judge by this metric.
+        """
+        if self.name == RULES and metric == SOPR:
+            return RulesJudge()
+        if self.name == RULES:
+            raise UsageError(f"There are no rules for {metric}.", hint="Use --judge PROVIDER/MODEL.")
+        if self.model is None:
+            return None
+        if self.evaluator is not None and metric == SOPR:
+            return OfficialJudge(self.model, self.evaluator)
+        rubric = load_rubric(RUBRICS[metric])
+        if metric == FAC:
+            return FinalAnswerJudge(self.model, rubric)
+        return ModelJudge(self.model, rubric)
+
+    def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
+        """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
+        if self.model is not None and self.evaluator is not None:
+            return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
+        if self.model is not None:
+            rubric = load_rubric(PAIR_RUBRIC)
+            return ModelPairJudge(self.model, cut_rubric(rubric) if cut else rubric)
+        return RulesPairJudge() if self.name == RULES else None
+
+    def of_answers_in_pairs(self, *, cut: bool = False) -> Judge | None:
+        """The judge that says whether an answer of a pair is solved, seen as the pair shows it."""
+        if self.model is not None and self.evaluator is not None:
+            return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
+        if self.model is not None:
+            rubric = load_rubric(RUBRICS[SOPR])
+            return ModelJudge(self.model, cut_rubric(rubric) if cut else rubric)
+        return RulesJudge() if self.name == RULES else None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The judges of a command, and how they are to be asked."""
+
+    judges: tuple[OpenedJudge, ...]
+    connections: int
+    retry_errors: bool = False
+    quiet: bool = False
+
+    def jury(self, metric: str = SOPR) -> Jury:
+        """As the verdict log names them."""
+        asked = [(opened, opened.of_answers(metric)) for opened in self.judges]
+        return Jury(tuple(Juror(o.name, judge.rubric if judge else RECORDED) for o, judge in asked))
+
+    def rounds(self, wanted: int | None, metric: str = SOPR) -> int | None:
+        """How many rounds count; None for all that are there."""
+        if wanted is not None or all(opened.name == RECORDED for opened in self.judges):
+            return wanted
+        return 1 if all(opened.name == RULES for opened in self.judges) else DEFAULT_ROUNDS[metric]
+
+
+@asynccontextmanager
+async def opened_bench(
+    names: str,
+    settings: Settings,
+    *,
+    connections: int,
+    retry_errors: bool = False,
+    quiet: bool = False,
+    evaluator: Path | None = None,
+) -> AsyncGenerator[Bench]:
+    """The judges of these names, separated by commas, until the block ends.
+
+    With ``evaluator``, a folder in the official form, the models judge by it instead of our rubrics.
+
+    Raises:
+        UsageError: one is not the name of a judge, or it is not known where the model is.
+    """
+    loaded = load_evaluator(evaluator) if evaluator is not None else None
+    async with AsyncExitStack() as stack:
+        judges: list[OpenedJudge] = []
+        for name in dict.fromkeys(part.strip() for part in names.split(",")):
+            if name in {RECORDED, RULES}:
+                judges.append(OpenedJudge(name))
+                continue
+            if "/" not in name:
+                raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
+            if is_floating(name):
+                console.say(
+                    f"NOTE: {name} is a name that its provider may give to another model. Name a dated version,"
+                    " so that scores stay comparable."
+                )
+            model = open_model(name, settings, connections=connections)
+            stack.push_async_callback(model.close)
+            judges.append(OpenedJudge(model.name, model, loaded))
+        yield Bench(tuple(judges), connections, retry_errors, quiet)
+
+
+def is_floating(name: str) -> bool:
+    """Whether a hosted model is named without a version that says when it was made.
+
+    Models on endpoints of one's own do not move by themselves.
+    """
+    provider, _, model = name.partition("/")
+    return provider in HOSTED and not _DATED.search(model)
+
+
+evaluator_option = click.option(
+    "--evaluator",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder in the official form (config.yaml, template.txt) by which the model judges.",
+)
+
+
+def tell(what: str, tally: Tally) -> None:
+    """Say on stderr what the judge did not manage."""
+    if tally.unavailable:
+        console.say(f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")
+    if tally.errors:
+        console.say(f"{what}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors.")

@@ -1,0 +1,136 @@
+"""Judges of pairs: which of two answers to one query is better, in the order in which they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from stb_core.llm.protocol import Model
+from stb_core.values.calls import content_hash
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import Trajectory
+from stb_core.values.verdicts import POINTS, Status
+from stb_evaluator.judges.ask import Form, ask, describe_calls
+from stb_evaluator.judges.judge import Case, Judgement
+from stb_evaluator.judges.quoting import shorten
+from stb_evaluator.judges.replies import PREFERENCE_SCHEMA, ReadVerdict, read_preference
+from stb_evaluator.judges.rubrics import Rubric
+from stb_evaluator.judges.rules import judge_by_rules
+
+PREFERENCE = Form("preference", PREFERENCE_SCHEMA, read_preference)
+
+_NO_ANSWER = "(The assistant gave no answer.)"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one query, in the order in which a judge sees them; None where there is none."""
+
+    first: Trajectory | None
+    second: Trajectory | None
+    text: str
+    query: Query | None = None
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that a judge may see, order included."""
+        return content_hash([self.text, _content(self.first), _content(self.second)])
+
+    @property
+    def swapped(self) -> Pair:
+        """The same in the other order."""
+        return Pair(self.second, self.first, self.text, self.query)
+
+    @property
+    def identical(self) -> bool:
+        """Whether both say the same; two that say nothing do."""
+        return final_text(self.first) == final_text(self.second)
+
+    @property
+    def identical_throughout(self) -> bool:
+        """Whether both say the same after the same calls."""
+        return _content(self.first) == _content(self.second)
+
+    def hash_of(self, trajectory: Trajectory) -> str:
+        """SHA-256 of one of the two as judged within this pair, order included."""
+        return content_hash([self.hash, _content(trajectory)])
+
+
+def final_text(trajectory: Trajectory | None) -> str:
+    """The answer that was given; empty when there is none."""
+    return trajectory.final_answer.strip() if trajectory is not None and trajectory.finished else ""
+
+
+def _content(trajectory: Trajectory | None) -> list[object]:
+    if trajectory is None:
+        return []
+    steps = [[step.function, step.arguments, step.observation] for step in trajectory.steps]
+    return [final_text(trajectory), steps]
+
+
+class PairJudge(Protocol):
+    """Prefers one of two answers; ``name`` and ``rubric`` identify it in the verdict log."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - see the class
+
+    @property
+    def rubric(self) -> str: ...  # noqa: D102 - see the class
+
+    async def prefer(self, pair: Pair, number: int) -> Judgement:
+        """Solved when the first is better, unsolved when the second is, unsure when neither.
+
+        Raises:
+            ModelUnavailableError: the judge could not be asked.
+        """
+        ...
+
+
+class ModelPairJudge:
+    """A language model with a rubric for pairs."""
+
+    def __init__(self, model: Model, rubric: Rubric) -> None:
+        self._model = model
+        self._rubric = rubric
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self._model.name
+
+    @property
+    def rubric(self) -> str:
+        """SHA-256 of the rubric's file, and of limits that differ from it."""
+        return self._rubric.hash
+
+    async def prefer(self, pair: Pair, number: int) -> Judgement:
+        """Ask once, in the order of the pair."""
+        pieces = {"request": pair.text}
+        for name, trajectory in (("first", pair.first), ("second", pair.second)):
+            answer = final_text(trajectory) or _NO_ANSWER
+            pieces[f"{name} assistant, final answer"] = shorten(answer, self._rubric.answer_limit)
+            calls = describe_calls(trajectory, self._rubric) if trajectory else "No call was made."
+            pieces[f"{name} assistant, calls"] = calls
+        asked = await ask(self._model, self._rubric, "pair", pieces, PREFERENCE, number=number)
+        verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
+        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+
+
+class RulesPairJudge:
+    """Without a model: the answer that carries data of more of its calls; comparable with nothing."""
+
+    name = "rules"
+    rubric = "rules-1"
+
+    async def prefer(self, pair: Pair, number: int) -> Judgement:  # noqa: ARG002 - every round is alike
+        """The preference; the same in every round."""
+        first, second = (_points(pair, trajectory) for trajectory in (pair.first, pair.second))
+        if first == second:
+            return Judgement(Status.UNSURE, "both carry as much data")
+        return Judgement(Status.SOLVED if first > second else Status.UNSOLVED, "one carries more data")
+
+
+def _points(pair: Pair, trajectory: Trajectory | None) -> float:
+    if trajectory is None or not final_text(trajectory):
+        return -1.0
+    return POINTS[judge_by_rules(Case(trajectory, pair.query)).status]

@@ -1,0 +1,160 @@
+"""The solvability filter: several models vote on each query, the majority decides, votes are kept.
+
+A query is kept when more than half of the models find it solvable: what it asks for is valid and
+complete, and the tools suffice (arXiv:2403.07714, section 3.2). Votes stand in the verdict log of a run
+named ``solvability-<dataset>``, so that a vote is never paid for twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from stb_core.llm.protocol import Model
+from stb_core.store import Store
+from stb_core.store.datasets import Dataset
+from stb_core.values.calls import content_hash
+from stb_core.values.manifest import Manifest
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef
+from stb_core.values.verdicts import SOLVABLE, Status, Verdict
+from stb_evaluator.judges.ask import Form, ask
+from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.judge import Judgement
+from stb_evaluator.judges.quoting import shorten
+from stb_evaluator.judges.replies import SOLVABILITY_SCHEMA, ReadVerdict, read_solvability
+from stb_evaluator.judges.rubrics import Rubric
+
+MODE = "solvability"
+VOTE = Form("vote", SOLVABILITY_SCHEMA, read_solvability)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A query with the documents of its APIs, as a voter sees them."""
+
+    query: Query
+    documents: str
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of what is voted on."""
+        return content_hash([self.query.text, self.documents])
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How the models voted on one query: by name, and what the majority says; None when undecided."""
+
+    query: Query
+    votes: dict[str, Status]
+    solvable: bool | None
+
+
+async def load_tasks(store: Store, dataset: Dataset, groups: Sequence[str]) -> list[Task]:
+    """The queries of these groups, of all when none is named."""
+    queries = await store.datasets.queries(dataset.id, groups)
+    documents: dict[ApiRef, dict[str, Any]] = {}
+    for tool in await store.datasets.tools(dataset.id):
+        for api in tool.api_list:
+            ref = ApiRef(tool.category, tool.standard_name, api.standard_name)
+            documents[ref] = {
+                "tool": tool.tool_name,
+                "api": api.name,
+                "description": api.description,
+                "required": [parameter.name for parameter in api.required_parameters],
+                "optional": [parameter.name for parameter in api.optional_parameters],
+            }
+    return [
+        Task(query, orjson.dumps([documents.get(ref, {"api": ref.api}) for ref in query.apis]).decode())
+        for query in queries
+    ]
+
+
+async def vote(
+    store: Store,
+    dataset: Dataset,
+    tasks: Sequence[Task],
+    models: Sequence[Model],
+    rubric: Rubric,
+    *,
+    connections: int,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+) -> tuple[list[Vote], Tally]:
+    """Have every model vote on every task that it has not voted on yet.
+
+    Raises:
+        BusyError: a vote is lacking, and another session is asking one of these models for votes.
+    """
+    run = f"{MODE}-{dataset.name}"
+    manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
+    await store.runs.create(run, manifest, {})
+    tally = Tally()
+
+    async def lacking() -> list[tuple[Task, Model]]:
+        known = await _known(store, run, tasks, models, rubric)
+        return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
+
+    async def ask_one(job: tuple[Task, Model]) -> Judgement:
+        task, model = job
+        pieces = {"request": task.query.text, "APIs": shorten(task.documents, rubric.trajectory_limit)}
+        asked = await ask(model, rubric, "task", pieces, VOTE, number=0)
+        verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
+        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+
+    if jobs := await lacking():
+        voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
+        async with alone(store, voters, SOLVABLE, [run]) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                ask_one,
+                lambda job, judgement: _verdict(run, *job, rubric, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    known = await _known(store, run, tasks, models, rubric)
+    return [_count(task, models, known) for task in tasks], tally
+
+
+async def _known(
+    store: Store, run: str, tasks: Sequence[Task], models: Sequence[Model], rubric: Rubric
+) -> dict[tuple[str, str], Status]:
+    """The first readable vote of each model on each task."""
+    found: dict[tuple[str, str], Status] = {}
+    for model in models:
+        for verdict in await store.verdicts.by_answers(
+            [task.hash for task in tasks], metric=SOLVABLE, judge=model.name, rubric=rubric.hash, own=[run]
+        ):
+            if verdict.status is not Status.ERROR:
+                found.setdefault((verdict.answer_hash, model.name), verdict.status)
+    return found
+
+
+def _count(task: Task, models: Sequence[Model], known: dict[tuple[str, str], Status]) -> Vote:
+    votes = {m.name: known[task.hash, m.name] for m in models if (task.hash, m.name) in known}
+    in_favour = sum(status is Status.SOLVED for status in votes.values())
+    decided = len(votes) == len(models)
+    return Vote(task.query, votes, 2 * in_favour > len(models) if decided else None)
+
+
+def _verdict(run: str, task: Task, model: Model, rubric: Rubric, judgement: Judgement) -> Verdict:
+    return Verdict(
+        run=run,
+        group=task.query.group,
+        query_id=task.query.query_id,
+        metric=SOLVABLE,
+        judge=model.name,
+        rubric=rubric.hash,
+        round=0,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=task.hash,
+        raw=judgement.raw,
+        usage=judgement.usage,
+    )

@@ -1,1 +1,0 @@
-"""ToolBench's and StableToolBench's own answer files, read into trajectories and verdicts."""

@@ -1,0 +1,56 @@
+"""Scores and differences of stored runs, and their pictures, for other rooms; see ``stb_core.plugins``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stb_core.plugins import Figure
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.verdicts import SOPR
+from stb_evaluator.judges.panel import Juror, Jury
+from stb_evaluator.reports.plots import draw_comparison
+from stb_evaluator.scores.comparison import Row, Side, compare_runs
+from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.rows import score_rows
+
+
+async def scores(store: Store, runs: Sequence[str]) -> list[Row]:
+    """The faithful rows of each run, by each judge that looked at it."""
+    found: list[Row] = []
+    for run in [await store.runs.get(name) for name in runs]:
+        for juror in await _jurors(store, run):
+            found += await score_rows(store, run, Jury((juror,)), rounds=None, blocks=("faithful",))
+    return found
+
+
+async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
+    """The rows of every two runs, by each judge that looked at all of them.
+
+    Raises:
+        UsageError: two runs have no query in common that is scored in both.
+    """
+    there = [await store.runs.get(name) for name in runs]
+    judged = [await _jurors(store, run) for run in there]
+    found: list[Row] = []
+    for juror in judged[0] if judged else []:
+        if all(juror in jurors for jurors in judged):
+            jury = Jury((juror,))
+            sides = [Side(run, await load_sheet(store, run, jury, rounds=None)) for run in there]
+            found += compare_runs(sides, jury)
+    return found
+
+
+def figures(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False) -> list[Figure]:
+    """The forest of scores and the matrix of differences, as they stand in a report.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+    """
+    plots = draw_comparison(scores, differences, dark=dark)
+    return [Figure(plot.name, plot.title, plot.caption, plot.svg) for plot in plots]
+
+
+async def _jurors(store: Store, run: Run) -> list[Juror]:
+    judges = await store.verdicts.judges(run.run, metric=SOPR)
+    return [Juror(one.judge, one.rubric) for one in judges]

@@ -1,0 +1,92 @@
+"""One trajectory as lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from stb_core.values.trajectories import FINISH, Node, Step, Trajectory
+from stb_core.values.verdicts import Verdict
+from stb_evaluator.judges.quoting import shorten
+
+_OBSERVATION = 400
+# To lay out megabytes for the terminal takes minutes.
+_ANSWER = 20_000
+
+# A text from outside must not move the cursor or change colours; tabs and line breaks may stay.
+_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code not in {9, 10}}
+
+
+def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full: bool = False) -> list[Text]:
+    """Query, calls, search tree if there is one, answer and verdicts."""
+    head = f"{trajectory.group}/{trajectory.query_id}, trial {trajectory.trial}, {trajectory.agent}"
+    lines = [Text(head, style="bold"), _labelled("Query", trajectory.query), Text()]
+    for number, step in enumerate(trajectory.steps, start=1):
+        lines += _draw_step(number, step, full=full)
+    if trajectory.tree:
+        lines += [Text(), Text(f"Search tree, {len(trajectory.tree)} nodes:", style="bold")]
+        lines += _draw_tree(trajectory.tree)
+    lines += [Text(), _labelled("Stopped", trajectory.stop.value)]
+    if trajectory.error:
+        lines.append(_labelled("Error", trajectory.error))
+    answer = trajectory.final_answer or "(none)"
+    lines.append(_labelled("Final answer", answer if full else shorten(answer, _ANSWER)))
+    usage = trajectory.usage
+    if usage.model_calls:
+        cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
+        lines.append(_labelled("Used", f"{usage.model_calls} model calls, {usage.total_tokens} tokens{cost}"))
+    lines += [_draw_verdict(verdict) for verdict in verdicts]
+    for line in lines:
+        line.plain = line.plain.translate(_CONTROLS)
+    return lines
+
+
+def _labelled(label: str, text: str) -> Text:
+    return Text.assemble((f"{label}: ", "bold"), text)
+
+
+def _draw_step(number: int, step: Step, *, full: bool) -> list[Text]:
+    marks = [
+        *(["not offered"] if step.hallucinated else []),
+        *([step.provenance] if step.provenance else []),
+        *(["cut"] if step.truncated else []),
+    ]
+    arguments = " ".join(step.arguments.split())
+    shown = arguments if full else shorten(arguments, _OBSERVATION)
+    if step.function == FINISH:
+        return [Text.assemble((f"{number}. {FINISH} ", "cyan"), shown)]
+    title = Text.assemble((f"{number}. {step.function} ", "cyan"), shown)
+    if marks:
+        title.append(f"  [{', '.join(marks)}]", style="dim")
+    seen = " ".join(step.observation.split())
+    style = "red" if step.error else ""
+    return [title, Text(f"   -> {seen if full else shorten(seen, _OBSERVATION)}", style=style)]
+
+
+def _draw_tree(nodes: Sequence[Node]) -> list[Text]:
+    """One line a node, indented by depth; a node follows its parent."""
+    children: dict[int | None, list[int]] = {}
+    for index, node in enumerate(nodes):
+        children.setdefault(node.parent, []).append(index)
+    lines: list[Text] = []
+    waiting = [(index, 0) for index in reversed(children.get(None, []))]
+    while waiting:
+        index, depth = waiting.pop()
+        lines.append(_draw_node(nodes[index], depth))
+        waiting += [(child, depth + 1) for child in reversed(children.get(index, []))]
+    return lines
+
+
+def _draw_node(node: Node, depth: int) -> Text:
+    words = f"{node.step.function} {node.step.arguments}" if node.step else ""
+    if node.message:
+        words = node.message.content or words
+    mark = "*" if node.final else "x" if node.pruned else "-"
+    style = "green" if node.final else "dim" if node.pruned else ""
+    return Text(f"{'  ' * min(depth, 30)}{mark} {' '.join(words.split())[:100]}", style=style)
+
+
+def _draw_verdict(verdict: Verdict) -> Text:
+    words = f"{verdict.status.value}{f': {verdict.reason}' if verdict.reason else ''}"
+    return _labelled(f"Verdict of {verdict.judge}, round {verdict.round}", words)

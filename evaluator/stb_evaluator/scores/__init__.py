@@ -1,0 +1,1 @@
+"""Scores: from stored answers to verdicts, points and rows with intervals."""

@@ -1,0 +1,251 @@
+"""Comparing runs query by query: differences with intervals and tests, for every two of them.
+
+Only queries that both runs were to answer, and that have a score in both, can be compared; what that
+leaves out is counted, and so is every verdict that a score lacks. Differences are in points of percent,
+first run minus second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from stb_core.errors import UsageError
+from stb_core.store.runs import Run
+from stb_core.values.manifest import Manifest
+from stb_core.values.queries import group_order
+from stb_core.values.verdicts import SOPR
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
+from stb_evaluator.scores.points import errors_by_group
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.statistics.multiplicity import holm
+from stb_evaluator.statistics.paired import Comparison, compare
+from stb_evaluator.statistics.power import detectable_difference, queries_needed
+from stb_evaluator.statistics.significance import mcnemar
+
+Row = dict[str, Any]
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One run that is compared: what was scored, and what the score rests on."""
+
+    run: Run
+    sheet: Sheet
+
+
+def compare_runs(
+    sides: Sequence[Side],
+    jury: Jury,
+    *,
+    clusters: Mapping[Place, str] | None = None,
+    seed: int = 0,
+) -> list[Row]:
+    """The rows of every pair: groups, ``macro`` and ``micro``.
+
+    With ``clusters``, the names of clusters by (group, query id), queries that hang together are
+    drawn together. ``n_error`` counts what either run lacks, as the score of one run counts it.
+
+    p-values are adjusted by Holm's method, see ``adjust``.
+
+    Raises:
+        UsageError: two runs have no query in common that is scored in both.
+    """
+    rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
+    adjust(rows)
+    return [{**row, "judge": jury.name, "rubric": jury.rubric} for row in rows]
+
+
+def adjust(rows: Sequence[Row]) -> None:
+    """Fill in ``p_holm``: groups over all groups and pairs, ``macro`` and ``micro`` each over all pairs."""
+    for family in ({MACRO}, {MICRO}, {row["group"] for row in rows} - {MACRO, MICRO}):
+        mine = [row for row in rows if row["group"] in family and row["p"] is not None]
+        if mine:
+            for row, adjusted in zip(mine, holm([row["p"] for row in mine]), strict=True):
+                row["p_holm"] = float(adjusted)
+
+
+def warnings_of(sides: Sequence[Side]) -> list[str]:
+    """What makes a comparison of runs doubtful; each line begins with WARNING."""
+    found: list[str] = []
+    for one, other in combinations((side.run for side in sides), 2):
+        differing = [
+            f"{name} ({left or 'unknown'} and {right or 'unknown'})"
+            for name, left, right in _grounds(one, other)
+            if left != right
+        ]
+        if differing:
+            found.append(f"WARNING: {one.run} and {other.run} differ in {', '.join(differing)}.")
+        if one.expected != other.expected:
+            found.append(
+                f"WARNING: {one.run} and {other.run} were to answer different queries;"
+                " those in common are compared."
+            )
+    return found
+
+
+def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
+    a, b = one.manifest, other.manifest
+    return [
+        ("dataset", a.dataset, b.dataset),
+        ("dataset content", a.dataset_hash[:12], b.dataset_hash[:12]),
+        ("snapshot of responses", a.snapshot_hash[:12], b.snapshot_hash[:12]),
+        ("cache mode", a.mode, b.mode),
+        ("trials", str(a.trials), str(b.trials)),
+        ("tools offered", _offered(a), _offered(b)),
+        ("simulator and faults", _served(a), _served(b)),
+    ]
+
+
+def _offered(manifest: Manifest) -> str:
+    """How the tools that a query offers were chosen."""
+    tools = manifest.selection.get("tools")
+    return f"{tools['k']} by {tools['retriever']}, {tools['index_hash'][:12]}" if tools else "as given"
+
+
+def _served(manifest: Manifest) -> str:
+    """What else of the server could change an answer."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(manifest.server.items())) or "none"
+
+
+def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
+    first, second = query_scores(one.sheet), query_scores(other.sheet)
+    shared = [place for place in _expected(one.sheet) if place in set(_expected(other.sheet))]
+    scored = [place for place in shared if place in first and place in second]
+    if not scored:
+        raise UsageError(
+            f"{one.run.run} and {other.run.run} have no scored query in common.",
+            hint="Compare runs on the same dataset, judged by the same judge.",
+        )
+    groups = sorted({group for group, _ in scored}, key=group_order)
+    errors = errors_by_group(one.sheet, shared) + errors_by_group(other.sheet, shared)
+    rows: list[Row] = []
+    for name in [*groups, MACRO, MICRO]:
+        mine = [place for place in scored if name in {place[0], MACRO, MICRO}]
+        asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
+        n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
+        missing, missing_b = _missing(one.sheet, asked), _missing(other.sheet, asked)
+        found = _compare(mine, first, second, clusters, micro=name == MICRO, seed=seed)
+        rows.append(
+            {
+                "run": one.run.run,
+                "run_b": other.run.run,
+                "metric": SOPR,
+                "block": "faithful",
+                "group": name,
+                **_fields(found, mine, first, second, micro=name == MICRO),
+                **_passes(one, other, mine),
+                "n_total": len(asked),
+                "n_error": n_error,
+                "missing": missing,
+                "missing_b": missing_b,
+                "complete": not (n_error or missing or missing_b),
+            }
+        )
+    return rows
+
+
+def _passes(one: Side, other: Side, places: Sequence[Place]) -> Row:
+    """Pass or fail by the majority of verdicts: the queries that one run alone passes, and McNemar's p.
+
+    For runs of one trial; with several a query has no single pass or fail.
+    """
+    only_one = only_other = 0
+    if one.sheet.trials != 1 or other.sheet.trials != 1:
+        return {"n_only_a": None, "n_only_b": None, "p_mcnemar": None}
+    for group, query_id in places:
+        place = (group, query_id, 0)
+        a, b = majority(one.sheet, place), majority(other.sheet, place)
+        if a is not None and b is not None:
+            only_one += a and not b
+            only_other += b and not a
+    return {"n_only_a": only_one, "n_only_b": only_other, "p_mcnemar": mcnemar(only_one, only_other).p}
+
+
+def _expected(sheet: Sheet) -> list[Place]:
+    return [(group, query_id) for group, ids in sheet.expected.items() for query_id in ids]
+
+
+def _missing(sheet: Sheet, places: Sequence[Place]) -> int:
+    """Trials without any trajectory; they count as unsolved."""
+    return sum((*place, trial) not in sheet.answers for place in places for trial in range(sheet.trials))
+
+
+def _compare(
+    places: Sequence[Place],
+    first: Mapping[Place, float],
+    second: Mapping[Place, float],
+    clusters: Mapping[Place, str] | None,
+    *,
+    micro: bool,
+    seed: int,
+) -> Comparison:
+    """With clusters never surer than without: a few clusters that happen to agree prove nothing."""
+    compare_by = partial(
+        compare,
+        np.array([first[place] for place in places]),
+        np.array([second[place] for place in places]),
+        groups=[group for group, _ in places],
+        weighting="micro" if micro else "macro",
+        seed=seed,
+    )
+    plain = compare_by()
+    if not clusters:
+        return plain
+    found = compare_by(clusters=[clusters.get(place, "/".join(place)) for place in places])
+    return replace(
+        found,
+        interval=found.interval.covering(plain.interval),
+        standard_error=max(found.standard_error, plain.standard_error),
+        significance=max(found.significance, plain.significance, key=lambda test: test.p),
+    )
+
+
+def _fields(
+    found: Comparison,
+    places: Sequence[Place],
+    first: Mapping[Place, float],
+    second: Mapping[Place, float],
+    *,
+    micro: bool,
+) -> Row:
+    return {
+        "value": found.difference * 100,
+        "ci_low": found.interval.low * 100,
+        "ci_high": found.interval.high * 100,
+        "interval_method": found.interval.method,
+        "p": found.significance.p,
+        "p_holm": None,
+        "test": found.significance.method,
+        "detectable": detectable_difference(found.standard_error) * 100,
+        "queries_for_2_points": _needed(found),
+        "value_a": _mean(places, first, micro=micro),
+        "value_b": _mean(places, second, micro=micro),
+        "n": found.n,
+        "n_better": found.n_first,
+        "n_worse": found.n_second,
+        "n_equal": found.n - found.n_first - found.n_second,
+    }
+
+
+def _needed(found: Comparison) -> int:
+    """How many such queries would find a true difference of two points."""
+    return queries_needed(0.02, found.standard_error * found.n**0.5)
+
+
+def _mean(places: Sequence[Place], scores: Mapping[Place, float], *, micro: bool) -> float:
+    """The mean score in percent: over queries, or over groups."""
+    by_group: dict[str, list[float]] = {}
+    for place in places:
+        by_group.setdefault(place[0], []).append(scores[place])
+    if micro:
+        return float(np.mean([value for values in by_group.values() for value in values])) * 100
+    return float(np.mean([np.mean(values) for values in by_group.values()])) * 100

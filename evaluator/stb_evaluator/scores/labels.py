@@ -1,0 +1,178 @@
+"""What people say about answers, and scores corrected by it.
+
+A file of labels is CSV with a header, or JSON: a list of objects. Each row names ``query`` and ``label``
+(solved, unsure, unsolved, or 1, 0.5, 0), and may name ``group`` and ``run``; without them it holds for
+every group, or every run, that has such a query. The labelled queries should be a random sample.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stb_core.errors import NotFoundError, UsageError
+from stb_core.values.queries import group_order
+from stb_core.values.verdicts import POINTS, SOPR, Status
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.statistics.judge_error import Rate, judge_quality, ppi_mean
+
+CORRECTED = "corrected"
+QUALITY = "judge"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Labels by (run, group, query); an empty run or group stands for any."""
+
+    points: Mapping[tuple[str, str, str], float]
+
+    def of(self, run: str, group: str, query_id: str) -> float:
+        """The label of one answer, the most specific; NaN without any."""
+        for place in ((run, group, query_id), (run, "", query_id), ("", group, query_id), ("", "", query_id)):
+            if place in self.points:
+                return self.points[place]
+        return float("nan")
+
+    def n_unknown(self, expected: Mapping[str, Mapping[str, Sequence[str]]]) -> int:
+        """How many labels are on no query that these runs were to answer: ids by run and group."""
+        known = {
+            (one_run, one_group, query_id)
+            for run, groups in expected.items()
+            for group, ids in groups.items()
+            for query_id in ids
+            for one_run in (run, "")
+            for one_group in (group, "")
+        }
+        return sum(place not in known for place in self.points)
+
+
+def read_labels(path: Path) -> LabelSet:
+    """Read a file of labels.
+
+    Raises:
+        NotFoundError: it is not there.
+        UsageError: it is not in the form above, or holds no label.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.", hint="Give a CSV or JSON file of labels.")
+    try:
+        rows = _read_rows(path)
+    except (OSError, ValueError, csv.Error) as problem:
+        raise UsageError(f"{path} cannot be read: {' '.join(str(problem).split())[:100]}.") from None
+    points: dict[tuple[str, str, str], float] = {}
+    for where, row in rows:
+        if not isinstance(row, dict) or not str(row.get("query") or ""):
+            raise UsageError(f"{path}, {where}, names no query.", hint="It needs query and label.")
+        place = (str(row.get("run") or ""), str(row.get("group") or ""), str(row["query"]))
+        points[place] = _read_point(row.get("label"), path, where)
+    if not points:
+        raise UsageError(
+            f"{path} holds no label.", hint="It needs query and label: as a header, then a line each."
+        )
+    return LabelSet(points)
+
+
+def _read_rows(path: Path) -> list[tuple[str, Any]]:
+    """The rows of a file, each with its place there in words."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        found = json.loads(text)
+        rows = found if isinstance(found, list) else [found]
+        return [(f"object {number}", row) for number, row in enumerate(rows, start=1)]
+    reader = csv.DictReader(io.StringIO(text))
+    return [(f"line {reader.line_num}", row) for row in reader]
+
+
+def _read_point(label: Any, path: Path, where: str) -> float:
+    word = str(label).strip().lower()
+    if word in {Status.SOLVED, Status.UNSURE, Status.UNSOLVED}:
+        return POINTS[Status(word)]
+    if word in {"0", "0.0", "0.5", "1", "1.0"}:
+        return float(word)
+    raise UsageError(
+        f"{path}, {where}, has the label {str(label)[:40]!r}.",
+        hint="A label is solved, unsure or unsolved, or 1, 0.5 or 0.",
+    )
+
+
+def corrected_rows(run: str, sheet: Sheet, labels: LabelSet, jury: Jury) -> list[Row]:
+    """Scores as people would give them, with intervals, and how good the judge is.
+
+    A group needs two labels; ``macro`` and ``micro`` need them in every group.
+    """
+    scores = query_scores(sheet)
+    human = {place: labels.of(run, *place) for place in scores}
+    groups = sorted({group for group, _ in scores}, key=group_order)
+    labelled = [g for g in groups if sum(not np.isnan(human[p]) for p in scores if p[0] == g) > 1]
+    names = [*labelled, *([MACRO, MICRO] if labelled == groups and groups else [])]
+    shared = {"run": run, "judge": jury.name, "rubric": jury.rubric, "complete": True}
+    rows = [{**shared, **_corrected(name, scores, human)} for name in names]
+    return rows + [{**shared, **row} for row in _quality(sheet, human)]
+
+
+def _corrected(
+    name: str, scores: Mapping[tuple[str, str], float], human: Mapping[tuple[str, str], float]
+) -> Row:
+    places = [place for place in scores if name in {place[0], MACRO, MICRO}]
+    found = ppi_mean(
+        np.array([scores[place] for place in places]),
+        np.array([human[place] for place in places]),
+        groups=[group for group, _ in places],
+        weighting="micro" if name == MICRO else "macro",
+    )
+    return {
+        "metric": SOPR,
+        "block": CORRECTED,
+        "group": name,
+        "value": found.value * 100,
+        "unit": "%",
+        "ci_low": max(0.0, found.interval.low * 100),
+        "ci_high": min(100.0, found.interval.high * 100),
+        "interval_method": found.interval.method,
+        "n": len(places),
+        "n_labelled": found.n_labelled,
+        "judge_weight": found.tuning,
+    }
+
+
+def _quality(sheet: Sheet, human: Mapping[tuple[str, str], float]) -> list[Row]:
+    """Sensitivity, specificity and accuracy of the majority verdict, on answers labelled yes or no."""
+    pairs = [
+        (said, label == 1.0)
+        for place, label in human.items()
+        if label in {0.0, 1.0} and (said := majority(sheet, (*place, 0))) is not None
+    ]
+    if not pairs:
+        return []
+    found = judge_quality([said for said, _ in pairs], [label for _, label in pairs])
+    rates: Sequence[tuple[str, Rate]] = (
+        ("sensitivity", found.sensitivity),
+        ("specificity", found.specificity),
+        ("accuracy", found.accuracy),
+    )
+    return [
+        {
+            "metric": name,
+            "block": QUALITY,
+            "group": MICRO,
+            "value": None if rate.value is None else rate.value * 100,
+            "unit": "%",
+            "ci_low": None if rate.interval is None else rate.interval.low * 100,
+            "ci_high": None if rate.interval is None else rate.interval.high * 100,
+            "interval_method": "" if rate.interval is None else rate.interval.method,
+            "n": rate.n,
+        }
+        for name, rate in rates
+    ]

@@ -1,0 +1,167 @@
+"""Points of answers, group by group, by the faithful and by the published rules; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stb_core.store.verdicts import Mark
+from stb_core.values.trajectories import StopReason
+from stb_core.values.verdicts import POINTS, Status
+from stb_evaluator.scores.verdict_table import Place, Sheet, gate
+from stb_evaluator.statistics.sampling import Array
+
+
+@dataclass(frozen=True)
+class Table:
+    """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
+
+    ``ids`` names the queries, row by row. ``lacking`` tells of each round whether an answer that is to be
+    judged has no verdict in it, shape (rounds,).
+    """
+
+    group: str
+    points: Array
+    n_total: int
+    ids: list[str]
+    lacking: NDArray[np.bool_]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is a point for every trial and round."""
+        return not np.isnan(self.points).any()
+
+    @property
+    def value(self) -> float:
+        """The score: the mean over rounds, or, where points lack, the mean over the queries that have a score.
+
+        Without gaps these are the same. With gaps a mean over rounds is not: answers that need no judge
+        have 0 points in every round, so a round that lacks verdicts would be a mean of failures.
+        """
+        return float(nanmean(self.rounds if self.is_whole else self.all_queries, axis=0))
+
+    @property
+    def rounds(self) -> Array:
+        """The score of each round, shape (rounds,); NaN for one in which a verdict lacks."""
+        return np.where(self.lacking, np.nan, nanmean(nanmean(self.points, axis=1), axis=0))
+
+    @property
+    def all_queries(self) -> Array:
+        """The score of each query over its trials and rounds, shape (queries,); NaN where it has none.
+
+        A trial weighs no more than another because it has more verdicts.
+        """
+        by_trial = nanmean(nanmean(self.points, axis=2), axis=1)
+        is_whole = ~np.isnan(self.points).any(axis=(1, 2))
+        return np.where(is_whole, nanmean(self.points, axis=(1, 2)), by_trial)
+
+    @property
+    def queries(self) -> Array:
+        """The score of each query that has one."""
+        scores = self.all_queries
+        return scores[~np.isnan(scores)]
+
+    @property
+    def scored_ids(self) -> list[str]:
+        """The ids of the queries that have a score, in the order of ``queries``."""
+        known = ~np.isnan(self.all_queries)
+        return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
+
+    @property
+    def n_error(self) -> int:
+        """What ought to be scored and cannot: verdicts that failed or are to be given, and spoiled trials."""
+        return self.counts["infrastructure"] + self.counts["error"] + self.counts["unjudged"]
+
+
+def faithful_table(sheet: Sheet, group: str) -> Table:
+    """Every expected query; what may not be scored is NaN, and counted."""
+    ids = sheet.expected[group]
+    points = np.full((len(ids), sheet.trials, sheet.n_rounds), np.nan)
+    lacking = np.zeros(sheet.n_rounds, dtype=np.bool_)
+    counts: Counter[str] = Counter()
+    for row, query_id in enumerate(ids):
+        for trial in range(sheet.trials):
+            answer = sheet.answers.get((group, query_id, trial))
+            if answer is None:
+                counts["missing"] += 1
+                points[row, trial] = 0.0
+            elif answer.stop is StopReason.INFRASTRUCTURE:
+                counts["infrastructure"] += 1
+            elif reason := gate(answer):
+                counts[reason] += 1
+                points[row, trial] = 0.0
+            else:
+                counts["judged"] += 1
+                points[row, trial] = [
+                    _count(sheet.marks.get((group, query_id, trial, number)), counts)
+                    for number in range(sheet.n_rounds)
+                ]
+                lacking |= np.isnan(points[row, trial])
+    return Table(group, points, len(ids), ids, lacking, counts)
+
+
+def errors_by_group(sheet: Sheet, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+    """How much ought to be scored on some queries, by (group, id), and cannot; see ``Table.n_error``."""
+    asked: dict[str, list[str]] = {}
+    for group, query_id in queries:
+        asked.setdefault(group, []).append(query_id)
+    narrowed = replace(sheet, expected=asked)
+    return Counter({group: faithful_table(narrowed, group).n_error for group in asked})
+
+
+def _count(mark: Mark | None, counts: Counter[str]) -> float:
+    counts["unjudged" if mark is None else mark.status.value] += 1
+    return np.nan if mark is None else POINTS.get(mark.status, np.nan)
+
+
+def reference_table(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
+    """The answers that are present, in the published way, as the switches are set."""
+    missing = [
+        (group, query_id, trial)
+        for query_id in sheet.expected[group]
+        for trial in range(sheet.trials)
+        if (group, query_id, trial) not in sheet.answers
+    ]
+    rows = sorted(
+        place
+        for place, answer in sheet.answers.items()
+        if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
+    )
+    if switches["sopr.missing"] == "unsolved":
+        rows += missing
+    points = np.zeros((len(rows), 1, sheet.n_rounds))
+    counts: Counter[str] = Counter(missing=len(missing))
+    for row, place in enumerate(rows):
+        for number in range(sheet.n_rounds):
+            status = _reference_status(sheet, place, number, switches)
+            counts["unjudged" if status is None else status.value] += place in sheet.answers
+            gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
+            points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
+    lacking, ids = np.asarray(np.isnan(points).any(axis=(0, 1))), [place[1] for place in rows]
+    return Table(group, points, len(sheet.expected[group]), ids, lacking, counts)
+
+
+def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
+    """The verdict of a round as the published code has it; None where it has none."""
+    answer = sheet.answers.get(place)
+    if answer is None:
+        return Status.UNSOLVED
+    mark = sheet.marks.get((*place, number))
+    if mark is None and gate(answer):  # no judge is ever asked about it
+        return Status.UNSOLVED
+    if switches["sopr.gate"] == "words" and not sheet.worded.get(place, True):
+        return Status.UNSOLVED
+    return mark.status if mark else None
+
+
+def nanmean(values: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """Mean of what is known; NaN, without a warning, where nothing is."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=axis)
+    sums = np.where(known, values, 0.0).sum(axis=axis)
+    return np.asarray(np.divide(sums, counts, out=np.full(np.shape(sums), np.nan), where=counts > 0))

@@ -1,0 +1,194 @@
+"""Result rows: a score with everything that qualifies it, as JSON and tables show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.verdicts import FAC, SOPR
+from stb_evaluator.judges import final_answer
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.costs import Account, accounts_of
+from stb_evaluator.scores.loading import dataset_queries, is_worded, load_sheet
+from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, Score, score
+from stb_evaluator.scores.reference_rules import PUBLISHED
+from stb_evaluator.scores.tool_clusters import FEW, tool_clusters
+from stb_evaluator.scores.trajectory_measures import measure
+from stb_evaluator.scores.verdict_table import Place
+
+NOT_COMPARABLE = frozenset({"rules"})
+
+# The block, and the name as a metric, of what is measured without a judge.
+TRAJECTORY = "trajectory"
+
+Row = dict[str, Any]
+
+
+async def score_rows(
+    store: Store,
+    run: Run,
+    jury: Jury,
+    *,
+    rounds: int | None,
+    metric: str = SOPR,
+    blocks: Sequence[Block] = BLOCKS,
+    switches: Mapping[str, str] = PUBLISHED,
+    clustered: bool = False,
+    seed: int = 0,
+) -> list[Row]:
+    """The rows of one run by one jury, block by block.
+
+    ``clustered`` makes intervals allow for queries that share tools.
+    """
+    worded: dict[Place, bool] = {}
+
+    def look(trajectory: Row) -> None:
+        if "reference" in blocks:
+            place = trajectory["group"], trajectory["query_id"], trajectory["trial"]
+            worded[place] = is_worded(trajectory)
+
+    accounts = await accounts_of(store, run.run, jury, metric=metric, look=look)
+    sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, worded=worded)
+    sheets = dict.fromkeys(blocks, sheet)
+    if metric == FAC and switches["fac.reading"] == "words":
+        reread = await final_answer.reread_by_words(store, run, jury)
+        marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in sheet.marks.items()}
+        sheets["reference"] = replace(sheet, marks=marks)
+    queries = await dataset_queries(store, run)
+    whole = Counter(group for group, _ in queries)
+    clusters = tool_clusters(queries.values())
+    shared = {
+        "judge": jury.name,
+        "rubric": jury.rubric,
+        "comparable": not NOT_COMPARABLE.intersection(member.judge for member in jury.members),
+        "dataset": run.dataset,
+        "agent": run.agent,
+        "model": run.model,
+        "trials": run.trials,
+        "manifest_hash": run.manifest.hash,
+    }
+    return [
+        {
+            "run": run.run,
+            "metric": metric,
+            **_score_fields(row),
+            "switches": dict(switches) if block == "reference" else None,
+            "subset": _is_subset(row.group, run, whole),
+            "n_clusters": _n_clusters(row.group, run, clusters),
+            **shared,
+            **_account(row.group, accounts).as_row(),
+        }
+        for block in blocks
+        for row in score(
+            sheets[block],
+            block,
+            switches=switches,
+            clusters=clusters if clustered and block == "faithful" else None,
+            seed=seed,
+        )
+    ]
+
+
+async def measure_rows(store: Store, run: Run, *, seed: int = 0) -> list[Row]:
+    """What the trajectories of a run tell without a judge; ``metric`` is the measure's name."""
+    trajectories = [t.model_copy(update={"tree": None}) async for t in store.runs.trajectories(run.run)]
+    return [
+        {
+            "run": run.run,
+            "metric": found.name,
+            "block": TRAJECTORY,
+            "group": found.group,
+            "value": found.value,
+            "unit": found.unit,
+            "n": found.n,
+            "n_total": _n_expected(run, found.group),
+            "ci_low": found.low,
+            "ci_high": found.high,
+            "interval_method": found.method,
+            "complete": found.n == _n_expected(run, found.group),
+            "manifest_hash": run.manifest.hash,
+        }
+        for found in measure(trajectories, seed=seed)
+    ]
+
+
+def _n_expected(run: Run, group: str) -> int:
+    return sum(len(ids) for name, ids in run.expected.items() if group in {name, MICRO})
+
+
+def _score_fields(row: Score) -> Row:
+    fields = asdict(row)
+    block, group = fields.pop("block"), fields.pop("group")
+    return {"block": block, "group": group, **fields}
+
+
+def _is_subset(group: str, run: Run, whole: dict[str, int]) -> bool:
+    """Whether the run was to answer only some of the dataset's queries of a group, or of all groups."""
+    if group in {MACRO, MICRO}:
+        return any(len(run.expected.get(name, [])) < size for name, size in whole.items())
+    return len(run.expected[group]) < whole.get(group, 0)
+
+
+def _n_clusters(group: str, run: Run, clusters: Mapping[tuple[str, str], str]) -> int | None:
+    """How many collections of tools the queries rest on; None where the dataset is not here."""
+    asked = [
+        clusters.get((name, query_id))
+        for name, ids in run.expected.items()
+        for query_id in ids
+        if group in {name, MACRO, MICRO}
+    ]
+    return None if None in asked else len(set(asked))
+
+
+def _account(group: str, accounts: dict[str, Account]) -> Account:
+    total = Account()
+    for name, account in accounts.items():
+        if group in {name, MACRO, MICRO}:
+            total.add(account)
+    return total
+
+
+def headline(rows: Sequence[Row]) -> list[str]:
+    """The first lines of a table: what is missing, or that nothing is; never a bare number."""
+    lines: list[str] = []
+    if any(not row["comparable"] for row in rows):
+        lines.append(
+            "NOT COMPARABLE: judged by rules, without a model; these scores compare with nothing but"
+            " other scores by the same rules."
+        )
+    whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
+    faults = [fault for run in reversed(whole) if (fault := _fault(whole[run]))]
+    lines += faults
+    if whole and not faults:
+        answers = sum(row["n_total"] * row["trials"] for row in whole.values())
+        lines.append(f"complete: {answers} answers in {len(whole)} run(s), every one there and judged.")
+    few = {
+        row["group"]: f"NOTE: the {row['n_total']} queries of {row['group']} rest on {row['n_clusters']}"
+        " collections of tools; their intervals may be too short: see --clustered."
+        for row in rows
+        if row["n_clusters"] is not None
+        and row["n_clusters"] < FEW <= row["n_total"] // 3
+        and row["interval_method"] == "bootstrap"
+    }
+    lines += few.values()
+    subsets = dict.fromkeys(row["run"] for row in rows if row["subset"] and row["group"] == MICRO)
+    lines += [f"SUBSET: {run} was to answer only part of its dataset's queries." for run in subsets]
+    return lines
+
+
+def _fault(row: Row) -> str:
+    counts = row["counts"]
+    names = {
+        "missing": "answers missing (counted as unsolved)",
+        "infrastructure": "spoiled by infrastructure (not scored)",
+        "error": "verdicts failed (not scored)",
+        "unjudged": "verdicts not given yet (not scored)",
+    }
+    found = [f"{counts[name]} {words}" for name, words in names.items() if counts.get(name)]
+    if not found:
+        return ""
+    return f"INCOMPLETE: {row['run']}: {', '.join(found)}, of {row['n_total'] * row['trials']} answers."

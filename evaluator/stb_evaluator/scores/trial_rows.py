@@ -1,0 +1,103 @@
+"""Rows of a run with several trials: how often one of k solves a query (pass@k), and how often all k (pass^k)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stb_core.store.runs import Run
+from stb_core.values.queries import group_order
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.pass_rate import MACRO, MICRO
+from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.statistics.intervals import mean_interval
+from stb_evaluator.statistics.pass_at_k import pass_at_k, pass_hat_k
+
+PASS_K = "pass@k"  # noqa: S105 - no password
+TRIALS = "trials"
+MEASURES = {"pass@": pass_at_k, "pass^": pass_hat_k}
+
+
+def trial_rows(run: Run, sheet: Sheet, jury: Jury, *, seed: int = 0) -> list[Row]:
+    """Both measures in percent for every k up to the number of trials, by group, ``macro`` and ``micro``.
+
+    A trial solves a query when a majority of its verdicts says so. A query with a trial that cannot be
+    told, because a judge failed or has not been asked, is left out and counted.
+    """
+    solved = _solved(sheet)
+    groups = sorted(sheet.expected, key=group_order)
+    return [
+        _row(run, jury, f"{name}{k}", group, places, solved, k, seed=seed)
+        for name in MEASURES
+        for k in range(1, sheet.trials + 1)
+        for group, places in _by_group(sheet, groups)
+    ]
+
+
+def _solved(sheet: Sheet) -> dict[tuple[str, str], list[bool]]:
+    """Whether each trial of a query solved it; only queries of which all are known."""
+    found: dict[tuple[str, str], list[bool]] = {}
+    for group, ids in sheet.expected.items():
+        for query_id in ids:
+            told = [majority(sheet, (group, query_id, trial)) for trial in range(sheet.trials)]
+            known = [one for one in told if one is not None]
+            if len(known) == sheet.trials:
+                found[group, query_id] = known
+    return found
+
+
+def _by_group(sheet: Sheet, groups: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    places = {group: [(group, query_id) for query_id in sheet.expected[group]] for group in groups}
+    everything = [place for mine in places.values() for place in mine]
+    return [*places.items(), (MACRO, everything), (MICRO, everything)]
+
+
+def _row(
+    run: Run,
+    jury: Jury,
+    metric: str,
+    group: str,
+    places: Sequence[tuple[str, str]],
+    solved: dict[tuple[str, str], list[bool]],
+    k: int,
+    *,
+    seed: int,
+) -> Row:
+    known = [place for place in places if place in solved]
+    row: Row = {
+        "run": run.run,
+        "metric": metric,
+        "block": TRIALS,
+        "group": group,
+        **dict.fromkeys(("value", "ci_low", "ci_high")),
+        "interval_method": "",
+        "unit": "%",
+        "n": len(known),
+        "n_total": len(places),
+        "n_error": len(places) - len(known),
+        "trials": run.trials,
+        "complete": len(known) == len(places),
+        "judge": jury.name,
+        "rubric": jury.rubric,
+        "manifest_hash": run.manifest.hash,
+    }
+    if not known:
+        return row
+    measure = MEASURES[metric.rstrip("0123456789")]
+    counts = np.array([sum(solved[place]) for place in known])
+    values = measure(run.trials, counts, k)
+    names = [place[0] for place in known]
+    interval = mean_interval(
+        values, groups=names, weighting="micro" if group == MICRO else "macro", seed=seed
+    )
+    sizes = [names.count(name) for name in names]
+    weights = np.ones(len(known)) if group == MICRO else 1 / np.array(sizes)
+    return row | {
+        "value": 100 * float(np.average(values, weights=weights)),
+        "ci_low": 100 * interval.low,
+        "ci_high": 100 * interval.high,
+        "interval_method": interval.method,
+    }

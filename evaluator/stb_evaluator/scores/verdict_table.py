@@ -1,0 +1,84 @@
+"""What a score depends on: the answers of a run and the verdicts on them, put in order; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from stb_core.store.runs import Done
+from stb_core.store.verdicts import Mark
+from stb_core.values.trajectories import Step, StopReason
+from stb_core.values.verdicts import Status
+
+Place = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """All that a score depends on; ``marks`` in the order in which they were logged.
+
+    ``rounds`` limits the rounds that count to the first so many; None takes all that are there.
+    ``worded`` tells of answers whether the published code would find them finished, see ``gate_by_words``.
+    """
+
+    expected: Mapping[str, list[str]]
+    trials: int
+    answers: Mapping[Place, Done]
+    marks: Mapping[tuple[str, str, int, int], Mark]
+    rounds: int | None = None
+    worded: Mapping[Place, bool] = field(default_factory=dict)
+
+    @cached_property
+    def n_rounds(self) -> int:
+        """How many rounds the score is a mean of, at least 1."""
+        there = max((place[3] + 1 for place in self.marks), default=1)
+        return there if self.rounds is None else self.rounds
+
+
+def sheet_of(
+    expected: Mapping[str, list[str]],
+    trials: int,
+    done: Iterable[Done],
+    marks: Iterable[Mark],
+    *,
+    rounds: int | None = None,
+    worded: Mapping[Place, bool] | None = None,
+) -> Sheet:
+    """Put a log in order: of several verdicts on one round the first that is none counts.
+
+    The first readable verdict of a round stands, so a round that is judged twice adds no vote and
+    changes no score; an error gives way to a verdict. A verdict on another answer than the present
+    one does not count.
+    """
+    answers = {(d.group, d.query_id, d.trial): d for d in done}
+    best: dict[tuple[str, str, int, int], Mark] = {}
+    for mark in marks:
+        answer = answers.get((mark.group, mark.query_id, mark.trial))
+        if answer is None or answer.answer_hash != mark.answer_hash:
+            continue
+        place = (mark.group, mark.query_id, mark.trial, mark.round)
+        if place not in best or best[place].status is Status.ERROR:
+            best[place] = mark
+    return Sheet(expected, trials, answers, best, rounds, worded or {})
+
+
+def gate(answer: Done) -> str:
+    """Why an answer is unsolved without a judge: gave_up, no_finish or empty; "" when it is to be judged."""
+    if answer.answer_hash:
+        return ""
+    if answer.stop is StopReason.ANSWERED:
+        return "empty"
+    return "gave_up" if answer.stop is StopReason.GAVE_UP else "no_finish"
+
+
+def gate_by_words(last: Step | None) -> bool:
+    """Whether the published code takes an answer for finished: it searches the last step's text.
+
+    So a tool response that quotes a call of ``Finish`` passes, and an answer that mentions giving up
+    does not.
+    """
+    if last is None:
+        return False
+    text = str({"name": last.function, "arguments": last.arguments, "response": last.observation})
+    return "'name': 'Finish'" in text and "give_up_and_restart" not in text

@@ -1,0 +1,409 @@
+"""Holding a comparison of two runs for the win rate: loading pairs, asking the judge, rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.queries import Query, group_order
+from stb_core.values.trajectories import Trajectory
+from stb_core.values.verdicts import SOWR, Status, Verdict
+from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.judge import Case, Judge, Judgement
+from stb_evaluator.judges.pairs import Pair, PairJudge
+from stb_evaluator.scores.comparison import Row, Side
+from stb_evaluator.scores.loading import dataset_queries
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block
+from stb_evaluator.scores.points import errors_by_group
+from stb_evaluator.scores.reference_rules import OURS
+from stb_evaluator.scores.verdict_table import Place
+from stb_evaluator.scores.win_rate import Outcome, Question, answers_to_check, majority, outcome, questions
+from stb_evaluator.statistics.paired import compare
+
+CHECKS = "sowr-answer"
+"""The metric of verdicts on single answers that a comparison asks for by itself; SoPR never sees them."""
+RECORDED = "recorded"
+
+
+@dataclass
+class Contest:
+    """Two runs on the queries that both were to answer; ``outcomes`` of the candidate by place."""
+
+    one: Side
+    other: Side
+    pairs: dict[Place, Pair]
+    rounds: int | None
+    switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
+    outcomes: dict[Place, Outcome] = field(default_factory=dict)
+    checks: dict[tuple[str, int], Status] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """The run with which verdicts on pairs are kept: one that was made here, where either was."""
+        return self.other.run.run if self.one.run.brought and not self.other.run.brought else self.one.run.run
+
+    @property
+    def brought(self) -> list[str]:
+        """The runs whose verdicts count though a bundle brought them: both, or none."""
+        runs = self.one.run, self.other.run
+        return [run.run for run in runs] if all(run.brought for run in runs) else []
+
+    def solved(self, place: Place) -> tuple[bool | None, bool | None]:
+        """What the majority of pass verdicts finds of both answers."""
+        return majority(self.one.sheet, place), majority(self.other.sheet, place)
+
+    def questions(self) -> list[tuple[Place, Question]]:
+        """All that a judge is to be asked."""
+        return [
+            (place, question)
+            for place, pair in self.pairs.items()
+            for question in questions(pair, self.solved(place), self.rounds or 1, self.switches, self.checks)
+        ]
+
+    def to_check(self) -> dict[tuple[str, int], tuple[Place, Pair, Trajectory, int]]:
+        """All answers that a judge is to judge anew, by what identifies their verdicts."""
+        return {
+            (pair.hash_of(answer), number): (place, pair, answer, number)
+            for place, shown in self.pairs.items()
+            for pair, answer, number in answers_to_check(shown, self.rounds or 1, self.switches)
+        }
+
+
+async def prepare(
+    store: Store,
+    one: Side,
+    other: Side,
+    *,
+    rounds: int | None = None,
+    switches: Mapping[str, str] = OURS,
+    recorded: bool = False,
+) -> Contest:
+    """Load the answers of both runs to the queries that both were to answer.
+
+    Votes on record were cast in one order, so only one is asked for; all their rounds count unless
+    fewer are wanted. Whoever cast them may have judged the answers anew: nothing is judged besides.
+    """
+    if recorded:
+        switches = {**switches, "sowr.order": "one"}
+        if switches["sowr.verdicts"] == "rejudged":
+            switches["sowr.verdicts"] = "ignored"
+    shared = {
+        (group, query_id): None
+        for group, ids in one.run.expected.items()
+        for query_id in ids
+        if query_id in other.run.expected.get(group, ())
+    }
+    answers, others = await _answers(store, one.run), await _answers(store, other.run)
+    queries = await dataset_queries(store, one.run)
+    pairs: dict[Place, Pair] = {}
+    for group, query_id in shared:
+        query = queries.get((group, query_id))
+        for trial in range(min(one.run.trials, other.run.trials)):
+            place = (group, query_id, trial)
+            first, second = answers.get(place), others.get(place)
+            pairs[place] = Pair(first, second, _text(query, first, second), query)
+    return Contest(one, other, pairs, rounds, switches)
+
+
+async def _answers(store: Store, run: Run) -> dict[Place, Trajectory]:
+    return {
+        (t.group, t.query_id, t.trial): t.model_copy(update={"tree": None, "messages": ()})
+        async for t in store.runs.trajectories(run.run)
+    }
+
+
+def _text(query: Query | None, *trajectories: Trajectory | None) -> str:
+    if query is not None:
+        return query.text
+    return next((t.query for t in trajectories if t is not None), "")
+
+
+async def hold(
+    store: Store,
+    contest: Contest,
+    judge: PairJudge | None,
+    *,
+    checker: Judge | None = None,
+    connections: int,
+    retry_errors: bool = False,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Tally:
+    """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record.
+
+    ``checker`` judges single answers anew where the contest's switches say so. A question on which a
+    judge failed is asked again with ``retry_errors`` only.
+
+    Raises:
+        BusyError: something is not told yet, and another session is asking a judge for it.
+    """
+    tally = Tally()
+    if checker is not None:
+        checking = await _check(
+            store,
+            contest,
+            checker,
+            connections=connections,
+            retry_errors=retry_errors,
+            advance=advance,
+        )
+    name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
+    asked = [pair for _, (pair, _) in contest.questions()]
+    if judge is not None and await _lacking(store, contest, judge, retry_errors=retry_errors):
+        runs = [contest.one.run.run, contest.other.run.run]
+        async with alone(store, [(name, rubric)], SOWR, runs) as lease:
+            await judge_all(
+                store,
+                await _lacking(store, contest, judge, retry_errors=retry_errors),
+                lambda job: judge.prefer(*job[1:]),
+                lambda job, judgement: _verdict(contest, judge, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    known = await preferences(store, asked, name, rubric, contest.brought)
+    if contest.rounds is None:
+        contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
+    contest.outcomes = {
+        place: outcome(pair, contest.solved(place), contest.rounds, known, contest.switches, contest.checks)
+        for place, pair in contest.pairs.items()
+    }
+    return tally if checker is None else checking + tally
+
+
+async def _check(
+    store: Store,
+    contest: Contest,
+    checker: Judge,
+    *,
+    connections: int,
+    retry_errors: bool,
+    advance: Callable[[int, int], None],
+) -> Tally:
+    """Have the answers judged anew that are to be, and fill in ``contest.checks``."""
+    tally, wanted = Tally(), contest.to_check()
+
+    async def logged() -> list[Verdict]:
+        hashes = {answer for answer, _ in wanted}
+        return await store.verdicts.by_answers(
+            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric, own=contest.brought
+        )
+
+    def readable(log: Iterable[Verdict]) -> dict[tuple[str, int], Status]:
+        first: dict[tuple[str, int], Status] = {}
+        for verdict in log:
+            if verdict.status is not Status.ERROR:
+                first.setdefault((verdict.answer_hash, verdict.round), verdict.status)
+        return first
+
+    async def lacking() -> list[tuple[Place, Pair, Trajectory, int]]:
+        log = await logged()
+        told = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
+        return [job for asked, job in wanted.items() if asked not in told]
+
+    if await lacking():
+        runs = [contest.one.run.run, contest.other.run.run]
+        async with alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                lambda job: checker.judge(Case(job[2], job[1].query), job[3]),
+                lambda job, judgement: _verdict_on_answer(contest, checker, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    contest.checks = readable(await logged())
+    return tally
+
+
+async def _lacking(
+    store: Store, contest: Contest, judge: PairJudge, *, retry_errors: bool
+) -> list[tuple[Place, Pair, int]]:
+    """The questions that the judge is still to be asked, each once."""
+    jobs = contest.questions()
+    known = preferences if retry_errors else _asked_before
+    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, contest.brought)
+    lacking = {
+        (pair.hash, number): (place, pair, number)
+        for place, (pair, number) in jobs
+        if (pair.hash, number) not in done
+    }
+    return list(lacking.values())
+
+
+async def preferences(
+    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
+) -> dict[tuple[str, int], Status]:
+    """The first readable verdict on each pair as shown, in each round, whichever runs it was given for.
+
+    ``own`` see ``Verdicts.by_answers``.
+    """
+    hashes = {one.hash for pair in asked for one in (pair, pair.swapped)}
+    found: dict[tuple[str, int], Status] = {}
+    for verdict in await store.verdicts.by_answers(hashes, metric=SOWR, judge=judge, rubric=rubric, own=own):
+        if verdict.status is not Status.ERROR:
+            found.setdefault((verdict.answer_hash, verdict.round), verdict.status)
+    return found
+
+
+async def _asked_before(
+    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
+) -> set[tuple[str, int]]:
+    """The pairs as shown, and rounds, on which there is any verdict, be it a failure."""
+    hashes = {pair.hash for pair in asked}
+    found = await store.verdicts.by_answers(hashes, metric=SOWR, judge=judge, rubric=rubric, own=own)
+    return {(verdict.answer_hash, verdict.round) for verdict in found}
+
+
+def _verdict(
+    contest: Contest, judge: PairJudge, place: Place, pair: Pair, number: int, judgement: Judgement
+) -> Verdict:
+    runs = [contest.one.run.run, contest.other.run.run]
+    shown = runs if pair.hash == contest.pairs[place].hash else runs[::-1]
+    group, query_id, trial = place
+    return Verdict(
+        run=contest.owner,
+        group=group,
+        query_id=query_id,
+        trial=trial,
+        metric=SOWR,
+        judge=judge.name,
+        rubric=judge.rubric,
+        round=number,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=pair.hash,
+        raw=judgement.raw,
+        usage=judgement.usage,
+        details={"first": shown[0], "second": shown[1]},
+    )
+
+
+def _verdict_on_answer(
+    contest: Contest,
+    checker: Judge,
+    place: Place,
+    pair: Pair,
+    answer: Trajectory,
+    number: int,
+    judgement: Judgement,
+) -> Verdict:
+    is_first = pair.first is answer
+    is_candidate = is_first == (pair.hash == contest.pairs[place].hash)
+    whose = contest.one if is_candidate else contest.other
+    group, query_id, trial = place
+    return Verdict(
+        run=contest.owner,
+        group=group,
+        query_id=query_id,
+        trial=trial,
+        metric=CHECKS,
+        judge=checker.name,
+        rubric=checker.rubric,
+        round=number,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=pair.hash_of(answer),
+        raw=judgement.raw,
+        usage=judgement.usage,
+        details={"of": whose.run.run, "shown": "first" if is_first else "second"},
+    )
+
+
+def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
+    """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50.
+
+    ``n_error`` counts comparisons that the judge of pairs did not decide and, where pass verdicts decide
+    others, those that either run lacks.
+    """
+    scores = _by_query(contest.outcomes)
+    groups = sorted({group for group, _ in scores}, key=group_order)
+    errors = _errors(contest, scores)
+    rows: list[Row] = []
+    for name in [*groups, MACRO, MICRO] if groups else []:
+        mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
+        told = {place: score for place, score in mine.items() if score is not None}
+        missing, missing_b = _missing(contest, name)
+        n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
+        rows.append(
+            {
+                "run": contest.one.run.run,
+                "run_b": contest.other.run.run,
+                "metric": SOWR,
+                "block": block,
+                "group": name,
+                **_fields(told, micro=name == MICRO, seed=seed),
+                "wins": sum(score > 0.5 for score in told.values()),
+                "ties": sum(score == 0.5 for score in told.values()),
+                "losses": sum(score < 0.5 for score in told.values()),
+                "n": len(told),
+                "n_total": len(mine),
+                "n_error": n_error,
+                "missing": missing,
+                "missing_b": missing_b,
+                "rounds": contest.rounds,
+                "complete": not (n_error or missing or missing_b),
+                "judge": judge,
+                "rubric": rubric,
+                "switches": dict(contest.switches) if block == "reference" else None,
+            }
+        )
+    return rows
+
+
+def _errors(contest: Contest, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+    """What a rate lacks, by group."""
+    if contest.switches["sowr.verdicts"] != "used":
+        return Counter(place[0] for place, one in contest.outcomes.items() if one is None)
+    # Where a pass verdict is lacking the judge of pairs was not asked, and has not failed.
+    undecided = Counter(
+        place[0]
+        for place, one in contest.outcomes.items()
+        if one is None and None not in contest.solved(place)
+    )
+    asked = list(queries)
+    return undecided + errors_by_group(contest.one.sheet, asked) + errors_by_group(contest.other.sheet, asked)
+
+
+def _missing(contest: Contest, group: str) -> tuple[int, int]:
+    """Trials without a trajectory, of either run."""
+    pairs = [pair for place, pair in contest.pairs.items() if group in {place[0], MACRO, MICRO}]
+    return sum(pair.first is None for pair in pairs), sum(pair.second is None for pair in pairs)
+
+
+def _by_query(outcomes: Mapping[Place, Outcome]) -> dict[tuple[str, str], float | None]:
+    """The mean over trials; None where one of them cannot be told."""
+    gathered: dict[tuple[str, str], list[Outcome]] = {}
+    for (group, query_id, _), one in outcomes.items():
+        gathered.setdefault((group, query_id), []).append(one)
+    return {
+        place: None if None in ones else float(np.mean([one for one in ones if one is not None]))
+        for place, ones in gathered.items()
+    }
+
+
+def _fields(told: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> Row:
+    names = "value", "ci_low", "ci_high", "interval_method", "p", "p_holm", "test"
+    if not told:
+        return dict.fromkeys(names)
+    values = np.array(list(told.values()))
+    groups = [group for group, _ in told]
+    weighting = "micro" if micro else "macro"
+    found = compare(values, np.full(len(values), 0.5), groups=groups, weighting=weighting, seed=seed)  # type: ignore[arg-type]
+    interval = found.interval
+    return {
+        "value": 50 + found.difference * 100,
+        "ci_low": max(0.0, 50 + interval.low * 100),
+        "ci_high": min(100.0, 50 + interval.high * 100),
+        "interval_method": interval.method,
+        "p": found.significance.p,
+        "p_holm": None,
+        "test": found.significance.method,
+    }

@@ -1,0 +1,1 @@
+"""Runs, answers and verdicts in and out of the store."""

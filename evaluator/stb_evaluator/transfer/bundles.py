@@ -1,0 +1,178 @@
+"""A bundle: one zip file with all that a run is, re-scorable anywhere.
+
+| member | holds |
+|---|---|
+| ``bundle.json`` | format, run, manifest, expected queries, number of lines and SHA-256 of every other member |
+| ``queries.jsonl`` | the queries that the run was to answer, where its dataset, or a bundle of it, was at hand |
+| ``trajectories.jsonl`` | the last attempt of every trial |
+| ``calls.jsonl`` | every tool call with its key, origin and observation |
+| ``verdicts.jsonl`` | the verdict log, as it was written |
+
+The same content is the same bytes: members are in this order and carry no time. Bundles of one run
+merge: what a store has already is left alone, but for trials that infrastructure spoiled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stb_core.errors import FormatError
+from stb_core.store.runs import Run
+from stb_core.values.manifest import Manifest
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import FINISH, Trajectory
+from stb_core.values.verdicts import Verdict
+
+FORMAT = "stabletoolbench-bundle/1"
+MEMBERS = ("queries.jsonl", "trajectories.jsonl", "calls.jsonl", "verdicts.jsonl")
+HEADER = "bundle.json"
+# Uncompressed; a bundle beyond it is refused before it is unpacked.
+MAX_BYTES = 4 * 1024**3
+
+# What reading a damaged zip file may end in.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, struct.error)
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class Header(BaseModel):
+    """``bundle.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str
+    run: str
+    name: str
+    manifest: Manifest
+    expected: dict[str, list[str]]
+    lines: dict[str, int]
+    sha256: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle holds; calls are derived from the trajectories."""
+
+    run: str
+    name: str
+    manifest: Manifest
+    expected: dict[str, list[str]]
+    queries: list[Query]
+    trajectories: list[Trajectory]
+    verdicts: list[Verdict]
+
+
+def write_bundle(
+    run: Run, queries: Sequence[Query], trajectories: Sequence[Trajectory], verdicts: Sequence[Verdict]
+) -> bytes:
+    """The bytes of a bundle."""
+    members = {
+        "queries.jsonl": _lines(query.model_dump(mode="json") for query in queries),
+        "trajectories.jsonl": _lines(t.model_dump(mode="json") for t in trajectories),
+        "calls.jsonl": _lines(call for t in trajectories for call in calls_of(t)),
+        "verdicts.jsonl": _lines(verdict.model_dump(mode="json") for verdict in verdicts),
+    }
+    header = Header(
+        format=FORMAT,
+        run=run.run,
+        name=run.name,
+        manifest=run.manifest,
+        expected=run.expected,
+        lines={name: data.count(b"\n") for name, data in members.items()},
+        sha256={name: hashlib.sha256(data).hexdigest() for name, data in members.items()},
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        first = orjson.dumps(header.model_dump(mode="json"), option=orjson.OPT_INDENT_2)
+        for name, data in {HEADER: first, **members}.items():
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+def _lines(values: Iterable[Any]) -> bytes:
+    return b"".join(orjson.dumps(value) + b"\n" for value in values)
+
+
+def calls_of(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
+    """The lines of ``calls.jsonl`` that a trajectory makes."""
+    place = {"group": trajectory.group, "query_id": trajectory.query_id, "trial": trajectory.trial}
+    for number, step in enumerate(trajectory.steps):
+        if step.function != FINISH:
+            yield {**place, "step": number, **step.model_dump(mode="json")}
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a file looks like one."""
+    return path.is_file() and path.suffix == ".zip"
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every hash.
+
+    Raises:
+        FormatError: it is damaged, of another format, or too large.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            if not {HEADER, *MEMBERS} <= sizes.keys():
+                raise FormatError(f"{path} is no bundle: it lacks {_lacking(sizes)}.")
+            if sum(sizes.values()) > MAX_BYTES:
+                raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
+            header = Header.model_validate_json(_unpacked(archive, HEADER, path))
+            members = {name: _unpacked(archive, name, path) for name in MEMBERS}
+    except ValidationError as problem:
+        raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+    except _DAMAGE as problem:
+        raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
+    if header.format != FORMAT:
+        raise FormatError(
+            f"{path} has the format {header.format}.", hint=f"This version reads {FORMAT}; upgrade."
+        )
+    for name, data in members.items():
+        if hashlib.sha256(data).hexdigest() != header.sha256.get(name):
+            raise FormatError(f"{path} is damaged: {name} is not what was exported.", hint="Export it again.")
+    try:
+        return Bundle(
+            header.run,
+            header.name,
+            header.manifest,
+            header.expected,
+            [Query.model_validate_json(line) for line in members["queries.jsonl"].splitlines()],
+            [Trajectory.model_validate_json(line) for line in members["trajectories.jsonl"].splitlines()],
+            [Verdict.model_validate_json(line) for line in members["verdicts.jsonl"].splitlines()],
+        )
+    except ValidationError as problem:
+        raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        return archive.read(name)
+    except _DAMAGE as problem:
+        raise FormatError(
+            f"{path} is damaged: {name} cannot be unpacked: {problem}.", hint="Export it again."
+        ) from None
+
+
+def _lacking(sizes: dict[str, int]) -> str:
+    return next(name for name in (HEADER, *MEMBERS) if name not in sizes)
+
+
+def _first(problem: ValidationError) -> str:
+    error = problem.errors()[0]
+    place = ".".join(str(part) for part in error["loc"])
+    return f"{place}: {error['msg']}" if place else str(error["msg"])

@@ -1,0 +1,213 @@
+"""Locks and proofs: every number of a run, derived again from its bundle in an empty store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import math
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stb_core.store import Store, open_store
+from stb_core.store.database import sqlite_url
+from stb_core.store.datasets import Dataset
+from stb_core.store.runs import Run
+from stb_core.values.calls import canonical_json
+from stb_core.values.lockfile import Lock
+from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.scores.loading import dataset_queries
+from stb_evaluator.scores.rows import Row, measure_rows, score_rows
+from stb_evaluator.transfer.archives import first_odd_byte
+from stb_evaluator.transfer.bundles import Bundle, calls_of, read_bundle, write_bundle
+from stb_evaluator.transfer.merging import OF_ANSWERS, doubt, merge_bundle
+
+# Another version of NumPy, or another processor, may change the last of 16 digits.
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+
+# What depends on the whole dataset, of which a bundle has the queries of its run alone.
+_OF_DATASET = frozenset({"subset", "n_clusters"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: of how many things, and the first that differs ("" when none does)."""
+
+    check: str
+    n: int
+    first_difference: str = ""
+
+    def row(self) -> Row:
+        """As a table shows it."""
+        return {**asdict(self), "identical": not self.first_difference}
+
+
+async def bundle_of(store: Store, run: Run) -> bytes:
+    """The bundle of a run, as ``stb export`` writes it."""
+    queries = await dataset_queries(store, run)
+    asked = [queries[g, q] for g, ids in run.expected.items() for q in ids if (g, q) in queries]
+    trajectories = [trajectory async for trajectory in store.runs.trajectories(run.run)]
+    return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
+
+
+async def derive(store: Store, run: Run) -> list[Row]:
+    """Every number that the store holds the grounds of: scores by each judge, measures of trajectories."""
+    rows: list[Row] = []
+    for judged in await store.verdicts.judges(run.run):
+        if judged.metric in OF_ANSWERS:
+            jury = jury_of(judged.judge, judged.rubric)
+            rows += await score_rows(store, run, jury, rounds=None, metric=judged.metric)
+    rows += await measure_rows(store, run)
+    return [{name: value for name, value in row.items() if name not in _OF_DATASET} for row in rows]
+
+
+def lock_dataset(dataset: Dataset) -> Lock:
+    """A dataset as it is now."""
+    return Lock(
+        version=importlib.metadata.version("stabletoolbench"),
+        dataset=dataset.name,
+        dataset_hash=dataset.content_hash,
+        snapshot_hash=dataset.responses_hash,
+    )
+
+
+async def lock_run(store: Store, run: Run) -> Lock:
+    """A run as it is now, with all its numbers."""
+    judges = [asdict(judged) for judged in await store.verdicts.judges(run.run)]
+    return Lock(
+        version=importlib.metadata.version("stabletoolbench"),
+        dataset=run.dataset,
+        dataset_hash=run.manifest.dataset_hash,
+        snapshot_hash=run.manifest.snapshot_hash,
+        run=run.run,
+        manifest=run.manifest,
+        members=member_hashes(await bundle_of(store, run)),
+        judges=tuple(judges),
+        scores=tuple(await derive(store, run)),
+    )
+
+
+def member_hashes(bundle: bytes) -> dict[str, str]:
+    """SHA-256 of every member of a bundle, unpacked."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()}
+
+
+async def prove(
+    data: bytes,
+    *,
+    bundle: Bundle | None = None,
+    lock: Lock | None = None,
+    known: Sequence[Row] | None = None,
+) -> list[Finding]:
+    """Check a bundle and derive all its numbers again, in an empty store and from nothing else.
+
+    Args:
+        data: the bundle's bytes.
+        bundle: what they hold, where that has been read.
+        lock: what its parts and numbers are held against.
+        known: numbers that they are held against where there is no lock; None for none.
+
+    Raises:
+        FormatError: a part is not what was exported, or it is no bundle; the message names it.
+    """
+    bundle = opened(data) if bundle is None else bundle
+    findings = [
+        Finding("bytes of the bundle", len(data), first_odd_byte(data)),
+        _calls(bundle, data),
+        _judged_answers(bundle),
+    ]
+    if lock is not None:
+        findings.append(_members(lock, data))
+        known = lock.scores
+    with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
+        store = await open_store(sqlite_url(Path(folder) / "store.db"))
+        try:
+            await merge_bundle(store, bundle)
+            derived = await derive(store, await store.runs.get(bundle.run))
+        finally:
+            await store.close()
+    findings.append(_numbers(derived, derived if known is None else known))
+    return findings
+
+
+def opened(data: bytes) -> Bundle:
+    """A bundle that is in memory; FormatError if it is none."""
+    with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
+        path = Path(folder) / "bundle.zip"
+        path.write_bytes(data)
+        return read_bundle(path)
+
+
+def _calls(bundle: Bundle, data: bytes) -> Finding:
+    """Whether the list of calls is that of the trajectories; fields that this version lacks are not told."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        listed = [orjson.loads(line) for line in archive.read("calls.jsonl").splitlines()]
+    derived = [call for trajectory in bundle.trajectories for call in calls_of(trajectory)]
+    nothing: Mapping[str, Any] = {}
+    for mine, other in zip_longest(derived, listed, fillvalue=nothing):
+        if not (mine and other) or any(mine[name] != other[name] for name in mine.keys() & other.keys()):
+            place = "/".join(str((mine or other)[name]) for name in ("group", "query_id", "step"))
+            return Finding(
+                "list of calls", len(listed), f"calls.jsonl, {place}: not what the trajectory says"
+            )
+    return Finding("list of calls", len(listed))
+
+
+def _judged_answers(bundle: Bundle) -> Finding:
+    """Whether the verdicts are on the bundle's own answers, and those by rules are what the rules say."""
+    answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
+    queries = {(q.group, q.query_id): q for q in bundle.queries}
+    judged = [verdict for verdict in bundle.verdicts if verdict.metric in OF_ANSWERS]
+    for verdict in judged:
+        if reason := doubt(verdict, answers, queries):
+            place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
+            said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
+            return Finding("answers that were judged", len(judged), f"{place}: {said}")
+    return Finding("answers that were judged", len(judged))
+
+
+def _members(lock: Lock, data: bytes) -> Finding:
+    found = member_hashes(data)
+    for name in sorted({*found, *lock.members}):
+        if found.get(name) != lock.members.get(name):
+            return Finding("parts of the locked run", len(lock.members), f"{name} is not what was locked")
+    return Finding("parts of the locked run", len(lock.members))
+
+
+def _numbers(derived: Sequence[Row], known: Sequence[Mapping[str, Any]]) -> Finding:
+    """Numbers by row; the first that differs is named with both values."""
+    here, there = _by_place(derived), _by_place(known)
+    count = sum(isinstance(value, int | float) for row in there.values() for value in row.values())
+    for place in sorted({*here, *there}):
+        mine, other = here.get(place), there.get(place)
+        if mine is None or other is None:
+            return Finding(
+                "numbers", count, f"{' '.join(place)}: {'no longer' if mine is None else 'not'} there"
+            )
+        for name in other:
+            if not _is_same(mine.get(name), other[name]):
+                words = f"{' '.join(place)}: {name} is {mine.get(name)} and was {other[name]}"
+                return Finding("numbers", count, words)
+    return Finding("numbers", count)
+
+
+def _is_same(mine: Any, other: Any) -> bool:
+    """Whether two values are the same; numbers to nine digits, for libraries add in another order."""
+    if isinstance(mine, float) and isinstance(other, int | float):
+        return math.isclose(mine, other, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    if isinstance(mine, list) and isinstance(other, list) and len(mine) == len(other):
+        return all(map(_is_same, mine, other))
+    return canonical_json([mine]) == canonical_json([other])
+
+
+def _by_place(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    names = ("metric", "judge", "rubric", "block", "group")
+    return {tuple(str(row.get(name, "")) for name in names): row for row in rows}

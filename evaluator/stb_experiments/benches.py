@@ -1,0 +1,185 @@
+"""Benches: a folder and a store of their own with a copy of the dataset, and the commands on them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from stb_core.cli.demo import demo_data
+from stb_core.cli.subcommands import Steps
+from stb_core.errors import StoreError
+from stb_core.settings import Settings
+from stb_core.store import open_store
+from stb_core.store.database import sqlite_url
+from stb_experiments.originals import Original, read_original, write_copy
+
+DEMO = "demo"
+_LOCAL_URL = re.compile(r"http://127\.0\.0\.1:\d+")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every experiment with agents is told: who solves, who judges, on which queries."""
+
+    agents: tuple[str, ...] = ("scripted",)
+    model: str = ""
+    judge: str = "rules"
+    dataset: str = ""
+    limit: int | None = None
+    seed: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """As the manifest of an experiment shows it."""
+        return {
+            "agents": list(self.agents),
+            "model": self.model or None,
+            "judge": self.judge,
+            "limit": self.limit,
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One copy of the dataset; ``steps`` runs commands on it."""
+
+    steps: Steps
+    database_url: str = field(repr=False)
+    original: Original
+    plan: Plan
+
+    def serving(self, *args: str) -> AbstractAsyncContextManager[str]:
+        """A server of this copy, on a free port, for the length of the block."""
+        return self.steps.serving("--dataset", self.original.name, "--port", "0", *args)
+
+    async def solve(self, agent: str, url: str, *, connections: int = 16) -> str:
+        """Have an agent solve all queries at a server; the run's name."""
+        model = ("-m", self.plan.model) if self.plan.model else ()
+        rows = await self.steps.run(
+            *("run", "-a", agent, *model, "-d", self.original.name, "--server", url),
+            *("--max-connections", str(connections)),
+        )
+        return str(rows[0]["run"])
+
+    async def judge(self, run: str) -> list[dict[str, Any]]:
+        """Have a run judged; the rows of ``stb score``."""
+        return await self.steps.run("score", run, "--judge", self.plan.judge)
+
+
+@dataclass
+class Workshop:
+    """Makes benches in a scratch folder; ``typed`` gathers the commands that were run on them."""
+
+    scratch: Path
+    settings: Settings
+    original: Original
+    plan: Plan
+    typed: dict[str, list[str]] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def bench(
+        self,
+        name: str,
+        *,
+        original: Original | None = None,
+        variables: Mapping[str, str] | None = None,
+        postgres_url: str = "",
+    ) -> AsyncGenerator[Bench]:
+        """A new bench for the length of the block; in SQLite, or in a new database of a PostgreSQL server."""
+        copied = original or self.original
+        folder = self.scratch / name
+        async with _database(folder, postgres_url) as url:
+            given = {**(variables or {}), "STB_DATABASE_URL": url}
+            steps = Steps(folder, self.settings.environment, variables=given)
+            await write_copy(copied, url)
+            try:
+                yield Bench(steps, url, copied, self.plan)
+            finally:
+                # The port is another each time.
+                self.typed[name] = [_LOCAL_URL.sub("URL", line) for line in steps.typed]
+
+    @property
+    def commands(self) -> list[str]:
+        """The commands that were run, bench by bench."""
+        return [f"{name}: {line}" for name, lines in sorted(self.typed.items()) for line in lines]
+
+
+@asynccontextmanager
+async def opened_workshop(settings: Settings, plan: Plan) -> AsyncGenerator[Workshop]:
+    """A workshop in a temporary folder, with the dataset that the plan names.
+
+    Without a name it is the only dataset of the store or, where there is none, the bundled one.
+    """
+    with tempfile.TemporaryDirectory(prefix="stb-experiment-") as folder:
+        scratch = Path(folder)
+        url = settings.database_url
+        if not plan.dataset and not await _has_datasets(url):
+            url = await _demo_store(scratch / DEMO, settings)
+        original = await read_original(url, plan.dataset)
+        limited = original.of_groups("", plan.limit)
+        yield Workshop(scratch, settings, limited, plan)
+
+
+async def _has_datasets(url: str) -> bool:
+    if not _may_exist(url):
+        return False
+    store = await open_store(url)
+    try:
+        return bool(await store.datasets.all())
+    finally:
+        await store.close()
+
+
+def _may_exist(url: str) -> bool:
+    """Whether opening the store makes nothing new."""
+    parsed = make_url(url)
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
+
+
+async def _demo_store(folder: Path, settings: Settings) -> str:
+    url = sqlite_url(folder / "store.db")
+    steps = Steps(folder, settings.environment, variables={"STB_DATABASE_URL": url})
+    await steps.run("data", "import", str(demo_data().resolve()), "--name", DEMO)
+    return url
+
+
+@asynccontextmanager
+async def _database(folder: Path, postgres_url: str) -> AsyncGenerator[str]:
+    if not postgres_url:
+        yield sqlite_url(folder / "store.db")
+        return
+    name = f"stb_experiment_{uuid.uuid4().hex[:12]}"
+    await _administer(postgres_url, f'CREATE DATABASE "{name}"')
+    try:
+        yield make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        await asyncio.shield(_administer(postgres_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+
+async def _administer(url: str, statement: str) -> None:
+    engine = create_async_engine(
+        make_url(url).set(drivername="postgresql+asyncpg"), isolation_level="AUTOCOMMIT"
+    )
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(sa.text(statement))
+    except (SQLAlchemyError, OSError) as problem:
+        reason = " ".join(str(getattr(problem, "orig", None) or problem).split())
+        raise StoreError(
+            f"A database for the experiment cannot be made ({reason}).",
+            hint="--postgres-url needs a server that is up, and a user that may create databases.",
+        ) from None
+    finally:
+        await engine.dispose()

@@ -1,0 +1,1 @@
+"""The experiments as commands of ``stb experiment``, one module per command."""

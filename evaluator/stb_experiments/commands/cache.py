@@ -1,0 +1,52 @@
+"""``stb experiment cache``: what the cache does to a score."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stb_core import cli
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_experiments.cache import cache
+from stb_experiments.commands.plan_options import output_option, seed_option
+from stb_experiments.output import finish
+
+
+@stb_command("cache")
+@click.option(
+    "--release",
+    type=click.Path(path_type=Path, resolve_path=True),
+    required=True,
+    help="Folder in the official layout, with tool_response_cache/.",
+)
+@click.option("--calls", type=click.Path(path_type=Path), required=True, help="Calls to replay, JSON Lines.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N calls of each system.")
+@click.option("--near", type=click.IntRange(min=1), help="Change only N recordings, drawn by --seed.")
+@seed_option
+@output_option
+async def command(as_json: bool, output: Path | None, **given: Any) -> None:
+    """How often calls find a recording, by the official key and by ours, and whether it is theirs.
+
+    Replays the calls on a server that has the recordings of a release, then sends calls that nearly
+    are recorded ones: other types, values, names, white space, letters that look alike. Exit code 1
+    when one of them gets a recording, or another spelling of a recorded call does not.
+    """
+    settings = cli.current_settings()
+    with (
+        tempfile.TemporaryDirectory(prefix="stb-experiment-") as scratch,
+        console.progress(quiet=as_json) as bar,
+    ):
+        task = bar.add_task("calling", total=None, note="")
+        result = await cache(
+            given.pop("release"),
+            given.pop("calls"),
+            Path(scratch),
+            dict(settings.environment),
+            **given,
+            advance=lambda n: bar.advance(task, n),
+        )
+    finish(result, output, as_json=as_json)

@@ -1,0 +1,7 @@
+"""``stb experiment``: measure the benchmark itself."""
+
+from __future__ import annotations
+
+import click
+
+command = click.Group("experiment", help="Measurements beside the benchmark itself.")

@@ -1,0 +1,65 @@
+"""``stb experiment retrieval``: whether tools that nobody names can be found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+from stb_core import cli
+from stb_core.cli.program import stb_command
+from stb_core.errors import UsageError
+from stb_core.retrieval.retriever import open_retriever
+from stb_evaluator.commands.store import current_store
+from stb_experiments.originals import chosen_dataset, of_groups
+from stb_experiments.output import finish
+from stb_experiments.retrieval import retrieval
+
+
+@stb_command("retrieval")
+@click.option(
+    "-d", "--dataset", default="", help="DATASET, or DATASET:GROUP,GROUP; else the only one there is."
+)
+@click.option(
+    "-k", "ks", default="1,3,5,10,20", show_default=True, help="How many of the first, with commas."
+)
+@click.option(
+    "--embedding", multiple=True, help="PROVIDER/MODEL that is measured beside BM25; may be given again."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Folder for rows, data, manifest and page."
+)
+async def command(
+    dataset: str,
+    ks: str,
+    embedding: tuple[str, ...],
+    limit: int | None,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Recall and NDCG of the APIs that queries need, among all APIs of their dataset.
+
+    What stb run --tools retrieved:K would offer, held against what the queries' authors say that they need.
+    """
+    name, _, groups = dataset.partition(":")
+    numbers = _numbers(ks)
+    async with current_store() as store:
+        there = await chosen_dataset(store, name)
+        tools = await store.datasets.tools(there.id)
+        queries = of_groups(there.name, await store.datasets.queries(there.id), groups, limit)
+    settings = cli.current_settings()
+    retrievers = [open_retriever(tools, one, settings) for one in ("", *dict.fromkeys(embedding))]
+    n_apis = sum(len(tool.api_list) for tool in tools)
+    result = await retrieval(there, queries, n_apis, retrievers, ks=numbers, seed=seed)
+    finish(result, output, as_json=as_json)
+
+
+def _numbers(text: str) -> list[int]:
+    """``"1,5"`` → [1, 5]."""
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise UsageError(f"{text!r} are no numbers of APIs.", hint="Write such as: -k 1,5,10.")
+    return sorted({int(part) for part in text.split(",")})

@@ -1,0 +1,75 @@
+"""Real APIs for experiments: a small HTTP server that answers from recordings, and really fails.
+
+It speaks ToolBench's proxy protocol (arXiv:2307.16789). Which APIs are down depends on the seed and
+their names alone, and the APIs down at one share are among those down at a larger one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import orjson
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response as HttpResponse
+from starlette.routing import Route
+
+from stb_core.store.responses import Response
+from stb_core.values.calls import ToolCall, parse_arguments
+
+_DOWN = orjson.dumps({"error": "API not working error...", "response": ""})
+_UNKNOWN = orjson.dumps({"error": "Function executing error...", "response": ""})
+
+
+def is_down(category: str, tool: str, api: str, share: float, seed: int) -> bool:
+    """Whether an API is among the share in [0, 1] that is down."""
+    digest = hashlib.sha256("\0".join((str(seed), category, tool, api)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64 < share
+
+
+@dataclass(frozen=True)
+class FailingApis:
+    """All APIs of a dataset behind one address; ``share`` of them are down."""
+
+    bodies: dict[str, bytes]
+    share: float
+    seed: int
+
+    async def answer(self, request: Request) -> HttpResponse:
+        """One call: its recording, or an error in the protocol's form."""
+        asked = orjson.loads(await request.body())
+        names = asked["category"], asked["tool_name"], asked["api_name"]
+        if is_down(*names, self.share, self.seed):
+            return HttpResponse(_DOWN, media_type="application/json")
+        call = ToolCall(*names, parse_arguments(asked["tool_input"]))
+        return HttpResponse(self.bodies.get(call.key, _UNKNOWN), media_type="application/json")
+
+
+@asynccontextmanager
+async def serving_apis(recordings: Iterable[Response], share: float, seed: int) -> AsyncGenerator[str]:
+    """The APIs on a free port of the loopback for the length of the block; gives their address."""
+    apis = FailingApis({response.key: response.body for response in recordings}, share, seed)
+    app = Starlette(routes=[Route("/rapidapi", apis.answer, methods=["POST"])])
+    server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # From here on connections wait until the server takes them.
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/rapidapi"
+        finally:
+            server.should_exit = True
+            await task
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the command."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield

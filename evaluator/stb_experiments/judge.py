@@ -1,0 +1,169 @@
+"""``judge``: how far a judge can be trusted, on the answers of stored runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from stb_core.cli import console
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.trajectories import Trajectory
+from stb_evaluator.judges.ask_many import Tally
+from stb_evaluator.judges.opening import RECORDED, Bench, logged_jury
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.scores.comparison import Side
+from stb_evaluator.scores.labels import LabelSet
+from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.win_verdicts import prepare
+from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
+from stb_experiments.judge_probing import Findings, judged_answers, log_rows, try_judge
+from stb_experiments.output import Result
+from stb_experiments.plots import DotChart
+
+COLUMNS = ("run", "measure", "value", "ci_low:95 % low", "ci_high:95 % high", "unit", "n", "note")
+LIMITS = (
+    "That rounds agree does not make them right; only labels by people say whether a judge is.",
+    "Length may go with grades because longer answers say more; padding adds length alone.",
+    "A changed answer is also another answer: what flips by chance alone is in every rate of flips.",
+    "A judge that obeys none of these orders may obey others.",
+)
+
+
+@dataclass
+class JudgeTrial:
+    """How a judge is tried: on so many answers of each run, in so many rounds, beside those of a rival."""
+
+    store: Store
+    bench: Bench
+    rounds: int | None = None
+    sample: int = 60
+    labels: LabelSet | None = None
+    rival: Run | None = None
+    seed: int = 0
+    tally: Tally = field(default_factory=Tally)
+
+    async def result(self, runs: Sequence[Run]) -> Result:
+        """All measures on all runs.
+
+        Raises:
+            StbError: the judge cannot be asked, or a run lacks its verdicts.
+        """
+        rows: list[Row] = []
+        data: list[Row] = []
+        for run in runs:
+            found = await self._findings(run)
+            rows += found.rows
+            data += [{"run": run.run, **row} for row in found.data]
+        judge = self.bench.judges[0].name
+        return Result(
+            name="judge",
+            title="How far a judge can be trusted",
+            rows=rows,
+            tables={"": COLUMNS},
+            settings={
+                "judge": judge,
+                "rubric": rows[0]["rubric"] if rows else "",
+                "runs": [run.run for run in runs],
+                "manifest_hashes": [run.manifest.hash for run in runs],
+                "against": self.rival.run if self.rival else "",
+                "sample": None if judge == RECORDED else self.sample,
+                "seed": self.seed,
+            },
+            passed=not (self.tally.errors or self.tally.unavailable),
+            says=_in_words(judge, rows),
+            limits=LIMITS,
+            data=data,
+            charts=[_chart(rows)],
+        )
+
+    async def _findings(self, run: Run) -> Findings:
+        """All measures: those that need questions first."""
+        await fill_verdicts(self.bench, self.store, run, self.rounds)
+        jury = await self._jury(run)
+        sheet = await load_sheet(self.store, run, jury, rounds=self.bench.rounds(self.rounds))
+        judged = await judged_answers(self.store, run, sheet)
+        chosen = random.Random(self.seed).sample(judged, min(self.sample, len(judged)))
+        found = Findings([])
+        judge = self.bench.judges[0].of_answers()
+        if judge is not None:
+            with console.progress(quiet=self.bench.quiet) as bar:
+                task = bar.add_task(f"Trying {judge.name}", total=None, note="")
+                found = await try_judge(
+                    self.store,
+                    run,
+                    judge,
+                    chosen=chosen,
+                    connections=self.bench.connections,
+                    tally=self.tally,
+                    advance=lambda done, total: bar.update(task, completed=done, total=total),
+                )
+            found.rows.extend(await self._order([t for t, _ in chosen], Side(run, sheet)))
+        found.rows.extend(await log_rows(self.store, run, jury, sheet, judged, self.labels))
+        whose = {"judge": jury.name, "rubric": jury.rubric, "run": run.run}
+        return Findings([{**whose, **row} for row in found.rows], found.data)
+
+    async def _jury(self, run: Run) -> Jury:
+        if self.bench.judges[0].name == RECORDED:
+            return await logged_jury(self.store, [run], RECORDED)
+        return self.bench.jury()
+
+    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[Row]:
+        judge, run = self.bench.judges[0].of_pairs(), side.run
+        assert judge is not None
+        connections, tally = self.bench.connections, self.tally
+        padded = await ask_both_ways(
+            self.store, run, judge, padded_pairs(answers), connections=connections, tally=tally
+        )
+        rows = order_rows(padded, "_padded", "an answer and its padded form")
+        rows.append(score_row("longer_preferred", padded.one))
+        if self.rival is not None:
+            contest = await prepare(self.store, side, Side(self.rival, side.sheet))
+            pairs = rival_pairs(contest.pairs, self.sample, self.seed)
+            swaps = await ask_both_ways(
+                self.store,
+                run,
+                judge,
+                pairs,
+                connections=connections,
+                tally=tally,
+                against=[self.rival.run],
+            )
+            rows += order_rows(swaps, note=f"beside answers of {self.rival.run}")
+        return rows
+
+
+def _in_words(judge: str, rows: list[Row]) -> tuple[str, ...]:
+    runs = dict.fromkeys(row["run"] for row in rows)
+    lines = [f"Judge {judge}, run{'s' if len(runs) > 1 else ''} {', '.join(runs)}."]
+    kinds = {
+        "unanimous": "All rounds agree on {} of answers.",
+        "flipped_by_chance": "Asked again, it changes {} of verdicts.",
+        "flipped_padded": "After padding it changes {}.",
+        "flipped_injected": "After orders in the answer it changes {}.",
+        "order_swapped_padded": "Of an answer and its padded form, the other order makes another better in {}.",
+        "order_swapped": "Of two answers, the other order makes another better in {}.",
+    }
+    for measure, words in kinds.items():
+        values = [row["value"] for row in rows if row["measure"] == measure and row["value"] is not None]
+        if values:
+            low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+            lines.append(words.format(f"{low} %" if low == high else f"{low} to {high} %"))
+    return tuple(lines)
+
+
+def _chart(rows: list[Row]) -> DotChart:
+    several = len({row["run"] for row in rows}) > 1
+    dots = {
+        (f"{row['run']}: {row['measure']}" if several else row["measure"]): (
+            row["value"],
+            row["ci_low"] if row["ci_low"] is not None else row["value"],
+            row["ci_high"] if row["ci_high"] is not None else row["value"],
+        )
+        for row in rows
+        if row["unit"] == "%" and row["value"] is not None
+    }
+    return DotChart("measures", "Measures of the judge", "% (lines: 95 % interval)", dots)

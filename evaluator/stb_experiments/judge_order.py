@@ -1,0 +1,166 @@
+"""Trying a judge of pairs: does it look at which answer is shown first, and does it like long ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_core.values.trajectories import Trajectory
+from stb_core.values.verdicts import POINTS, SOWR, Status, Verdict
+from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.judge import Judgement
+from stb_evaluator.judges.pairs import Pair, PairJudge
+from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.verdict_table import Place
+from stb_evaluator.scores.win_verdicts import preferences
+from stb_evaluator.statistics.intervals import Interval, mean_interval, wilson_interval
+from stb_experiments.judge_probes import pad
+from stb_experiments.judge_probing import measure_row
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """What a judge said of pairs in both orders; pairs with an unreadable verdict are left out.
+
+    ``swapped`` counts pairs of which another answer was better once their order was; ``to_first`` those
+    of them where it was always the one shown first. ``first`` and ``one`` are scores per pair, in [0, 1]:
+    of whatever is shown first, and of the pair's own first answer.
+    """
+
+    swapped: int
+    to_first: int
+    to_second: int
+    first: Sequence[float]
+    one: Sequence[float]
+
+    @property
+    def n(self) -> int:
+        """Pairs with both verdicts."""
+        return len(self.one)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's interval of the share that was swapped."""
+        return wilson_interval(self.swapped / self.n, self.n) if self.n else None
+
+
+def count_swaps(verdicts: Sequence[tuple[Status | None, Status | None]]) -> Swaps:
+    """Compare the verdict on a pair as it is with that on the same pair the other way round.
+
+    Solved means that the answer shown first is better, unsure that neither is; None is unreadable.
+    """
+    points = [
+        (POINTS[one], POINTS[other])
+        for one, other in verdicts
+        if one not in {None, Status.ERROR} and other not in {None, Status.ERROR}
+    ]
+    return Swaps(
+        swapped=sum(a + b != 1 for a, b in points),
+        to_first=sum(a == b == 1 for a, b in points),
+        to_second=sum(a == b == 0 for a, b in points),
+        first=[(a + b) / 2 for a, b in points],
+        one=[(a + 1 - b) / 2 for a, b in points],
+    )
+
+
+def padded_pairs(trajectories: Sequence[Trajectory]) -> dict[Place, Pair]:
+    """Each answer after its own padded form: the pair's first is longer and no richer."""
+    return {(t.group, t.query_id, t.trial): Pair(pad(t), t, t.query) for t in trajectories}
+
+
+def rival_pairs(pairs: Mapping[Place, Pair], sample: int, seed: int) -> dict[Place, Pair]:
+    """So many of the pairs in which both gave an answer, and not the same."""
+    open_ones = [
+        place
+        for place, pair in pairs.items()
+        if pair.first and pair.second and pair.first.answer_hash and pair.second.answer_hash
+        if not pair.identical
+    ]
+    chosen = random.Random(seed).sample(open_ones, min(sample, len(open_ones)))
+    return {place: pairs[place] for place in chosen}
+
+
+async def ask_both_ways(
+    store: Store,
+    run: Run,
+    judge: PairJudge,
+    pairs: Mapping[Place, Pair],
+    *,
+    connections: int,
+    tally: Tally,
+    against: Sequence[str] = (),
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Swaps:
+    """Show each pair in both orders; verdicts are kept with those of comparisons, and asked for once.
+
+    ``against`` names the other run that answers are from, if there is one.
+
+    Raises:
+        BusyError: a verdict is lacking, and another session is asking this judge for it.
+    """
+    shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
+
+    async def lacking() -> list[tuple[Place, Pair]]:
+        known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
+        return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
+
+    if await lacking():
+        async with alone(store, [(judge.name, judge.rubric)], SOWR, [run.run, *against]) as lease:
+            await judge_all(
+                store,
+                await lacking(),
+                lambda job: judge.prefer(job[1], 0),
+                lambda job, judgement: _verdict(run, judge, *job, judgement),
+                connections=connections,
+                tally=tally,
+                advance=advance,
+                lease=lease,
+            )
+    known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
+    return count_swaps(
+        [(known.get((pair.hash, 0)), known.get((pair.swapped.hash, 0))) for pair in pairs.values()]
+    )
+
+
+def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[Row]:
+    """How often another order makes another answer better, and how the answer shown first fares; 50 is fair."""
+    interval = swaps.interval
+    ends = None if interval is None else (interval.low * 100, interval.high * 100)
+    rate = None if interval is None else 100 * swaps.swapped / swaps.n
+    told = f"{swaps.to_first} always for the first shown, {swaps.to_second} for the second"
+    told += f"; {note}" if note else ""
+    return [
+        measure_row(f"order_swapped{suffix}", rate, swaps.n, ends=ends, note=told),
+        score_row(f"first_preferred{suffix}", swaps.first),
+    ]
+
+
+def score_row(measure: str, scores: Sequence[float]) -> Row:
+    """A mean of scores per pair, in percent."""
+    if not scores:
+        return measure_row(measure, None, 0, note="50 is fair")
+    interval = mean_interval(list(scores))
+    ends = interval.low * 100, interval.high * 100
+    return measure_row(measure, 100 * sum(scores) / len(scores), len(scores), ends=ends, note="50 is fair")
+
+
+def _verdict(run: Run, judge: PairJudge, place: Place, pair: Pair, judgement: Judgement) -> Verdict:
+    group, query_id, trial = place
+    return Verdict(
+        run=run.run,
+        group=group,
+        query_id=query_id,
+        trial=trial,
+        metric=SOWR,
+        judge=judge.name,
+        rubric=judge.rubric,
+        round=0,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=pair.hash,
+        raw=judgement.raw,
+        usage=judgement.usage,
+    )

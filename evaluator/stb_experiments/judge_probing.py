@@ -1,0 +1,292 @@
+"""Asking a judge about probes and anchors, and what its log tells of its consistency and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from stb_core.store import Store
+from stb_core.store.lease import Lease
+from stb_core.store.runs import Run
+from stb_core.values.manifest import Manifest
+from stb_core.values.trajectories import Trajectory
+from stb_core.values.verdicts import Status, Verdict
+from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.judge import Case, Judge, Judgement
+from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.solvable_votes import MODE
+from stb_evaluator.reports.content import consistency_row
+from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
+from stb_evaluator.scores.loading import unnamed
+from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.verdict_table import Sheet
+from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
+
+PROBE, ANCHOR = "probe", "anchor"
+ANCHOR_RUN = "judge-anchors"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What trying a judge found: ``rows`` are measures, ``data`` the verdicts that they were computed from."""
+
+    rows: list[Row]
+    data: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One question: an answer in some clothes, and under which metric its verdict is kept."""
+
+    run: str
+    trajectory: Trajectory
+    metric: str
+    number: int
+
+
+async def try_judge(
+    store: Store,
+    run: Run,
+    judge: Judge,
+    *,
+    chosen: Sequence[tuple[Trajectory, Status]],
+    connections: int,
+    tally: Tally,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Findings:
+    """Ask a judge about answers in the clothes of each probe, and about the anchors.
+
+    Probes are asked once, and their verdicts kept; anchors every time anew, so that drift shows.
+    ``chosen`` are answers with the verdicts that they got, see ``judged_answers``.
+
+    Raises:
+        BusyError: another session is trying this judge on this run.
+    """
+    trials = [
+        Trial(run.run, change(unnamed(run, t.model_copy(update={"tree": None}))), PROBE, 0)
+        for change in PROBES.values()
+        for t, _ in chosen
+    ]
+    name, anchors = load_anchors()
+    await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
+    async with alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
+        past = await _anchor_rounds(store, judge)
+        trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
+        known = await _ask(store, judge, trials, connections, tally, advance, lease)
+    found = Findings([])
+    for number, probe in enumerate(PROBES):
+        mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
+        after = [known.get((PROBE, trial.trajectory.answer_hash, 0), Status.ERROR) for trial in mine]
+        found.rows.append(_flip_row(probe, count_flips([status for _, status in chosen], after)))
+        found.data.extend(
+            {
+                "probe": probe,
+                "group": answer.group,
+                "query_id": answer.query_id,
+                "trial": answer.trial,
+                "before": before.value,
+                "after": now.value,
+            }
+            for (answer, before), now in zip(chosen, after, strict=True)
+        )
+    found.rows.extend(
+        _anchor_rows([a.expected for a in anchors], [*past, await _latest(store, judge, len(past))])
+    )
+    return found
+
+
+async def judged_answers(store: Store, run: Run, sheet: Sheet) -> list[tuple[Trajectory, Status]]:
+    """The answers of a run that were judged, each with its verdict of the first round."""
+    return [
+        (t, sheet.marks[t.group, t.query_id, t.trial, 0].status)
+        async for t in store.runs.trajectories(run.run)
+        if t.answer_hash and (t.group, t.query_id, t.trial, 0) in sheet.marks
+    ]
+
+
+async def log_rows(
+    store: Store,
+    run: Run,
+    jury: Jury,
+    sheet: Sheet,
+    judged: Sequence[tuple[Trajectory, Status]],
+    labels: LabelSet | None,
+) -> list[Row]:
+    """What the verdicts of a judge on a run tell without asking it anything more."""
+    lengths = [len(t.final_answer) for t, _ in judged]
+    correlation = length_correlation(lengths, [status for _, status in judged])
+    rows = [noise_row(sheet)] if sheet.n_rounds > 1 else []
+    rows.append(measure_row("length_correlation", correlation, len(judged), unit="rho"))
+    rows += _consistency(run.run, sheet, jury) + await _cost(store, run, jury)
+    if labels is not None:
+        rows += [
+            measure_row(r["metric"], r["value"], r["n"], ends=(r["ci_low"], r["ci_high"]))
+            for r in corrected_rows(run.run, sheet, labels, jury)
+            if r["block"] == QUALITY
+        ]
+    return rows
+
+
+def noise_row(sheet: Sheet) -> Row:
+    """How often the second round has another verdict than the first: flips that need no change of clothes."""
+    pairs = [
+        (mark.status, second.status)
+        for (group, query_id, trial, number), mark in sheet.marks.items()
+        if number == 0
+        and sheet.answers[group, query_id, trial].answer_hash
+        and (second := sheet.marks.get((group, query_id, trial, 1)))
+    ]
+    flips = count_flips([one for one, _ in pairs], [other for _, other in pairs])
+    return _flip_row("by_chance", flips, "the same answer in the second round")
+
+
+def _flip_row(probe: str, flips: Flips, note: str = "") -> Row:
+    interval = flips.interval
+    return measure_row(
+        f"flipped_{probe}",
+        None if interval is None else 100 * flips.flipped / flips.n,
+        flips.n,
+        ends=None if interval is None else (interval.low * 100, interval.high * 100),
+        note=note or f"{flips.upward} in the answer's favour",
+    )
+
+
+async def _ask(
+    store: Store,
+    judge: Judge,
+    trials: Sequence[Trial],
+    connections: int,
+    tally: Tally,
+    advance: Callable[[int, int], None],
+    lease: Lease | None,
+) -> dict[tuple[str, str, int], Status]:
+    """The verdict of each trial by (metric, answer, round); asks where the log has none."""
+    runs = {trial.run for trial in trials}
+
+    async def known() -> dict[tuple[str, str, int], Status]:
+        found: dict[tuple[str, str, int], Status] = {}
+        for metric in (PROBE, ANCHOR):
+            hashes = [t.trajectory.answer_hash for t in trials if t.metric == metric]
+            for verdict in await store.verdicts.by_answers(
+                hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=runs
+            ):
+                if verdict.status is not Status.ERROR:
+                    found.setdefault((metric, verdict.answer_hash, verdict.round), verdict.status)
+        return found
+
+    before = await known()
+    jobs = [t for t in trials if (t.metric, t.trajectory.answer_hash, t.number) not in before]
+    await judge_all(
+        store,
+        jobs,
+        lambda trial: judge.judge(Case(trial.trajectory), trial.number),
+        lambda trial, judgement: _verdict(judge, trial, judgement),
+        connections=connections,
+        tally=tally,
+        advance=advance,
+        lease=lease,
+    )
+    return await known()
+
+
+def _verdict(judge: Judge, trial: Trial, judgement: Judgement) -> Verdict:
+    return Verdict(
+        run=trial.run,
+        group=trial.trajectory.group,
+        query_id=trial.trajectory.query_id,
+        trial=trial.trajectory.trial,
+        metric=trial.metric,
+        judge=judge.name,
+        rubric=judge.rubric,
+        round=trial.number,
+        status=judgement.status,
+        reason=judgement.reason,
+        answer_hash=trial.trajectory.answer_hash,
+        raw=judgement.raw,
+        usage=judgement.usage,
+    )
+
+
+async def _anchor_rounds(store: Store, judge: Judge) -> list[dict[str, Status]]:
+    """Earlier verdicts on the anchors, one entry a time: anchor number → status."""
+    marks = await store.verdicts.marks(ANCHOR_RUN, metric=ANCHOR, judge=judge.name, rubric=judge.rubric)
+    times = max((mark.round + 1 for mark in marks), default=0)
+    found: list[dict[str, Status]] = [{} for _ in range(times)]
+    for mark in marks:
+        found[mark.round].setdefault(mark.query_id, mark.status)
+    return found
+
+
+async def _latest(store: Store, judge: Judge, number: int) -> dict[str, Status]:
+    rounds = await _anchor_rounds(store, judge)
+    return rounds[number] if number < len(rounds) else {}
+
+
+def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[Row]:
+    """How many anchors got the grade that they deserve, and how many another than the first time."""
+    latest, first = times[-1], times[0]
+    readable = {q: s for q, s in latest.items() if s is not Status.ERROR}
+    right = sum(status is expected[int(query_id)] for query_id, status in readable.items())
+    moved = sum(first.get(q, s) is not s for q, s in readable.items() if first.get(q) is not Status.ERROR)
+    n = len(readable)
+    note = "first time" if len(times) == 1 else f"{moved} differ from the first of {len(times)} times"
+    return [
+        measure_row("anchors_right", 100 * right / n if n else None, n, note=note),
+        measure_row("anchors_moved", float(moved), n, unit="answers", note=note),
+    ]
+
+
+def _consistency(run: str, sheet: Sheet, jury: Jury) -> list[Row]:
+    found = consistency_row(run, sheet, jury)
+    return [
+        measure_row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
+        measure_row("fleiss_kappa", found["fleiss_kappa"], found["n"], unit="kappa"),
+        measure_row("krippendorff_alpha", found["krippendorff_alpha"], found["n"], unit="alpha"),
+    ]
+
+
+async def _cost(store: Store, run: Run, jury: Jury) -> list[Row]:
+    verdicts = [
+        verdict
+        for member in jury.members
+        for verdict in await store.verdicts.of_run(run.run, judge=member.judge, rubric=member.rubric)
+    ]
+    paid = [v.usage for v in verdicts if v.usage.model_calls]
+    if not paid:
+        return []
+    costs = [usage.cost_usd for usage in paid if usage.cost_usd is not None]
+    rows = [
+        measure_row(
+            "calls_per_verdict", float(np.mean([u.model_calls for u in paid])), len(paid), unit="calls"
+        ),
+        measure_row(
+            "tokens_per_verdict", float(np.mean([u.total_tokens for u in paid])), len(paid), unit="tokens"
+        ),
+    ]
+    if costs:
+        rows.append(measure_row("cost_per_verdict", float(np.mean(costs)), len(costs), unit="USD"))
+    return rows
+
+
+def measure_row(
+    measure: str,
+    value: float | None,
+    n: int,
+    *,
+    unit: str = "%",
+    ends: tuple[float | None, float | None] | None = None,
+    note: str = "",
+) -> Row:
+    """One measure of a judge; ``ends`` are those of its 95 % interval, in the same unit."""
+    low, high = ends if ends is not None else (None, None)
+    return {
+        "measure": measure,
+        "value": value,
+        "unit": unit,
+        "ci_low": low,
+        "ci_high": high,
+        "n": n,
+        "note": note,
+    }

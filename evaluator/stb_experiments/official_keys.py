@@ -1,0 +1,119 @@
+"""Calls and recordings by two keys: the official cache's text, and ours.
+
+The official one is the folder, the file, and ``str()`` of the decoded arguments, where order and
+white space of Python's notation count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stb_core.errors import CallError, FormatError, NotFoundError
+from stb_core.values.calls import ToolCall, parse_arguments
+from stb_core.values.names import standardize_api, standardize_category, standardize_tool
+from stb_core.values.python_notation import parse_literal
+
+FOLDER = "tool_response_cache"
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """A call by both keys."""
+
+    call: ToolCall
+    official: tuple[str, str, str, str]
+
+    @property
+    def canonical(self) -> str:
+        """Our key; half of a surrogate pair or the like gives none ("")."""
+        try:
+            return self.call.key
+        except CallError:
+            return ""
+
+
+def keyed(category: str, tool: str, api: str, arguments: dict[str, Any], text: str = "") -> Keyed:
+    """A call by its names as clients write them; ``text`` is its official key where that is known."""
+    call = ToolCall(standardize_category(category), standardize_tool(tool), standardize_api(api), arguments)
+    return Keyed(call, (call.category, call.tool, call.api, text or str(arguments)))
+
+
+def recordings(release: Path) -> list[Keyed]:
+    """Every entry of an official response cache, by folder and file.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        FormatError: a file is not JSON of keys and answers.
+    """
+    root = release / FOLDER if (release / FOLDER).is_dir() else release
+    files = sorted(root.glob("*/*_for_*/*.json"))
+    if not files:
+        raise NotFoundError(
+            f"There are no recordings in {release}.", hint=f"Name a release that holds {FOLDER}/."
+        )
+    found: list[Keyed] = []
+    for file in files:
+        category, tool = file.parent.parent.name, file.parent.name
+        tool = tool.removesuffix(f"_for_{category}")
+        try:
+            keys = list(orjson.loads(file.read_bytes()))
+            found += [keyed(category, tool, file.stem, parse_literal(key), key) for key in keys]
+        except (OSError, ValueError, TypeError, FormatError) as problem:
+            raise FormatError(f"{file} cannot be read as recordings: {problem}.") from None
+    return found
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """A call of a workload: who made it, the request body, and its keys (None: it has no arguments)."""
+
+    system: str
+    body: bytes
+    keys: Keyed | None
+
+
+def workload(path: Path, limit: int | None = None) -> Iterator[Recalled]:
+    """The calls of a JSON Lines file; the first ``limit`` of each system.
+
+    Raises:
+        NotFoundError: the file is not there.
+        FormatError: a line is no call.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.", hint="Check --calls.")
+    counts: dict[str, int] = {}
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                row = orjson.loads(line)
+                system = str(row.get("system", "all"))
+                names = row["category"], row["tool_name"], row["api_name"]
+                text = row["tool_input"]
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise FormatError(
+                    f"Line {number} of {path} is no call.",
+                    hint="It needs category, tool_name, api_name and tool_input.",
+                ) from None
+            counts[system] = counts.get(system, 0) + 1
+            if limit is None or counts[system] <= limit:
+                yield Recalled(system, request_body(*names, text), _keys(*names, text))
+
+
+def request_body(category: str, tool: str, api: str, tool_input: Any) -> bytes:
+    """A request for ``POST /virtual``."""
+    names = {"category": category, "tool_name": tool, "api_name": api}
+    # Not every text that JSON can carry is one that the fast writer takes.
+    return json.dumps({**names, "tool_input": tool_input, "strip": "", "toolbench_key": ""}).encode()
+
+
+def _keys(category: str, tool: str, api: str, text: Any) -> Keyed | None:
+    try:
+        return keyed(category, tool, api, parse_arguments(text))
+    except CallError:
+        return None

@@ -1,0 +1,178 @@
+"""What an experiment leaves: rows, data, manifest, a page in Markdown, and plots."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from stb_core import cli
+from stb_core.cli import console
+from stb_core.errors import StoreError
+from stb_experiments.originals import Original
+from stb_experiments.plots import Chart, draw
+
+FORMAT = "stabletoolbench-experiment/1"
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an experiment found.
+
+    ``tables`` maps titles to the columns that are shown (``"name"`` or ``"name:Heading"``); a row is in
+    the table that its ``table`` names, or in the one without a title. ``shown`` is what people are shown in
+    place of ``rows``. ``data`` is what rows were computed
+    from. ``says`` is the finding in sentences, ``limits`` what it does not
+    show. ``passed`` is whether all that was promised held.
+    """
+
+    name: str
+    title: str
+    rows: Sequence[Row]
+    tables: Mapping[str, Sequence[str]]
+    settings: Mapping[str, Any]
+    passed: bool
+    says: Sequence[str]
+    limits: Sequence[str]
+    shown: Sequence[Row] = ()
+    data: Sequence[Row] = ()
+    charts: Sequence[Chart] = ()
+    commands: Sequence[str] = field(default=(), repr=False)
+
+    def sections(self) -> Iterator[tuple[str, Sequence[str], list[Row]]]:
+        """Title, columns and rows of each table."""
+        for title, columns in self.tables.items():
+            yield title, columns, [row for row in self.shown or self.rows if row.get("table", "") == title]
+
+    def manifest(self) -> dict[str, Any]:
+        """All that the result depends on."""
+        return {
+            "format": FORMAT,
+            "experiment": self.name,
+            "version": importlib.metadata.version("stabletoolbench"),
+            "python": platform.python_version(),
+            **self.settings,
+            "passed": self.passed,
+            "commands": list(self.commands),
+        }
+
+
+def described(original: Original) -> dict[str, Any]:
+    """A dataset as a manifest names it."""
+    return {
+        "dataset": original.name,
+        "dataset_hash": original.content_hash,
+        "responses_hash": original.responses_hash,
+        "queries": len(original.queries),
+        "responses": len(original.responses),
+    }
+
+
+def write(result: Result, folder: Path) -> list[str]:
+    """Write ``rows.csv``, ``data.jsonl``, ``manifest.json``, ``README.md`` and plots; returns their names.
+
+    Plots are left out where matplotlib is not installed.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    plots = {f"{chart.name}.svg": svg for chart in result.charts if (svg := draw(chart))}
+    files = {
+        "rows.csv": _csv(result.rows),
+        "data.jsonl": b"".join(orjson.dumps(row) + b"\n" for row in result.data),
+        "manifest.json": orjson.dumps(result.manifest(), option=orjson.OPT_INDENT_2) + b"\n",
+        "README.md": markdown(result, list(plots)).encode(),
+        **{name: svg.encode() for name, svg in plots.items()},
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            if content:
+                (folder / name).write_bytes(content)
+    except OSError as problem:
+        raise StoreError(
+            f"{problem.filename or folder} cannot be written ({problem.strerror}).",
+            hint="Name another folder with -o.",
+        ) from None
+    return [name for name, content in files.items() if content]
+
+
+def _csv(rows: Sequence[Row]) -> bytes:
+    out = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def markdown(result: Result, plots: Sequence[str] = ()) -> str:
+    """The page: what was asked, what was found, the table, the plots, the limits."""
+    asked = {name: value for name, value in result.settings.items() if value not in (None, "", [])}
+    lines = [
+        f"# {result.title}",
+        "",
+        *result.says,
+        "",
+        *(line for section in result.sections() for line in _table(*section)),
+        *(f"![{name.removesuffix('.svg')}]({name})\n" for name in plots),
+        "What this does not show:",
+        "",
+        *(f"- {limit}" for limit in result.limits),
+        "",
+        "Made by `stb experiment " + result.name + "` with " + _listed(asked) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+    named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]
+    yield from (f"## {title}", "") if title else ()
+    yield "| " + " | ".join(heading for _, heading in named) + " |"
+    yield "|" + "---|" * len(named)
+    yield from ("| " + " | ".join(_cell(row.get(name)) for name, _ in named) + " |" for row in rows)
+    yield ""
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _listed(asked: Mapping[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return "; ".join(f"{name.replace('_', ' ')} `{shown(value)}`" for name, value in asked.items())
+
+
+def finish(result: Result, output: Path | None, *, as_json: bool) -> None:
+    """Write and print a result; exit code 1 where a promise was not kept."""
+    files = write(result, output) if output else []
+    if as_json:
+        settings = dict(result.settings)
+        console.emit_json(
+            {"experiment": result.name, "passed": result.passed, "settings": settings, "rows": result.rows}
+        )
+    else:
+        for title, columns, rows in result.sections():
+            console.emit_table(rows, columns, title=title, digits=2)
+        for line in result.says:
+            click.echo(line)
+        if files:
+            console.say(f"Written into {output}: {', '.join(files)}.")
+    if not result.passed:
+        cli.exit_with(1)

@@ -1,0 +1,184 @@
+"""``retrieval``: how many of the APIs that a query needs are among the first k that a retriever finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from stb_core.errors import UsageError
+from stb_core.retrieval.retriever import Retriever
+from stb_core.store.datasets import Dataset
+from stb_core.values.queries import Query, group_order
+from stb_evaluator.scores.pass_rate import MACRO
+from stb_evaluator.statistics.intervals import mean_interval
+from stb_evaluator.statistics.sampling import design_of
+from stb_evaluator.statistics.sums import sum_in_order
+from stb_experiments.output import Result, Row
+
+LIMITS = (
+    "What a query needs is what its authors named. Other APIs may serve as well, and count as wrong here.",
+    "Queries were written by a model that saw the documents of their APIs, whose words they share.",
+    "BM25 has its usual parameters; that it stems words was chosen in sight of StableToolBench's queries.",
+)
+RECALL, NDCG = "recall", "ndcg"
+_TITLES = {
+    RECALL: "Recall at k: share of the APIs that a query needs among the first k, %",
+    NDCG: "NDCG at k: the same, and the earlier the better, %",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One query: how many APIs it needs, and at which places (from 1) they were found."""
+
+    query: Query
+    n_needed: int
+    places: tuple[int, ...]
+
+    def recall(self, k: int) -> float:
+        """The share of what it needs that is among the first ``k``; in [0, 1]."""
+        return sum(place <= k for place in self.places) / self.n_needed
+
+    def ndcg(self, k: int) -> float:
+        """Normalised discounted cumulative gain of the first ``k`` (Järvelin and Kekäläinen, 2002); in [0, 1]."""
+        gain = sum_in_order(1 / math.log2(place + 1) for place in self.places if place <= k)
+        return gain / sum_in_order(1 / math.log2(place + 1) for place in range(1, min(k, self.n_needed) + 1))
+
+
+_MEASURES: dict[str, Callable[[Found, int], float]] = {RECALL: Found.recall, NDCG: Found.ndcg}
+
+
+async def retrieval(
+    dataset: Dataset,
+    queries: Sequence[Query],
+    n_apis: int,
+    retrievers: Sequence[Retriever],
+    *,
+    ks: Sequence[int],
+    seed: int = 0,
+) -> Result:
+    """Rank all APIs for each query that says what it needs, by each retriever.
+
+    Args:
+        dataset: whose queries they are.
+        queries: those that are asked.
+        n_apis: how many APIs are searched.
+        retrievers: over the dataset's APIs.
+        ks: how many of the first are looked at.
+        seed: of the bootstrap.
+
+    Raises:
+        UsageError: no query says what it needs.
+        ModelUnavailableError: an embedding's endpoint does not answer.
+    """
+    asked = [query for query in queries if query.relevant_apis]
+    if not asked:
+        raise UsageError(
+            f"No query of {dataset.name!r} says which APIs it needs.",
+            hint="Import queries with relevant APIs.",
+        )
+    rows: list[Row] = []
+    data: list[Row] = []
+    for retriever in retrievers:
+        found = await _find(retriever, asked, max(ks))
+        rows += _rows(retriever.name, found, ks, seed)
+        data += [_datum(retriever.name, one) for one in found]
+    needed = np.mean([len(query.relevant_apis) for query in asked])
+    named = np.mean([len(query.apis) for query in asked])
+    finding = (
+        f"{len(asked)} queries, each of which needs {needed:.1f} APIs and names {named:.1f} on average,"
+        f" were asked of all {n_apis:,} APIs of the dataset. Intervals are at 95 %."
+    )
+    return Result(
+        name="retrieval",
+        title="Tools that nobody names",
+        rows=rows,
+        shown=_wide(rows),
+        tables={
+            title: ("retriever", "group", "n", *(f"at_{k}:@{k}" for k in ks)) for title in _TITLES.values()
+        },
+        settings={
+            "dataset": dataset.name,
+            "dataset_hash": dataset.content_hash,
+            "queries": len(asked),
+            "queries_without_needs": len(queries) - len(asked),
+            "apis": n_apis,
+            "k": list(ks),
+            "retrievers": [f"{one.name} {one.index_hash[:12]}" for one in retrievers],
+            "seed": seed,
+        },
+        passed=True,
+        says=(finding,),
+        limits=LIMITS,
+        data=data,
+    )
+
+
+async def _find(retriever: Retriever, queries: Sequence[Query], k: int) -> list[Found]:
+    ranks = await retriever.rank([query.text for query in queries], k)
+    return [
+        Found(
+            query,
+            len(set(query.relevant_apis)),
+            tuple(place for place, ref in enumerate(refs, 1) if ref in query.relevant_apis),
+        )
+        for query, refs in zip(queries, ranks, strict=True)
+    ]
+
+
+def _rows(retriever: str, found: Sequence[Found], ks: Sequence[int], seed: int) -> list[Row]:
+    """A row a measure, k and group; all groups alike in ``macro``."""
+    by_group: dict[str, list[Found]] = {}
+    for one in sorted(found, key=lambda one: group_order(one.query.group)):
+        by_group.setdefault(one.query.group, []).append(one)
+    parts = {**by_group, MACRO: list(found)} if len(by_group) > 1 else by_group
+    return [
+        {
+            "retriever": retriever,
+            "metric": metric,
+            "k": k,
+            "group": group,
+            "n": len(members),
+            **_value([measure(one, k) for one in members], [one.query.group for one in members], seed),
+        }
+        for metric, measure in _MEASURES.items()
+        for k in ks
+        for group, members in parts.items()
+    ]
+
+
+def _value(scores: Sequence[float], groups: Sequence[str], seed: int) -> dict[str, Any]:
+    """A mean of groups' means with its interval, in percent."""
+    mean = design_of(len(scores), groups=groups, weighting="macro").estimate(scores)
+    interval = mean_interval(scores, groups=groups, seed=seed)
+    return {
+        "value": 100 * float(mean),
+        "ci_low": 100 * interval.low,
+        "ci_high": 100 * interval.high,
+        "interval": interval.method,
+    }
+
+
+def _wide(rows: Sequence[Row]) -> list[Row]:
+    """The same as people read it: a line a group."""
+    lines: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        place = (row["metric"], row["retriever"], row["group"])
+        line = {"table": _TITLES[row["metric"]], **{name: row[name] for name in ("retriever", "group", "n")}}
+        cell = f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+        lines.setdefault(place, line)[f"at_{row['k']}"] = cell
+    return list(lines.values())
+
+
+def _datum(retriever: str, found: Found) -> Row:
+    return {
+        "retriever": retriever,
+        "group": found.query.group,
+        "query_id": found.query.query_id,
+        "needed": found.n_needed,
+        "places": list(found.places),
+    }

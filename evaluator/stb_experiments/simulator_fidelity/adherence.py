@@ -1,0 +1,70 @@
+"""Judged adherence: does an answer do what the document and the call ask, in the eyes of a model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import orjson
+
+from stb_core.errors import RequestRefusedError, UnreadableReplyError
+from stb_core.llm.protocol import Model, Request
+from stb_core.values.trajectories import Message
+from stb_experiments.simulator_fidelity.bench import Case
+from stb_experiments.simulator_fidelity.measures import Values
+from stb_server.simulators.llm_prompt import prompt_text, prompt_version
+
+PROMPT = "adherence-1"
+_SCHEMA = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "adheres": {"type": "boolean"}},
+    "required": ["reason", "adheres"],
+    "additionalProperties": False,
+}
+_LONGEST_ANSWER = 8000
+
+
+def rubric() -> str:
+    """What identifies the wording of the question."""
+    return prompt_version(PROMPT)
+
+
+async def judge(
+    judge_model: Model, cases: Sequence[Case], answers: Sequence[str], *, connections: int
+) -> Values:
+    """100 for an answer that adheres, 0 for one that does not, NaN where the judge gave no verdict.
+
+    Raises:
+        ModelUnavailableError: the judge cannot be reached.
+    """
+    turns = asyncio.Semaphore(connections)
+
+    async def one(case: Case, answer: str) -> float:
+        if not answer:
+            return 0.0
+        async with turns:
+            try:
+                reply = await judge_model.complete(_request(case, answer))
+            except (UnreadableReplyError, RequestRefusedError):
+                return float("nan")
+        return 100.0 * bool(orjson.loads(reply.content or "{}").get("adheres"))
+
+    values = await asyncio.gather(*map(one, cases, answers))
+    return np.array(values, dtype=np.float64)
+
+
+def _request(case: Case, answer: str) -> Request:
+    shown = orjson.dumps(
+        {"document": case.api_doc, "call": case.request, "answer": answer[:_LONGEST_ANSWER]}, default=str
+    )
+    return Request(
+        messages=(
+            Message(role="system", content=prompt_text(PROMPT).strip()),
+            Message(role="user", content=shown.decode()),
+        ),
+        temperature=0.0,
+        max_tokens=500,
+        response_schema=_SCHEMA,
+        schema_name="adherence",
+    )

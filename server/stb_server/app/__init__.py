@@ -1,0 +1,1 @@
+"""The HTTP application: routes, guards, health, and the processes that serve it."""

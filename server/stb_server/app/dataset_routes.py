@@ -1,0 +1,130 @@
+"""Read-only JSON about what the server holds, under ``/v1``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+
+from stb_core.errors import NotFoundError
+from stb_core.store import Store
+from stb_core.store.datasets import Dataset
+from stb_core.values.tools import ToolDocument
+from stb_server.worker.worker import Service
+
+router = APIRouter(prefix="/v1", responses={404: {"description": "No such dataset or tool."}})
+
+# A name is compared with names in the store, which hold no NUL.
+_TEXT = r"^[^\x00]*$"
+Name = Annotated[str, Query(max_length=256, pattern=_TEXT)]
+Part = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _store(request: Request) -> Store:
+    return _service(request).parts.store
+
+
+def _row(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "version": dataset.version,
+        "content_hash": dataset.content_hash,
+        "responses_hash": dataset.responses_hash,
+        "responses": dataset.responses_count,
+    }
+
+
+@router.get("/datasets")
+async def datasets(request: Request) -> dict[str, Any]:
+    """All datasets of the store with their hashes; ``default`` answers requests that name none."""
+    found = await _store(request).datasets.all()
+    return {"default": _service(request).options.dataset, "rows": [_row(dataset) for dataset in found]}
+
+
+@router.get("/datasets/{name}")
+async def dataset(request: Request, name: str) -> dict[str, Any]:
+    """One dataset with its hashes and counts."""
+    store = _store(request)
+    found = await store.datasets.get(name)
+    return {**_row(found), **await store.datasets.counts(found.id)}
+
+
+@router.post("/datasets/{name}/snapshots", status_code=201)
+async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
+    """Freeze the responses that are in force now; calls see them alone with ``X-STB-Snapshot: <hash>``.
+
+    Taken twice without a change in between, it is the same snapshot.
+    """
+    store = _store(request)
+    found = await store.datasets.get(name)
+    snapshot = await store.snapshots.take(found.id)
+    return {"dataset": name, "snapshot": snapshot.hash, "responses": snapshot.responses_count}
+
+
+@router.get("/datasets/{name}/queries")
+async def queries(request: Request, name: str, group: Name = "") -> dict[str, Any]:
+    """The queries of a dataset, or of one of its groups, in order."""
+    store = _store(request)
+    found = await store.datasets.get(name)
+    rows = await store.datasets.queries(found.id, [group] if group else [])
+    return {"rows": [row.model_dump(mode="json") for row in rows]}
+
+
+@router.get("/datasets/{name}/tools")
+async def tools(request: Request, name: str, category: Name = "") -> dict[str, Any]:
+    """The standard names of tools with their APIs."""
+    store = _store(request)
+    found = await store.datasets.get(name)
+    by_tool: dict[tuple[str, str], list[str]] = {}
+    for ref in await store.datasets.api_refs(found.id):
+        if not category or ref.category == category:
+            by_tool.setdefault((ref.category, ref.tool), []).append(ref.api)
+    return {"rows": [{"category": c, "tool": t, "apis": apis} for (c, t), apis in by_tool.items()]}
+
+
+@router.get("/datasets/{name}/tools/{category}/{tool}")
+async def tool(request: Request, name: str, category: Part, tool: Part) -> ToolDocument:
+    """One tool's document; names in standard form."""
+    store = _store(request)
+    found = await store.datasets.get(name)
+    documents = await store.datasets.tools(found.id, category=category, tool=tool)
+    if not documents:
+        raise NotFoundError(f"There is no tool {tool!r} in category {category!r}.")
+    return documents[0]
+
+
+@router.get("/misses")
+async def misses(
+    request: Request,
+    dataset: Name = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> dict[str, Any]:
+    """Calls that nothing could answer, the most frequent first, with the nearest recorded call."""
+    service = _service(request)
+    store = service.parts.store
+    found = await store.datasets.get(dataset or service.options.dataset)
+    rows = await store.misses.most_frequent(found.id, limit=limit, offset=offset)
+    return {
+        "rows": [
+            {
+                "key": miss.key,
+                "category": miss.category,
+                "tool": miss.tool,
+                "api": miss.api,
+                "arguments": miss.arguments.decode(),
+                "count": miss.count,
+                "first_at": miss.first_at,
+                "last_at": miss.last_at,
+                "nearest_key": miss.nearest_key,
+                "nearest_arguments": miss.nearest_arguments and miss.nearest_arguments.decode(),
+                "nearest_similarity": miss.nearest_similarity,
+            }
+            for miss in rows
+        ]
+    }

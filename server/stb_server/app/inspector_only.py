@@ -1,0 +1,42 @@
+"""The inspector as an application of its own, for this machine: nothing is served to agents."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from stb_core.store import Store, open_store
+from stb_server.app.host_guard import HostGuard
+from stb_server.app.origin_guard import OriginGuard
+from stb_server.inspector.context import Inspector
+from stb_server.inspector.site import routes
+from stb_server.worker.host_names import Hosts
+
+
+def create_inspector(
+    database_url: str, started: Callable[[], None] = lambda: None, *, write_token: str = ""
+) -> Starlette:
+    """The pages alone, over a store, for this machine: nothing is served to agents.
+
+    ``started`` is called when the store is open; without a ``write_token`` nothing can be changed.
+    """
+    opened: list[Store] = []
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        store = await open_store(database_url)
+        opened.append(store)
+        started()
+        try:
+            yield
+        finally:
+            await app.state.inspector.tallies.close()
+            await store.close()
+
+    guards = [Middleware(guard, hosts=Hosts(())) for guard in (HostGuard, OriginGuard)]
+    app = Starlette(routes=routes(), lifespan=lifespan, middleware=guards)
+    app.state.inspector = Inspector(lambda: opened[0], write_token=write_token)
+    return app

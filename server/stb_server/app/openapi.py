@@ -1,0 +1,115 @@
+"""What the OpenAPI document says about ``POST /virtual``, which is no FastAPI route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from stb_core.values.provenance import CacheMode
+from stb_server.calls.episode_state import MAX_NAME
+
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["error", "response"],
+    "properties": {
+        "error": {"type": "string", "description": "Empty, or what went wrong, for the agent to read."},
+        "response": {"description": "What the API answered; an empty string where there is nothing."},
+    },
+}
+
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "required": ["category", "tool_name", "api_name"],
+    "properties": {
+        "category": {"type": "string", "minLength": 1},
+        "tool_name": {"type": "string", "minLength": 1, "description": "With or without _for_<Category>."},
+        "api_name": {"type": "string", "minLength": 1, "description": "With or without _for_<tool>."},
+        "tool_input": {
+            "description": "The arguments: JSON text of an object, an object, an empty string or null.",
+            "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "null"}],
+        },
+        "strip": {"description": "Ignored."},
+        "toolbench_key": {"description": "The caller's credential for the real API. Never stored."},
+    },
+}
+
+_HEADERS: dict[str, Any] = {
+    "X-STB-Provenance": {
+        "description": "Where the answer came from: recorded, live, simulated, recorded-simulated, "
+        "template, fault or miss.",
+        "schema": {"type": "string"},
+    },
+    "X-STB-Key": {
+        "description": "The key of the call, if it could be identified.",
+        "schema": {"type": "string"},
+    },
+    "X-STB-Cache": {"description": "The tier that had the answer, or miss.", "schema": {"type": "string"}},
+    "X-STB-Error": {"description": "The type of an error, if there is one.", "schema": {"type": "string"}},
+    "X-STB-Usage": {
+        "description": "What a simulator's model consumed for this request, as JSON: model_calls, "
+        "prompt_tokens, completion_tokens, cached_tokens and, where the price is known, cost_usd.",
+        "schema": {"type": "string"},
+    },
+}
+
+_ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
+    "X-STB-Dataset": ({"type": "string"}, "Another dataset than the server's default."),
+    "X-STB-Mode": (
+        {"type": "string", "enum": [mode.value for mode in CacheMode]},
+        "What may answer this call; the server's mode unless given.",
+    ),
+    "X-STB-Snapshot": (
+        {"type": "string"},
+        "The content hash of the frozen set of responses that may answer this call.",
+    ),
+    "X-STB-Episode": (
+        {"type": "string", "maxLength": MAX_NAME},
+        "The attempt at a task with whose earlier calls a simulated answer is to agree.",
+    ),
+}
+
+_PROBLEMS = {
+    400: "The body is not a JSON object, or a header asks for something that is not there.",
+    401: "The server's token is missing.",
+    403: "A web page of another site sent the request.",
+    404: "There is no such dataset or snapshot.",
+    413: "The body is too large, or nested too deep.",
+    421: "The host name of the request is not one of the server's.",
+    422: "A name is missing, or a member has the wrong type.",
+    429: "Too many calls from this address; Retry-After says when to come back.",
+    503: "The store does not answer, or did not take what had to be kept; or the server is stopping.",
+}
+
+
+def document_virtual(app: FastAPI) -> None:
+    """Add ``/virtual`` to the application's OpenAPI document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schema["paths"]["/virtual"] = {"post": _operation()}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _operation() -> dict[str, Any]:
+    content = {"application/json": {"schema": _ANSWER}}
+    return {
+        "summary": "Call a virtual API",
+        "operationId": "virtual",
+        "description": "Answers a call from its recording. What is an observation for the agent comes "
+        "with status 200, also a miss, an unknown tool or API, and arguments that are no JSON object.",
+        "parameters": [
+            {"name": name, "in": "header", "required": False, "schema": schema, "description": text}
+            for name, (schema, text) in _ASKED_BY_HEADER.items()
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}},
+        "responses": {
+            "200": {"description": "The observation.", "headers": _HEADERS, "content": content},
+            **{str(status): {"description": text, "content": content} for status, text in _PROBLEMS.items()},
+        },
+    }

@@ -1,0 +1,245 @@
+"""Running the server: one listening socket, one or more worker processes, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import http.client
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import orjson
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from stb_core.cli import console
+from stb_core.errors import NotFoundError, ServiceError, UsageError
+from stb_core.store import Store, open_store
+from stb_core.telemetry import logs, traces
+from stb_server.app.application import create_app
+from stb_server.app.http_protocol import IgnoringUpgrades
+from stb_server.app.request_labels import RequestLabels
+from stb_server.calls.protocol import BadRequestError
+from stb_server.worker.options import ServerOptions
+from stb_server.worker.worker import Service
+
+GRACE_S = 30
+"""How long requests that were accepted may take to finish when the server is told to stop."""
+_KEEP_ALIVE_S = 75
+_WORKER_TIMEOUT_S = 60
+"""How long a worker may give no sign before it is ended and started anew; on a busy machine its very start
+takes longer than the five seconds that uvicorn allows, and would never come to an end."""
+_BACKLOG = 2048
+_PROBE_INTERVAL_S = 0.02
+_SUPERVISOR_INTERVAL_S = 0.5
+
+
+def check(options: ServerOptions) -> ServerOptions:
+    """See that a server with these options can start; returns them with the dataset filled in.
+
+    Raises:
+        NotFoundError: the dataset is not there, or there is none.
+        UsageError: no dataset is named and there are several, or the mode needs what is missing.
+        StoreError: the store cannot be opened.
+    """
+    return asyncio.run(_check(options))
+
+
+async def _check(options: ServerOptions) -> ServerOptions:
+    store = await open_store(options.database_url)
+    try:
+        chosen = replace(options, dataset=await _choose_dataset(store, options.dataset))
+    finally:
+        await store.close()
+    service = Service(replace(chosen, redis_url="", metrics_folder=None))
+    try:
+        await service.open()
+    except BadRequestError as problem:
+        raise UsageError(problem.message, hint="Name one with --upstream or --simulator.") from None
+    await service.close()
+    return chosen
+
+
+async def _choose_dataset(store: Store, name: str) -> str:
+    if name:
+        return (await store.datasets.get(name)).name
+    names = [dataset.name for dataset in await store.datasets.all()]
+    if not names:
+        raise NotFoundError(
+            "There is no dataset to serve.", hint="Import one: stb data import PATH --name NAME."
+        )
+    if len(names) > 1:
+        raise UsageError(
+            f"There are several datasets: {', '.join(names)}.", hint="Choose one with --dataset."
+        )
+    return names[0]
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        UsageError: the port is occupied or may not be used, or there is no such address.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    except OSError as problem:
+        reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
+        raise UsageError(
+            f"Cannot listen on {host}:{port}: {reason}.",
+            hint="Choose another port with --port, or 0 for any that is free.",
+        ) from None
+    # Head and body of an answer are two writes; without this the second may wait 40 ms for the client.
+    # Accepted connections inherit it; event loops set it themselves for some listeners only.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The address of a listener for clients on this machine."""
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
+    """Serve until SIGINT or SIGTERM; what was accepted before is finished.
+
+    Raises:
+        ServiceError: a worker cannot start.
+    """
+    with ExitStack() as stack:
+        if workers > 1:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stb-metrics-"))
+            options = replace(options, metrics_folder=Path(folder))
+        _run(options, listener, workers=workers, as_json=as_json)
+    console.say("Stopped.")
+
+
+def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
+    config = uvicorn.Config(
+        functools.partial(_worker_app, options, os.getpid(), logs.current_level()),
+        factory=True,
+        workers=workers,
+        http=IgnoringUpgrades,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
+    )
+    server = _Workers(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
+    if isinstance(server, uvicorn.Server):
+        _stop_on_signals(server)
+    announcing = threading.Thread(
+        target=_announce, args=(listener, options, workers, as_json), daemon=True, name="announce"
+    )
+    announcing.start()
+    try:
+        if isinstance(server, uvicorn.Server):
+            server.run(sockets=[listener])
+        else:
+            server.run()
+    except SystemExit:
+        raise ServiceError("The server could not start.", hint="The log above says why.") from None
+
+
+class _Workers(Multiprocess):
+    """Learns at once that a worker has died, however long one may take to give a sign.
+
+    Only the worker is left with its end of the pipe, so that its death ends the waiting at ours.
+    """
+
+    def init_processes(self) -> None:
+        """Start them."""
+        super().init_processes()
+        self._let_go()
+
+    def keep_subprocess_alive(self) -> None:
+        """Start others for those that are gone."""
+        super().keep_subprocess_alive()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for process in self.processes:
+            process.child_conn.close()
+
+
+def _stop_on_signals(server: uvicorn.Server) -> None:
+    """Heed a signal that comes before uvicorn listens, and the same again, as it raises it at its end."""
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> RequestLabels:
+    """The application in a worker process, which is not to outlive its supervisor."""
+    if os.getpid() != supervisor:
+        threading.Thread(target=_end_with, args=(supervisor,), daemon=True, name="supervised").start()
+        # A process of its own starts with neither logs nor traces.
+        logs.configure(log_level)
+        traces.start(options.environment, "stb-serve")
+    return RequestLabels(create_app(options))
+
+
+def _end_with(supervisor: int) -> None:
+    while os.getppid() == supervisor:
+        time.sleep(_SUPERVISOR_INTERVAL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_json: bool) -> None:
+    """Wait until all workers are there, then say where the server is and what to do next."""
+    url = url_of(listener)
+    while not _answers(listener) or _started(options) < workers:
+        time.sleep(_PROBE_INTERVAL_S)
+    if as_json:
+        click.echo(
+            orjson.dumps(
+                {
+                    "url": url,
+                    "dataset": options.dataset,
+                    "mode": options.mode.value,
+                    "workers": workers,
+                    "pid": os.getpid(),
+                }
+            )
+        )
+    console.say(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
+    console.say(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")
+    console.say("Stop with Ctrl-C.")
+
+
+def _started(options: ServerOptions) -> int:
+    """How many workers have left their numbers, as they do when they have started."""
+    return len(list(options.metrics_folder.glob("*.json"))) if options.metrics_folder else 1
+
+
+def _answers(listener: socket.socket) -> bool:
+    with suppress(OSError, http.client.HTTPException):
+        host, port = listener.getsockname()[:2]
+        connection = http.client.HTTPConnection(host, port, timeout=5)
+        connection.request("GET", "/healthz")
+        answered = connection.getresponse().status == 200
+        connection.close()
+        return answered
+    return False

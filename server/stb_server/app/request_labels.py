@@ -1,0 +1,76 @@
+"""Puts a client's name for its request into the log, and the request into the trace where there is one."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stb_core.telemetry import logs, traces
+
+_LONGEST = 300
+
+
+class RequestLabels:
+    """An application around the server's: ``X-Request-ID`` becomes the field ``request`` of log lines."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] != "http":
+            await self._lifespan(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        answer = self._traced if traces.are_on() else self._app
+        if not given:
+            await answer(scope, receive, send)
+            return
+        name = given[:_LONGEST].decode("latin-1")
+        with logs.fields(request=name if name.isprintable() else repr(name)):
+            await answer(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            traces.flush()
+
+    async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with traces.served(f"{method} {_route(path)}", headers) as span:
+
+            async def note(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    sent = dict(message["headers"])
+                    status = message["status"]
+                    span.set(
+                        {
+                            "http.request.method": method,
+                            "http.route": _route(path),
+                            "http.response.status_code": status,
+                            **{
+                                f"stb.{name}": sent[header].decode()
+                                for name, header in _TOLD.items()
+                                if header in sent
+                            },
+                        }
+                    )
+                    if status >= 500:
+                        span.fail(str(status))
+                await send(message)
+
+            await self._app(scope, receive, note)
+
+
+_TOLD = {
+    "key": b"x-stb-key",
+    "provenance": b"x-stb-provenance",
+    "cache": b"x-stb-cache",
+    "error": b"x-stb-error",
+}
+
+
+def _route(path: str) -> str:
+    """The beginning of a path: what follows names things, of which there are many."""
+    return "/" + "/".join(path.split("/")[1:3]) if path.startswith("/v1/") else "/" + path.split("/")[1]

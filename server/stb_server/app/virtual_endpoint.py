@@ -1,0 +1,184 @@
+"""``POST /virtual``: the hot path, from raw bytes to stored bytes.
+
+A plain ASGI endpoint: a request whose bytes were seen before costs one digest, two look-ups and
+two sends. Nothing is decoded, validated or encoded between the look-up and the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from hashlib import blake2b
+from time import monotonic
+
+from starlette.types import Receive, Scope, Send
+
+from stb_core.errors import StoreError
+from stb_server.app import host_guard, origin_guard, stop_guard
+from stb_server.app.token_guard import is_authorized
+from stb_server.calls.episode_state import MAX_NAME
+from stb_server.calls.protocol import BadRequestError, encode_answer, read_request
+from stb_server.worker.dataset_views import Lane, Wanted
+from stb_server.worker.worker import Service
+
+_log = logging.getLogger(__name__)
+
+_JSON = (b"content-type", b"application/json")
+_IN_MEMORY = (b"x-stb-cache", b"memory")
+_DEFAULT = Wanted()
+_OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
+
+
+class Virtual:
+    """The endpoint."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._memory = service.memory
+        self._lanes = service.lanes
+        self._times = service.times
+        self._limit = service.rate_limit
+        self._token = service.options.token
+        self._hosts = service.options.hosts
+        self._max_body_bytes = service.options.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        started = monotonic()
+        try:
+            wanted, episode = self._check_head(scope, started)
+            try:
+                raw = await self._body(receive)
+                lane = self._lanes.get(wanted) or await self._service.lane(wanted)
+            except asyncio.CancelledError:
+                raise _stopping() from None
+            digest = blake2b(raw, digest_size=16).digest()
+            key = lane.names.remembered(digest)
+            if key is not None and lane.reads and not episode:
+                entry = self._memory.get(lane.space, key)
+                if entry is not None:
+                    headers = [
+                        _JSON,
+                        (b"content-length", entry.length_header),
+                        (b"x-stb-provenance", entry.provenance_header),
+                        (b"x-stb-key", key.encode()),
+                        _IN_MEMORY,
+                    ]
+                    await send({"type": "http.response.start", "status": 200, "headers": headers})
+                    await send({"type": "http.response.body", "body": entry.body})
+                    self._times.of(entry.provenance, "memory", 200).observe(monotonic() - started)
+                    return
+            await self._answer(lane, raw, digest, send, started, episode)
+        except BadRequestError as problem:
+            await self._refuse(send, problem, started)
+        except StoreError as problem:
+            _log.warning("a call could not be answered", extra={"reason": str(problem)})
+            text = "The store does not answer; nothing was kept. Try again later."
+            await self._refuse(send, BadRequestError(503, "store_unavailable", text), started)
+        except Exception:  # noqa: BLE001 - the border: a client gets an answer whatever happened
+            _log.exception("a call failed")
+            text = "The server failed on this call; its log says why."
+            await self._refuse(send, BadRequestError(500, "internal", text), started)
+
+    async def _answer(
+        self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float, episode: str
+    ) -> None:
+        try:
+            answer, key = await self._service.call(lane, read_request(raw), episode)
+        except asyncio.CancelledError:
+            raise _stopping() from None
+        if key:
+            lane.names.remember(digest, key)
+        headers = [
+            _JSON,
+            (b"content-length", str(len(answer.body)).encode()),
+            (b"x-stb-provenance", answer.provenance.encode()),
+            (b"x-stb-cache", answer.tier.encode()),
+        ]
+        if key:
+            headers.append((b"x-stb-key", key.encode()))
+        if answer.error:
+            headers.append((b"x-stb-error", answer.error.encode()))
+        if answer.usage:
+            headers.append((b"x-stb-usage", answer.usage.model_dump_json(exclude_none=True).encode()))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        self._times.of(answer.provenance, answer.tier, 200, answer.error).observe(monotonic() - started)
+
+    async def _refuse(self, send: Send, problem: BadRequestError, started: float) -> None:
+        body = encode_answer(problem.message)
+        headers = [
+            _JSON,
+            (b"content-length", str(len(body)).encode()),
+            (b"x-stb-error", problem.kind.encode()),
+            *problem.headers,
+        ]
+        self._times.of("", "", problem.status, problem.kind).observe(monotonic() - started)
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _check_head(self, scope: Scope, now: float) -> tuple[Wanted, str]:
+        """What the headers ask for, and the episode; refuses what need not be read further."""
+        authorized, from_browser = not self._token, False
+        asked_for: dict[str, str] = {}
+        for header, value in scope["headers"]:
+            if header.startswith(b"x-stb-"):
+                asked_for[header.decode("latin-1")] = value.decode("latin-1")
+            elif header == b"content-length" and int(value) > self._max_body_bytes:
+                raise self._too_large()
+            elif header == b"authorization" and not authorized:
+                authorized = is_authorized(value, self._token)
+            elif header == b"host" and self._hosts is not None and not self._hosts.accept(value):
+                raise BadRequestError(host_guard.MISDIRECTED, host_guard.KIND, host_guard.explain(value))
+            elif header in _OF_BROWSERS:
+                from_browser = True
+        if from_browser and (text := origin_guard.problem(scope["headers"], self._hosts)):
+            raise BadRequestError(origin_guard.FORBIDDEN, origin_guard.KIND, text)
+        if not authorized:
+            raise BadRequestError(
+                401,
+                "unauthorized",
+                "This server needs its token: Authorization: Bearer ….",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+        if self._limit:
+            self._limit.check((scope.get("client") or ("",))[0], now)
+        return _wanted(asked_for) if asked_for else (_DEFAULT, "")
+
+    async def _body(self, receive: Receive) -> bytes:
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        while message.get("more_body"):
+            if len(body) > self._max_body_bytes:
+                raise self._too_large()
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise BadRequestError(400, "not_json", "The client went away within its request.")
+            body += message.get("body", b"")
+        if len(body) > self._max_body_bytes:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> BadRequestError:
+        return BadRequestError(
+            413, "too_large", f"The request body is larger than {self._max_body_bytes} bytes."
+        )
+
+
+def _stopping() -> BadRequestError:
+    return BadRequestError(stop_guard.UNAVAILABLE, stop_guard.KIND, stop_guard.TEXT)
+
+
+def _wanted(asked_for: Mapping[str, str]) -> tuple[Wanted, str]:
+    """What headers of our own ask for, and the episode."""
+    wanted = Wanted(
+        asked_for.get("x-stb-dataset", ""),
+        asked_for.get("x-stb-mode", ""),
+        asked_for.get("x-stb-snapshot", ""),
+    )
+    episode = asked_for.get("x-stb-episode", "")
+    if len(episode) > MAX_NAME:
+        text = f"The name of the episode is longer than {MAX_NAME} characters."
+        raise BadRequestError(400, "bad_episode", text)
+    return wanted, episode

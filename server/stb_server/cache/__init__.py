@@ -1,0 +1,1 @@
+"""The response cache: memory, Redis and the store."""

@@ -1,0 +1,90 @@
+"""The shared tier of the cache: recorded answers in Redis, for all workers and replicas.
+
+Redis is never the only copy. Whatever goes wrong here is a miss of this tier, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from stb_core.values.provenance import Provenance
+from stb_server.cache.redis_connection import RedisLink
+from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError
+from stb_server.cache.store_reader import Found
+
+_KEEP_S = b"86400"
+MAX_BODY_BYTES = 1 << 20
+"""Larger answers are not put into Redis."""
+
+
+class RedisCache:
+    """Gets and puts recorded answers; never raises for what Redis does."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self.link = link
+        self.counts: Counter[str] = Counter()
+        """Events: ``hit``, ``miss``, ``down``, ``put``, ``put_failed``, ``damaged``."""
+        self.is_refusing = False
+        """Whether Redis refused what was put into it last, as it does when it is full."""
+
+    async def get(self, content: str, key: str) -> Found | None:
+        """The answer to this call among the responses with this hash, or None."""
+        pipe = self.link.pipe
+        if pipe is None:
+            self.counts["down"] += 1
+            return None
+        try:
+            value = await pipe.call(b"GET", _name(content, key))
+        except (RedisGoneError, RedisRefusedError):
+            self.counts["down"] += 1
+            return None
+        if not isinstance(value, bytes):
+            self.counts["miss"] += 1
+            return None
+        found = _decode(value)
+        self.counts["hit" if found else "damaged"] += 1
+        return found
+
+    async def put(self, content: str, key: str, found: Found) -> None:
+        """Keep an answer for a day, if Redis takes it.
+
+        Args:
+            content: the hash of all responses of its dataset, of which it is one.
+            key: of the call.
+            found: the answer.
+        """
+        if not self.link.is_up or len(found.body) > MAX_BODY_BYTES:
+            return
+        value = _CODES[found.provenance] + found.body
+        try:
+            await self.link.call(b"SET", _name(content, key), value, b"EX", _KEEP_S)
+        except RedisGoneError:
+            self.counts["put_failed"] += 1
+        except RedisRefusedError:
+            self.counts["put_failed"] += 1
+            self.is_refusing = True
+        else:
+            self.counts["put"] += 1
+            self.is_refusing = False
+
+
+def _name(content: str, key: str) -> bytes:
+    return f"stb:{content}:{key}".encode()
+
+
+# One byte before the body says where the answer came from.
+_CODES = {
+    Provenance.RECORDED: b"r",
+    Provenance.LIVE: b"l",
+    Provenance.SIMULATED: b"s",
+    Provenance.RECORDED_SIMULATED: b"c",
+    Provenance.TEMPLATE: b"t",
+    Provenance.FAULT: b"f",
+    Provenance.MISS: b"m",
+}
+_PROVENANCES = {code: provenance for provenance, code in _CODES.items()}
+
+
+def _decode(value: bytes) -> Found | None:
+    provenance = _PROVENANCES.get(value[:1])
+    return None if provenance is None else Found(value[1:], provenance)

@@ -1,0 +1,1 @@
+"""Calls as they arrive: the wire format, identification, documents, and what an answer is."""

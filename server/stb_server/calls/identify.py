@@ -1,0 +1,42 @@
+"""From a request to the call that it means: names resolved, arguments decoded, key made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stb_core.errors import CallError
+from stb_core.values.calls import ToolCall, call_key, canonical_json, parse_arguments
+from stb_core.values.names import standardize_api, standardize_category, standardize_tool
+from stb_core.values.tools import ApiRef
+from stb_server.calls.catalogue import Catalogue, Unknown
+from stb_server.calls.protocol import UNUSABLE_INPUT, VirtualRequest
+
+# An API that ToolBench's clients may offer under any tool and that no server stands behind:
+# the virtual server itself answers it with one sentence.
+CHAT_WITH_USER = "chat_with_user"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that means no call; ``message`` is for the agent, ``kind`` for programs."""
+
+    kind: str
+    message: str
+
+
+def identify(request: VirtualRequest, catalogue: Catalogue) -> ToolCall | Refusal:
+    """The call that a request means, or why it means none."""
+    ref = catalogue.resolve(request.category, request.tool, request.api)
+    if isinstance(ref, Unknown):
+        if standardize_api(request.api.split("_for_", maxsplit=1)[0]) != CHAT_WITH_USER:
+            return Refusal(f"unknown_{ref.what}", ref.message)
+        ref = ApiRef(standardize_category(request.category), standardize_tool(request.tool), CHAT_WITH_USER)
+    try:
+        arguments = parse_arguments(request.tool_input)
+        canonical = canonical_json(arguments)  # may refuse what decoding let pass
+    except CallError as problem:
+        return Refusal(UNUSABLE_INPUT, problem.message)
+    call = ToolCall(*ref, arguments)
+    # These two are cached properties, which take a lock to find out that they are not cached yet.
+    vars(call).update(canonical_arguments=canonical, key=call_key(*ref, canonical))
+    return call

@@ -1,0 +1,1 @@
+"""The server's commands of ``stb``, one module per command or group."""

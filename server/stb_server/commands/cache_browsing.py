@@ -1,0 +1,198 @@
+"""``stb cache ls``, ``show`` and ``misses``: looking into recorded responses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.store import browsing
+from stb_core.store.misses import Miss
+from stb_core.store.responses import Response
+from stb_core.values import clock
+from stb_core.values.names import standardize_api, standardize_category, standardize_tool
+from stb_core.values.provenance import Provenance
+from stb_server.calls.argument_differences import argument_differences, described
+from stb_server.commands.ages import moment
+from stb_server.commands.store import opened_store
+from stb_server.commands.targets import chosen_dataset, chosen_response
+from stb_server.datasets.import_report import shortened
+
+_KEPT = [p.value for p in Provenance if p not in {Provenance.FAULT, Provenance.MISS}]
+_KEY_DIGITS = 12
+
+
+@stb_command("ls")
+@click.argument("dataset", default="")
+@click.option("--category", default="", help="Only of this category.")
+@click.option("--tool", default="", help="Only of this tool.")
+@click.option("--api", default="", help="Only of this API.")
+@click.option(
+    "--provenance", multiple=True, type=click.Choice(_KEPT), help="Only of this origin; repeatable."
+)
+@click.option("--newer", default="", help="Kept within this time: 90s, 30m, 12h, 7d, 4w.")
+@click.option("--older", default="", help="Kept longer ago than this.")
+@click.option("--grep", default="", help="Only with this text in the arguments or the body.")
+@click.option("--pinned", is_flag=True, help="Only those that are pinned.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most to list.")
+async def ls(
+    dataset: str,
+    category: str,
+    tool: str,
+    api: str,
+    provenance: tuple[str, ...],
+    newer: str,
+    older: str,
+    grep: str,
+    pinned: bool,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List responses in force, by category, tool, API and key."""
+    now = clock.now()
+    wanted = browsing.Filter(
+        category=standardize_category(category),
+        tool=standardize_tool(tool),
+        api=standardize_api(api),
+        provenances=tuple(map(Provenance, provenance)),
+        text=grep,
+        since=moment(now, newer) if newer else "",
+        before=moment(now, older) if older else "",
+        pinned=pinned,
+    )
+    async with opened_store() as store:
+        there = await chosen_dataset(store, dataset)
+        found = await browsing.search(store, there.id, wanted, limit=limit)
+        total = await browsing.count(store, there.id, wanted)
+    if as_json:
+        rows = [response_row(response) for response in found]
+        console.emit_json({"dataset": there.name, "total": total, "rows": rows})
+        return
+    if not found:
+        console.say(f"No response of {there.name} is like that.")
+        return
+    console.emit_table(
+        [_short_row(response) for response in found],
+        ("key", "category", "tool", "api", "arguments", "provenance", "bytes", "kept", "pinned"),
+    )
+    if total > len(found):
+        console.say(f"{total - len(found)} more; see them with --limit, or ask for fewer.")
+
+
+def response_row(response: Response) -> dict[str, Any]:
+    """A response for JSON, without its body."""
+    return {
+        "key": response.key,
+        "category": response.category,
+        "tool": response.tool,
+        "api": response.api,
+        "arguments": json.loads(response.arguments),
+        "provenance": response.provenance.value,
+        "bytes": len(response.body),
+        "version": response.version,
+        "created_at": response.created_at,
+        "superseded_at": response.superseded_at,
+        "pinned": response.pinned,
+    }
+
+
+def _short_row(response: Response) -> dict[str, Any]:
+    return {
+        **response_row(response),
+        "key": response.key[:_KEY_DIGITS],
+        "arguments": shortened(response.arguments.decode()),
+        "kept": response.created_at[:16],
+        "pinned": "pinned" if response.pinned else "",
+    }
+
+
+@stb_command("show")
+@click.argument("key")
+@click.option("--dataset", default="", help="Where to look; everywhere by default.")
+async def show(key: str, dataset: str, as_json: bool) -> None:
+    """Show one response in all its versions. KEY may be cut short as long as it is unique."""
+    async with opened_store() as store:
+        there, key = await chosen_response(store, key, dataset)
+        versions = await store.responses.versions(there.id, key)
+    if as_json:
+        rows = [
+            {**response_row(version), "details": version.details, "body": _decoded(version.body)}
+            for version in versions
+        ]
+        console.emit_json({"dataset": there.name, "key": key, "rows": rows})
+        return
+    first = versions[0]
+    click.echo(f"{first.category} / {first.tool} / {first.api}")
+    click.echo(f"key {key}, dataset {there.name}")
+    click.echo(f"arguments {_pretty(json.loads(first.arguments))}")
+    for version in versions:
+        state = f"superseded at {version.superseded_at}" if version.superseded_at else "in force"
+        pinned = ", pinned" if version.pinned else ""
+        click.echo(
+            f"\nversion {version.version}: {version.provenance}, {version.created_at}, {state}{pinned}"
+        )
+        if version.details:
+            click.echo(f"details {_pretty(version.details)}")
+        click.echo(_pretty(_decoded(version.body)))
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")
+
+
+def _pretty(value: Any) -> str:
+    return console.harmless(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+@stb_command("misses")
+@click.argument("dataset", default="")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most to list.")
+async def misses(dataset: str, limit: int, as_json: bool) -> None:
+    """List calls that nothing could answer, the most frequent first.
+
+    Beside each stands in what it differs from the nearest recorded call of the same API.
+    """
+    async with opened_store() as store:
+        there = await chosen_dataset(store, dataset)
+        found = await store.misses.most_frequent(there.id, limit=limit)
+        total, _ = await store.misses.totals(there.id)
+    rows = [_miss_row(miss) for miss in found]
+    if as_json:
+        console.emit_json({"dataset": there.name, "total": total, "rows": rows})
+        return
+    if not rows:
+        console.say(f"No call to {there.name} was missed.")
+        return
+    for row, miss in zip(rows, found, strict=True):
+        row["arguments"] = shortened(miss.arguments.decode())
+        row["difference"] = "" if miss.nearest_key is None else described(row["difference"])
+        row["nearest"] = (miss.nearest_key or "")[:_KEY_DIGITS]
+    columns = ("count", "category", "tool", "api", "arguments", "nearest", "difference:nearest → missed")
+    console.emit_table(rows, columns)
+    if total > len(found):
+        console.say(f"{total - len(found)} more; see them with --limit.")
+
+
+def _miss_row(miss: Miss) -> dict[str, Any]:
+    arguments = json.loads(miss.arguments)
+    nearest = None if miss.nearest_arguments is None else json.loads(miss.nearest_arguments)
+    return {
+        "count": miss.count,
+        "key": miss.key,
+        "category": miss.category,
+        "tool": miss.tool,
+        "api": miss.api,
+        "arguments": arguments,
+        "nearest_key": miss.nearest_key,
+        "nearest_arguments": nearest,
+        "similarity": miss.nearest_similarity,
+        "difference": None if nearest is None else argument_differences(arguments, nearest),
+        "first_at": miss.first_at,
+        "last_at": miss.last_at,
+    }

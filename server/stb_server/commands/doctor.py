@@ -1,0 +1,98 @@
+"""``stb doctor``: check what works here, and say what to do about the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stb_core import cli
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.settings import Settings
+
+if TYPE_CHECKING:
+    from stb_server.commands.doctor_checks.finding import Finding
+
+_RECORDED_JUDGES = ("recorded", "rules")
+
+
+@stb_command("doctor")
+@click.option("-m", "--model", default="", help="PROVIDER/MODEL of an agent, to be asked for one token.")
+@click.option("--judge", default="", help="PROVIDER/MODEL of a judge, to be asked as well.")
+@click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator, to be asked as well.")
+@click.option("--simulator-endpoint", multiple=True, help="Addresses of the simulator's model.")
+@click.option("--server", default="", help="A server that runs, such as http://127.0.0.1:8080.")
+@click.option("--dataset", default="", help="The dataset that stb serve is to answer from.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address it is to listen on.")
+@click.option("--port", type=int, default=8080, show_default=True, help="The port.")
+@click.option("--token", default="", callback=cli.secret, help="The token that its requests must carry.")
+@click.option("--write-token", default="", help="The token that lets the inspector change recordings.")
+@click.option("--redis-url", default="", help="The Redis that its workers are to share.")
+@click.option("--upstream", type=click.Path(path_type=Path), help="Its file of real APIs.")
+@click.option(
+    "--min-free-mb",
+    type=click.IntRange(0),
+    default=1024,
+    show_default=True,
+    help="Room that the disk is to have, in MB.",
+)
+async def command(as_json: bool, **given: Any) -> None:
+    """What works here: installation, store, Redis, disk, clock, models, and what is exposed.
+
+    Reads the same settings as the other commands do, so run it where they run. Nothing is made or
+    changed. Each model that is named gets a call of one token and one for structured output. Exits
+    with 1 when anything failed; a warning is none.
+    """
+    settings = cli.current_settings()
+    found = await _examine(settings, {**given, **_of_serve(settings, given)})
+    rows = [asdict(finding) for finding in found]
+    failed = [row for row in rows if row["status"] == "failure"]
+    if as_json:
+        console.emit_json({"ok": not failed, "rows": rows})
+    else:
+        console.emit_table(rows, ("status", "check", "found"))
+        for row in rows:
+            if row["problem"]:
+                click.echo(console.harmless(f"{row['status']}: {row['problem']}. {row['remedy']}"))
+    cli.exit_with(1 if failed else 0)
+
+
+def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the table ``[serve]`` of a configuration file, where no flag says otherwise."""
+    table = settings.values.get("serve")
+    context = click.get_current_context()
+    if not isinstance(table, Mapping):
+        return {}
+    return {
+        name: type(given[name])(value) if given[name] is not None else Path(str(value))
+        for name, value in ((key.replace("-", "_"), value) for key, value in table.items())
+        if name in given and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+    }
+
+
+async def _examine(settings: Settings, given: dict[str, Any]) -> list[Finding]:
+    # These import what servers and models need, which takes a second that ``stb --help`` shall not pay.
+    from stb_server.commands.doctor_checks import exposure, installation, models, services, storage  # noqa: PLC0415
+
+    asked = [given["model"], *(judge for judge in given["judge"].split(",") if judge not in _RECORDED_JUDGES)]
+    exposed = exposure.Exposed(
+        given["host"],
+        given["port"],
+        given["token"],
+        given["write_token"],
+        given["upstream"],
+        settings.environment,
+    )
+    wanted = storage.Wanted(settings.database_url, given["dataset"], given["min_free_mb"])
+    return [
+        *installation.findings(),
+        *await storage.findings(wanted),
+        *await services.redis_findings(given["redis_url"]),
+        *await services.server_findings(given["server"], given["token"]),
+        *await models.findings(settings, asked, given["simulator_model"], tuple(given["simulator_endpoint"])),
+        *exposure.findings(exposed, Path(".env")),
+    ]

@@ -1,0 +1,114 @@
+"""Who could reach what: the address that is listened on, tokens, private addresses, readable secrets."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stb_core.errors import StbError, UsageError
+from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+from stb_server.commands.serve import is_loopback
+from stb_server.upstream.configuration import read_upstream_config
+
+_LEAST_TOKEN = 16
+_SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """What a server with these settings would let in and reach out to."""
+
+    host: str
+    port: int
+    token: str
+    write_token: str
+    upstream: Path | None
+    environment: Mapping[str, str]
+
+
+def findings(exposed: Exposed, env_file: Path) -> list[Finding]:
+    """Look at the settings alone; nothing is connected to."""
+    return [_address(exposed), _writing(exposed), *_upstream(exposed), *_env_file(env_file)]
+
+
+def _address(exposed: Exposed) -> Finding:
+    place = f"{exposed.host}:{exposed.port}"
+    if is_loopback(exposed.host):
+        guard = "with a token" if exposed.token else "without a token: for everybody on this machine"
+        return Finding("address", f"stb serve would listen on {place}, for this machine only, {guard}")
+    if not exposed.token:
+        return failure(
+            "address",
+            "exposed-without-token",
+            f"stb serve would listen on {place}, which others can reach, without a token",
+            "Set STB_TOKEN (openssl rand -hex 16), or listen on 127.0.0.1.",
+        )
+    if len(exposed.token) < _LEAST_TOKEN:
+        return warning(
+            "address",
+            "token-short",
+            f"stb serve would listen on {place}, which others can reach, and its token has {len(exposed.token)} characters",
+            f"Set one of at least {_LEAST_TOKEN}: openssl rand -hex 16.",
+        )
+    return Finding("address", f"stb serve would listen on {place}, with a token")
+
+
+def _writing(exposed: Exposed) -> Finding:
+    if not exposed.write_token:
+        return Finding("writing", "the inspector changes nothing: there is no write token")
+    if exposed.write_token == exposed.token:
+        return warning(
+            "writing",
+            "write-token-shared",
+            "the write token is the token: whoever may read may delete recordings",
+            "Give STB_WRITE_TOKEN a value of its own: openssl rand -hex 16.",
+        )
+    return Finding("writing", "whoever has the write token can pin, annotate and delete recordings")
+
+
+def _upstream(exposed: Exposed) -> list[Finding]:
+    if exposed.upstream is None:
+        return [Finding("real APIs", "none: the server reaches no address outside")]
+    try:
+        config = read_upstream_config(exposed.upstream)
+    except StbError as problem:
+        return [failure("real APIs", "upstream-invalid", problem.message.rstrip("."), problem.hint)]
+    networks = ", ".join(map(str, config.limits.allowed_networks))
+    found = [Finding("real APIs", f"{len(config.tools)} tools, proxy {'set' if config.proxy else 'not set'}")]
+    try:
+        config.secrets(exposed.environment)
+    except UsageError as problem:
+        remedy = f"Set what {exposed.upstream} names, in the environment or in .env."
+        found = [failure("real APIs", "upstream-key-missing", problem.message.rstrip("."), remedy)]
+    if networks:
+        found.append(
+            warning(
+                "private addresses",
+                "private-addresses-allowed",
+                f"calls may reach {networks}",
+                f"Take allowed_networks out of {exposed.upstream}, or narrow it to what the tools need.",
+            )
+        )
+    return found
+
+
+def _env_file(path: Path) -> list[Finding]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError):
+        return []
+    names = [line.partition("=")[0].strip() for line in text.splitlines() if line.partition("=")[2].strip()]
+    holds = any(name.upper().endswith(_SECRETS) for name in names if not name.startswith("#"))
+    if holds and mode & (stat.S_IRGRP | stat.S_IROTH):
+        return [
+            warning(
+                "secrets",
+                "env-readable",
+                f"{path} holds secrets and other users can read it",
+                f"chmod 600 {path}",
+            )
+        ]
+    return []

@@ -1,0 +1,93 @@
+"""What is installed here: Python, this package, the packages that it stands on, and its extras."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import sqlite3
+import tempfile
+
+from stb_server.commands.doctor_checks.finding import Finding, failure
+
+_DISTRIBUTION = "stabletoolbench"
+_REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?>=(?P<least>[0-9.]+)\s*(?P<marker>;.*)?$")
+_EXTRAS = {
+    "postgres": "asyncpg",
+    "report": "matplotlib",
+    "fidelity": "rouge_score",
+    "mcp": "mcp",
+    "otel": "opentelemetry.sdk",
+}
+
+
+def findings() -> list[Finding]:
+    """Look at the installation; asks nobody outside this process."""
+    return [_versions(), _packages(), _extras(), _temporary_files()]
+
+
+def _versions() -> Finding:
+    version = importlib.metadata.version(_DISTRIBUTION)
+    return Finding(
+        "versions",
+        f"{_DISTRIBUTION} {version}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _packages() -> Finding:
+    wanting = []
+    required = importlib.metadata.requires(_DISTRIBUTION) or []
+    plain = [found for text in required if (found := _REQUIREMENT.match(text)) and not found["marker"]]
+    for requirement in plain:
+        try:
+            there = importlib.metadata.version(requirement["name"])
+        except importlib.metadata.PackageNotFoundError:
+            wanting.append(f"{requirement['name']} is missing")
+            continue
+        if _numbers(there) < _numbers(requirement["least"]):
+            wanting.append(f"{requirement['name']} {there} is older than {requirement['least']}")
+    if wanting:
+        return failure(
+            "packages",
+            "package-outdated",
+            "; ".join(wanting),
+            f"Install what is required: pip install --upgrade {_DISTRIBUTION}, in an environment of its own.",
+        )
+    return Finding("packages", f"all {len(plain)} required packages are recent enough")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: ``"2.1.0rc1"`` → ``(2, 1, 0)``."""
+    return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[a-z+-]", version)[0]))
+
+
+def _extras() -> Finding:
+    there = [name for name, module in _EXTRAS.items() if _is_installed(module)]
+    absent = [name for name in _EXTRAS if name not in there]
+    return Finding(
+        "extras", f"installed: {', '.join(there) or 'none'}; absent: {', '.join(absent) or 'none'}"
+    )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
+
+
+def _temporary_files() -> Finding:
+    try:
+        folder = tempfile.gettempdir()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        return failure(
+            "temporary files",
+            "temporary-unwritable",
+            f"no temporary file can be made ({problem.strerror or problem})",
+            "Make /tmp writable, or name another folder with TMPDIR; several workers need it.",
+        )
+    return Finding("temporary files", f"can be made in {folder}")

@@ -1,0 +1,128 @@
+"""The model endpoints: does each answer, with its key, under its name, and can it keep to a schema?
+
+Each costs a call of one token, and one of a few tokens for the schema.
+"""
+
+from __future__ import annotations
+
+from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError, UsageError
+from stb_core.llm.endpoint import Endpoint
+from stb_core.llm.openai_client import Format, OpenAIModel
+from stb_core.llm.protocol import Request
+from stb_core.llm.providers import endpoint_of
+from stb_core.llm.retries import Patience
+from stb_core.settings import Settings
+from stb_core.values.trajectories import Message
+from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+
+_PATIENCE = Patience(
+    deadline_s=30,
+    connect_timeout_s=5,
+    read_timeout_s=30,
+    first_wait_s=0.2,
+    longest_wait_s=1,
+)
+_ASK = Request(messages=(Message(role="user", content="Say: ok"),), max_tokens=1, temperature=0)
+_SCHEMA = {
+    "type": "object",
+    "properties": {"verdict": {"enum": ["green", "blue"]}},
+    "required": ["verdict"],
+    "additionalProperties": False,
+}
+_ASK_FOR_JSON = Request(
+    messages=(Message(role="user", content="Which colour has grass? Answer in JSON: verdict."),),
+    max_tokens=64,
+    temperature=0,
+    response_schema=_SCHEMA,
+)
+_FORMATS = {Format.SCHEMA: "a schema", Format.OBJECT: "a JSON object", Format.WORDS: "words alone"}
+
+
+async def findings(
+    settings: Settings, names: list[str], simulator: str, urls: tuple[str, ...]
+) -> list[Finding]:
+    """Ask each model that is named.
+
+    Args:
+        settings: where the providers are.
+        names: ``PROVIDER/MODEL`` of agents' models and judges.
+        simulator: ``PROVIDER/MODEL`` of the simulator, or empty.
+        urls: endpoints of the simulator's model, in the place of its provider's address.
+    """
+    found = []
+    for name in dict.fromkeys(filter(None, names)):
+        found += await _of_provider(settings, name)
+    if simulator and urls:
+        try:
+            key = settings.provider(simulator.partition("/")[0])[1]
+        except UsageError as problem:
+            found.append(_missing(simulator, problem))
+            return found
+        for url in urls:
+            endpoint = Endpoint(url.rstrip("/"), key, "STB_SIMULATOR_ENDPOINT", "the simulator's key")
+            found += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
+    elif simulator and simulator not in names:
+        found += await _of_provider(settings, simulator)
+    return found or [
+        Finding("models", "none is named: --model, --judge and --simulator-model have them asked")
+    ]
+
+
+async def _of_provider(settings: Settings, name: str) -> list[Finding]:
+    try:
+        endpoint = endpoint_of(name, settings)
+    except UsageError as problem:
+        return [_missing(name, problem)]
+    return await _ask(f"model {name}", name, endpoint)
+
+
+def _missing(name: str, problem: UsageError) -> Finding:
+    return failure(f"model {name}", "model-endpoint-missing", problem.message.rstrip("."), problem.hint)
+
+
+async def _ask(check: str, name: str, endpoint: Endpoint) -> list[Finding]:
+    model = OpenAIModel(name, endpoint, patience=_PATIENCE)
+    try:
+        await model.check()  # at once, where the next would try again and again
+        try:
+            await model.complete(_ASK)
+        except RequestRefusedError as problem:
+            # Models that think first refuse so small a limit; that they say so shows that they are there.
+            if "token" not in problem.message:
+                raise
+        return [Finding(check, f"{endpoint.base_url} answers"), await _structured(check, model)]
+    except ModelError as problem:
+        text = str(problem)
+        name_of_problem = "model-unavailable"
+        if "cannot be reached" in text or "no answer" in text:
+            name_of_problem = "model-unreachable"
+        elif "key was refused" in text:
+            name_of_problem = "model-key-refused"
+        elif "HTTP 404" in text:
+            name_of_problem = "model-unknown"
+        remedy = problem.hint or f"Check {endpoint.url_variable} and what runs there."
+        return [failure(check, name_of_problem, problem.message.rstrip("."), remedy)]
+    finally:
+        await model.close()
+
+
+async def _structured(check: str, model: OpenAIModel) -> Finding:
+    try:
+        await model.complete(_ASK_FOR_JSON)
+    except (UnreadableReplyError, RequestRefusedError) as problem:
+        return warning(
+            f"{check}: structured output",
+            "model-without-structured-output",
+            f"it gives no JSON of a given shape ({problem.message.rstrip('.')})",
+            "Do not judge or simulate with it; use another model, or a server with structured output (vLLM).",
+        )
+    form = model.proven_format
+    assert form is not None, "it has just given some"
+    if form is not Format.SCHEMA:
+        return warning(
+            f"{check}: structured output",
+            "model-without-schema",
+            f"it gives JSON when asked by {_FORMATS[form]}, and does not keep to a schema",
+            "It works, with replies asked for again; a server with json_schema (vLLM) needs none of that.",
+        )
+    return Finding(f"{check}: structured output", f"by {_FORMATS[form]}")

@@ -1,0 +1,128 @@
+"""The services beside the store: Redis, and a server of ours that already runs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+
+from stb_core.errors import UsageError
+from stb_core.telemetry.logs import masked
+from stb_server.cache.redis_pipe import check_url
+from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+
+_TIMEOUT_S = 5.0
+_SKEW_S = 5.0
+
+
+async def redis_findings(url: str) -> list[Finding]:
+    """Look at the Redis that workers are to share; it is asked for three facts and given nothing."""
+    if not url:
+        return [Finding("redis", "not used: answers come from memory and the store")]
+    try:
+        check_url(url)
+    except UsageError as problem:
+        return [failure("redis", "redis-url-invalid", "STB_REDIS_URL is not a Redis URL", problem.hint)]
+    client = Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+    try:
+        about = await client.info()
+        seconds, _ = await client.time()
+    except (AuthenticationError, ResponseError) as problem:
+        return [
+            failure(
+                "redis",
+                "redis-refused",
+                f"Redis refuses this client ({masked(str(problem))})",
+                "Put the right user and password into STB_REDIS_URL: redis://USER:PASSWORD@HOST:6379/0.",
+            )
+        ]
+    except (RedisError, OSError) as problem:
+        return [
+            failure(
+                "redis",
+                "redis-unreachable",
+                f"Redis does not answer ({masked(str(problem))})",
+                "Start it, correct STB_REDIS_URL, or unset it; without Redis answers come from the store.",
+            )
+        ]
+    finally:
+        await client.aclose()
+    skew = abs(datetime.now(UTC).timestamp() - seconds)
+    return [_memory(about), *([_skewed(skew)] if skew > _SKEW_S else [])]
+
+
+def _memory(about: dict[str, Any]) -> Finding:
+    version, limit = about.get("redis_version"), int(about.get("maxmemory") or 0)
+    policy = str(about.get("maxmemory_policy") or "noeviction")
+    if not limit:
+        return warning(
+            "redis",
+            "redis-unbounded",
+            f"Redis {version} answers, and has no limit on its memory",
+            "Set one: redis-server --maxmemory 512mb --maxmemory-policy allkeys-lru.",
+        )
+    if policy == "noeviction":
+        return warning(
+            "redis",
+            "redis-never-forgets",
+            f"Redis {version} answers, and keeps nothing new once {limit / 1e6:,.0f} MB are full",
+            "Let it forget: redis-server --maxmemory-policy allkeys-lru.",
+        )
+    return Finding("redis", f"Redis {version} answers; {limit / 1e6:,.0f} MB, {policy}")
+
+
+def _skewed(skew_s: float) -> Finding:
+    return warning(
+        "redis clock",
+        "clock-skewed",
+        f"this machine and Redis are {skew_s:.0f} s apart",
+        "Let both follow the same time server (timedatectl set-ntp true).",
+    )
+
+
+async def server_findings(url: str, token: str) -> list[Finding]:
+    """Look at a server of ours that ``stb run`` is to use; nothing when none is named."""
+    if not url:
+        return []
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with httpx.AsyncClient(timeout=_TIMEOUT_S) as client:
+            answer = await client.get(f"{url.rstrip('/')}/readyz", headers=headers)
+        document = answer.json() if answer.status_code != 401 else {}
+        is_ours = answer.status_code == 401 or (isinstance(document, dict) and "parts" in document)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as problem:
+        return [
+            failure(
+                "server",
+                "server-unreachable",
+                f"no server of ours answers at {url} ({masked(str(problem)) or type(problem).__name__})",
+                "Start it (stb serve, docker compose up -d), or correct STB_SERVER.",
+            )
+        ]
+    if answer.status_code == 401:
+        return [
+            failure(
+                "server",
+                "server-token-refused",
+                f"{url} asks for another token",
+                "Give STB_TOKEN here the value that the server was started with.",
+            )
+        ]
+    if not is_ours:
+        return [failure("server", "server-unreachable", f"{url} is something else", "Correct STB_SERVER.")]
+    parts = {name: part.get("status") for name, part in document["parts"].items()}
+    if answer.status_code != 200:
+        down = [name for name, status in parts.items() if status not in {"ok", "configured", "injecting"}]
+        return [
+            failure(
+                "server",
+                "server-not-ready",
+                f"{url} cannot answer calls: {', '.join(down)}",
+                "See that its database runs and its dataset is there; its log and /readyz say more.",
+            )
+        ]
+    said = ", ".join(f"{name} {status}" for name, status in parts.items())
+    return [Finding("server", f"{url} is ready in {document['mode']} mode: {said}")]

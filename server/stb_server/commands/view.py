@@ -1,0 +1,114 @@
+"""``stb view``: show the store in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import re
+import webbrowser
+from contextlib import suppress
+from urllib.parse import quote, urlsplit
+
+import click
+
+from stb_core import cli
+from stb_core.cli import console
+from stb_core.cli.program import stb_command
+from stb_core.errors import NotFoundError
+from stb_core.store import Store
+from stb_server.commands.serve import check_write_token
+from stb_server.commands.store import opened_store
+
+# What runs a server takes two seconds to import, which other commands shall not pay: it is imported
+# within the function.
+
+_KEY = re.compile(r"[0-9a-f]{6,64}")
+
+
+@stb_command("view")
+@click.argument("what", metavar="[RUN[/GROUP/QUERY]|KEY]", default="")
+@click.option("--server", default="", help="Open a server that runs, such as http://127.0.0.1:8080.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any free port.")
+@click.option(
+    "--write-token",
+    default="",
+    callback=cli.secret,
+    help="With it one can pin, annotate and delete in these pages.",
+)
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open a browser.")
+def command(what: str, server: str, port: int, write_token: str, browser: bool, as_json: bool) -> None:
+    """Show the cache, the misses and the runs of the store in a browser.
+
+    A run, a query of a run, or the key of a response (or its beginning) opens its own page. Without
+    --server the pages come from this command, until Ctrl-C. With --json, one line with the address
+    is printed when they can be opened.
+    """
+    place = asyncio.run(_place(what)) if what else "/"
+    if server:
+        _open(f"{server.rstrip('/')}{place}", browser=browser, as_json=as_json)
+        if not _answers(server):
+            console.say(f"Nothing answers at {server} yet.")
+        return
+    check_write_token(write_token)
+    _show(place, port, write_token, browser=browser, as_json=as_json)
+
+
+async def _place(what: str) -> str:
+    """The path of the page that shows what was named."""
+    async with opened_store() as store:
+        if _KEY.fullmatch(what) and (found := await _response(store, what)):
+            return found
+        run, *rest = what.split("/", 2)
+        named = (await store.runs.get(run)).run
+        return "".join(f"/{quote(part, safe='')}" for part in ("runs", named, *rest))
+
+
+async def _response(store: Store, key: str) -> str:
+    from stb_server.inspector.search import by_key  # noqa: PLC0415
+
+    places = [
+        f"/cache/{quote(dataset.name, safe='')}/{found}"
+        for dataset in await store.datasets.all()
+        for found in await by_key(store, dataset.id, key)
+    ]
+    if len(places) > 1:
+        raise NotFoundError(f"{key} may mean several responses.", hint="Give more of the key.")
+    return places[0] if places else ""
+
+
+def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bool) -> None:
+    import uvicorn  # noqa: PLC0415
+
+    from stb_server.app.inspector_only import create_inspector  # noqa: PLC0415
+    from stb_server.app.process import bind, url_of  # noqa: PLC0415
+
+    with bind("127.0.0.1", port) as listener:
+        app = create_inspector(
+            cli.current_settings().database_url,
+            started=lambda: _open(f"{url_of(listener)}{place}", browser=browser, as_json=as_json),
+            write_token=write_token,
+        )
+        config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=5)
+        console.say("Stop with Ctrl-C.")
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+    console.say("Stopped.")
+
+
+def _open(url: str, *, browser: bool, as_json: bool) -> None:
+    if as_json:
+        click.echo(f'{{"url": "{url}"}}')
+    else:
+        click.echo(url)
+    if browser:
+        webbrowser.open(url)
+
+
+def _answers(server: str) -> bool:
+    parts = urlsplit(server)
+    with suppress(OSError, http.client.HTTPException):
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.netloc, timeout=3)
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    return False

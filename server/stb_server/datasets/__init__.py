@@ -1,0 +1,1 @@
+"""Datasets in and out of the store: releases, dumps, checks and differences."""

@@ -1,0 +1,109 @@
+"""What differs between two sets of responses, read side by side in the order of their keys."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from stb_core.store import Store, browsing
+from stb_core.values.recordings import Recording
+from stb_server.datasets.dump_file import SUFFIXES, opened_dump
+
+
+class Change(StrEnum):
+    """How one call differs from A to B."""
+
+    ONLY_A = "only in A"
+    ONLY_B = "only in B"
+    BODY = "other body"
+    PROVENANCE = "other provenance"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One call that is not answered alike."""
+
+    change: Change
+    key: str
+    category: str
+    tool: str
+    api: str
+    arguments: str
+    provenance_a: str = ""
+    provenance_b: str = ""
+    body_a: str = ""
+    body_b: str = ""
+
+    def as_row(self) -> dict[str, str]:
+        """The fields by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a dataset of the store or a dump."""
+
+    name: str
+    dataset_hash: str
+    responses: AsyncIterator[Recording]
+
+
+async def differences(a: AsyncIterator[Recording], b: AsyncIterator[Recording]) -> AsyncIterator[Difference]:
+    """All differences, by key; both sides must come in the order of keys."""
+    left, right = await anext(a, None), await anext(b, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left.key < right.key):
+            assert left is not None
+            yield _difference(Change.ONLY_A, left, None)
+            left = await anext(a, None)
+        elif left is None or right.key < left.key:
+            yield _difference(Change.ONLY_B, None, right)
+            right = await anext(b, None)
+        else:
+            if left.body != right.body:
+                yield _difference(Change.BODY, left, right)
+            elif left.provenance != right.provenance:
+                yield _difference(Change.PROVENANCE, left, right)
+            left, right = await anext(a, None), await anext(b, None)
+
+
+def _difference(change: Change, a: Recording | None, b: Recording | None) -> Difference:
+    call = a or b
+    assert call is not None
+    return Difference(
+        change=change,
+        key=call.key,
+        category=call.category,
+        tool=call.tool,
+        api=call.api,
+        arguments=call.arguments.decode(errors="replace"),
+        provenance_a=a.provenance if a else "",
+        provenance_b=b.provenance if b else "",
+        body_a=a.body.decode(errors="replace") if a else "",
+        body_b=b.body.decode(errors="replace") if b else "",
+    )
+
+
+@asynccontextmanager
+async def opened_side(store: Store, what: str) -> AsyncGenerator[Side]:
+    """A dump, if ``what`` is named as one, else the dataset of that name.
+
+    Raises:
+        NotFoundError: it is neither.
+        FormatError: the dump is damaged.
+    """
+    if what.endswith(SUFFIXES):
+        with opened_dump(Path(what)) as reader:
+            yield Side(what, reader.header.dataset_hash, _slowly(reader))
+        return
+    dataset = await store.datasets.get(what)
+    async with browsing.snapshot(store) as connection:
+        yield Side(what, dataset.content_hash, browsing.stream(connection, dataset.id))
+
+
+async def _slowly(responses: Iterable[Recording]) -> AsyncIterator[Recording]:
+    for response in responses:
+        yield response

@@ -1,0 +1,237 @@
+"""Dumps of recorded responses: ``cache_dumps/*.jsonl[.zst]``, one file that says all it must be.
+
+The first line is a header: format, dataset, hash of the dataset's tools and queries, number of
+responses, and their content hash, which is the snapshot hash in the manifests of runs. Then comes
+one response a line, sorted by key: names, arguments, provenance, details if it has any, body.
+
+A dump holds what is in force and nothing that depends on when or where it was written: no times,
+no superseded versions, no pins. So the same responses are the same bytes, from SQLite and from
+PostgreSQL, before a load and after it. Every line ends in a check of its own bytes (16 hexadecimal
+digits of SHA-256), so that damage is found at the line where it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import zstandard
+
+from stb_core import json_text
+from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
+from stb_core.values.calls import call_key, canonical_json
+from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values.provenance import Provenance
+from stb_core.values.recordings import Recording
+from stb_server.datasets.dataset_names import name_problem
+
+FORMAT = "stabletoolbench-responses/1"
+SUFFIXES = (".jsonl", ".jsonl.zst")
+_FAMILY = FORMAT.rsplit("/", maxsplit=1)[0]
+_CHECK = b',"check":"'
+_CHECK_DIGITS = 16
+_LONGEST_LINE = 256 * 1024 * 1024
+_NEVER_KEPT = frozenset({Provenance.FAULT, Provenance.MISS})
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a dump."""
+
+    dataset: str
+    dataset_hash: str
+    """Content hash of the tools and queries that the calls are of."""
+    count: int
+    content_hash: str
+    """Hash of all responses, see ``stb_core.values.fingerprint``."""
+
+    @property
+    def line(self) -> bytes:
+        """The header as it stands in the file."""
+        return orjson.dumps({"format": FORMAT, **asdict(self)}) + b"\n"
+
+
+def response_line(response: Recording) -> bytes:
+    """One response as it stands in a dump.
+
+    The body stands there as JSON; where that would change a byte of it, as text under ``body_text``.
+
+    Raises:
+        StoreError: the body is not even text.
+    """
+    names = {name: getattr(response, name) for name in ("key", "category", "tool", "api")}
+    head = orjson.dumps(names)[:-1] + b',"arguments":' + response.arguments
+    head += b',"provenance":"' + response.provenance.encode() + b'"'
+    if response.details is not None:
+        head += b',"details":' + canonical_json(json.loads(response.details))
+    if _is_compact(response.body):
+        line = head + b',"body":' + response.body
+    else:
+        try:
+            text = response.body.decode()
+        except UnicodeDecodeError:
+            raise StoreError(
+                f"The body of response {response.key} is not text.",
+                hint=f"Delete it with: stb cache rm {response.key[:12]} --yes.",
+            ) from None
+        line = head + b',"body_text":' + orjson.dumps(text)
+    return line + _CHECK + _check(line) + b'"}\n'
+
+
+def parse_response_line(line: bytes) -> Recording:
+    """One response out of its line.
+
+    Raises:
+        FormatError: the line is damaged or not one of ours; the message is the reason alone.
+    """
+    bare = line.removesuffix(b"\n")
+    cut = len(bare) - len(_CHECK) - _CHECK_DIGITS - 2
+    if cut < 0 or bare[cut : cut + len(_CHECK)] != _CHECK or not bare.endswith(b'"}'):
+        raise FormatError("is cut short or not a response")
+    if bare[cut + len(_CHECK) : -2] != _check(bare[:cut]):
+        raise FormatError("was changed: its check does not fit")
+    value = json_text.parse(bare)
+    try:
+        names = (value["category"], value["tool"], value["api"])
+        provenance = Provenance(value["provenance"])
+        arguments = canonical_json(value["arguments"])
+        details = value.get("details")
+        body = value["body_text"].encode() if "body_text" in value else orjson.dumps(value["body"])
+        key = value["key"]
+    except (KeyError, TypeError, AttributeError, ValueError, CallError):
+        raise FormatError("is not a response") from None
+    if problem := name_problem(*names):
+        raise FormatError(f"is not a response: {problem}")
+    if provenance in _NEVER_KEPT or not isinstance(value["arguments"], dict):
+        raise FormatError("is not a response that is kept")
+    if key != call_key(*names, arguments):
+        raise FormatError("its key is not that of its call")
+    return Recording(
+        key, *names, arguments, body, provenance.value, None if details is None else json.dumps(details)
+    )
+
+
+def is_dump(path: Path) -> bool:
+    """Whether a file begins as a dump of ours does, whatever its version."""
+    if not path.name.endswith(SUFFIXES) or not path.is_file():
+        return False
+    with suppress(OSError, zstandard.ZstdError, orjson.JSONDecodeError), _opened(path) as file:
+        value = orjson.loads(file.readline(64 * 1024))
+        return isinstance(value, dict) and str(value.get("format")).startswith(f"{_FAMILY}/")
+    return path.name.endswith(".zst")
+
+
+class DumpReader:
+    """Reads one dump from its first line to its last, and trusts none of them."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self.path = path
+        self._file = file
+        self._number = 0
+        self.header = self._header()
+
+    def __iter__(self) -> Iterator[Recording]:
+        """The responses in order; a dump that is not whole raises ``FormatError`` at its end."""
+        fingerprint, count, last = Fingerprint(), 0, ""
+        while line := self._line():
+            try:
+                response = parse_response_line(line)
+            except FormatError as problem:
+                raise self._refuse(problem.message) from None
+            if response.key <= last:
+                raise self._refuse("is out of order")
+            last, count = response.key, count + 1
+            fingerprint.add(response_element(response.key, response.provenance, response.body))
+            yield response
+        if count != self.header.count:
+            raise self._refuse(
+                f"is the last, but the header promises {self.header.count} responses, not {count}"
+            )
+        if fingerprint.hash != self.header.content_hash:
+            raise self._refuse("is the last, and the responses do not have the hash in the header")
+
+    def _header(self) -> Header:
+        try:
+            value: Any = orjson.loads(self._line())
+        except orjson.JSONDecodeError:
+            value = None
+        kind = value.get("format") if isinstance(value, dict) else None
+        if not isinstance(kind, str) or not kind.startswith(f"{_FAMILY}/"):
+            raise self._refuse("is not the header of a dump")
+        if kind != FORMAT:
+            raise self._refuse(f"has the format {kind}, which this version does not know")
+        try:
+            header = Header(*(value[name] for name in ("dataset", "dataset_hash", "count", "content_hash")))
+        except KeyError as problem:
+            raise self._refuse(f"is a header without {problem.args[0]}") from None
+        texts = (header.dataset, header.dataset_hash, header.content_hash)
+        if type(header.count) is not int or not all(isinstance(text, str) for text in texts):
+            raise self._refuse("is a header with fields of the wrong type")
+        return header
+
+    def _line(self) -> bytes:
+        self._number += 1
+        try:
+            line = self._file.readline(_LONGEST_LINE)
+        except zstandard.ZstdError:
+            raise self._refuse("cannot be decompressed") from None
+        except OSError as problem:
+            raise self._refuse(f"cannot be read: {problem.strerror}") from None
+        if not line:
+            self._number = max(self._number - 1, 1)
+        elif len(line) == _LONGEST_LINE:
+            raise self._refuse("is too long")
+        return line
+
+    def _refuse(self, reason: str) -> FormatError:
+        return FormatError(
+            f"{self.path}, line {self._number} {reason}.", hint="Nothing was loaded; get the dump anew."
+        )
+
+
+@contextmanager
+def opened_dump(path: Path) -> Generator[DumpReader]:
+    """A reader of the dump at a path, its header read.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it cannot be read.
+        FormatError: it is not a dump; the message names the line.
+    """
+    try:
+        if not path.is_file():
+            raise NotFoundError(f"There is no dump {path}.", hint="Check the path.")
+        file = _opened(path)
+    except OSError as problem:
+        raise UsageError(
+            f"{path} cannot be read: {problem.strerror}.", hint="Check the path and its permissions."
+        ) from None
+    with file:
+        yield DumpReader(path, file)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    file = path.open("rb")
+    if path.suffix != ".zst":
+        return file
+    stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
+    return io.BufferedReader(stream)
+
+
+def _check(line: bytes) -> bytes:
+    return hashlib.sha256(line).hexdigest()[:_CHECK_DIGITS].encode()
+
+
+def _is_compact(body: bytes) -> bool:
+    """Whether decoding and encoding a body gives the same bytes."""
+    try:
+        return orjson.dumps(orjson.loads(body)) == body
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return False

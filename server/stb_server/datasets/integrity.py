@@ -1,0 +1,86 @@
+"""Checks of what the store holds of a dataset: hashes, counts, keys, and who refers to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+
+from stb_core.errors import CallError
+from stb_core.store import Store, browsing
+from stb_core.store.datasets import Dataset
+from stb_core.values.calls import call_key, canonical_json, parse_arguments
+from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values.recordings import Recording
+from stb_server.datasets.content_hash import NO_CONTENTS, contents_hash
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: with what, which one, and how."""
+
+    part: str
+    name: str
+    problem: str
+
+
+async def check_contents(store: Store, dataset: Dataset) -> list[Problem]:
+    """Check the content hash of tools and queries, and that queries name APIs that are there."""
+    tools = await store.datasets.tools(dataset.id)
+    queries = await store.datasets.queries(dataset.id)
+    problems: list[Problem] = []
+    found = contents_hash(tools, queries)
+    if found != (dataset.content_hash or NO_CONTENTS):
+        text = f"is {found} by its tools and queries, but {dataset.content_hash or 'nothing'} is on record"
+        problems.append(Problem("dataset", "content hash", text))
+    known = set(await store.datasets.api_refs(dataset.id))
+    for query in queries:
+        name = f"{query.group}/{query.query_id}"
+        unknown = [ref for ref in dict.fromkeys((*query.apis, *query.relevant_apis)) if ref not in known]
+        problems += [
+            Problem("query", name, f"no document describes its API {'/'.join(ref)}") for ref in unknown
+        ]
+    return problems
+
+
+async def check_responses(
+    store: Store, dataset: Dataset, *, look: Callable[[Recording], None] = lambda _: None
+) -> list[Problem]:
+    """Check the key of every response in force against its call, and the hash and number of all.
+
+    ``look`` is shown every response on the way: for further checks, or to count them.
+    """
+    problems: list[Problem] = []
+    fingerprint, count = Fingerprint(), 0
+    async with browsing.snapshot(store) as connection:
+        state, expected = await browsing.state(connection, dataset.id)
+        async for response in browsing.stream(connection, dataset.id):
+            if problem := response_problem(response):
+                problems.append(Problem("response", response.key, problem))
+            fingerprint.add(response_element(response.key, response.provenance, response.body))
+            count += 1
+            look(response)
+    if count != expected:
+        problems.append(Problem("dataset", "responses", f"are {count}, but {expected} are on record"))
+    if fingerprint.hash != state.hash:
+        text = f"is {fingerprint.hash} by its responses, but {state.hash} is on record"
+        problems.append(Problem("dataset", "responses hash", text))
+    return problems
+
+
+def response_problem(response: Recording) -> str:
+    """What is wrong with one response: its key, its arguments or its body; empty when nothing is."""
+    try:
+        if canonical_json(parse_arguments(response.arguments)) != response.arguments:
+            return "its arguments are not in canonical form"
+    except (CallError, UnicodeDecodeError):
+        return "its arguments are not a JSON object"
+    if response.key != call_key(response.category, response.tool, response.api, response.arguments):
+        return "its key is not that of its call"
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        return "its body is not JSON"
+    if not isinstance(body, dict) or not {"error", "response"} <= body.keys():
+        return "its body is not an object with error and response"
+    return ""

@@ -1,0 +1,156 @@
+"""Queries of a release: ``test_instruction/<group>.json``, limited to the ids in ``test_query_ids/``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stb_core import json_text
+from stb_core.errors import FormatError
+from stb_core.values.names import standardize_api, standardize_category, standardize_tool
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef
+from stb_server.datasets.dataset_names import name_problem
+from stb_server.datasets.import_report import Conflict, Skipped, is_text, shortened
+from stb_server.datasets.release import Release
+from stb_server.datasets.tool_files import Embedded
+
+_MOST_CHARACTERS = 100
+
+
+@dataclass
+class QueryFiles:
+    """Queries by group, in the order of their file, and the API documents that they embed."""
+
+    groups: dict[str, list[Query]] = field(default_factory=dict)
+    embedded: list[Embedded] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+def read_queries(release: Release) -> QueryFiles:
+    """All queries that count; what cannot be used is skipped in ``release``.
+
+    A group whose list of ids cannot be read is left out: its size would be anyone's guess.
+    """
+    found = QueryFiles()
+    for file, ids_file in release.query_files():
+        wanted: dict[str, None] | None = None
+        if ids_file is not None:
+            try:
+                wanted = _ids(_read(ids_file))
+            except FormatError as problem:
+                release.skip(ids_file, f"{problem.message}; the group {file.stem} is left out")
+                continue
+        try:
+            _read_group(file, wanted, release, found)
+        except FormatError as problem:
+            release.skip(file, problem.message)
+    return found
+
+
+def _read_group(file: Path, wanted: dict[str, None] | None, release: Release, found: QueryFiles) -> None:
+    group, shown = file.stem, release.shown(file)
+    entries = _read(file)
+    if not isinstance(entries, list):
+        raise FormatError("is not a list of queries")
+    if len(group) > _MOST_CHARACTERS or not group.isprintable():
+        raise FormatError(f"its name is not that of a group: up to {_MOST_CHARACTERS} printable characters")
+    queries: dict[str, Query] = {}
+    seen: set[str] = set()
+    for position, entry in enumerate(entries):
+        try:
+            query_id = _query_id(entry)
+            seen.add(query_id)
+            if wanted is not None and query_id not in wanted:
+                continue
+            query, embedded = _query(group, query_id, entry, shown, release)
+        except FormatError as problem:
+            release.skipped.append(Skipped(shown, f"entry {position}: {problem.message}"))
+            continue
+        if query_id in queries:
+            conflict = Conflict(shown, f"query {query_id}", f"entry {position}", queries[query_id] == query)
+            found.conflicts.append(conflict)
+            continue
+        queries[query_id] = query
+        found.embedded += embedded
+    if missing := [query_id for query_id in wanted or () if query_id not in seen]:
+        listed = shortened(", ".join(missing))
+        release.skip(file, f"lacks {len(missing)} of the queries that test_query_ids names: {listed}")
+    found.groups[group] = list(queries.values())
+
+
+def _query(
+    group: str, query_id: str, entry: Mapping[str, Any], shown: str, release: Release
+) -> tuple[Query, list[Embedded]]:
+    text = entry.get("query")
+    if not isinstance(text, str) or not is_text(text):
+        raise FormatError("has no text under query")
+    members = entry.get("api_list")
+    if not isinstance(members, list):
+        raise FormatError("has no list under api_list")
+    embedded = [Embedded(shown, _ref(member), member) for member in members]
+    apis = tuple(dict.fromkeys(item.ref for item in embedded))
+    by_name = {(ref.tool, ref.api): ref for ref in reversed(apis)}
+    relevant: list[ApiRef] = []
+    for tool, api in _pairs(entry.get("relevant APIs")):
+        ref = by_name.get((standardize_tool(tool), standardize_api(api)))
+        if ref is not None:
+            relevant.append(ref)
+            continue
+        reason = f"query {query_id}: relevant API {shortened(api)!r} is not in its api_list"
+        release.skipped.append(Skipped(shown, reason))
+    query = Query(
+        query_id=query_id, group=group, text=text, apis=apis, relevant_apis=tuple(dict.fromkeys(relevant))
+    )
+    return query, embedded
+
+
+def _ref(member: Any) -> ApiRef:
+    fields = ("category_name", "tool_name", "api_name")
+    if not isinstance(member, dict) or not all(isinstance(member.get(name), str) for name in fields):
+        raise FormatError("an entry of api_list lacks category_name, tool_name or api_name")
+    category, tool, api = (member[name] for name in fields)
+    ref = ApiRef(standardize_category(category), standardize_tool(tool), standardize_api(api))
+    if problem := name_problem(*ref):
+        raise FormatError(f"API {shortened(api)!r}: {problem}")
+    return ref
+
+
+def _pairs(value: Any) -> list[list[str]]:
+    pairs = value or []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
+        for pair in pairs
+    ):
+        raise FormatError("relevant APIs is not a list of tool and API names")
+    return pairs
+
+
+def _query_id(entry: Any) -> str:
+    if not isinstance(entry, dict):
+        raise FormatError("is not an object")
+    return _id(entry.get("query_id"))
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise FormatError("has no number or text under query_id")
+    text = str(value)
+    if not 0 < len(text) <= _MOST_CHARACTERS or not text.isprintable():
+        raise FormatError(f"its query_id is not text of up to {_MOST_CHARACTERS} printable characters")
+    return text
+
+
+def _ids(value: Any) -> dict[str, None]:
+    if not isinstance(value, dict | list):
+        raise FormatError("is not a list of query ids, or an object named by them")
+    return dict.fromkeys(_id(item) for item in value)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json_text.parse(file.read_bytes())
+    except OSError as problem:
+        raise FormatError(f"cannot be read: {problem.strerror}") from None

@@ -1,0 +1,231 @@
+"""Moving responses between the store and dumps: out whole, and in whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, NamedTuple, TypeVar
+
+import zstandard
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core.errors import ConflictError, NotFoundError, StoreError
+from stb_core.store import Store, browsing, bulk
+from stb_core.store.datasets import Dataset
+from stb_core.store.responses import Response
+from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values.provenance import Provenance
+from stb_core.values.recordings import Recording
+from stb_server.datasets.content_hash import NO_CONTENTS
+from stb_server.datasets.dataset_names import checked_dataset_name
+from stb_server.datasets.dump_file import DumpReader, Header, response_line
+from stb_server.datasets.whole_files import whole_file
+
+_LINES_AT_ONCE = 2_000
+_COMPRESSION_LEVEL = 9
+
+T = TypeVar("T")
+
+
+class DumpConflict(NamedTuple):
+    """A call that the dataset answers otherwise than the dump, and goes on to."""
+
+    key: str
+    category: str
+    tool: str
+    api: str
+    arguments: str
+    kept: Provenance
+    dropped: Provenance
+    same_body: bool
+
+
+@dataclass
+class Loaded:
+    """What became of the responses of a dump."""
+
+    dataset: str
+    responses: int = 0
+    added: int = 0
+    unchanged: int = 0
+    replaced: int = 0
+    """Answers that the dump's superseded."""
+    retired: int = 0
+    """Answers taken out of force because the dump does not have them."""
+    conflicts: list[DumpConflict] = field(default_factory=list)
+
+
+def nothing(_: int) -> None:
+    """Progress that nobody watches."""
+
+
+async def dump(
+    store: Store, dataset: Dataset, path: Path, *, advance: Callable[[int], None] = nothing
+) -> Header:
+    """Write all responses in force of a dataset to a file; compressed if its name ends in ``.zst``.
+
+    Raises:
+        StoreError: what is stored does not have the hash that the store has for it.
+        UsageError: the file cannot be written.
+    """
+    async with browsing.snapshot(store) as connection:
+        state, count = await browsing.state(connection, dataset.id)
+        header = Header(dataset.name, dataset.content_hash or NO_CONTENTS, count, state.hash)
+        fingerprint, written = Fingerprint(), 0
+        with whole_file(path) as file, _compressed(file, path) as out:
+            out.write(header.line)
+            async for response in browsing.stream(connection, dataset.id):
+                out.write(response_line(response))
+                fingerprint.add(response_element(response.key, response.provenance, response.body))
+                written += 1
+                advance(1)
+            if (fingerprint.hash, written) != (header.content_hash, header.count):
+                raise StoreError(
+                    f"The responses of {dataset.name} are not those that the store counted.",
+                    hint=f"See what is wrong: stb cache verify {dataset.name}.",
+                )
+    return header
+
+
+async def load(
+    store: Store,
+    reader: DumpReader,
+    *,
+    name: str = "",
+    replace: bool = False,
+    foreign: bool = False,
+    advance: Callable[[int], None] = nothing,
+) -> Loaded:
+    """Bring the responses of a dump into a dataset, all or none of them.
+
+    Args:
+        store: where to.
+        reader: the dump, opened and not yet read.
+        name: the dataset; that of the dump by default.
+        replace: the dataset's answers become those of the dump. Otherwise answers that are there
+            stay, and where the dump has another it is a conflict. Pinned answers stay in any case.
+        foreign: whether tools and queries may be others than those that the dump was made for.
+        advance: told how many more responses were read.
+
+    Raises:
+        NotFoundError: the dataset is not there, and the dump is not of a dataset without tools.
+        ConflictError: the dump was made for other tools and queries.
+        UsageError: a dataset cannot have that name.
+        FormatError: the dump is damaged.
+    """
+    name = name or reader.header.dataset
+    dataset = next((there for there in await store.datasets.all() if there.name == name), None)
+    if not foreign:
+        _check_target(reader, name, dataset)
+    loaded = Loaded(checked_dataset_name(name))
+    async with store.writing() as connection:
+        dataset_id = await store.datasets.put(connection, name, source=reader.path.name)
+        keys: set[str] = set()
+        for responses in _chunks(reader, _LINES_AT_ONCE):
+            loaded.responses += len(responses)
+            if replace:
+                await _replace(store, connection, dataset_id, responses, loaded)
+                keys.update(response.key for response in responses)
+            else:
+                await _merge(store, connection, dataset_id, responses, loaded)
+            advance(len(responses))
+        if replace:
+            there = await browsing.unpinned_keys(connection, dataset_id)
+            others = [key for key in there if key not in keys]
+            if others:
+                loaded.retired = await store.responses.retire(connection, dataset_id, others)
+    return loaded
+
+
+def _check_target(reader: DumpReader, name: str, dataset: Dataset | None) -> None:
+    wanted = reader.header.dataset_hash
+    if dataset is None and wanted != NO_CONTENTS:
+        raise NotFoundError(
+            f"There is no dataset {name!r} to load {reader.path} into.",
+            hint=f"Import its tools and queries first (stb data import PATH --name {name}), or add --foreign.",
+        )
+    if dataset is not None and (dataset.content_hash or NO_CONTENTS) != wanted:
+        raise ConflictError(
+            f"{reader.path}, line 1: the dump was made for other tools and queries than {name} has.",
+            hint="Name the dataset that it belongs to, or add --foreign to load it all the same.",
+        )
+
+
+async def _merge(
+    store: Store,
+    connection: AsyncConnection,
+    dataset_id: int,
+    responses: Sequence[Recording],
+    loaded: Loaded,
+) -> None:
+    there = await bulk.add(store, connection, dataset_id, responses)
+    loaded.added += len(responses) - len(there)
+    for response in responses:
+        if (old := there.get(response.key)) is not None:
+            _count_old(response, old, loaded)
+
+
+async def _replace(
+    store: Store,
+    connection: AsyncConnection,
+    dataset_id: int,
+    responses: Sequence[Recording],
+    loaded: Loaded,
+) -> None:
+    kept = await store.responses.keep_within(
+        connection, dataset_id, [_as_response(response) for response in responses], supersede=True
+    )
+    for response, outcome in zip(responses, kept, strict=True):
+        if not outcome.is_new:
+            _count_old(response, outcome.response, loaded)
+        elif outcome.response.version == 1:
+            loaded.added += 1
+        else:
+            loaded.replaced += 1
+
+
+def _count_old(response: Recording, old: Response, loaded: Loaded) -> None:
+    if (old.body, old.provenance) == (response.body, response.provenance):
+        loaded.unchanged += 1
+        return
+    loaded.conflicts.append(
+        DumpConflict(
+            *response[:4],
+            arguments=response.arguments.decode(),
+            kept=old.provenance,
+            dropped=Provenance(response.provenance),
+            same_body=old.body == response.body,
+        )
+    )
+
+
+def _as_response(recording: Recording) -> Response:
+    details = recording.details
+    return Response(
+        *recording[:6],
+        provenance=Provenance(recording.provenance),
+        details=None if details is None else json.loads(details),
+    )
+
+
+@contextmanager
+def _compressed(file: IO[bytes], path: Path) -> Generator[IO[bytes]]:
+    if path.suffix != ".zst":
+        yield file
+        return
+    with zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).stream_writer(file, closefd=False) as stream:
+        yield stream
+
+
+def _chunks(items: Iterable[T], size: int) -> Generator[list[T]]:
+    chunk: list[T] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

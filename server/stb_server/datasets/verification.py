@@ -1,0 +1,166 @@
+"""Judge recorded answers again, beside what the word filter of older servers would have thrown away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from stb_core.values.tools import ApiRef
+from stb_server.upstream.answer_quality import Rule, Verdict, judge
+
+# The virtual server published with the StableToolBench data kept a real answer only if none of these
+# occurred anywhere in Python's notation of it: the first list in any case, the second as written.
+_WORDS_IN_ANY_CASE = (
+    *("http", "connection", "rate limit", "time out", "timed out", "does not exist", "internal error"),
+    *("404", "504", "500", "401", "403"),
+    *("authoriz", "authenticat", "unauthenticated", "credential", "unsubscribe", "blocked"),
+    *("disabled for your subscription", "parameter", "parse", "is not defined"),
+)
+_WORDS_AS_WRITTEN = ("Service Not Found", "ACCESS_DENIED", "status_code=50", "status_code=429")
+_WHOLE_TEXTS = ("{'message': \"API doesn't exists\"}",)
+
+
+def older_filter_would_drop(response: Any, error: Any = "") -> str | None:
+    """The word for which the word filter of older servers would drop this answer; None if it kept it.
+
+    ``error field`` and ``no text`` stand for its two other grounds.
+    """
+    if error != "":
+        return "error field"
+    text = str(response)
+    if not text:
+        return "no text"
+    lower = text.lower()
+    for word in _WORDS_IN_ANY_CASE:
+        if word in lower:
+            return word
+    return next((w for w in (*_WORDS_AS_WRITTEN, *_WHOLE_TEXTS) if w in text), None)
+
+
+class Kept(Protocol):
+    """A response as the store keeps it; a ``Response`` is one, and so is a ``Recording``."""
+
+    @property
+    def key(self) -> str:
+        """The call's key."""
+        ...
+
+    @property
+    def category(self) -> str:
+        """The API's category, in standard form as are the other names."""
+        ...
+
+    @property
+    def tool(self) -> str:
+        """The API's tool."""
+        ...
+
+    @property
+    def api(self) -> str:
+        """The API."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The exact bytes of the answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the judgement says of one recorded answer, and the older filter's word against it, if any."""
+
+    key: str
+    api: ApiRef
+    verdict: Verdict
+    older_word: str | None
+
+    def row(self) -> dict[str, Any]:
+        """For a table."""
+        return {
+            "key": self.key,
+            **self.api._asdict(),
+            "usable": self.verdict.usable,
+            "rule": self.verdict.rule.value,
+            "evidence": self.verdict.evidence,
+            "older_filter": self.older_word,
+        }
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Counts over recorded answers; ``wrongly_dropped`` are usable answers that the older filter drops."""
+
+    n: int
+    by_rule: dict[str, int]
+    older_dropped: int
+    older_by_word: dict[str, int]
+    wrongly_dropped: int
+    wrongly_by_word: dict[str, int]
+
+    @property
+    def unusable(self) -> int:
+        """How many are not worth keeping."""
+        kept = self.by_rule.get(Rule.DATA, 0) + self.by_rule.get(Rule.DATA_DESPITE_LABEL, 0)
+        return self.n - kept
+
+
+def verify_responses(responses: Iterable[Kept]) -> Iterator[Finding]:
+    """Judge stored responses one by one, in their order."""
+    for response in responses:
+        yield verify_response(response)
+
+
+def verify_response(response: Kept) -> Finding:
+    """Judge one stored response; a body that is not ToolBench's envelope is judged as it is."""
+    api = ApiRef(response.category, response.tool, response.api)
+    try:
+        body = orjson.loads(response.body)
+    except orjson.JSONDecodeError:
+        body = response.body.decode("utf-8", "replace")
+    content, error = (body["response"], body.get("error")) if _is_envelope(body) else (body, "")
+    return Finding(response.key, api, judge(content, error=error), older_filter_would_drop(content, error))
+
+
+def _is_envelope(body: Any) -> bool:
+    return isinstance(body, dict) and "response" in body and body.keys() <= {"response", "error"}
+
+
+class Tally:
+    """Counts findings as they come."""
+
+    def __init__(self) -> None:
+        self._rules: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
+        self._wrongly: Counter[str] = Counter()
+
+    def add(self, finding: Finding) -> None:
+        """Count one."""
+        self._rules[finding.verdict.rule.value] += 1
+        if finding.older_word is not None:
+            self._words[finding.older_word] += 1
+            if finding.verdict.usable:
+                self._wrongly[finding.older_word] += 1
+
+    def summary(self) -> Summary:
+        """The counts so far, in each the most frequent first."""
+        return Summary(
+            n=self._rules.total(),
+            by_rule=dict(self._rules.most_common()),
+            older_dropped=self._words.total(),
+            older_by_word=dict(self._words.most_common()),
+            wrongly_dropped=self._wrongly.total(),
+            wrongly_by_word=dict(self._wrongly.most_common()),
+        )
+
+
+def summarize(findings: Iterable[Finding]) -> Summary:
+    """Count findings."""
+    tally = Tally()
+    for finding in findings:
+        tally.add(finding)
+    return tally.summary()

@@ -1,0 +1,194 @@
+"""The books of episodes: everything is counted before it is done, and ended where it may not go on.
+
+Each entry is one piece of work for the store's writer, under a lock on its episode: two workers that
+serve one episode at once count as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core.usage import Usage
+from stb_core.values import clock
+from stb_core.values.episodes import Episode, Event, Kind, later
+from stb_core.values.observations import Finished
+from stb_core.values.trajectories import Step, StopReason
+from stb_server.calls.protocol import BadRequestError
+from stb_server.worker.worker import Service
+
+MODEL_TIMEOUT_S = 600.0
+"""How long a provider may be silent before its call counts as cut off."""
+_POLL_S = 0.05
+
+
+class Books:
+    """Writes down what is done in episodes."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.longest_call_s = 30.0
+        """How long an end waits for a call that is under way; after that it counts as cut off."""
+        self.longest_model_call_s = MODEL_TIMEOUT_S
+        """How long a model's call that is under way keeps its episode from being left alone."""
+
+    async def begin(
+        self, episode: Episode, kind: Kind, document: str, call_id: str = "", *, answered: bool = False
+    ) -> int | Event:
+        """Count something that is about to be done; its number, or the event of the same ``call_id``.
+
+        Raises:
+            BadRequestError: the episode has ended, or ends now since a budget is spent.
+            StoreError: the store does not answer.
+        """
+        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+
+        async def work(connection: AsyncConnection) -> int | Event | Episode | StopReason:
+            now = clock.now()
+            found = await records.locked_within(connection, episode.id)
+            if found.stop is not None:
+                return found
+            if call_id and (before := await records.event_within(connection, episode.id, call_id)):
+                return before
+            late = await self._time_is_up(connection, found, now)
+            if spent := late or await self._spent(connection, found, kind):
+                return spent
+            return await records.begin_within(
+                connection,
+                found,
+                kind,
+                document,
+                expires_at=found.left_alone_at(now, idle_s),
+                call_id=call_id,
+                answered=answered,
+            )
+
+        outcome = await self._service.parts.recorder.do(work)
+        if isinstance(outcome, StopReason):
+            outcome = await self.end(episode, Finished(outcome))
+        if isinstance(outcome, Episode):
+            raise has_ended(outcome)
+        return outcome
+
+    async def answer(
+        self, episode: Episode, number: int, document: str, seconds: float, simulator: Usage | None = None
+    ) -> None:
+        """Complete what was begun.
+
+        Args:
+            episode: where it was begun.
+            number: of what was begun.
+            document: a step, or a call of a model.
+            seconds: how long it took.
+            simulator: what the server's simulator has consumed for it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+
+        async def work(connection: AsyncConnection) -> None:
+            until = episode.left_alone_at(clock.now(), idle_s)
+            await records.answer_within(connection, episode.id, number, document, seconds, expires_at=until)
+            if simulator:
+                await records.note_simulator_within(connection, episode.id, simulator)
+
+        await self._service.parts.recorder.do(work)
+
+    async def forget(self, episode: Episode, number: int) -> None:
+        """Take back a call of a model that came to nothing.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+
+        async def work(connection: AsyncConnection) -> None:
+            until = episode.left_alone_at(clock.now(), idle_s)
+            await records.forget_within(connection, episode.id, number, expires_at=until)
+
+        await self._service.parts.recorder.do(work)
+
+    async def end(
+        self, episode: Episode, finished: Finished | None = None, step: Step | None = None
+    ) -> Episode:
+        """End an episode, or look whether its time is up; as it stands then.
+
+        Calls that are under way are waited for: they were made before the end.
+
+        Args:
+            episode: which may have ended meanwhile.
+            finished: how it ends; None ends it only where its time is up.
+            step: the call of ``Finish`` that ends it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        records = self._service.parts.store.episode_records
+
+        async def work(connection: AsyncConnection) -> Episode | None:
+            now = clock.now()
+            found = await records.locked_within(connection, episode.id)
+            late = await self._time_is_up(connection, found, now)
+            if found.stop is not None or not (late or finished):
+                return found
+            since = later(now, -self.longest_call_s)
+            if await records.under_way_within(connection, episode.id, "tool", since=since):
+                return None
+            if late:
+                return await records.end_within(connection, found, Finished(late))
+            assert finished
+            if step:
+                await records.begin_within(
+                    connection,
+                    found,
+                    "tool",
+                    step.model_dump_json(),
+                    expires_at=found.expires_at,
+                    answered=True,
+                    counted=False,
+                )
+            return await records.end_within(connection, found, finished)
+
+        while True:
+            if ended := await self._service.parts.recorder.do(work):
+                return ended
+            await asyncio.sleep(_POLL_S)
+
+    async def _time_is_up(self, connection: AsyncConnection, episode: Episode, now: str) -> StopReason | None:
+        """As ``time_is_up``, but an agent that waits for its model has not left its episode alone."""
+        late = time_is_up(episode, now)
+        if late is not StopReason.EXPIRED:
+            return late
+        records, since = self._service.parts.store.episode_records, later(now, -self.longest_model_call_s)
+        return None if await records.under_way_within(connection, episode.id, "model", since=since) else late
+
+    async def _spent(self, connection: AsyncConnection, episode: Episode, kind: Kind) -> StopReason | None:
+        """Which budget another call would exceed."""
+        budget = episode.budget
+        if kind == "tool":
+            return StopReason.MAX_TOOL_CALLS if episode.tool_calls >= budget["max_tool_calls"] else None
+        if episode.model_calls >= budget.get("max_model_calls", inf):
+            return StopReason.MAX_MODEL_CALLS
+        if not budget.keys() & {"max_tokens", "max_cost_usd"}:
+            return None
+        used = await self._service.parts.store.episode_records.usage_within(connection, episode.id)
+        if used.total_tokens >= budget.get("max_tokens", inf):
+            return StopReason.MAX_TOKENS
+        return StopReason.MAX_COST if (used.cost_usd or 0.0) >= budget.get("max_cost_usd", inf) else None
+
+
+def time_is_up(episode: Episode, now: str) -> StopReason | None:
+    """Whether an open episode has used up its time, or was left alone for too long."""
+    if episode.ends_at and episode.ends_at <= now:
+        return StopReason.MAX_SECONDS
+    return StopReason.EXPIRED if episode.expires_at <= now else None
+
+
+def has_ended(episode: Episode) -> BadRequestError:
+    """The refusal of whatever is asked of an episode that has ended."""
+    assert episode.stop
+    why = episode.stop.value + (f" ({episode.error.rstrip('.')})" if episode.error else "")
+    return BadRequestError(409, "ended", f"The episode has ended: {why}. Open another one.")

@@ -1,0 +1,225 @@
+"""``/proxy/e/{token}/v1``: hands an agent's model calls on and counts them in its episode.
+
+An agent that asks an OpenAI-compatible endpoint needs no change but the address. Calls go to the one
+provider that the server was started with, by the server's key or else the caller's; keys and
+conversations are neither kept nor logged.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Any
+
+import httpx2
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from stb_core.errors import StoreError
+from stb_core.llm.prices import price_of
+from stb_core.llm.providers import provider_address
+from stb_core.settings import Settings
+from stb_core.usage import Price, Usage
+from stb_core.values.episodes import Episode, ProxiedCall
+from stb_server.calls.protocol import BadRequestError
+from stb_server.episodes.accounting import MODEL_TIMEOUT_S
+from stb_server.episodes.service import Host
+from stb_server.episodes.usage_stream import Tap, usage_in
+
+_log = logging.getLogger(__name__)
+
+_CHAT = "chat/completions"
+_PATHS = frozenset({_CHAT, "responses"})
+_MAX_BODY_BYTES = 32 << 20
+_TIMEOUT = httpx2.Timeout(MODEL_TIMEOUT_S, connect=10)
+_NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+_TOLD = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A model call that is handed on; ``hides_usage`` as for ``Tap``.
+
+    ``asked`` is its body as the client sent it, ``body`` as it goes to the provider.
+    """
+
+    episode: Episode
+    number: int
+    model: str
+    asked: dict[str, Any]
+    body: dict[str, Any]
+    price: Price | None
+    started: float
+    hides_usage: bool
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer comes in pieces."""
+        return bool(self.body.get("stream"))
+
+
+class _Stream(StreamingResponse):
+    """A stream that breaks off where the provider's does.
+
+    It is left without its end: then the server closes the connection, and the client sees that something
+    is missing.
+    """
+
+    async def stream_response(self, send: Send) -> None:
+        """Send what comes."""
+        try:
+            await super().stream_response(send)
+        except httpx2.HTTPError as problem:
+            _log.warning("a model call broke off", extra={"reason": type(problem).__name__})
+
+
+class Proxy:
+    """The endpoint of one worker."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._provider = host.service.options.proxy
+        self._http: httpx2.AsyncClient | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand one call on."""
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except BadRequestError as problem:
+            response = _refusal(problem.status, problem.message, problem.kind)
+        except StoreError:
+            response = _refusal(503, "The store does not answer; try again later.", "store_unavailable")
+        await response(scope, receive, send)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._http:
+            await self._http.aclose()
+
+    async def _answer(self, request: Request) -> Response:
+        path, options = request.path_params["path"], self._host.service.options
+        if not self._provider:
+            text = "This server hands on no model calls: start it with --proxy PROVIDER."
+            raise BadRequestError(501, "no_proxy", text)
+        if path not in _PATHS or request.method != "POST":
+            text = (
+                f"There is no {request.method} {path[:80]!r} here, but POST {' and '.join(sorted(_PATHS))}."
+            )
+            raise BadRequestError(404, "unknown_path", text)
+        episode = await self._host.find(request.path_params["token"])
+        asked = await _body_of(request)
+        url, key = provider_address(self._provider, Settings("", {}, options.environment))
+        authorization = f"Bearer {key}" if key else request.headers.get("authorization", "")
+        body = _with_usage(asked) if path == _CHAT and asked.get("stream") else asked
+        model = f"{self._provider}/{asked['model']}"
+        price = price_of(model, {"prices": options.prices})
+        if price is None and "max_cost_usd" in episode.budget:
+            text = f"The episode has a limit on cost: the server's [prices] must have {model[:200]!r}."
+            raise BadRequestError(400, "no_price", text)
+        begun = await self._host.books.begin(episode, "model", ProxiedCall(model=model).model_dump_json())
+        assert isinstance(begun, int)
+        call = _Call(episode, begun, model, asked, body, price, monotonic(), hides_usage=body is not asked)
+        headers = {"content-type": "application/json"}
+        if authorization:
+            headers["authorization"] = authorization
+        return await self._hand_on(call, f"{url.rstrip('/')}/{path}", headers)
+
+    async def _hand_on(self, call: _Call, url: str, headers: dict[str, str]) -> Response:
+        if self._http is None:
+            self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
+        asked = self._http.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
+        try:
+            answer = await self._http.send(asked, stream=True)
+            told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
+            if answer.status_code == 200 and call.is_stream:
+                return _Stream(self._passing(call, answer), headers=told)
+            try:
+                content = await answer.aread()
+            finally:
+                await answer.aclose()
+        except httpx2.HTTPError as problem:
+            _log.warning("a model call came to nothing", extra={"reason": type(problem).__name__})
+            await self._host.whole(self._host.books.forget(call.episode, call.number))
+            return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
+        if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
+            # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
+            return await self._hand_on(replace(call, body=call.asked, hides_usage=False), url, headers)
+        if answer.status_code == 200:
+            await self._note(call, usage_in(_document(content), call.price))
+        else:
+            await self._host.whole(self._host.books.forget(call.episode, call.number))
+        return Response(content, answer.status_code, told)
+
+    async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
+        """The stream as the client may see it; the usage is on record before the client sees its end."""
+        tap, noted = Tap(call.price, hides_usage=call.hides_usage), False
+        try:
+            async for chunk in answer.aiter_bytes():
+                passed = tap.pass_on(chunk)
+                if tap.is_over and not noted:
+                    noted = True
+                    await self._note(call, tap.usage)
+                if passed:
+                    yield passed
+            yield tap.rest()
+        finally:  # also where the client has gone: then nothing may be waited for
+            if not noted:
+                self._host.begin(self._note(call, tap.usage))
+            self._host.begin(answer.aclose())
+
+    async def _note(self, call: _Call, usage: Usage | None) -> None:
+        """Put a call on record; where the provider told no usage only the call itself is counted."""
+        made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
+        seconds = monotonic() - call.started
+        await self._host.whole(
+            self._host.books.answer(call.episode, call.number, made.model_dump_json(), seconds)
+        )
+
+
+async def _body_of(request: Request) -> dict[str, Any]:
+    raw = b""
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MAX_BODY_BYTES:
+            raise BadRequestError(413, "too_large", f"The body is larger than {_MAX_BODY_BYTES} bytes.")
+    body = _document(raw)
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        raise BadRequestError(400, "not_json", "The body is no JSON object that names a model.")
+    if not isinstance(body.get("stream"), bool | None):
+        # A provider might read it in another way than we, and answer in a form that is not counted.
+        raise BadRequestError(400, "wrong_form", "The member stream is true, false or null.")
+    return body
+
+
+def _with_usage(asked: dict[str, Any]) -> dict[str, Any]:
+    """The body that asks for a stream and its usage: without being asked, an endpoint does not tell it.
+
+    The same object where the client asks for the usage itself.
+    """
+    options = asked.get("stream_options")
+    if not isinstance(options, dict | None):
+        raise BadRequestError(400, "wrong_form", "The member stream_options is an object, or null.")
+    if options and options.get("include_usage") is True:
+        return asked
+    return {**asked, "stream_options": {**(options or {}), "include_usage": True}}
+
+
+def _document(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        return None
+
+
+def _refusal(status: int, message: str, kind: str) -> Response:
+    """An error in the form of OpenAI's; one that would come again says so, since clients retry a 409."""
+    error = {"message": message, "type": kind, "param": None, "code": kind}
+    headers = {"x-stb-error": kind}
+    if status < 500:
+        headers["x-should-retry"] = "false"
+    return JSONResponse({"error": error}, status, headers)

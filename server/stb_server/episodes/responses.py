@@ -1,0 +1,81 @@
+"""What clients are told of episodes, as JSON values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stb_core.values.episodes import Episode, Record
+from stb_core.values.functions import Functions
+from stb_server.episodes.requests import ToolFormat, tools_as
+from stb_server.episodes.service import Called
+
+
+def addresses(base_url: str, token: str, *, proxy: bool) -> dict[str, str | None]:
+    """Where an episode can be reached otherwise; ``proxy_url`` is None where no provider is configured."""
+    base = base_url.rstrip("/")
+    return {
+        "mcp_url": f"{base}/mcp/e/{token}",
+        "proxy_url": f"{base}/proxy/e/{token}/v1" if proxy else None,
+    }
+
+
+def episode_view(episode: Episode) -> dict[str, Any]:
+    """How an episode stands."""
+    terms = episode.terms
+    return {
+        "id": episode.id,
+        "run": episode.run,
+        "dataset": terms["dataset"],
+        "group": episode.group,
+        "query_id": episode.query_id,
+        "trial": episode.trial,
+        "query": terms["query"],
+        "agent": terms["agent"],
+        "model": terms["model"],
+        "mode": terms["mode"],
+        "snapshot": terms["snapshot"],
+        "stateful": terms["stateful"],
+        "max_observation": terms["max_observation"],
+        "budget": terms["budget"],
+        "status": "open" if episode.stop is None else "ended",
+        "stop": episode.stop,
+        "final_answer": episode.final_answer,
+        "error": episode.error,
+        "tool_calls": episode.tool_calls,
+        "model_calls": episode.model_calls,
+        "created_at": episode.created_at,
+        "expires_at": episode.expires_at,
+        "ended_at": episode.ended_at,
+    }
+
+
+def tools_view(functions: Functions, form: ToolFormat) -> dict[str, Any]:
+    """The functions of an episode, ``Finish`` as the last."""
+    return {"format": form, "tools": tools_as(form, functions.schemas)}
+
+
+def record_view(record: Record) -> dict[str, Any]:
+    """What was done in an episode."""
+    return {
+        "steps": [step.model_dump(mode="json") for step in record.steps],
+        "usage": record.usage.model_dump(mode="json"),
+        "simulator_usage": record.simulator_usage.model_dump(mode="json"),
+        "timing": record.timing.model_dump(mode="json"),
+    }
+
+
+def call_view(called: Called) -> dict[str, Any]:
+    """What a call brought: the observation as the agent is to see it, and what there is to know about it."""
+    step, episode = called.step, called.episode
+    return {
+        "observation": step.observation,
+        "error": step.error,
+        "provenance": step.provenance,
+        "key": step.key,
+        "cache": called.tier or None,
+        "hallucinated": step.hallucinated,
+        "truncated": step.truncated,
+        "status": "open" if episode.stop is None else "ended",
+        "stop": episode.stop,
+        "final_answer": episode.final_answer,
+    }

@@ -1,0 +1,248 @@
+"""The host of episodes: finds them by their tokens, makes their calls, and puts an end to them.
+
+Nothing of an episode is kept in the process: any worker may serve its next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, TypeVar
+
+import orjson
+
+from stb_core.errors import StoreError
+from stb_core.values import clock
+from stb_core.values.episodes import Episode, later
+from stb_core.values.functions import Functions, OfferedApi
+from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, shown
+from stb_core.values.queries import Query
+from stb_core.values.tools import ApiRef
+from stb_core.values.trajectories import FINISH, Step, StopReason
+from stb_server.calls.protocol import BadRequestError, VirtualRequest
+from stb_server.episodes.accounting import Books, has_ended
+from stb_server.episodes.opening import hash_of, open_episode, plan
+from stb_server.episodes.requests import Opening
+from stb_server.worker.dataset_views import Lane, Wanted
+from stb_server.worker.worker import Service
+
+T = TypeVar("T")
+
+_MAX_FUNCTIONS = 1024
+_SWEEP_S = 1.0
+_SWEEPS = 600
+"""Sweeps after which old episodes are forgotten."""
+_ENDING_S = 2.0
+"""How long what is under way may take when the server has to stop."""
+_KEPT_S = 24 * 3600.0
+"""How long an episode that has ended can be looked at."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What came of a call: its step, the episode after it, the tier that had the answer.
+
+    ``kind`` is the type of a failure that the observation tells, as in ``X-STB-Error``.
+    """
+
+    step: Step
+    episode: Episode
+    tier: str = ""
+    kind: str = ""
+
+
+class Host:
+    """The episodes of one worker's service."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.books = Books(service)
+        self._functions: dict[tuple[int, str, str, str], Functions] = {}
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def open(self, asked: Opening, client: str) -> tuple[Episode, str]:
+        """Open an episode; returns it with its token.
+
+        Raises:
+            BadRequestError: it cannot be opened as it was asked for.
+            StoreError: the store does not answer.
+        """
+        planned = await plan(self.service, asked)
+        lane = await self.service.lane(Wanted(planned.terms["dataset"]))
+        functions = await self._functions_of(lane, planned.query)
+        return await open_episode(self.service, asked, planned, functions.names, client)
+
+    async def find(self, token: str, episode_id: str = "") -> Episode:
+        """The episode that a token opens.
+
+        Args:
+            token: as the client presents it.
+            episode_id: the episode that is meant; "" for the token's own.
+
+        Raises:
+            BadRequestError: the token opens none, or another.
+            StoreError: the store does not answer.
+        """
+        digest = hash_of(token)
+        found = await self.service.parts.store.episode_records.find(id=episode_id, token_hash=digest)
+        if found is None or not hmac.compare_digest(found.token_hash, digest):
+            raise BadRequestError(
+                401,
+                "unauthorized",
+                "This needs the token of an episode that is there: Authorization: Bearer ….",
+                headers=((b"www-authenticate", b"Bearer"),),
+            )
+        if found.stop is None and found.expires_at <= clock.now():
+            found = await self.books.end(found)
+        return found
+
+    async def functions(self, episode: Episode) -> Functions:
+        """The functions that an episode's query offers.
+
+        Raises:
+            BadRequestError: the dataset is gone, or is another by now.
+            StoreError: the store does not answer.
+        """
+        lane = await self._lane(episode)
+        dataset = lane.names.dataset
+        found = self._functions.get((dataset.id, dataset.content_hash, episode.group, episode.query_id))
+        if found is None:
+            queries = await self.service.parts.store.datasets.queries_with_id(dataset.id, episode.query_id)
+            (query,) = [query for query in queries if query.group == episode.group]
+            found = await self._functions_of(lane, query)
+        return found
+
+    async def call(self, episode: Episode, name: str, arguments: str, call_id: str = "") -> Called:
+        """Make a call of an agent; it is made to its end even if the agent goes away.
+
+        Raises:
+            BadRequestError: the episode has ended, or ends with this call.
+            StoreError: the store does not answer; the call is as good as not made.
+        """
+        return await self.whole(self._call(episode, name, arguments, call_id))
+
+    async def finish(self, episode: Episode, answer: Any) -> Episode:
+        """End an episode with an answer, or without one where that is None or "".
+
+        Raises:
+            BadRequestError: it has ended in another way.
+            StoreError: the store does not answer.
+        """
+        return await self.whole(self._finish(episode, finish_arguments(answer)))
+
+    async def whole(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do work to its end, whoever stops waiting for it."""
+        return await asyncio.shield(self.begin(work))
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that nobody need wait for."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def close(self) -> None:
+        """Let what is under way come to its end, for a moment, and end what does not."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=_ENDING_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def sweep_forever(self) -> None:
+        """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""
+        with suppress(StoreError):
+            await self.service.parts.store.episode_records.refresh(self.service.options.episode_idle_s)
+        while True:
+            with suppress(StoreError):  # what needs the store says so by itself
+                await self.service.parts.store.episode_records.forget(later(clock.now(), -_KEPT_S))
+            for _ in range(_SWEEPS):
+                await asyncio.sleep(_SWEEP_S)
+                with suppress(StoreError):
+                    await self.sweep()
+
+    async def sweep(self) -> None:
+        """End all episodes whose time is up."""
+        records = self.service.parts.store.episode_records
+        for episode_id in await records.overdue():
+            if episode := await records.find(id=episode_id):
+                await self.books.end(episode)
+
+    async def _call(self, episode: Episode, name: str, arguments: str, call_id: str) -> Called:
+        if name == FINISH:
+            step, finished = finish_step(arguments)
+            if finished:
+                return Called(step, await self._finish(episode, arguments))
+            read: Step | Outgoing = step
+        else:
+            read = read_call(await self.functions(episode), name, arguments, episode.terms["max_observation"])
+        if isinstance(read, Step):
+            begun = await self.books.begin(episode, "tool", read.model_dump_json(), call_id, answered=True)
+            return Called(read if isinstance(begun, int) else begun.step, episode)
+        lane = await self._lane(episode)
+        begun = await self.books.begin(episode, "tool", read.step.model_dump_json(), call_id)
+        if isinstance(begun, int):
+            return await self._send(episode, lane, read, begun)
+        return (
+            Called(begun.step, episode) if begun.answered else await self._send(episode, lane, read, begun.id)
+        )
+
+    async def _send(self, episode: Episode, lane: Lane, read: Outgoing, number: int) -> Called:
+        started = monotonic()
+        request = VirtualRequest(*read.ref, read.arguments)
+        ledger = episode.id if episode.terms["stateful"] else ""
+        answer, key = await self.service.call(lane, request, ledger)
+        step = shown(
+            read.step,
+            answer.body.decode(),
+            episode.terms["max_observation"],
+            error=error_in(answer.body),
+            key=key or None,
+            provenance=answer.provenance.value,
+        )
+        seconds = monotonic() - started
+        self.service.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
+        await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
+        return Called(step, episode, answer.tier, answer.error)
+
+    async def _finish(self, episode: Episode, arguments: str) -> Episode:
+        step, finished = finish_step(arguments)
+        assert finished
+        ended = await self.books.end(episode, finished, step)
+        as_asked = (ended.stop, ended.final_answer) == (finished.stop, finished.final_answer)
+        spoiled_now = episode.stop is None and ended.stop is StopReason.INFRASTRUCTURE
+        if not as_asked and not spoiled_now:
+            raise has_ended(ended)
+        return ended
+
+    async def _lane(self, episode: Episode) -> Lane:
+        terms = episode.terms
+        lane = await self.service.lane(Wanted(terms["dataset"], terms["mode"], terms["snapshot"]))
+        if lane.names.dataset.content_hash != terms["dataset_hash"]:
+            text = f"The dataset {terms['dataset']} has changed since the episode was opened."
+            raise BadRequestError(409, "dataset_changed", text)
+        return lane
+
+    async def _functions_of(self, lane: Lane, query: Query) -> Functions:
+        dataset, store = lane.names.dataset, self.service.parts.store
+        offered: dict[ApiRef, OfferedApi] = {}
+        for category, tool in dict.fromkeys((ref.category, ref.tool) for ref in query.apis):
+            for document in await store.datasets.tools(dataset.id, category=category, tool=tool):
+                for api in document.api_list:
+                    ref = ApiRef(category, tool, api.standard_name)
+                    offered[ref] = OfferedApi(ref, api, document.tool_description)
+        found = Functions(offered[ref] for ref in query.apis if ref in offered)
+        if len(self._functions) >= _MAX_FUNCTIONS:
+            self._functions.clear()
+        self._functions[dataset.id, dataset.content_hash, query.group, query.query_id] = found
+        return found
+
+
+def error_in(body: bytes) -> str:
+    """The error that a tool's answer tells; "" where it tells none."""
+    error = orjson.loads(body)["error"]
+    return error if isinstance(error, str) else orjson.dumps(error).decode()

@@ -1,0 +1,50 @@
+"""What the pages of the inspector share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_server.inspector.response_counts import Tallies
+from stb_server.inspector.run_digests import Digests
+from stb_server.inspector.standings import Standings
+from stb_server.worker.worker import Service
+
+
+@dataclass
+class Inspector:
+    """What the pages share; reached as ``request.app.state.inspector``.
+
+    ``service`` is the virtual server that runs in this process, None where there is none.
+    """
+
+    open_store: Callable[[], Store]
+    service: Service | None = None
+    token: str = field(default="", repr=False)
+    write_token: str = field(default="", repr=False)
+    tallies: Tallies = field(default_factory=Tallies)
+    digests: Digests = field(default_factory=Digests)
+    standings: Standings = field(default_factory=Standings)
+    version: str = version("stabletoolbench")
+    only: frozenset[str] | None = None
+    """The runs of a site that is written to files; None where pages are served and show all."""
+    title: str = ""
+    """The heading of the first page of such a site."""
+
+    @property
+    def store(self) -> Store:
+        """The open store."""
+        return self.open_store()
+
+    @property
+    def is_static(self) -> bool:
+        """Whether the pages are files, without a server behind them."""
+        return self.only is not None
+
+    async def runs(self) -> list[Run]:
+        """The runs that pages may show, the oldest first."""
+        found = await self.store.runs.all()
+        return found if self.only is None else [run for run in found if run.run in self.only]

@@ -1,0 +1,185 @@
+"""What the pages show, as JSON for programs: responses and runs, read-only, under ``/v1``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from stb_core.errors import NotFoundError
+from stb_core.store.runs import Run
+from stb_server.inspector.pages.runs import good_trials
+from stb_server.inspector.pages.trajectory import stored_document
+from stb_server.inspector.run_digests import Digest, Trial
+from stb_server.inspector.search import PAGE, Hit, Search, search
+
+if TYPE_CHECKING:
+    from stb_server.inspector.context import Inspector
+
+router = APIRouter(prefix="/v1", responses={404: {"description": "There is no such thing."}})
+
+# A name is compared with names in the store, which hold no NUL.
+_TEXT = r"^[^\x00]*$"
+Word = Annotated[str, Query(max_length=256, pattern=_TEXT)]
+Part = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
+Number = Annotated[int, Query(ge=0, le=2**31)]
+
+
+def _inspector(request: Request) -> Inspector:
+    inspector: Inspector = request.app.state.inspector
+    return inspector
+
+
+@router.get("/responses")
+async def responses(
+    request: Request,
+    dataset: Word = "",
+    category: Word = "",
+    tool: Word = "",
+    api: Word = "",
+    name: Word = "",
+    arguments: Word = "",
+    text: Word = "",
+    provenance: Word = "",
+    since: Word = "",
+    before: Word = "",
+    after: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> dict[str, Any]:
+    """Responses in force that fit, fifty a page, by category, tool, API and age.
+
+    The parameters are those of the page ``/cache/DATASET``. No more than 10,000 responses are looked at:
+    when ``after`` in the answer is not 0, ask again with it to go on from there.
+    """
+    inspector = _inspector(request)
+    assert inspector.service is not None
+    found = await inspector.store.datasets.get(dataset or inspector.service.options.dataset)
+    wanted = Search.read(
+        {
+            "category": category,
+            "tool": tool,
+            "api": api,
+            "name": name,
+            "arguments": arguments,
+            "text": text,
+            "provenance": provenance,
+            "since": since,
+            "before": before,
+        }
+    )
+    tally, _ = await inspector.tallies.of(inspector.store, found)
+    page = await search(inspector.store, found.id, wanted, tally, after=after)
+    return {
+        "dataset": found.name,
+        "rows": [_hit(hit) for hit in page.hits],
+        "examined": page.examined,
+        "after": page.after,
+    }
+
+
+@router.get("/responses/{dataset}/{key}")
+async def response(request: Request, dataset: Part, key: Part) -> dict[str, Any]:
+    """One response in all its versions, the newest first, and what was done with it by hand."""
+    store = _inspector(request).store
+    found = await store.datasets.get(dataset)
+    versions = await store.responses.versions(found.id, key)
+    events = await store.curation.of(found.id, key)
+    if not versions and not events:
+        raise NotFoundError(f"Dataset {found.name} has no response {key[:80]!r}.")
+    return {
+        "dataset": found.name,
+        "key": key,
+        "rows": [
+            {
+                "version": one.version,
+                "category": one.category,
+                "tool": one.tool,
+                "api": one.api,
+                "arguments": one.arguments.decode(errors="replace"),
+                "body": one.body.decode(errors="replace"),
+                "provenance": one.provenance.value,
+                "details": one.details,
+                "created_at": one.created_at,
+                "superseded_at": one.superseded_at,
+                "pinned": one.pinned,
+            }
+            for one in versions
+        ],
+        "by_hand": [
+            {"act": event.act.value, "text": event.text, "created_at": event.created_at} for event in events
+        ],
+    }
+
+
+@router.get("/runs")
+async def runs(request: Request, dataset: Word = "") -> dict[str, Any]:
+    """All runs, or those on a dataset, the oldest first."""
+    inspector = _inspector(request)
+    there = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
+    return {"rows": [_run(run, await inspector.digests.of(inspector.store, run.run)) for run in there]}
+
+
+@router.get("/runs/{run}")
+async def run(request: Request, run: Part, limit: Number = PAGE, offset: Number = 0) -> dict[str, Any]:
+    """One run with its manifest, and its trials by group and query."""
+    inspector = _inspector(request)
+    found = await inspector.store.runs.get(run)
+    digest = await inspector.digests.of(inspector.store, found.run)
+    trials = [digest.trials[place] for place in sorted(digest.trials)]
+    return {
+        **_run(found, digest),
+        "manifest": found.manifest.model_dump(mode="json"),
+        "rows": [_trial(trial) for trial in trials[offset : offset + limit]],
+        "total": len(trials),
+    }
+
+
+@router.get("/runs/{run}/{group}/{query_id}", response_class=Response)
+async def trajectory(
+    request: Request, run: Part, group: Part, query_id: Part, trial: Annotated[int, Query(ge=0, le=10**6)] = 0
+) -> Response:
+    """One trajectory as it is stored, the last attempt of a trial."""
+    store = _inspector(request).store
+    found = await store.runs.get(run)
+    document, _ = await stored_document(store, found.run, group, query_id, trial)
+    return Response(document, media_type="application/json")
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    return {
+        "key": hit.key,
+        "category": hit.ref.category,
+        "tool": hit.ref.tool,
+        "api": hit.ref.api,
+        "arguments": hit.arguments.decode(errors="replace"),
+        "bytes": hit.body_bytes,
+        "provenance": hit.provenance,
+        "created_at": hit.created_at,
+        "pinned": hit.pinned,
+    }
+
+
+def _run(run: Run, digest: Digest) -> dict[str, Any]:
+    done = good_trials(run, digest)
+    return {
+        "run": run.run,
+        "name": run.name,
+        "dataset": run.dataset,
+        "agent": run.agent,
+        "model": run.model,
+        "trials": run.trials,
+        "done": done,
+        "expected": run.n_expected,
+        "complete": done >= run.n_expected,
+        "stops": dict(digest.stops),
+        "provenance": dict(digest.provenances),
+        "usage": digest.usage.model_dump(),
+        "created_at": run.created_at,
+    }
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    row = dataclasses.asdict(trial)
+    usage = trial.usage.model_dump()
+    simulator = trial.simulator.model_dump() if trial.simulator else None
+    return {**row, "usage": usage, "simulator": simulator, "provenances": dict(trial.provenances)}

@@ -1,0 +1,45 @@
+"""The first page: what this store holds, and what happened in it lately."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stb_server.inspector.pages.runs import run_rows
+from stb_server.inspector.rendering import page, share_bar
+
+_RUNS = 6
+_MISSES = 5
+
+
+async def overview(request: Request) -> Response:
+    """Datasets, the latest runs, the most frequent misses."""
+    inspector = request.app.state.inspector
+    store = inspector.store
+    datasets = await store.datasets.all()
+    cards = []
+    misses = []
+    for dataset in datasets:
+        tally, is_current = await inspector.tallies.of(store, dataset)
+        counts = tally.total() if tally else {}
+        cards.append(
+            {
+                "dataset": dataset,
+                "numbers": await store.datasets.counts(dataset.id),
+                "counts": counts,
+                "bar": share_bar(counts),
+                "is_current": is_current,
+            }
+        )
+        found = await store.misses.most_frequent(dataset.id, limit=_MISSES)
+        misses += [(dataset.name, miss) for miss in found]
+    misses.sort(key=lambda pair: (-pair[1].count, pair[1].key))
+    latest = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)[:_RUNS]
+    return page(
+        request,
+        "overview.html",
+        cards=cards,
+        misses=misses[:_MISSES],
+        rows=await run_rows(inspector, latest),
+        service=inspector.service,
+    )

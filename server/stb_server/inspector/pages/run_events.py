@@ -1,0 +1,57 @@
+"""Progress of a run as server-sent events.
+
+A connection lasts until something changes, some seconds at most; the browser then comes back by
+itself and says what it knew. So no open page keeps a server from stopping, and a page outlives a
+restart of the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from stb_core.store.runs import Done, Run
+from stb_core.values.trajectories import StopReason
+from stb_server.inspector.rendering import HEADERS
+
+_LONGEST_S = 4.0
+_LOOK_S = 0.5
+_RETRY_MS = 500
+
+
+async def events(request: Request) -> Response:
+    """One event with the state of the run, as soon as it differs from what the browser knows."""
+    inspector = request.app.state.inspector
+    run = await inspector.store.runs.get(request.path_params["run"])
+    known = request.headers.get("last-event-id", "")
+
+    async def stream() -> AsyncGenerator[bytes]:
+        yield f"retry: {_RETRY_MS}\n\n".encode()
+        deadline = time.monotonic() + _LONGEST_S
+        while True:
+            now = await inspector.store.runs.get(run.run)
+            done = await inspector.store.runs.done(run.run)
+            good = _good(now, done)
+            state = {"done": good, "expected": now.n_expected, "complete": good >= now.n_expected}
+            name = f"{sum(one.attempt + 1 for one in done)}-{now.n_expected}"
+            if name != known or time.monotonic() > deadline:
+                kind = "progress" if name != known else "same"
+                yield f"id: {name}\nevent: {kind}\ndata: ".encode() + orjson.dumps(state) + b"\n\n"
+                return
+            await asyncio.sleep(_LOOK_S)
+
+    return StreamingResponse(
+        stream(), media_type="text/event-stream", headers={**HEADERS, "Cache-Control": "no-store"}
+    )
+
+
+def _good(run: Run, done: Sequence[Done]) -> int:
+    """How many expected trials are done and not spoiled by infrastructure."""
+    fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
+    places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)
+    return sum((*where, number) in fine for where in places for number in range(run.trials))

@@ -1,0 +1,212 @@
+"""One trajectory: what was said and called in order, the search tree, and what judges made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from starlette.requests import Request
+from starlette.responses import Response
+
+from stb_core.errors import NotFoundError
+from stb_core.store import Store, schema
+from stb_core.store.runs import Run
+from stb_core.values.trajectories import FINISH, Step, Trajectory
+from stb_core.values.verdicts import SOPR, Verdict
+from stb_server.inspector import trajectory_trees
+from stb_server.inspector import verdicts as outcomes
+from stb_server.inspector.json_view import Budget
+from stb_server.inspector.rendering import HEADERS, page, place
+from stb_server.inspector.run_digests import Digest, key_of
+from stb_server.inspector.trajectory_items import Item, has_order, in_order, make_item, turn_of
+from stb_server.inspector.trajectory_timings import Measured
+
+_CHUNK = 400
+_PAGE_NODES = 1_000
+_PAGE_TEXT = 80_000
+_MAX_ROWS = 150
+_LIMITS = {
+    "width": "children of a node",
+    "depth": "turns of depth",
+    "max_model_calls": "model calls",
+    "max_tool_calls": "tool calls",
+    "max_tokens": "tokens",
+}
+
+
+@dataclass(frozen=True)
+class Side:
+    """A trajectory with all that its page shows."""
+
+    run: Run
+    trajectory: Trajectory
+    verdicts: list[Verdict]
+    items: list[Item]
+    left_out: int
+    has_order: bool
+    tree: trajectory_trees.Tree | None
+    nodes: dict[int, Item]
+    address: str
+    limits: str
+    """What the search was allowed, in words; "" where the manifest does not say."""
+
+
+async def trajectory(request: Request) -> Response:
+    """The page; with ``against=RUN`` two runs side by side on the same query."""
+    inspector = request.app.state.inspector
+    store = inspector.store
+    found = await store.runs.get(request.path_params["run"])
+    group, query_id = request.path_params["group"], request.path_params["query_id"]
+    trial = _trial(request)
+    chosen, attempts = await _load(store, found, group, query_id, trial)
+    against = request.query_params.get("against", "")
+    digest = await inspector.digests.of(store, found.run)
+    other = None
+    if against:
+        rival = await store.runs.get(against)
+        loaded, _ = await _load(store, rival, group, query_id, min(trial, rival.trials - 1))
+        other = await _side(store, rival, loaded, with_tree=False)
+    previous, following = _around(found, digest, (group, query_id, trial))
+    return page(
+        request,
+        "pair.html" if other else "trajectory.html",
+        side=await _side(store, found, chosen, with_tree=other is None),
+        other=other,
+        attempts=attempts,
+        rivals=_rivals(await inspector.runs(), found, group, query_id),
+        previous=previous,
+        following=following,
+        signs=outcomes.SIGNS,
+        finish=FINISH,
+    )
+
+
+async def raw(request: Request) -> Response:
+    """The trajectory as it is stored."""
+    store = request.app.state.inspector.store
+    found = await store.runs.get(request.path_params["run"])
+    where = found.run, request.path_params["group"], request.path_params["query_id"], _trial(request)
+    document, _ = await stored_document(store, *where)
+    return Response(document, media_type="application/json", headers=HEADERS)
+
+
+def address(run: str, group: str, query_id: str, trial: int = 0) -> str:
+    """The page of a trajectory."""
+    return place("runs", run, group, query_id) + (f"?trial={trial}" if trial else "")
+
+
+def _trial(request: Request) -> int:
+    given = request.query_params.get("trial", "0")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else 0
+
+
+async def _load(store: Store, run: Run, group: str, query_id: str, trial: int) -> tuple[Trajectory, int]:
+    document, attempts = await stored_document(store, run.run, group, query_id, trial)
+    return Trajectory.model_validate_json(document), attempts
+
+
+async def stored_document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
+    """(the last attempt of a trial, how many attempts there are)."""
+    t = schema.trajectories.c
+    statement = (
+        sa.select(t.document, t.attempt)
+        .where(t.run == run, t.group == group, t.query_id == query_id, t.trial == trial)
+        .order_by(t.attempt.desc())
+        .limit(1)
+    )
+    async with store.reading() as connection:
+        row = (await connection.execute(statement)).first()
+    if row is None:
+        raise NotFoundError(f"Run {run} has no trajectory of {group} {query_id[:80]}, trial {trial}.")
+    return row.document, row.attempt + 1
+
+
+async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -> Side:
+    given = await store.verdicts.of_query(run.run, found.group, found.query_id, metric=SOPR)
+    tree = trajectory_trees.draw(found.tree) if with_tree and found.tree else None
+    drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
+    steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
+    recorded = await _recorded(store, run.dataset, steps)
+    share = 2 if tree else 1  # the tree and the way to the answer each get a half
+    budget, tree_budget = (Budget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
+    path = in_order(found, tree or (trajectory_trees.draw(found.tree) if found.tree else None))
+    measured = Measured(found)
+    items = [
+        make_item(number, step, message, recorded, budget, measured)
+        for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)
+    ]
+    nodes = {
+        number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, tree_budget, measured)
+        for number, node in drawn.items()
+    }
+    return Side(
+        run=run,
+        trajectory=found,
+        verdicts=[one for one in given if one.trial == found.trial],
+        items=items,
+        left_out=max(0, len(path) - _MAX_ROWS),
+        has_order=has_order(found),
+        tree=tree,
+        nodes=nodes,
+        address=place("runs", run.run, found.group, found.query_id),
+        limits=_limits(run.manifest.agent_settings),
+    )
+
+
+def _limits(settings: Mapping[str, Any]) -> str:
+    budget = settings.get("budget")
+    given = {**settings, **(budget if isinstance(budget, dict) else {})}
+    return ", ".join(
+        f"{value:,} {words}" for name, words in _LIMITS.items() if isinstance(value := given.get(name), int)
+    )
+
+
+async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
+    """Key of a call -> the page of its recorded answer, for those that have one."""
+    keys = sorted({key for step in steps if (key := key_of(step))})
+    return {key: place("cache", dataset, key) for key in await recorded_keys(store, dataset, keys)}
+
+
+async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list[str]:
+    """Those of the keys that have a response in force; none where there is no such dataset."""
+    known = [one for one in await store.datasets.all() if one.name == dataset]
+    found: list[str] = []
+    if not known:
+        return found
+    r = schema.responses.c
+    async with store.reading() as connection:
+        for start in range(0, len(keys), _CHUNK):
+            statement = sa.select(r.key).where(
+                r.dataset_id == known[0].id,
+                r.key.in_(keys[start : start + _CHUNK]),
+                r.superseded_at.is_(None),
+            )
+            found += await connection.scalars(statement)
+    return found
+
+
+def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Run]:
+    """Other runs that were to answer the same query of the same dataset."""
+    return [
+        other
+        for other in runs
+        if other.run != run.run and other.dataset == run.dataset and query_id in other.expected.get(group, ())
+    ]
+
+
+def _around(run: Run, digest: Digest, here: tuple[str, str, int]) -> tuple[str, str]:
+    """The addresses of the trajectories before and after this one, in the order of the run's page."""
+    places = [
+        (group, query_id, number)
+        for group in run.expected
+        for query_id in run.expected[group]
+        for number in range(run.trials)
+        if (group, query_id, number) in digest.trials
+    ]
+    if here not in places:
+        return "", ""
+    at = places.index(here)
+    before = address(run.run, *places[at - 1]) if at else ""
+    return before, address(run.run, *places[at + 1]) if at + 1 < len(places) else ""

@@ -1,0 +1,66 @@
+"""Trying a call from a page: looked up in the cache, or sent through the virtual server as agents do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stb_core.errors import CallError
+from stb_core.store import Store
+from stb_core.store.datasets import Dataset
+from stb_core.values.calls import ToolCall, parse_arguments
+from stb_core.values.provenance import CacheMode, Provenance
+from stb_core.values.tools import ApiRef
+from stb_server.calls.identify import Refusal, identify
+from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
+from stb_server.calls.protocol import BadRequestError, VirtualRequest
+from stb_server.worker.dataset_views import Wanted
+from stb_server.worker.worker import Service
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a try: an answer with its provenance, or why there is none.
+
+    ``call`` is None when the arguments mean no call; ``nearest`` is the recorded call that is most
+    like a missed one.
+    """
+
+    call: ToolCall | None
+    problem: str = ""
+    body: bytes | None = None
+    provenance: Provenance | None = None
+    nearest: Neighbour | None = None
+
+
+def sending_mode(service: Service | None) -> str:
+    """The mode in which a server can answer more than what is recorded; "" where it cannot."""
+    if service is None or service.options.mode is CacheMode.REPLAY:
+        return ""
+    return service.options.mode.value
+
+
+async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
+    """What the cache has for a call. Nothing is recorded, and a miss is not counted."""
+    try:
+        call = ToolCall(*ref, parse_arguments(arguments))
+        found = await store.responses.get(dataset.id, call.key)
+    except CallError as problem:
+        return Outcome(None, problem.message)
+    if found is not None:
+        return Outcome(call, body=found.body, provenance=found.provenance)
+    recorded = await recorded_arguments(store, dataset.id, ref)
+    neighbour = nearest(call.canonical_arguments, recorded)
+    return Outcome(call, provenance=Provenance.MISS, nearest=neighbour)
+
+
+async def send(service: Service, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
+    """The answer that an agent would get, in the server's mode: it may be fetched, made and recorded."""
+    try:
+        lane = await service.lane(Wanted(dataset=dataset.name))
+    except BadRequestError as problem:
+        return Outcome(None, problem.message)
+    call = identify(VirtualRequest(*ref, arguments), lane.names.catalogue)
+    if isinstance(call, Refusal):
+        return Outcome(None, call.message)
+    answer = await service.answer(lane, lane.asked(call))
+    return Outcome(call, body=answer.body, provenance=answer.provenance)

@@ -1,0 +1,162 @@
+"""How many responses each API has, by provenance: counted once for each state of a dataset.
+
+A count walks over all responses, so for a large dataset it is made in the background, and pages show
+the last one with the time at which it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from stb_core.errors import StoreError
+from stb_core.store import Store, schema
+from stb_core.store.datasets import Dataset
+from stb_core.values import clock
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiRef
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE_S = 1.5
+"""How long a page waits for a count before it shows the last one, or none."""
+_REST = 20
+"""A count is not made again before it has rested for so many times as it took."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiCount:
+    """One API with its responses in force, by provenance."""
+
+    ref: ApiRef
+    counts: Counter[str]
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.counts.total()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The count of one dataset in one state; ``apis`` in the order of the store's index."""
+
+    state: str
+    counted_at: str
+    took_s: float
+    finished: float
+    apis: tuple[ApiCount, ...]
+
+    def total(self) -> Counter[str]:
+        """All responses by provenance, in the order in which provenances are told."""
+        return _sum(self.apis)
+
+    def children(self, category: str = "", tool: str = "") -> dict[str, tuple[Counter[str], int]]:
+        """The categories, or the tools of one, or the APIs of one tool: counts, and how many APIs."""
+        found: dict[str, list[ApiCount]] = {}
+        for api in self.apis:
+            ref = api.ref
+            if (category and ref.category != category) or (tool and ref.tool != tool):
+                continue
+            name = ref.api if tool else ref.tool if category else ref.category
+            found.setdefault(name, []).append(api)
+        return {name: (_sum(members), len(members)) for name, members in found.items()}
+
+    def select(self, fits: Callable[[ApiCount], bool]) -> list[tuple[ApiRef, ApiRef]]:
+        """The first and last of each row of neighbours in the index that all fit."""
+        found: list[tuple[ApiRef, ApiRef]] = []
+        first = last = None
+        for api in self.apis:
+            if fits(api):
+                first, last = first or api.ref, api.ref
+            elif first and last:
+                found.append((first, last))
+                first = last = None
+        if first and last:
+            found.append((first, last))
+        return found
+
+
+def _sum(apis: Iterable[ApiCount]) -> Counter[str]:
+    total: Counter[str] = Counter({provenance.value: 0 for provenance in Provenance})
+    for api in apis:
+        total.update(api.counts)
+    return +total
+
+
+class Tallies:
+    """The last count of every dataset."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, Tally] = {}
+        self._counting: dict[int, asyncio.Task[Tally]] = {}
+
+    async def of(self, store: Store, dataset: Dataset) -> tuple[Tally | None, bool]:
+        """The count, and whether it is that of the present state; None while the first is made."""
+        last = self._last.get(dataset.id)
+        state = _state(dataset)
+        if last and last.state == state:
+            return last, True
+        if last and time.monotonic() < last.finished + _REST * last.took_s:
+            return last, False
+        task = self._counting.get(dataset.id)
+        if task is None or task.done():
+            task = self._counting[dataset.id] = asyncio.create_task(self._count(store, dataset, state))
+            task.add_done_callback(_ended)
+        done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
+        if done:
+            return task.result(), True
+        return last, False
+
+    async def close(self) -> None:
+        """Stop counting."""
+        for task in self._counting.values():
+            task.cancel()
+        await asyncio.gather(*self._counting.values(), return_exceptions=True)
+
+    async def _count(self, store: Store, dataset: Dataset, state: str) -> Tally:
+        started = time.monotonic()
+        apis = await _api_counts(store, dataset.id)
+        finished = time.monotonic()
+        tally = Tally(state, clock.now(), finished - started, finished, apis)
+        self._last[dataset.id] = tally
+        return tally
+
+
+def _state(dataset: Dataset) -> str:
+    return f"{dataset.created_at} {dataset.changes} {dataset.responses_hash}"
+
+
+def _ended(task: asyncio.Task[Tally]) -> None:
+    if not task.cancelled() and isinstance(problem := task.exception(), StoreError):
+        _log.warning("responses could not be counted", extra={"reason": str(problem)})
+
+
+async def _api_counts(store: Store, dataset_id: int) -> tuple[ApiCount, ...]:
+    """Read off the index of names alone, which holds all that is counted."""
+    r = schema.responses.c
+    names = (r.category, r.tool, r.api)
+    provenances = [provenance.value for provenance in Provenance]
+    statement = (
+        sa.select(
+            *names,
+            *(sa.func.sum(sa.case((r.provenance == value, 1), else_=0)) for value in provenances),
+        )
+        .where(r.dataset_id == dataset_id, r.superseded_at.is_(None))
+        .group_by(*names)
+        .order_by(*names)
+    )
+    async with store.reading() as connection:
+        rows = await connection.execute(statement)
+        return tuple(
+            ApiCount(
+                ApiRef(*row[:3]), Counter({v: n for v, n in zip(provenances, row[3:], strict=True) if n})
+            )
+            for row in rows
+        )

@@ -1,0 +1,196 @@
+"""What the trajectories of a run add up to, read once for each state of the run.
+
+Trajectories are only ever added, so their number tells whether a digest is still true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import orjson
+import sqlalchemy as sa
+
+from stb_core.errors import CallError
+from stb_core.store import Store, schema
+from stb_core.store.runs import Run
+from stb_core.usage import Usage
+from stb_core.values.calls import ToolCall, parse_arguments
+from stb_core.values.trajectories import FINISH, Step
+
+_KEPT = 64
+_RUNS_OF_USES = 20
+_QUERY_LENGTH = 200
+_BATCH = 100
+_UNSTATED = "not stated"
+
+Place = tuple[str, str, int]
+"""(group, query id, trial)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trajectory in a row of a table."""
+
+    group: str
+    query_id: str
+    trial: int
+    query: str
+    stop: str
+    calls: int
+    errors: int
+    hallucinated: int
+    nodes: int
+    usage: Usage
+    simulator: Usage | None
+    """What the server's simulator consumed for its calls; None where nobody knows."""
+    seconds: float
+    provenances: Counter[str]
+
+    @property
+    def place(self) -> Place:
+        """What it is an answer to."""
+        return self.group, self.query_id, self.trial
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A run's trajectories, the last attempt of each trial."""
+
+    attempts: int
+    trials: dict[Place, Trial]
+    used: dict[str, list[Place]]
+    """Key of a call -> the trials that made it."""
+
+    @property
+    def stops(self) -> Counter[str]:
+        """How often agents stopped, by reason."""
+        return Counter(trial.stop for trial in self.trials.values())
+
+    @property
+    def usage(self) -> Usage:
+        """What all model calls consumed."""
+        return sum((trial.usage for trial in self.trials.values()), Usage())
+
+    @property
+    def simulator(self) -> Usage | None:
+        """What the server's simulator consumed, as far as trials tell."""
+        known = [trial.simulator for trial in self.trials.values() if trial.simulator is not None]
+        return sum(known, Usage()) if known else None
+
+    @property
+    def provenances(self) -> Counter[str]:
+        """Where the answers to all tool calls came from."""
+        total: Counter[str] = Counter()
+        for trial in self.trials.values():
+            total.update(trial.provenances)
+        return total
+
+    @property
+    def seconds(self) -> float:
+        """Time that all trials took together."""
+        return sum(trial.seconds for trial in self.trials.values())
+
+
+class Digests:
+    """The digests of the runs that were looked at last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Digest] = OrderedDict()
+        self._reading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def of(self, store: Store, run: str) -> Digest:
+        """The digest of a run in its present state."""
+        async with self._reading[run]:
+            attempts = await _attempts(store, run)
+            digest = self._kept.get(run)
+            if digest is None or digest.attempts != attempts:
+                digest = await _read(store, run, attempts)
+            self._kept[run] = digest
+            self._kept.move_to_end(run)
+            while len(self._kept) > _KEPT:
+                dropped, _ = self._kept.popitem(last=False)
+                self._reading.pop(dropped, None)
+            return digest
+
+    async def uses(
+        self, store: Store, runs: Sequence[Run], key: str, *, limit: int
+    ) -> tuple[list[tuple[Run, Place]], int]:
+        """Trials of the latest of these runs that made a call, and how many runs were read."""
+        runs = runs[-_RUNS_OF_USES:]
+        found: list[tuple[Run, Place]] = []
+        for run in reversed(runs):
+            places = (await self.of(store, run.run)).used.get(key, [])
+            found += [(run, place) for place in places]
+        return found[:limit], len(runs)
+
+
+async def _attempts(store: Store, run: str) -> int:
+    t = schema.trajectories
+    async with store.reading() as connection:
+        return await connection.scalar(sa.select(sa.func.count()).select_from(t).where(t.c.run == run)) or 0
+
+
+async def _read(store: Store, run: str, attempts: int) -> Digest:
+    trials: dict[Place, Trial] = {}
+    used: dict[str, list[Place]] = defaultdict(list)
+    batch: list[str] = []
+
+    async def take() -> None:
+        for trial, keys in await asyncio.to_thread(_digest_all, list(batch)):
+            trials[trial.place] = trial
+            for key in keys:
+                used[key].append(trial.place)
+        batch.clear()
+
+    async for document in store.runs.documents(run):
+        batch.append(document)
+        if len(batch) == _BATCH:
+            await take()
+    await take()
+    return Digest(attempts, trials, dict(used))
+
+
+def _digest_all(documents: Iterable[str]) -> list[tuple[Trial, set[str]]]:
+    return [_digest(document) for document in documents]
+
+
+def _digest(document: str) -> tuple[Trial, set[str]]:
+    value = orjson.loads(document)
+    # A search made other calls than those that led to its answer.
+    nodes = value.get("tree") or []
+    steps = [node["step"] for node in nodes if node.get("step")] or value["steps"]
+    calls = [step for step in steps if step["function"] != FINISH]
+    keys = {key for step in calls if (key := step.get("key") or _key(step))}
+    trial = Trial(
+        group=value["group"],
+        query_id=value["query_id"],
+        trial=value["trial"],
+        query=value["query"][:_QUERY_LENGTH],
+        stop=value["stop"],
+        calls=len(calls),
+        errors=sum(bool(step["error"]) for step in calls),
+        hallucinated=sum(bool(step["hallucinated"]) for step in calls),
+        nodes=len(nodes),
+        usage=Usage.model_validate(value["usage"]),
+        simulator=Usage.model_validate(given) if (given := value.get("simulator_usage")) else None,
+        seconds=value["timing"]["seconds"],
+        provenances=Counter(step["provenance"] or _UNSTATED for step in calls),
+    )
+    return trial, keys
+
+
+def _key(step: dict[str, str]) -> str:
+    if not (step["category"] and step["tool"] and step["api"]):
+        return ""
+    try:
+        return ToolCall(step["category"], step["tool"], step["api"], parse_arguments(step["arguments"])).key
+    except CallError:
+        return ""
+
+
+def key_of(step: Step) -> str:
+    """The key of a call that an agent made; "" for one that means no recorded API."""
+    return step.key or _key(step.model_dump(include={"category", "tool", "api", "arguments"}))

@@ -1,0 +1,193 @@
+"""Writes the pages of some runs as files that open from a disk and from any web server.
+
+The pages are those that a server shows, asked for within this process; only their links differ, and
+what needs a server is left out. Of the cache they hold the responses that these runs used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+from starlette.applications import Starlette
+
+from stb_core.errors import ConflictError, StbError, StoreError
+from stb_core.publishing import Site
+from stb_core.store import Store
+from stb_core.store.runs import Run
+from stb_server.inspector import site
+from stb_server.inspector.context import Inspector
+from stb_server.inspector.file_links import FileLinks, safe_name
+from stb_server.inspector.pages.compare import judges_of
+from stb_server.inspector.pages.trajectory import recorded_keys
+from stb_server.inspector.rendering import place, url
+from stb_server.inspector.run_digests import Digests
+from stb_server.inspector.standings import Standings
+from stb_server.inspector.verdicts import Judge, verdict_counts
+
+FIRST = "index.html"
+_SERVER = "http://127.0.0.1:8080"
+_PATIENCE_S = 3600.0
+_FIGURES = ("forest", "matrix")
+
+
+async def write(
+    store: Store,
+    runs: Sequence[str],
+    folder: Path,
+    *,
+    title: str,
+    force: bool,
+    advance: Callable[[int, int], None],
+) -> Site:
+    """Write a site, see ``stb_core.publishing.Publisher``."""
+    _check(folder, force=force)
+    inspector = Inspector(lambda: store, standings=Standings(_PATIENCE_S), only=frozenset(runs), title=title)
+    app = Starlette(routes=site.routes())
+    app.state.inspector = inspector
+    links = FileLinks()
+    addresses = await _addresses(inspector, links)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as problem:
+        raise _cannot_write(folder, problem) from None
+    try:
+        size = await _write_all(app, addresses, links, part, advance)
+        _put(part, folder)
+    except OSError as problem:
+        raise _cannot_write(folder, problem) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    pages = sum(file.endswith(".html") for file in addresses.values())
+    return Site(folder / FIRST, pages, len(addresses), size)
+
+
+def _check(folder: Path, *, force: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / FIRST).is_file() or not (folder / "static" / "inspector.css").is_file():
+        raise ConflictError(f"{folder} holds something else.", hint="Name a folder that is not there yet.")
+    if not force:
+        raise ConflictError(f"{folder} holds a site already.", hint="Name another folder, or add --force.")
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Let what is finished take its place."""
+    part.chmod(0o755)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.replace(folder)
+
+
+async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
+    """Every page and file of the site: address → file, in the order in which they are written."""
+    runs = await inspector.runs()
+    found: dict[str, str] = {}
+
+    def add(address: str, file: str) -> str:
+        found[address] = links.add(address, file)
+        return found[address]
+
+    add("/runs", FIRST)
+    for path in sorted(site.STATIC.iterdir()):
+        add(f"/static/{path.name}", f"static/{path.name}")
+    judges = await verdict_counts(inspector.store, [run.run for run in runs])
+    _add_leaderboards(runs, judges, links, add)
+    for run in runs:
+        here, folder = place("runs", run.run), f"runs/{safe_name(run.run)}"
+        first = add(here, f"{folder}/{FIRST}")
+        for number, judge in enumerate(looked := [*judges[run.run]], 1):
+            if judge == looked[-1]:  # the one that the page shows unasked
+                links.also(url(here, judge=judge.address), first)
+            else:
+                add(url(here, judge=judge.address), f"{folder}/judge-{number}.html")
+        digest = await inspector.digests.of(inspector.store, run.run)
+        for group, query_id, trial in digest.trials:
+            query = f"?trial={trial}" if trial else ""
+            file = (
+                f"{folder}/{safe_name(group)}/{safe_name(query_id)}{f'-trial-{trial + 1}' if trial else ''}"
+            )
+            address = place("runs", run.run, group, query_id)
+            add(address + query, f"{file}.html")
+            add(f"{address}/raw{query}", f"{file}.json")
+    for dataset, keys in (await _used(inspector.store, runs, inspector.digests)).items():
+        for key in keys:
+            file = f"responses/{safe_name(dataset)}/{key}"
+            add(place("cache", dataset, key), f"{file}.html")
+            add(place("cache", dataset, key, "raw"), f"{file}.json")
+    return found
+
+
+def _add_leaderboards(
+    runs: Sequence[Run],
+    judged: Mapping[str, Iterable[Judge]],
+    links: FileLinks,
+    add: Callable[[str, str], str],
+) -> None:
+    """One for each dataset with scored runs, by each judge, with its pictures."""
+    for dataset in sorted({run.dataset for run in runs if judged[run.run]}):
+        here = {run.run: judged[run.run] for run in runs if run.dataset == dataset}
+        judges = judges_of(here)
+        name = f"leaderboards/{safe_name(dataset)}"
+        first = add(url("/compare", dataset=dataset), f"{name}.html")
+        links.also(url("/compare", dataset=dataset, judge=judges[-1].address), first)
+        for number, judge in enumerate(judges, 1):
+            if judge != judges[-1]:
+                add(url("/compare", dataset=dataset, judge=judge.address), f"{name}-judge-{number}.html")
+            is_alone = sum(judge in looked for looked in here.values()) == 1
+            for figure in _FIGURES[:1] if is_alone else _FIGURES:
+                for dark in ("", "1"):
+                    picture = f"/compare/{figure}.svg"
+                    address = url(picture, dataset=dataset, judge=judge.address, dark=dark)
+                    add(address, f"{name}-{figure}-{number}{'-dark' if dark else ''}.svg")
+
+
+async def _used(store: Store, runs: Sequence[Run], digests: Digests) -> dict[str, list[str]]:
+    """The keys of the calls that runs made and that are recorded, by dataset."""
+    there = {dataset.name for dataset in await store.datasets.all()}
+    found: dict[str, list[str]] = {}
+    for dataset in sorted({run.dataset for run in runs} & there):
+        keys: set[str] = set()
+        for run in runs:
+            if run.dataset == dataset:
+                keys.update((await digests.of(store, run.run)).used)
+        found[dataset] = sorted(await recorded_keys(store, dataset, sorted(keys)))
+    return found
+
+
+async def _write_all(
+    app: Starlette,
+    addresses: dict[str, str],
+    links: FileLinks,
+    folder: Path,
+    advance: Callable[[int, int], None],
+) -> int:
+    """Ask for every page and write it; returns the bytes of all."""
+    size = 0
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=_SERVER, timeout=None) as client:  # noqa: S113
+        for number, (address, file) in enumerate(addresses.items(), 1):
+            answer = await client.get(address)
+            if answer.status_code != 200:
+                if file.endswith(".svg"):
+                    continue  # what draws is not installed; the tables say the same
+                raise StbError(f"The page {address} could not be made ({answer.status_code}).")
+            data = answer.content
+            if file.endswith(".html"):
+                data = links.rewrite(answer.text, file).encode()
+            path = folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            size += len(data)
+            advance(number, len(addresses))
+    return size
+
+
+def _cannot_write(folder: Path, problem: OSError) -> StoreError:
+    reason = problem.strerror or os.strerror(problem.errno or 0)
+    return StoreError(f"{folder} cannot be written ({reason}).", hint="Name another place.")

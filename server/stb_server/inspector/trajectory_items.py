@@ -1,0 +1,128 @@
+"""Calls and messages of a trajectory in the order of a page, each cut to what the page can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stb_core.values.trajectories import Message, ModelCall, Node, Step, Trajectory
+from stb_server.inspector import json_view, trajectory_trees
+from stb_server.inspector.json_view import Budget, Token
+from stb_server.inspector.run_digests import key_of
+from stb_server.inspector.trajectory_timings import Measured
+
+_STEP_NODES = 150
+_STEP_TEXT = 8_000
+_MAX_MESSAGE = 8_000
+
+
+@dataclass(frozen=True)
+class Item:
+    """A call or a message as a page shows it; ``response`` is the address of the recorded answer.
+
+    ``message`` beside a step is the turn of the model that made the call without a word.
+    """
+
+    number: int
+    step: Step | None = None
+    message: Message | None = None
+    seconds: float | None = None
+    """What the call took; None where it was not measured."""
+    asked: ModelCall | None = None
+    """What the model's turn took and consumed; None where it was not measured."""
+    text: str = ""
+    """What the message says, as far as the page has room for it."""
+    arguments: tuple[Token, ...] = ()
+    observation: tuple[Token, ...] = ()
+    error: str = ""
+    response: str = ""
+    is_cut: bool = False
+    is_bare: bool = False
+    """The page has no room left for its arguments and its observation."""
+
+
+def in_order(
+    found: Trajectory, tree: trajectory_trees.Tree | None
+) -> list[tuple[Step | None, Message | None]]:
+    """What was said and called on the way to the answer; a call stands for the message that reports it."""
+    if found.tree and tree and tree.path:
+        nodes = [found.tree[number] for number in tree.path]
+        return [
+            (node.step, turn_of(found.tree, node))
+            for node in nodes
+            if node.step or (node.message and node.message.content)
+        ]
+    steps = list(found.steps)
+    rows: list[tuple[Step | None, Message | None]] = []
+    silent: Message | None = None
+    for message in found.messages:
+        if message.role == "tool" and steps:
+            rows.append((steps.pop(0), silent))
+            silent = None
+        elif message.content:
+            rows.append((None, message))
+        else:
+            silent = message
+    return [*rows, *((step, None) for step in steps)]
+
+
+def turn_of(nodes: Sequence[Node], node: Node) -> Message | None:
+    """The message of a node; beside a step, the model's turn above it if that was made without a word."""
+    if node.step is None:
+        return node.message
+    above = nodes[node.parent].message if node.parent is not None and 0 <= node.parent < len(nodes) else None
+    return above if above and above.role == "assistant" and not above.content else None
+
+
+def has_order(found: Trajectory) -> bool:
+    """Whether the record says in which order was spoken and called; some formats of others do not."""
+    said = any(message.role == "assistant" for message in found.messages)
+    return found.tree is not None or not said or any(message.role == "tool" for message in found.messages)
+
+
+def make_item(
+    number: int,
+    step: Step | None,
+    message: Message | None,
+    recorded: dict[str, str],
+    budget: Budget,
+    measured: Measured,
+) -> Item:
+    """One of them; takes what it shows from the budget of the page.
+
+    ``recorded`` holds the pages of recorded answers by key.
+    """
+    if step is None:
+        content = message.content or "" if message else ""
+        text = content[: max(0, min(_MAX_MESSAGE, budget.text))]
+        budget.text -= len(text)
+        is_cut = len(content) > len(text)
+        return Item(number, message=message, asked=measured.turn(message), text=text, is_cut=is_cut)
+    if budget.nodes <= 0 or budget.text <= 0:
+        bare = step, message, measured.call(step), measured.turn(message)
+        return Item(number, *bare, response=recorded.get(key_of(step), ""), is_cut=True, is_bare=True)
+    own = Budget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
+    before = own.nodes, own.text
+    answer = json_view.answer(step.observation)
+    arguments = json_view.tokens(_arguments(step.arguments), own)
+    observation = json_view.tokens(answer.value, own) if step.observation else []
+    budget.nodes -= before[0] - own.nodes
+    budget.text -= before[1] - own.text
+    return Item(
+        number,
+        step,
+        message,
+        measured.call(step),
+        measured.turn(message),
+        arguments=tuple(arguments),
+        observation=tuple(observation),
+        error=answer.error,
+        response=recorded.get(key_of(step), ""),
+        is_cut=json_view.is_cut(observation),
+    )
+
+
+def _arguments(text: str) -> Any:
+    found, value = json_view.read(text)
+    return value if found else text

@@ -1,0 +1,178 @@
+"""A search tree as a flat list of rows that a page folds: a branch begins where the search chose.
+
+A row of nodes without a choice is drawn straight down, so that depth on the page means choices, not
+steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stb_core.values.trajectories import FINISH, Node
+
+MAX_LINES = 600
+"""Nodes and branches that are drawn, so that the page stays light."""
+_LINES_OF_PATH = 100
+_MAX_DEPTH = 60
+
+ANSWER = "answer"
+"""The branch leads to the answer that was handed in."""
+PRUNED = "pruned"
+"""The search left the branch."""
+PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """``node``: one node; ``open`` and ``close``: around a branch; ``cut``: what is not drawn."""
+
+    kind: Literal["node", "open", "close", "cut"]
+    number: int = -1
+    node: Node | None = None
+    state: str = PLAIN
+    count: int = 0
+    """Nodes of the branch, or nodes that are not drawn."""
+    place: tuple[int, int] = (0, 0)
+    """Which branch of how many."""
+    label: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The rows, and what they add up to."""
+
+    rows: list[Row]
+    nodes: int
+    branches: int
+    pruned: int
+    """Nodes at which the search went no further."""
+    path: tuple[int, ...]
+    """The numbers of the nodes that lead to the answer, from the root; empty when there is none."""
+
+
+def draw(nodes: Sequence[Node]) -> Tree:
+    """The tree of a trajectory. A node whose parent is not an older node is taken for a root."""
+    children: list[list[int]] = [[] for _ in nodes]
+    roots: list[int] = []
+    for number, node in enumerate(nodes):
+        parent = node.parent
+        (children[parent] if parent is not None and 0 <= parent < number else roots).append(number)
+    sizes = [1] * len(nodes)
+    reasons = [node.pruned for node in nodes]
+    for number in range(len(nodes) - 1, -1, -1):
+        parent = nodes[number].parent
+        if parent is not None and 0 <= parent < number:
+            sizes[parent] += sizes[number]
+            reasons[parent] = reasons[parent] or (reasons[number] if len(children[parent]) == 1 else "")
+    path = _path(nodes)
+    drawing = _Drawing(nodes, children, sizes, reasons, path)
+    return Tree(
+        rows=drawing.rows(roots),
+        nodes=len(nodes),
+        branches=drawing.branches,
+        pruned=sum(bool(node.pruned) for node in nodes),
+        path=tuple(sorted(path)),
+    )
+
+
+def _path(nodes: Sequence[Node]) -> set[int]:
+    """The nodes that lead to the answer handed in, which is the first that was found."""
+    at = next((number for number, node in enumerate(nodes) if node.final), None)
+    found: set[int] = set()
+    while at is not None and 0 <= at < len(nodes) and at not in found:
+        found.add(at)
+        at = nodes[at].parent
+    return found
+
+
+class _Drawing:
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        children: list[list[int]],
+        sizes: list[int],
+        reasons: list[str],
+        path: set[int],
+    ) -> None:
+        self._nodes = nodes
+        self._children = children
+        self._sizes = sizes
+        self._reasons = reasons
+        self._path = path
+        self.branches = 0
+
+    def rows(self, roots: list[int]) -> list[Row]:
+        """All rows, without recursion: a tree may be deeper than the interpreter's stack."""
+        found: list[Row] = []
+        waiting: list[tuple[str, int, tuple[int, int], int]] = []
+        drawn = 0
+
+        def push(members: list[int], depth: int) -> None:
+            forks = len(members) > 1
+            for position, number in reversed(list(enumerate(members, 1))):
+                waiting.append(("branch" if forks else "node", number, (position, len(members)), depth))
+
+        push(roots, 0)
+        while waiting:
+            what, number, where, depth = waiting.pop()
+            if what == "close":
+                found.append(Row("close"))
+                continue
+            # A branch is opened only where there is room for its first node.
+            lines = drawn + self.branches + (what == "branch")
+            if lines >= self._room(number) or depth > _MAX_DEPTH:
+                missing = self._sizes[number]
+                if found and found[-1].kind == "cut":
+                    missing += found.pop().count
+                found.append(Row("cut", number, count=missing))
+                continue
+            if what == "branch":
+                self.branches += 1
+                found.append(self._branch(number, where))
+                waiting.append(("close", number, where, depth))
+                waiting.append(("node", number, where, depth + 1))
+                continue
+            drawn += 1
+            node = self._nodes[number]
+            found.append(Row("node", number, node, self._state(number), why=node.pruned))
+            push(self._children[number], depth)
+        return found
+
+    def _room(self, number: int) -> int:
+        """How many lines there may be before a node; the way to the answer is drawn, however late it comes."""
+        return MAX_LINES + (_LINES_OF_PATH if number in self._path else 0)
+
+    def _state(self, number: int) -> str:
+        if number in self._path:
+            return ANSWER
+        return PRUNED if self._reasons[number] else PLAIN
+
+    def _branch(self, number: int, where: tuple[int, int]) -> Row:
+        return Row(
+            "open",
+            number,
+            state=self._state(number),
+            count=self._sizes[number],
+            place=where,
+            label=self._label(number),
+            why="" if number in self._path else self._reasons[number],
+        )
+
+    def _label(self, number: int) -> str:
+        """What the branch begins with: its first call, or else what the model said."""
+        at = number
+        while True:
+            node = self._nodes[at]
+            if node.step:
+                return f"{node.step.function} {'' if node.step.function == FINISH else node.step.arguments}"
+            if node.message and node.message.tool_calls:
+                call = node.message.tool_calls[0]
+                return f"{call.name} {call.arguments}"
+            if len(self._children[at]) != 1:
+                break
+            at = self._children[at][0]
+        said = self._nodes[number].message
+        return (said.content if said else None) or ""

@@ -1,0 +1,87 @@
+"""What judges said about the trials of a run, brought to one word a trial for tables and filters."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from stb_core.store import Store, schema
+from stb_core.store.runs import Done
+from stb_core.store.verdicts import Mark
+from stb_core.values.verdicts import SOPR, Status
+
+MISSING = "missing"
+"""The trial has no trajectory."""
+UNJUDGED = "unjudged"
+"""There is no verdict of this judge on the answer that counts."""
+SPLIT = "split"
+"""No verdict was given more often than all others."""
+OUTCOMES = (*(status.value for status in Status), SPLIT, UNJUDGED, MISSING)
+
+SIGNS = {
+    Status.SOLVED.value: "✓",
+    Status.UNSURE.value: "?",
+    Status.UNSOLVED.value: "✗",
+    Status.ERROR.value: "!",
+    SPLIT: "≠",
+    UNJUDGED: "·",
+    MISSING: "-",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """A judge with its rubric, as an address names it."""
+
+    judge: str
+    rubric: str
+
+    @property
+    def name(self) -> str:
+        """Both in one word; the judge alone where the rubric adds nothing."""
+        return self.judge if self.rubric in {"", self.judge} else f"{self.judge} · {self.rubric}"
+
+    @property
+    def address(self) -> str:
+        """Both, to be found again."""
+        return f"{self.judge}|{self.rubric}"
+
+
+def outcome(statuses: Sequence[Status]) -> str:
+    """The verdict given most often; failures of the judge count only where there is nothing else."""
+    given = Counter(status for status in statuses if status is not Status.ERROR)
+    if not given:
+        return Status.ERROR.value if statuses else UNJUDGED
+    (first, most), *others = given.most_common()
+    return SPLIT if others and others[0][1] == most else first.value
+
+
+def by_trial(marks: Sequence[Mark], done: Sequence[Done]) -> dict[tuple[str, str, int], list[Status]]:
+    """The verdicts, in rounds, on the answers that count; those on earlier attempts are left out."""
+    answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
+    found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)
+    for mark in marks:
+        place = mark.group, mark.query_id, mark.trial
+        if answers.get(place) == mark.answer_hash:
+            # A round in which the judge failed may have been repeated: the last one counts.
+            found[place][mark.round] = mark.status
+    return {place: [rounds[number] for number in sorted(rounds)] for place, rounds in found.items()}
+
+
+async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[Judge, Counter[str]]]:
+    """For each run and judge how many verdicts there are of each kind."""
+    v = schema.verdicts.c
+    statement = (
+        sa.select(v.run, v.judge, v.rubric, v.status, sa.func.count())
+        .where(v.run.in_(runs), v.metric == SOPR)
+        .group_by(v.run, v.judge, v.rubric, v.status)
+        .order_by(v.run, v.judge, v.rubric)
+    )
+    found: dict[str, dict[Judge, Counter[str]]] = {run: {} for run in runs}
+    async with store.reading() as connection:
+        for run, judge, rubric, status, count in await connection.execute(statement):
+            found[run].setdefault(Judge(judge, rubric), Counter())[status] = count
+    return found

@@ -1,0 +1,1 @@
+"""How one call is answered: the layers of a cache mode, asked in order."""

@@ -1,0 +1,75 @@
+"""Answers that agree within an episode: what was created is found again, listed, changed and deleted.
+
+An episode is one attempt of one agent at one task, named by the header ``X-STB-Episode``; a name is
+used once. Within it a simulated answer depends on the earlier calls of the same tool and what they
+were answered: the model is shown them, and the answer is kept under them, so that the same calls in
+the same order get the same bytes when they are replayed. Real answers do not depend on an episode.
+
+An answer that holds in one state alone is kept like any other, with the state as one more argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core.store import Store
+from stb_core.store.episodes import Place, PriorCall
+from stb_core.values.provenance import Provenance
+from stb_server.cache.store_writer import Recorder
+from stb_server.calls.answers import Answer, Asked, Decline, Layer
+from stb_server.calls.episode_state import CallInState
+
+_REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
+_NOT_TOLD = frozenset({Provenance.MISS, Provenance.FAULT})
+
+
+class EpisodeLedger:
+    """Answers the calls of episodes, and remembers them."""
+
+    def __init__(self, store: Store, recorder: Recorder) -> None:
+        self._store = store
+        self._recorder = recorder
+        self._turns: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+
+    async def answer(
+        self,
+        asked: Asked,
+        episode: str,
+        *,
+        recorded: Layer | None,
+        answer: Callable[[Asked], Awaitable[Answer]],
+    ) -> Answer:
+        """The answer to a call within its episode; calls of one tool are answered one after another.
+
+        Args:
+            asked: the call.
+            episode: its name.
+            recorded: finds recordings of the call alone; None where none may answer.
+            answer: answers a call, in a state or alone.
+
+        Raises:
+            StoreError: the store does not answer, or did not take what had to be written.
+        """
+        call = asked.call
+        place = Place(asked.dataset.id, episode, call.category, call.tool)
+        async with self._turns.setdefault(place, asyncio.Lock()):
+            history = await self._store.episodes.history(place)
+            found: Answer | Decline | None = None
+            if history and recorded:
+                found = await recorded.answer(asked)
+            if not isinstance(found, Answer) or found.provenance not in _REAL:
+                in_state = asked._replace(call=CallInState.of(call, history)) if history else asked
+                found = await answer(in_state)
+            if found.provenance not in _NOT_TOLD:
+                await self._note(place, PriorCall(call.api, call.canonical_arguments, found.body))
+        return found
+
+    async def _note(self, place: Place, prior: PriorCall) -> None:
+        async def work(connection: AsyncConnection) -> None:
+            await self._store.episodes.note_within(connection, place, prior)
+
+        await self._recorder.do(work)

@@ -1,0 +1,148 @@
+"""Which process fetches an answer while the others wait: a lock by name, whose holder may die.
+
+Two implementations: in Redis, where there is one, and in the store. A lock saves work and guards
+nothing; two holders at once, as when Redis is lost in between, cost a second fetch, and the store's
+unique key decides whose answer stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from stb_core.errors import StoreError
+from stb_core.store import Store, leases
+from stb_server.cache.redis_connection import RedisLink
+from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError
+from stb_server.cache.store_writer import Recorder
+
+_log = logging.getLogger(__name__)
+
+LOCK_S = 15.0
+"""How long a lock outlives a holder that died."""
+_GIVE_BACK_S = 5.0
+_FIRST_WAIT_S = 0.005
+_LAST_WAIT_S = 0.2
+
+_RENEW = b'return redis.call("get",KEYS[1])==ARGV[1] and redis.call("pexpire",KEYS[1],ARGV[2]) or 0'
+_RELEASE = b'return redis.call("get",KEYS[1])==ARGV[1] and redis.call("del",KEYS[1]) or 0'
+
+
+class Locks(Protocol):
+    """Takes, renews and gives back locks."""
+
+    async def take(self, name: str, token: str) -> bool:
+        """Take the lock, or renew it; False while another holds it."""
+        ...
+
+    async def give_back(self, name: str, token: str) -> None:
+        """Give it back; nothing happens if another holds it."""
+        ...
+
+
+class StoreLocks:
+    """Locks as leases in the store, taken in the recorder's transactions."""
+
+    def __init__(self, store: Store, recorder: Recorder) -> None:
+        self._store = store
+        self._recorder = recorder
+
+    async def take(self, name: str, token: str) -> bool:
+        """Take or renew a lease.
+
+        Raises:
+            StoreError: the store does not take it.
+        """
+        return await self._recorder.do_together("take leases", (name, token), self._take_all)
+
+    async def give_back(self, name: str, token: str) -> None:
+        """Give a lease back."""
+        await self._recorder.do_together("give leases back", (name, token), self._give_back_all)
+
+    async def _take_all(self, connection: AsyncConnection, wanted: Sequence[tuple[str, str]]) -> list[bool]:
+        return await leases.take_all(self._store, connection, wanted, LOCK_S)
+
+    async def _give_back_all(
+        self, connection: AsyncConnection, held: Sequence[tuple[str, str]]
+    ) -> list[None]:
+        await leases.give_back_all(connection, held)
+        return [None] * len(held)
+
+
+class RedisLocks:
+    """Locks in Redis, and in the store while Redis is away."""
+
+    def __init__(self, link: RedisLink, otherwise: Locks) -> None:
+        self._link = link
+        self._otherwise = otherwise
+
+    async def take(self, name: str, token: str) -> bool:
+        """Take or renew a lock."""
+        lifetime = b"%d" % int(LOCK_S * 1000)
+        place, value = _place(name), token.encode()
+        try:
+            if await self._link.call(b"SET", place, value, b"NX", b"PX", lifetime) is not None:
+                return True
+            return await self._link.call(b"EVAL", _RENEW, b"1", place, value, lifetime) == 1
+        except (RedisGoneError, RedisRefusedError):
+            return await self._otherwise.take(name, token)
+
+    async def give_back(self, name: str, token: str) -> None:
+        """Give a lock back, wherever it was taken."""
+        try:
+            freed = await self._link.call(b"EVAL", _RELEASE, b"1", _place(name), token.encode())
+        except (RedisGoneError, RedisRefusedError):
+            freed = 0
+        if freed != 1:
+            await self._otherwise.give_back(name, token)
+
+
+def _place(name: str) -> bytes:
+    return f"stb:lock:{name}".encode()
+
+
+@asynccontextmanager
+async def holding(locks: Locks, name: str) -> AsyncGenerator[bool]:
+    """Hold a lock while the block runs; gives whether another had to be waited for.
+
+    Raises:
+        StoreError: locks are kept in the store, and it does not answer.
+    """
+    token = secrets.token_hex(8)
+    waited, pause_s = False, _FIRST_WAIT_S
+    while not await locks.take(name, token):
+        waited = True
+        await asyncio.sleep(pause_s)
+        pause_s = min(_LAST_WAIT_S, pause_s * 1.5)
+    renewing = asyncio.create_task(_renew(locks, name, token))
+    try:
+        yield waited
+    finally:
+        renewing.cancel()
+        await asyncio.gather(renewing, return_exceptions=True)
+        with contextlib.suppress(StoreError, TimeoutError):  # it runs out by itself
+            async with asyncio.timeout(_GIVE_BACK_S):
+                await locks.give_back(name, token)
+
+
+async def _renew(locks: Locks, name: str, token: str) -> None:
+    async for _ in _every(LOCK_S / 3):
+        try:
+            if not await locks.take(name, token):
+                _log.warning("a lock was lost; its work may be done twice", extra={"lock": name})
+                return
+        except StoreError:
+            _log.warning("a lock cannot be renewed", extra={"lock": name})
+
+
+async def _every(seconds: float) -> AsyncIterator[None]:
+    while True:
+        await asyncio.sleep(seconds)
+        yield

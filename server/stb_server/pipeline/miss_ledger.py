@@ -1,0 +1,142 @@
+"""Notes calls that nothing could answer: counted in memory, written to the ledger in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, replace
+
+from stb_core.errors import StoreError
+from stb_core.store import Store
+from stb_core.store.misses import Miss
+from stb_core.values.calls import ToolCall
+from stb_core.values.tools import ApiRef
+from stb_server.calls.answers import Asked
+from stb_server.calls.episode_state import call_alone
+from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
+
+_log = logging.getLogger(__name__)
+
+MAX_WAITING = 100_000
+"""Distinct calls that may wait for the store; beyond, a new one is counted as lost and said so."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    call: ToolCall
+    count: int = 0
+
+
+class MissLedger:
+    """Collects misses and writes them every ``interval_s`` and on ``close``."""
+
+    def __init__(self, store: Store, interval_s: float) -> None:
+        self._store = store
+        self._interval_s = interval_s
+        self._waiting: dict[int, dict[str, _Waiting]] = defaultdict(dict)
+        self._awake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.lost = 0
+
+    @property
+    def queued(self) -> int:
+        """Distinct calls that wait to be written."""
+        return sum(len(calls) for calls in self._waiting.values())
+
+    def note(self, asked: Asked) -> None:
+        """Remember a miss."""
+        call = call_alone(asked.call)
+        calls, key = self._waiting[asked.dataset.id], call.key
+        waiting = calls.get(key)
+        if waiting is None:
+            if self.queued >= MAX_WAITING:
+                self.lost += 1
+                return
+            waiting = calls[key] = _Waiting(call)
+        waiting.count += 1
+        self._awake.set()
+
+    def start(self) -> None:
+        """Begin to write in the background."""
+        self._task = asyncio.create_task(self._write_forever())
+
+    async def close(self) -> None:
+        """Write what waits, then stop.
+
+        Raises:
+            StoreError: the store does not take it.
+        """
+        self._stopping.set()
+        self._awake.set()
+        if self._task:
+            await self._task
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits now. What cannot be written goes on waiting.
+
+        Raises:
+            StoreError: the store does not take it.
+        """
+        for dataset_id in list(self._waiting):
+            batch = self._waiting.pop(dataset_id)
+            try:
+                misses = await self._with_neighbours(dataset_id, batch)
+                await self._store.misses.record(dataset_id, misses)
+            except BaseException:
+                self._put_back(dataset_id, batch)
+                raise
+
+    def _put_back(self, dataset_id: int, batch: dict[str, _Waiting]) -> None:
+        for key, newer in self._waiting.pop(dataset_id, {}).items():
+            batch.setdefault(key, _Waiting(newer.call)).count += newer.count
+        self._waiting[dataset_id] = batch
+
+    async def _with_neighbours(self, dataset_id: int, batch: dict[str, _Waiting]) -> list[Miss]:
+        by_api: dict[ApiRef, list[tuple[str, _Waiting]]] = defaultdict(list)
+        for key, waiting in sorted(batch.items()):
+            call = waiting.call
+            by_api[ApiRef(call.category, call.tool, call.api)].append((key, waiting))
+        found: list[Miss] = []
+        for ref, waiting_calls in by_api.items():
+            recorded = await recorded_arguments(self._store, dataset_id, ref)
+            arguments = [waiting.call.canonical_arguments for _, waiting in waiting_calls]
+            neighbours = await asyncio.to_thread(_nearest_of_each, arguments, recorded)
+            found += [
+                _miss(key, ref, waiting, neighbour)
+                for (key, waiting), neighbour in zip(waiting_calls, neighbours, strict=True)
+            ]
+        return found
+
+    async def _write_forever(self) -> None:
+        while not self._stopping.is_set():
+            await self._awake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._interval_s)
+            self._awake.clear()
+            try:
+                await self.flush()
+            except StoreError as problem:
+                _log.warning(
+                    "misses wait for the store", extra={"queued": self.queued, "reason": str(problem)}
+                )
+                self._awake.set()
+
+
+def _nearest_of_each(missed: list[bytes], recorded: list[tuple[str, bytes]]) -> list[Neighbour | None]:
+    return [nearest(arguments, recorded) for arguments in missed]
+
+
+def _miss(key: str, ref: ApiRef, waiting: _Waiting, neighbour: Neighbour | None) -> Miss:
+    miss = Miss(key, *ref, arguments=waiting.call.canonical_arguments, count=waiting.count)
+    if neighbour is None:
+        return miss
+    return replace(
+        miss,
+        nearest_key=neighbour.key,
+        nearest_arguments=neighbour.arguments,
+        nearest_similarity=neighbour.similarity,
+    )

@@ -1,0 +1,267 @@
+"""The simulators ``llm`` and ``mirrorapi``: a language model answers in an API's place, or declines.
+
+A call with unknown or missing arguments is refused by rule, in the words in which ToolBench's APIs
+do it. For all others the model is asked. An answer is served only when it is whole, strict JSON and
+of the API's shape; a failure is a decline with its kind, never an answer and never kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stb_core import json_text
+from stb_core.errors import (
+    FormatError,
+    ModelError,
+    ModelUnavailableError,
+    RequestRefusedError,
+    UnreadableReplyError,
+)
+from stb_core.llm.protocol import Model
+from stb_core.llm.structured_output import Schema
+from stb_core.store.datasets import Dataset
+from stb_core.store.snapshots import Snapshot
+from stb_core.values.calls import ToolCall
+from stb_core.values.provenance import Provenance
+from stb_core.values.tools import ApiRef
+from stb_core.values.trajectories import Message
+from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.episode_state import shown
+from stb_server.simulators import llm_prompt, mirrorapi_prompt
+from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_problems, refusal
+from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, Sampling, ask
+from stb_server.simulators.documents import Subject, Subjects
+from stb_server.simulators.examples import Example, Recordings, within_budget
+from stb_server.simulators.schemas import schema_of_examples, schema_of_template
+
+_log = logging.getLogger(__name__)
+
+WRONG_ARGUMENTS = "wrong_arguments"
+"""The error type of an answer that refuses the call's arguments."""
+FEWEST_EXAMPLES = 2
+"""From fewer recorded successes no shape is derived: one answer, an error report even, is no pattern."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A call with what is known around it.
+
+    ``dataset`` tells where recorded answers are, None for none; ``history`` is what the call's
+    episode was answered, oldest first.
+    """
+
+    subject: Subject
+    call: ToolCall
+    dataset: Dataset | None = None
+    snapshot: Snapshot | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    problems: ArgumentProblems = NO_PROBLEMS
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked, and the shape that its answer must have."""
+
+    messages: tuple[Message, ...]
+    shape: Schema | None
+    version: str
+
+
+class ModelSimulator(ABC):
+    """What the two have in common; a layer of the pipeline.
+
+    Args:
+        model: is asked; reads structured replies by ``counts.find``.
+        subjects: finds documents; None when only ``play`` is called.
+        counts: what replies were like.
+        sampling: how the model is asked.
+    """
+
+    name: str
+    structured: bool
+
+    def __init__(
+        self, model: Model, subjects: Subjects | None, counts: ReplyCounts, sampling: Sampling
+    ) -> None:
+        self.counts = counts
+        self._model = model
+        self._subjects = subjects
+        self._sampling = sampling
+
+    @abstractmethod
+    async def prompt(self, situation: Situation) -> Prompt | None:
+        """What to ask for a call; None when nothing is known of the API."""
+
+    async def answer(self, asked: Asked) -> Answer | Decline:
+        """A simulated answer, or why there is none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        call = asked.call
+        assert self._subjects, "made without a place to find documents"
+        subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
+        return await self.play(Situation(subject, call, asked.dataset, asked.snapshot, shown(call)))
+
+    async def play(self, situation: Situation) -> Answer | Decline:
+        """As ``answer``, for an API that need not be in a dataset."""
+        call, document = situation.call, situation.subject.document
+        problems = NO_PROBLEMS if document is None else find_problems(document, call.arguments)
+        refused = refusal(call.api, problems)
+        if refused:
+            return _refused(self.name, refused, problems)
+        prompt = await self.prompt(replace(situation, problems=problems))
+        if prompt is None:
+            return Decline("undocumented", f"Nothing is known of {call.api} of {call.tool}.")
+        try:
+            made = await ask(
+                self._model,
+                prompt.messages,
+                counts=self.counts,
+                sampling=self._sampling,
+                shape=prompt.shape,
+                structured=self.structured,
+            )
+            body = json_text.encode({"error": made.error, "response": made.response})
+        except (ModelError, FormatError) as problem:
+            return _declined(call.key, problem)
+        return Answer(
+            body,
+            Provenance.SIMULATED,
+            error=WRONG_ARGUMENTS if made.error and problems else "",
+            details=self._details(prompt, made, problems),
+            usage=made.usage,
+        )
+
+    def _details(self, prompt: Prompt, made: ModelAnswer, problems: ArgumentProblems) -> dict[str, Any]:
+        details: dict[str, Any] = {
+            "simulator": f"{self.name}/1",
+            "model": self._model.name,
+            "prompt": prompt.version,
+            "prompt_hash": made.prompt_hash,
+            "seed": made.seed,
+            "usage": made.usage.model_dump(exclude_none=True),
+        }
+        return details | ({"argument_problems": problems.as_details()} if problems else {})
+
+
+def _refused(simulator: str, text: str, problems: ArgumentProblems) -> Answer:
+    body = json_text.encode({"error": text, "response": ""})
+    details = {
+        "simulator": f"{simulator}/1",
+        "rule": WRONG_ARGUMENTS,
+        "argument_problems": problems.as_details(),
+    }
+    return Answer(body, Provenance.SIMULATED, error=WRONG_ARGUMENTS, details=details)
+
+
+def _declined(key: str, problem: ModelError | FormatError) -> Decline:
+    kinds: tuple[tuple[type[Exception], str], ...] = (
+        (UnreadableReplyError, "simulator_unreadable"),
+        (FormatError, "simulator_unreadable"),
+        (RequestRefusedError, "simulator_refused"),
+        (ModelUnavailableError, "simulator_unavailable"),
+    )
+    kind = next((kind for error, kind in kinds if isinstance(problem, error)), "simulator_failed")
+    _log.warning(
+        "a call could not be simulated", extra={"call": key, "kind": kind, "reason": problem.message}
+    )
+    usage = problem.usage if isinstance(problem, ModelError) else None
+    return Decline(kind, problem.message, usage)
+
+
+class LlmSimulator(ModelSimulator):
+    """Any instruct model, with structured output where its endpoint has it."""
+
+    name = "llm"
+    structured = True
+
+    def __init__(
+        self,
+        model: Model,
+        subjects: Subjects | None,
+        recordings: Recordings | None,
+        *,
+        counts: ReplyCounts,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        examples: int = 3,
+        example_tokens: int = 1500,
+    ) -> None:
+        super().__init__(model, subjects, counts, sampling)
+        self._recordings = recordings
+        self._examples = examples
+        self._example_tokens = example_tokens
+
+    async def prompt(self, situation: Situation) -> Prompt | None:
+        """The document, the recorded answers most like this call's, the episode so far, the call."""
+        subject, call = situation.subject, situation.call
+        found: list[Example] = []
+        if self._recordings and situation.dataset is not None:
+            found = await self._recordings.similar(
+                situation.dataset, call, self._examples, situation.snapshot
+            )
+        if subject.document is None and not found:
+            return None
+        shape = shape_of(subject, found)
+        occasion = llm_prompt.Occasion(
+            subject=subject,
+            arguments=call.arguments,
+            examples=within_budget(found, self._example_tokens),
+            history=situation.history,
+            problems=situation.problems,
+            shape=shape,
+        )
+        return Prompt(llm_prompt.messages_of(occasion), shape, llm_prompt.prompt_version(llm_prompt.PROMPT))
+
+
+def shape_of(subject: Subject, examples: Sequence[Example]) -> Schema | None:
+    """The shape of the API's answers: as documented, else as recorded, else unknown."""
+    template = None if subject.document is None else subject.document.template_response
+    documented = schema_of_template(template)
+    if documented is not None:
+        return documented
+    successes = [example.response for example in examples if not example.error]
+    return schema_of_examples(successes) if len(successes) >= FEWEST_EXAMPLES else None
+
+
+class MirrorApiSimulator(ModelSimulator):
+    """MirrorAPI, asked as it was trained to be; its response is text in the API's own notation.
+
+    Args:
+        system: the system prompt; empty for one of ours.
+    """
+
+    name = "mirrorapi"
+    structured = False
+
+    def __init__(
+        self,
+        model: Model,
+        subjects: Subjects | None,
+        *,
+        counts: ReplyCounts,
+        sampling: Sampling = DEFAULT_SAMPLING,
+        variant: mirrorapi_prompt.Variant = mirrorapi_prompt.Variant.SFT,
+        system: str = "",
+    ) -> None:
+        super().__init__(model, subjects, counts, sampling)
+        self._system = system or mirrorapi_prompt.system_prompt(variant)
+        own = llm_prompt.prompt_version(mirrorapi_prompt.prompt_name(variant))
+        self._version = f"mirrorapi-{variant}@user" if system else own
+
+    async def prompt(self, situation: Situation) -> Prompt | None:
+        """Document and request in the form of its training."""
+        subject = situation.subject
+        if subject.document is None:
+            return None
+        messages = mirrorapi_prompt.messages_of(
+            mirrorapi_prompt.api_doc_of(subject),
+            mirrorapi_prompt.request_of(subject, situation.call.arguments),
+            system=self._system,
+            history=situation.history,
+        )
+        return Prompt(messages, None, self._version)

@@ -1,0 +1,69 @@
+"""What a server is told when it starts: one frozen value, passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stb_core.values.provenance import CacheMode
+from stb_server.pipeline.fault_plan import FaultPlan
+from stb_server.simulators.options import SimulatorOptions
+from stb_server.worker.host_names import Hosts
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """The settings of one server; every worker process gets the same."""
+
+    database_url: str = field(repr=False)
+    """Database URL of the store; may hold a password."""
+    dataset: str
+    """Name of the dataset that answers requests which name none."""
+    mode: CacheMode = CacheMode.REPLAY
+    """What may answer a call whose request names no mode."""
+    token: str = field(default="", repr=False)
+    """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
+    hosts: Hosts | None = None
+    """The host names under which it answers; None for any."""
+    write_token: str = field(default="", repr=False)
+    """When not empty, the inspector lets whoever shows it pin, annotate and delete responses."""
+    redis_url: str = field(default="", repr=False)
+    """Where the shared tier of the cache is; may hold a password. Empty for none."""
+    simulator: SimulatorOptions | None = None
+    """What stands in for real APIs in the modes that allow it."""
+    upstream: Path | None = None
+    """The file that says what real APIs there are; None for none."""
+    faults: FaultPlan | None = None
+    """Faults to inject, for studies of robustness."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Where the keys of real APIs are looked up."""
+    rate_limit: float = 0.0
+    """Calls a second that one client address may make of one worker; 0 for any number."""
+    memory_bytes: int = 128 * MEBIBYTE
+    """Most bytes of answers that one worker keeps in memory."""
+    max_body_bytes: int = MEBIBYTE
+    """Largest request body that is read; a larger one gets 413."""
+    episode_idle_s: float = 3600.0
+    """How long an episode may be left alone before it counts as given up by its agent."""
+    max_open_episodes: int = 1000
+    """Episodes of one run, and of one client address, that may be open at once."""
+    max_episode_calls: int = 200
+    """Calls of functions in one episode."""
+    proxy: str = ""
+    """The provider to which the recording proxy hands on model calls; empty for none."""
+    prices: Mapping[str, Any] = field(default_factory=dict)
+    """What models cost, by PROVIDER/MODEL, as in the settings' table ``prices``."""
+    redis_timeout_s: float = 0.25
+    """How long Redis may take before it counts as away."""
+    write_timeout_s: float = 10.0
+    """How long a transaction may take before its writes count as not done."""
+    flush_interval_s: float = 0.5
+    """How long a miss may wait before it is written to the ledger."""
+    watch_interval_s: float = 1.0
+    """How often a worker looks whether others changed a dataset."""
+    metrics_folder: Path | None = None
+    """Where workers leave their numbers for one another; None when there is one worker."""

@@ -1,0 +1,130 @@
+"""The parts of a serving worker, opened in order, and closed in the opposite order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from stb_core.errors import StoreError
+from stb_core.store import Store, open_store
+from stb_core.values import clock
+from stb_core.values.provenance import CacheMode
+from stb_server.cache.redis_connection import RedisLink
+from stb_server.cache.redis_tier import RedisCache
+from stb_server.cache.store_reader import open_reader
+from stb_server.cache.store_writer import Recorder
+from stb_server.cache.tiers import MemoryCache, Tiers
+from stb_server.calls.answers import Layer
+from stb_server.pipeline import modes
+from stb_server.pipeline.episode_answers import EpisodeLedger
+from stb_server.pipeline.fetch_locks import Locks, RedisLocks, StoreLocks
+from stb_server.pipeline.miss_ledger import MissLedger
+from stb_server.pipeline.pipeline import Pipeline
+from stb_server.simulators.registry import Context, open_simulator
+from stb_server.upstream.configuration import read_upstream_config
+from stb_server.upstream.layer import Upstream
+from stb_server.worker.options import ServerOptions
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is open while a worker serves."""
+
+    store: Store
+    tiers: Tiers
+    redis: RedisLink | None
+    ledger: MissLedger
+    recorder: Recorder
+    episodes: EpisodeLedger
+    upstream: Upstream | None
+    simulator: Layer | None
+    pipelines: dict[CacheMode, Pipeline]
+
+
+async def open_parts(
+    options: ServerOptions,
+    memory: MemoryCache,
+    changed: Callable[[], Awaitable[None]],
+    stack: AsyncExitStack,
+) -> Parts:
+    """Open everything that a worker needs.
+
+    Args:
+        options: the server's settings.
+        memory: the nearest tier of the cache.
+        changed: called when an answer in force was replaced.
+        stack: closes everything: queues are written before the store is closed.
+
+    Raises:
+        StoreError: the store cannot be opened.
+        UsageError: a real API or the simulator is not configured as it must be.
+    """
+    store = await open_store(options.database_url)
+    stack.push_async_callback(store.close)
+    reader = await open_reader(store)
+    stack.push_async_callback(reader.close)
+    redis = await _open_redis(options, stack)
+    recorder = Recorder(store, options.write_timeout_s)
+    recorder.start()
+    stack.push_async_callback(recorder.close)
+    ledger = MissLedger(store, options.flush_interval_s)
+    ledger.start()
+    stack.push_async_callback(_close_ledger, ledger)
+    upstream = await _open_upstream(options, store, stack)
+    simulator = await _open_simulator(options, store, stack)
+    tiers = Tiers(memory, RedisCache(redis) if redis else None, reader)
+    locks: Locks = StoreLocks(store, recorder)
+    workshop = modes.Workshop(
+        tiers=tiers,
+        recorder=recorder,
+        locks=RedisLocks(redis, locks) if redis else locks,
+        misses=ledger,
+        upstream=upstream,
+        simulator=simulator,
+        changed=changed,
+    )
+    return Parts(
+        store=store,
+        tiers=tiers,
+        redis=redis,
+        ledger=ledger,
+        recorder=recorder,
+        episodes=EpisodeLedger(store, recorder),
+        upstream=upstream,
+        simulator=simulator,
+        pipelines=modes.pipelines(workshop),
+    )
+
+
+async def _open_redis(options: ServerOptions, stack: AsyncExitStack) -> RedisLink | None:
+    if not options.redis_url:
+        return None
+    link = RedisLink(options.redis_url, options.redis_timeout_s)
+    await link.start()
+    stack.push_async_callback(link.close)
+    return link
+
+
+async def _open_upstream(options: ServerOptions, store: Store, stack: AsyncExitStack) -> Upstream | None:
+    if options.upstream is None:
+        return None
+    config = read_upstream_config(options.upstream)
+    return await stack.enter_async_context(Upstream(config, options.environment, store.datasets.api))
+
+
+async def _open_simulator(options: ServerOptions, store: Store, stack: AsyncExitStack) -> Layer | None:
+    if options.simulator is None:
+        return None
+    context = Context(store, recorded_before=clock.now())
+    return await stack.enter_async_context(open_simulator(options.simulator, context))
+
+
+async def _close_ledger(ledger: MissLedger) -> None:
+    try:
+        await ledger.close()
+    except StoreError as problem:
+        _log.error("misses are lost", extra={"queued": ledger.queued, "reason": str(problem)})

@@ -1,0 +1,226 @@
+"""``stb serve`` starts, says where it is, refuses what cannot be, and ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve_process import ANSWER, make_store, start
+from services import free_port
+from stb_core.store import open_store
+from virtual_server import request
+
+pytestmark = pytest.mark.linux
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(tmp_path: Path, workers: int, stop: signal.Signals) -> None:
+    """One JSON line when it is ready; exit code 0 and all misses on disk after the signal."""
+    url = make_store(tmp_path, "weather")
+    process, ready = start(url, "--workers", str(workers))
+    with httpx.Client(base_url=ready["url"]) as client:
+        hit = client.post("/virtual", json=request({"city": "Bonn"}))
+        client.post("/virtual", json=request({"city": "Rome"}))
+
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=120)
+
+    async def misses() -> int:
+        store = await open_store(url)
+        dataset = await store.datasets.get("weather")
+        found = await store.misses.most_frequent(dataset.id)
+        await store.close()
+        return len(found)
+
+    assert ANSWER.body == hit.content
+    assert ("weather", "replay", workers) == (ready["dataset"], ready["mode"], ready["workers"])
+    assert (0, "") == (process.returncode, out)
+    assert f"Serving dataset weather in replay mode at {ready['url']}" in err
+    assert "Traceback" not in err
+    assert 1 == asyncio.run(misses())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds; a failure after a minute."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def sockets() -> list[list[str]]:
+    """The system's IPv4 TCP sockets, as the columns of /proc/net/tcp."""
+    return [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+
+
+def has_read_all(client: socket.socket) -> bool:
+    """Whether the other side has read what was sent."""
+    here, there = (f":{end[1]:04X}" for end in (client.getsockname(), client.getpeername()))
+    return any(
+        row[1].endswith(there) and row[2].endswith(here) and row[4].endswith(":00000000") for row in sockets()
+    )
+
+
+def listens(port: int) -> bool:
+    """Whether a process accepts connections on the port."""
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in sockets())
+
+
+def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
+    """A request that was accepted before the signal gets its whole answer."""
+    process, ready = start(make_store(tmp_path, "weather"))
+    body = json.dumps(request({"city": "Bonn"})).encode()
+    head = f"POST /virtual HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", httpx.URL(ready["url"]).port or 0), timeout=120) as client:
+        client.sendall(head + body[:10])
+        wait_until(lambda: has_read_all(client))
+        process.terminate()
+        wait_until(lambda: not listens(client.getpeername()[1]))
+        client.sendall(body[10:])
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+    process.communicate(timeout=120)
+
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert received.endswith(ANSWER.body)
+    assert 0 == process.returncode
+
+
+def test_two_workers_share_the_port(tmp_path: Path) -> None:
+    """Both processes answer, and one that is killed is replaced."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    workers = [
+        int(pid)
+        for pid in children.read_text().split()
+        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    subprocess.run(["kill", "-9", str(workers[0])], check=True)
+    statuses = []
+    for _ in range(20):
+        with httpx.Client(timeout=120) as client:
+            statuses.append(client.post(f"{ready['url']}/virtual", json=request()).status_code)
+    process.terminate()
+    process.communicate(timeout=120)
+
+    assert 2 == len(workers)
+    assert [200] * 20 == statuses
+
+
+def test_a_server_whose_parent_was_killed_ends(tmp_path: Path) -> None:
+    """Workers do not outlive a supervisor that had no chance to stop them; the port becomes free."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    process.kill()
+    process.communicate()
+
+    deadline = time.monotonic() + 60
+    alive = True
+    while alive and time.monotonic() < deadline:
+        try:
+            httpx.get(f"{ready['url']}/healthz", timeout=1)
+            time.sleep(0.1)
+        except httpx.TransportError:
+            alive = False
+
+    assert not alive
+
+
+def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
+    """It says which port and what to do; exit code 2."""
+    make_store(tmp_path, "weather")
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
+        port = taken.getsockname()[1]
+        done = in_process("serve", "--port", port)
+
+    assert 2 == done.code
+    assert (
+        f"stb: Cannot listen on 127.0.0.1:{port}: Address already in use. "
+        "Choose another port with --port, or 0 for any that is free.\n"
+    ) == done.err
+
+
+@pytest.mark.parametrize(
+    ("datasets", "options", "message"),
+    [
+        ([], [], "There is no dataset to serve. Import one: stb data import PATH --name NAME."),
+        (["a", "b"], [], "There are several datasets: a, b. Choose one with --dataset."),
+        (["a"], ["--dataset", "c"], "There is no dataset 'c'. There are: a."),
+        (
+            ["a"],
+            ["--mode", "record"],
+            "Mode record needs a real API, and none is configured. Name one with --upstream or --simulator.",
+        ),
+        (
+            ["a"],
+            ["--upstream", "none.yaml"],
+            "There is no upstream configuration none.yaml. Check --upstream.",
+        ),
+        (
+            ["a"],
+            ["--redis-url", "localhost"],
+            (
+                "The Redis URL is none. "
+                "Write redis://HOST:6379/0, rediss://USER:PASSWORD@HOST/0 or unix:///path/to/socket."
+            ),
+        ),
+        (
+            ["a"],
+            ["--host", "0.0.0.0"],
+            "0.0.0.0 can be reached by others. Set a token with --token, or listen on 127.0.0.1.",
+        ),
+        (
+            ["a"],
+            ["--host", "192.0.2.1", "--token", "t"],
+            (
+                "Cannot listen on 192.0.2.1:8080: Cannot assign requested address. "
+                "Choose another port with --port, or 0 for any that is free."
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_one_line(
+    tmp_path: Path, in_process, datasets: list[str], options: list[str], message: str
+) -> None:
+    """What is wrong and what to do; exit code 2, no traceback."""
+    make_store(tmp_path, *datasets)
+
+    done = in_process("serve", *options)
+
+    assert (2, "", f"stb: {message}\n") == (done.code, done.out, done.err)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_slow_is_not_ended(tmp_path: Path) -> None:
+    """One that gives no sign for six seconds, as in its start on a busy machine, is waited for."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", "2")
+    workers = workers_of(process.pid)
+    try:
+        os.kill(workers[0], signal.SIGSTOP)
+        time.sleep(6)
+        os.kill(workers[0], signal.SIGCONT)
+
+        assert 200 == httpx.get(f"{ready['url']}/healthz", timeout=120).status_code
+        assert workers == workers_of(process.pid)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes of a server that serve."""
+    listed = subprocess.run(
+        ["pgrep", "-P", str(pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
+    )
+    return sorted(map(int, listed.stdout.split()))
