@@ -40,10 +40,10 @@ async def metrics(request: Request) -> Response:
 
 async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
     """Whether calls can be answered, and the state of every part."""
-    ledger, recorder = service.parts.ledger, service.parts.recorder
+    ledger, writer = service.parts.ledger, service.parts.writer
     parts: dict[str, Any] = {
         "memory": {"status": "ok", "entries": len(service.memory), "bytes": service.memory.size_bytes},
-        "writes": {"status": "ok", "queued": recorder.queued, "failed": recorder.failed},
+        "writes": {"status": "ok", "queued": writer.queued, "failed": writer.failed},
         "miss_ledger": {
             "status": "ok" if not ledger.lost else "lost",
             "queued": ledger.queued,

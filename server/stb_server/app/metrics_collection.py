@@ -50,9 +50,9 @@ def own_numbers(service: Service) -> Numbers:
         flights.update(pipeline.flights.counts)
     numbers.count("stb_flights", _labelled(flights))
     numbers.count(
-        "stb_writes", _labelled({"written": parts.recorder.written, "failed": parts.recorder.failed})
+        "stb_writes", _labelled({"written": parts.writer.written, "failed": parts.writer.failed})
     )
-    numbers.count("stb_write_transactions", {(): parts.recorder.transactions})
+    numbers.count("stb_write_transactions", {(): parts.writer.transactions})
     numbers.count("stb_misses_lost", {(): parts.ledger.lost})
     if parts.upstream:
         numbers.count("stb_upstream_calls", {tuple(labels): n for labels, n in parts.upstream.counts.items()})
@@ -69,7 +69,7 @@ def own_numbers(service: Service) -> Numbers:
         numbers.count("stb_faults", _labelled({fault: row["calls"] for fault, row in found.items()}))
     numbers.gauge("stb_workers", 1)
     numbers.gauge("stb_queue_misses", parts.ledger.queued)
-    numbers.gauge("stb_queue_writes", parts.recorder.queued)
+    numbers.gauge("stb_queue_writes", parts.writer.queued)
     numbers.gauge("stb_flights_under_way", sum(len(p.flights) for p in parts.pipelines.values()))
     numbers.gauge("stb_memory_bytes", service.memory.size_bytes)
     numbers.gauge("stb_memory_entries", len(service.memory))

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from stb_core.store.responses import Response
 from stb_core.values.provenance import Provenance
 from stb_server.cache.store_reader import Found
-from stb_server.cache.store_writer import Recorder, Replacing
+from stb_server.cache.store_writer import Replacing, StoreWriter
 from stb_server.cache.tiers import Entry, Tiers
 from stb_server.calls.answers import Answer, Asked
 from stb_server.calls.episode_state import call_alone
@@ -21,7 +21,7 @@ class StoreKeeper:
 
     def __init__(
         self,
-        recorder: Recorder,
+        writer: StoreWriter,
         tiers: Tiers,
         replacing: Replacing,
         changed: Callable[[], Awaitable[None]],
@@ -29,12 +29,12 @@ class StoreKeeper:
         """Make a keeper.
 
         Args:
-            recorder: writes into the store.
+            writer: writes into the store.
             tiers: get a copy of what was written.
             replacing: which answers in force a new one may replace.
             changed: called when one was replaced.
         """
-        self._recorder = recorder
+        self._writer = writer
         self._tiers = tiers
         self._replacing = replacing
         self._changed = changed
@@ -56,7 +56,7 @@ class StoreKeeper:
             provenance=_STORED_AS.get(answer.provenance, answer.provenance),
             details=answer.details,
         )
-        kept = await self._recorder.keep(asked.dataset.id, response, self._replacing)
+        kept = await self._writer.keep(asked.dataset.id, response, self._replacing)
         found = Found(kept.response.body, kept.response.provenance, id=kept.response.id)
         if kept.is_new and kept.response.version > 1:
             await self._changed()  # the dataset is in another state now, under another space

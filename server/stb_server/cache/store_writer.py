@@ -44,7 +44,7 @@ class _Job:
     item: Any = None
 
 
-class Recorder:
+class StoreWriter:
     """Takes work for the store and says when it is on disk."""
 
     def __init__(self, store: Store, timeout_s: float) -> None:

@@ -65,7 +65,7 @@ class Books:
                 answered=answered,
             )
 
-        outcome = await self._service.parts.recorder.do(work)
+        outcome = await self._service.parts.writer.do(work)
         if isinstance(outcome, StopReason):
             outcome = await self.end(episode, Finished(outcome))
         if isinstance(outcome, Episode):
@@ -95,7 +95,7 @@ class Books:
             if simulator:
                 await records.note_simulator_within(connection, episode.id, simulator)
 
-        await self._service.parts.recorder.do(work)
+        await self._service.parts.writer.do(work)
 
     async def forget(self, episode: Episode, number: int) -> None:
         """Take back a call of a model that came to nothing.
@@ -109,7 +109,7 @@ class Books:
             until = episode.left_alone_at(clock.now(), idle_s)
             await records.forget_within(connection, episode.id, number, expires_at=until)
 
-        await self._service.parts.recorder.do(work)
+        await self._service.parts.writer.do(work)
 
     async def end(
         self, episode: Episode, finished: Finished | None = None, step: Step | None = None
@@ -153,7 +153,7 @@ class Books:
             return await records.end_within(connection, found, finished)
 
         while True:
-            if ended := await self._service.parts.recorder.do(work):
+            if ended := await self._service.parts.writer.do(work):
                 return ended
             await asyncio.sleep(_POLL_S)
 

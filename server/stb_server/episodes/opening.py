@@ -180,7 +180,7 @@ async def open_episode(
         except ConflictError:
             text = f"A run {planned.run!r} exists with other settings; choose another name."
             raise BadRequestError(409, "other_settings", text) from None
-    refusal = await service.parts.recorder.do(lambda connection: _put(service, connection, episode, asked))
+    refusal = await service.parts.writer.do(lambda connection: _put(service, connection, episode, asked))
     if refusal:
         raise refusal
     return episode, token

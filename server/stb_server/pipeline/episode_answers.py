@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.store import Store
 from stb_core.store.episodes import Place, PriorCall
 from stb_core.values.provenance import Provenance
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 from stb_server.calls.answers import Answer, Asked, Decline, Layer
 from stb_server.calls.episode_state import CallInState
 
@@ -30,9 +30,9 @@ _NOT_TOLD = frozenset({Provenance.MISS, Provenance.FAULT})
 class EpisodeLedger:
     """Answers the calls of episodes, and remembers them."""
 
-    def __init__(self, store: Store, recorder: Recorder) -> None:
+    def __init__(self, store: Store, writer: StoreWriter) -> None:
         self._store = store
-        self._recorder = recorder
+        self._writer = writer
         self._turns: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
 
     async def answer(
@@ -72,4 +72,4 @@ class EpisodeLedger:
         async def work(connection: AsyncConnection) -> None:
             await self._store.episodes.note_within(connection, place, prior)
 
-        await self._recorder.do(work)
+        await self._writer.do(work)

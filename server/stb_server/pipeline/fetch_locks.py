@@ -21,7 +21,7 @@ from stb_core.errors import StoreError
 from stb_core.store import Store, leases
 from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 
 _log = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ class Locks(Protocol):
 
 
 class StoreLocks:
-    """Locks as leases in the store, taken in the recorder's transactions."""
+    """Locks as leases in the store, taken in the writer's transactions."""
 
-    def __init__(self, store: Store, recorder: Recorder) -> None:
+    def __init__(self, store: Store, writer: StoreWriter) -> None:
         self._store = store
-        self._recorder = recorder
+        self._writer = writer
 
     async def take(self, name: str, token: str) -> bool:
         """Take or renew a lease.
@@ -60,11 +60,11 @@ class StoreLocks:
         Raises:
             StoreError: the store does not take it.
         """
-        return await self._recorder.do_together("take leases", (name, token), self._take_all)
+        return await self._writer.do_together("take leases", (name, token), self._take_all)
 
     async def give_back(self, name: str, token: str) -> None:
         """Give a lease back."""
-        await self._recorder.do_together("give leases back", (name, token), self._give_back_all)
+        await self._writer.do_together("give leases back", (name, token), self._give_back_all)
 
     async def _take_all(self, connection: AsyncConnection, wanted: Sequence[tuple[str, str]]) -> list[bool]:
         return await leases.take_all(self._store, connection, wanted, LOCK_S)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stb_core.values.provenance import CacheMode
 from stb_server.cache.keep import StoreKeeper
-from stb_server.cache.store_writer import Recorder, Replacing
+from stb_server.cache.store_writer import Replacing, StoreWriter
 from stb_server.cache.tiers import Recorded, Tiers
 from stb_server.calls.answers import Answer, Layer
 from stb_server.pipeline.fetch_locks import Locks
@@ -27,7 +27,7 @@ class Workshop:
     """What pipelines are made of."""
 
     tiers: Tiers
-    recorder: Recorder
+    writer: StoreWriter
     locks: Locks
     misses: MissLog
     upstream: Layer | None
@@ -62,7 +62,7 @@ def _pipeline(mode: CacheMode, workshop: Workshop) -> Pipeline:
     keeper = None
     if mode in RECORDING:
         replacing = _REPLACING.get(mode, Replacing.NOTHING)
-        keeper = StoreKeeper(workshop.recorder, workshop.tiers, replacing, workshop.changed)
+        keeper = StoreKeeper(workshop.writer, workshop.tiers, replacing, workshop.changed)
     return Pipeline(
         [*recorded, ChatWithUser()],
         _far(mode, workshop),

@@ -14,7 +14,7 @@ from stb_core.values.provenance import CacheMode
 from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.cache.store_reader import open_reader
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 from stb_server.cache.tiers import MemoryCache, Tiers
 from stb_server.calls.answers import Layer
 from stb_server.pipeline import modes
@@ -38,7 +38,7 @@ class Parts:
     tiers: Tiers
     redis: RedisLink | None
     ledger: MissLedger
-    recorder: Recorder
+    writer: StoreWriter
     episodes: EpisodeLedger
     upstream: Upstream | None
     simulator: Layer | None
@@ -68,19 +68,19 @@ async def open_parts(
     reader = await open_reader(store)
     stack.push_async_callback(reader.close)
     redis = await _open_redis(options, stack)
-    recorder = Recorder(store, options.write_timeout_s)
-    recorder.start()
-    stack.push_async_callback(recorder.close)
+    writer = StoreWriter(store, options.write_timeout_s)
+    writer.start()
+    stack.push_async_callback(writer.close)
     ledger = MissLedger(store, options.flush_interval_s)
     ledger.start()
     stack.push_async_callback(_close_ledger, ledger)
     upstream = await _open_upstream(options, store, stack)
     simulator = await _open_simulator(options, store, stack)
     tiers = Tiers(memory, RedisCache(redis) if redis else None, reader)
-    locks: Locks = StoreLocks(store, recorder)
+    locks: Locks = StoreLocks(store, writer)
     workshop = modes.Workshop(
         tiers=tiers,
-        recorder=recorder,
+        writer=writer,
         locks=RedisLocks(redis, locks) if redis else locks,
         misses=ledger,
         upstream=upstream,
@@ -92,8 +92,8 @@ async def open_parts(
         tiers=tiers,
         redis=redis,
         ledger=ledger,
-        recorder=recorder,
-        episodes=EpisodeLedger(store, recorder),
+        writer=writer,
+        episodes=EpisodeLedger(store, writer),
         upstream=upstream,
         simulator=simulator,
         pipelines=modes.pipelines(workshop),

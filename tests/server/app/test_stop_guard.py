@@ -22,7 +22,7 @@ from stb_core.errors import StoreError
 from stb_core.store import Store, schema
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 from stb_server.pipeline.fetch_locks import StoreLocks
 from stb_server.pipeline.single_flight import Flights
 from virtual_server import eventually
@@ -203,9 +203,9 @@ async def test_told_twice_it_ends_at_once(
 
 async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) -> None:
     """Whoever waited for it is cancelled; the lock is free, and a later flight is not concerned."""
-    recorder = Recorder(sqlite_store, timeout_s=20)
-    recorder.start()
-    mine, theirs = StoreLocks(sqlite_store, recorder), StoreLocks(sqlite_store, recorder)
+    writer = StoreWriter(sqlite_store, timeout_s=20)
+    writer.start()
+    mine, theirs = StoreLocks(sqlite_store, writer), StoreLocks(sqlite_store, writer)
     flights, under_way = Flights[None](mine), asyncio.Event()
 
     async def work(_: bool) -> None:
@@ -220,14 +220,14 @@ async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) 
         await waiting
     assert 0 == len(flights)
     assert await theirs.take("a", "another")
-    await recorder.close()
+    await writer.close()
 
 
 async def test_a_recorder_that_has_stopped_says_so(sqlite_store: Store) -> None:
     """Whoever comes after its end, or was waiting when it was broken off, is not left waiting."""
-    closed, broken = [Recorder(sqlite_store, timeout_s=20) for _ in range(2)]
-    for recorder in (closed, broken):
-        recorder.start()
+    closed, broken = [StoreWriter(sqlite_store, timeout_s=20) for _ in range(2)]
+    for writer in (closed, broken):
+        writer.start()
     await closed.close()
     under_way = asyncio.Event()
 

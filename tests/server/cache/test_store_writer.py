@@ -1,4 +1,4 @@
-"""The recorder acknowledges what is on disk, in few transactions, and says when it failed."""
+"""The writer acknowledges what is on disk, in few transactions, and says when it failed."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 from virtual_server import put_weather, recorded
 
 
 @pytest.fixture
-async def recorder(store: Store) -> AsyncGenerator[Recorder]:
-    """A recorder of a store, on each database."""
-    started = Recorder(store, timeout_s=20)
+async def writer(store: Store) -> AsyncGenerator[StoreWriter]:
+    """A writer of a store, on each database."""
+    started = StoreWriter(store, timeout_s=20)
     started.start()
     yield started
     await started.close()
 
 
-async def test_what_waits_goes_into_one_transaction(recorder: Recorder, store: Store) -> None:
+async def test_what_waits_goes_into_one_transaction(writer: StoreWriter, store: Store) -> None:
     """A hundred answers at once are a hundred responses and a few commits."""
     dataset = await put_weather(store)
 
-    kept = await asyncio.gather(*(recorder.keep(dataset.id, recorded({"n": n})) for n in range(100)))
+    kept = await asyncio.gather(*(writer.keep(dataset.id, recorded({"n": n})) for n in range(100)))
 
     assert all(k.is_new for k in kept)
     assert 100 == (await store.datasets.get("weather")).responses_count
-    assert recorder.transactions <= 5
+    assert writer.transactions <= 5
 
 
 async def test_of_many_answers_to_one_call_all_callers_get_the_one_in_force(
-    recorder: Recorder, store: Store
+    writer: StoreWriter, store: Store
 ) -> None:
     """The store's unique key decides."""
     dataset = await put_weather(store)
 
-    kept = await asyncio.gather(*(recorder.keep(dataset.id, recorded({}, b"%d" % n)) for n in range(20)))
+    kept = await asyncio.gather(*(writer.keep(dataset.id, recorded({}, b"%d" % n)) for n in range(20)))
 
     assert 1 == len({k.response.body for k in kept})
     assert 1 == sum(k.is_new for k in kept)
 
 
-async def test_work_that_fails_takes_nothing_else_with_it(recorder: Recorder, store: Store) -> None:
+async def test_work_that_fails_takes_nothing_else_with_it(writer: StoreWriter, store: Store) -> None:
     """An answer for a dataset that is gone is refused, the others of its transaction are kept."""
     dataset = await put_weather(store)
 
     outcomes = await asyncio.gather(
-        *(recorder.keep(place, recorded({"n": n})) for n, place in enumerate([dataset.id, 999, dataset.id])),
+        *(writer.keep(place, recorded({"n": n})) for n, place in enumerate([dataset.id, 999, dataset.id])),
         return_exceptions=True,
     )
 
@@ -62,12 +62,12 @@ async def test_work_that_fails_takes_nothing_else_with_it(recorder: Recorder, st
 async def test_what_waits_is_written_before_it_stops(store: Store) -> None:
     """Closing finishes what was accepted."""
     dataset = await put_weather(store)
-    recorder = Recorder(store, timeout_s=20)
-    recorder.start()
-    waiting = [asyncio.create_task(recorder.keep(dataset.id, recorded({"n": n}))) for n in range(10)]
+    writer = StoreWriter(store, timeout_s=20)
+    writer.start()
+    waiting = [asyncio.create_task(writer.keep(dataset.id, recorded({"n": n}))) for n in range(10)]
     await asyncio.sleep(0)
 
-    await recorder.close()
+    await writer.close()
 
     assert all(task.done() for task in waiting)
     assert 10 == (await store.datasets.get("weather")).responses_count
@@ -75,7 +75,7 @@ async def test_what_waits_is_written_before_it_stops(store: Store) -> None:
 
 async def test_items_of_one_kind_are_done_at_once_and_each_gets_its_result(store: Store) -> None:
     """What waits is grouped by kind, in order; work without a kind is done by itself."""
-    recorder = Recorder(store, timeout_s=20)
+    writer = StoreWriter(store, timeout_s=20)
     done: list[object] = []
 
     async def double(_: AsyncConnection, items: Sequence[int]) -> list[int]:
@@ -89,16 +89,16 @@ async def test_items_of_one_kind_are_done_at_once_and_each_gets_its_result(store
     waiting = [
         asyncio.create_task(work)
         for work in (
-            recorder.do_together("even", 2, double),
-            recorder.do(alone),
-            recorder.do_together("odd", 3, double),
-            recorder.do_together("even", 4, double),
+            writer.do_together("even", 2, double),
+            writer.do(alone),
+            writer.do_together("odd", 3, double),
+            writer.do_together("even", 4, double),
         )
     ]
     await asyncio.sleep(0)
-    recorder.start()
+    writer.start()
     results = await asyncio.gather(*waiting)
-    await recorder.close()
+    await writer.close()
 
     assert [4, "one", 6, 8] == results
     assert [[2, 4], "alone", [3]] == done

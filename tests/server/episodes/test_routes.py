@@ -372,7 +372,7 @@ async def test_large_bodies_are_not_read(store: Store, store_url: str) -> None:
 
 async def test_a_call_that_was_cut_off_spoils_the_trial(server: Running, store: Store) -> None:
     """What a dying worker owes is our fault and no result; made again, the call counts as answered."""
-    records, recorder = store.episode_records, server.service.parts.recorder
+    records, writer = store.episode_records, server.service.parts.writer
     server.app.state.episodes.books.longest_call_s = 0.2
     runs = {"cut": 0, "again": 1}
     for run, calls in runs.items():
@@ -380,7 +380,7 @@ async def test_a_call_that_was_cut_off_spoils_the_trial(server: Running, store: 
         episode = await records.find(id=player.opened["id"])
         assert episode
         document = Step(function="current_for_sky_watch", arguments='{"city": "Bonn"}').model_dump_json()
-        await recorder.do(
+        await writer.do(
             lambda connection, e=episode, d=document: records.begin_within(
                 connection, e, "tool", d, expires_at=e.expires_at
             )

@@ -11,15 +11,15 @@ import services
 from stb_core.errors import StoreError
 from stb_core.store import Store
 from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.store_writer import Recorder
+from stb_server.cache.store_writer import StoreWriter
 from stb_server.pipeline import fetch_locks
 from stb_server.pipeline.fetch_locks import Locks, RedisLocks, StoreLocks, holding
 from stb_server.pipeline.single_flight import Flights
 
 
 @pytest.fixture
-async def recorder(store: Store) -> AsyncGenerator[Recorder]:
-    started = Recorder(store, timeout_s=20)
+async def writer(store: Store) -> AsyncGenerator[StoreWriter]:
+    started = StoreWriter(store, timeout_s=20)
     started.start()
     yield started
     await started.close()
@@ -27,12 +27,12 @@ async def recorder(store: Store) -> AsyncGenerator[Recorder]:
 
 @pytest.fixture(params=["in the store", "in Redis"])
 async def two_processes(
-    request: pytest.FixtureRequest, store: Store, recorder: Recorder
+    request: pytest.FixtureRequest, store: Store, writer: StoreWriter
 ) -> AsyncGenerator[tuple[Locks, Locks]]:
     """The locks of two processes, each with links of its own."""
-    in_store = StoreLocks(store, recorder)
+    in_store = StoreLocks(store, writer)
     if request.param == "in the store":
-        yield in_store, StoreLocks(store, recorder)
+        yield in_store, StoreLocks(store, writer)
         return
     server: services.Redis = request.getfixturevalue("redis_server")
     links = [RedisLink(server.url, 30.0) for _ in range(2)]
@@ -151,12 +151,12 @@ async def test_a_lock_is_held_as_long_as_its_holder_lives(
 
 
 async def test_without_redis_locks_are_in_the_store(
-    store: Store, recorder: Recorder, redis_server: services.Redis
+    store: Store, writer: StoreWriter, redis_server: services.Redis
 ) -> None:
     """A lock that was taken in Redis, then lost with it, stops nobody."""
     link = RedisLink(redis_server.url, 0.3)
     await link.start()
-    ours, theirs = RedisLocks(link, StoreLocks(store, recorder)), StoreLocks(store, recorder)
+    ours, theirs = RedisLocks(link, StoreLocks(store, writer)), StoreLocks(store, writer)
     async with holding(ours, "a"):
         redis_server.kill()
         async with holding(ours, "b"):
