@@ -30,9 +30,9 @@ from stb_core.values.manifest import Manifest
 from stb_core.values.trajectories import Step, StopReason, Trajectory
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.judges.judge import ModelJudge
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import load_rubric
-from stb_evaluator.scores.pass_verdicts import fill_log
+from stb_evaluator.scores.pass_verdicts import fill_verdicts
 from stb_evaluator.scores.rows import score_rows
 
 SIZES = {
@@ -129,7 +129,7 @@ async def rescoring(folder: Path, share: float, systems: int) -> dict[str, float
     made = [await make_run(store, f"system{n}", share, verdicts=True) for n in range(systems)]
     started = time.process_time()
     for run, _ in made:
-        await score_rows(store, run, jury_of("recorded", "recorded"), rounds=None)
+        await score_rows(store, run, panel_of_one("recorded", "recorded"), rounds=None)
     ours = time.process_time() - started
     await store.close()
     theirs = rewrite_files(folder, made[0][1]) * systems
@@ -147,7 +147,7 @@ async def judging(folder: Path, share: float, latency_ms: int, connections: int)
         endpoint = Endpoint(url, None, "STUB_BASE_URL", "STUB_API_KEY")
         model = OpenAIModel("stub/judge", endpoint, gate=asyncio.Semaphore(connections))
         started, cpu = time.perf_counter(), time.process_time()
-        tally = await fill_log(
+        tally = await fill_verdicts(
             store, run, ModelJudge(model, load_rubric("sopr-1")), rounds=ROUNDS, connections=connections
         )
         makespan, cpu = time.perf_counter() - started, time.process_time() - cpu

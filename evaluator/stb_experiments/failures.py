@@ -10,8 +10,8 @@ import orjson
 
 from stb_core.store import open_store
 from stb_core.store.responses import Response
-from stb_evaluator.judges.panel import jury_of
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.judges.panel import panel_of_one
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.pass_rate import query_scores
 from stb_experiments.benches import Bench, Workshop
 from stb_experiments.evidence import calls_of
@@ -104,7 +104,9 @@ async def _outcome(bench: Bench, run: str, keys: frozenset[str]) -> Outcome:
     store = await open_store(bench.database_url, migrate=False)
     try:
         found = await store.runs.get(run)
-        sheet = await load_sheet(store, found, jury_of(rows[0]["judge"], rows[0]["rubric"]), rounds=None)
+        table = await load_verdict_table(
+            store, found, panel_of_one(rows[0]["judge"], rows[0]["rubric"]), rounds=None
+        )
         hashes: dict[Place, str] = {}
         recorded: dict[str, str] = {}
         origins: Counter[str] = Counter()
@@ -116,7 +118,7 @@ async def _outcome(bench: Bench, run: str, keys: frozenset[str]) -> Outcome:
                     recorded[step.key or ""] = step.observation
     finally:
         await store.close()
-    return Outcome(query_scores(sheet), hashes, recorded, origins)
+    return Outcome(query_scores(table), hashes, recorded, origins)
 
 
 def _changes(arm: Arm, agent: str, agents: Sequence[str], rows: Sequence[Row]) -> str:

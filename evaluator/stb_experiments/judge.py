@@ -11,14 +11,14 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import Trajectory
 from stb_evaluator.judges.ask_many import Tally
-from stb_evaluator.judges.opening import RECORDED, Bench, logged_jury
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.opening import RECORDED, OpenedJudges, logged_panel
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.labels import LabelSet
-from stb_evaluator.scores.loading import load_sheet
-from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.loading import load_verdict_table
+from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.rows import Row
-from stb_evaluator.scores.win_verdicts import prepare
+from stb_evaluator.scores.win_verdicts import load_win_comparison
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
 from stb_experiments.judge_probing import Findings, judged_answers, log_rows, try_judge
 from stb_experiments.output import Result
@@ -38,7 +38,7 @@ class JudgeTrial:
     """How a judge is tried: on so many answers of each run, in so many rounds, beside those of a rival."""
 
     store: Store
-    bench: Bench
+    judges: OpenedJudges
     rounds: int | None = None
     sample: int = 60
     labels: LabelSet | None = None
@@ -58,7 +58,7 @@ class JudgeTrial:
             found = await self._findings(run)
             rows += found.rows
             data += [{"run": run.run, **row} for row in found.data]
-        judge = self.bench.judges[0].name
+        judge = self.judges.members[0].name
         return Result(
             name="judge",
             title="How far a judge can be trusted",
@@ -82,47 +82,47 @@ class JudgeTrial:
 
     async def _findings(self, run: Run) -> Findings:
         """All measures: those that need questions first."""
-        await fill_verdicts(self.bench, self.store, run, self.rounds)
-        jury = await self._jury(run)
-        sheet = await load_sheet(self.store, run, jury, rounds=self.bench.rounds(self.rounds))
-        judged = await judged_answers(self.store, run, sheet)
+        await judge_run(self.judges, self.store, run, self.rounds)
+        panel = await self._panel(run)
+        table = await load_verdict_table(self.store, run, panel, rounds=self.judges.rounds(self.rounds))
+        judged = await judged_answers(self.store, run, table)
         chosen = random.Random(self.seed).sample(judged, min(self.sample, len(judged)))
         found = Findings([])
-        judge = self.bench.judges[0].of_answers()
+        judge = self.judges.members[0].of_answers()
         if judge is not None:
-            with console.progress(quiet=self.bench.quiet) as bar:
+            with console.progress(quiet=self.judges.quiet) as bar:
                 task = bar.add_task(f"Trying {judge.name}", total=None, note="")
                 found = await try_judge(
                     self.store,
                     run,
                     judge,
                     chosen=chosen,
-                    connections=self.bench.connections,
+                    connections=self.judges.connections,
                     tally=self.tally,
                     advance=lambda done, total: bar.update(task, completed=done, total=total),
                 )
-            found.rows.extend(await self._order([t for t, _ in chosen], Side(run, sheet)))
-        found.rows.extend(await log_rows(self.store, run, jury, sheet, judged, self.labels))
-        whose = {"judge": jury.name, "rubric": jury.rubric, "run": run.run}
+            found.rows.extend(await self._order([t for t, _ in chosen], Side(run, table)))
+        found.rows.extend(await log_rows(self.store, run, panel, table, judged, self.labels))
+        whose = {"judge": panel.name, "rubric": panel.rubric, "run": run.run}
         return Findings([{**whose, **row} for row in found.rows], found.data)
 
-    async def _jury(self, run: Run) -> Jury:
-        if self.bench.judges[0].name == RECORDED:
-            return await logged_jury(self.store, [run], RECORDED)
-        return self.bench.jury()
+    async def _panel(self, run: Run) -> Panel:
+        if self.judges.members[0].name == RECORDED:
+            return await logged_panel(self.store, [run], RECORDED)
+        return self.judges.panel()
 
     async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[Row]:
-        judge, run = self.bench.judges[0].of_pairs(), side.run
+        judge, run = self.judges.members[0].of_pairs(), side.run
         assert judge is not None
-        connections, tally = self.bench.connections, self.tally
+        connections, tally = self.judges.connections, self.tally
         padded = await ask_both_ways(
             self.store, run, judge, padded_pairs(answers), connections=connections, tally=tally
         )
         rows = order_rows(padded, "_padded", "an answer and its padded form")
         rows.append(score_row("longer_preferred", padded.one))
         if self.rival is not None:
-            contest = await prepare(self.store, side, Side(self.rival, side.sheet))
-            pairs = rival_pairs(contest.pairs, self.sample, self.seed)
+            comparison = await load_win_comparison(self.store, side, Side(self.rival, side.table))
+            pairs = rival_pairs(comparison.pairs, self.sample, self.seed)
             swaps = await ask_both_ways(
                 self.store,
                 run,

@@ -15,13 +15,13 @@ from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
 from stb_evaluator.judges.judge import Case, Judge, Judgement
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
 from stb_evaluator.scores.loading import unnamed
 from stb_evaluator.scores.rows import Row
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
 
 PROBE, ANCHOR = "probe", "anchor"
@@ -97,46 +97,46 @@ async def try_judge(
     return found
 
 
-async def judged_answers(store: Store, run: Run, sheet: Sheet) -> list[tuple[Trajectory, Status]]:
+async def judged_answers(store: Store, run: Run, table: VerdictTable) -> list[tuple[Trajectory, Status]]:
     """The answers of a run that were judged, each with its verdict of the first round."""
     return [
-        (t, sheet.marks[t.group, t.query_id, t.trial, 0].status)
+        (t, table.marks[t.group, t.query_id, t.trial, 0].status)
         async for t in store.runs.trajectories(run.run)
-        if t.answer_hash and (t.group, t.query_id, t.trial, 0) in sheet.marks
+        if t.answer_hash and (t.group, t.query_id, t.trial, 0) in table.marks
     ]
 
 
 async def log_rows(
     store: Store,
     run: Run,
-    jury: Jury,
-    sheet: Sheet,
+    panel: Panel,
+    table: VerdictTable,
     judged: Sequence[tuple[Trajectory, Status]],
     labels: LabelSet | None,
 ) -> list[Row]:
     """What the verdicts of a judge on a run tell without asking it anything more."""
     lengths = [len(t.final_answer) for t, _ in judged]
     correlation = length_correlation(lengths, [status for _, status in judged])
-    rows = [noise_row(sheet)] if sheet.n_rounds > 1 else []
+    rows = [noise_row(table)] if table.n_rounds > 1 else []
     rows.append(measure_row("length_correlation", correlation, len(judged), unit="rho"))
-    rows += _consistency(run.run, sheet, jury) + await _cost(store, run, jury)
+    rows += _consistency(run.run, table, panel) + await _cost(store, run, panel)
     if labels is not None:
         rows += [
             measure_row(r["metric"], r["value"], r["n"], ends=(r["ci_low"], r["ci_high"]))
-            for r in corrected_rows(run.run, sheet, labels, jury)
+            for r in corrected_rows(run.run, table, labels, panel)
             if r["block"] == QUALITY
         ]
     return rows
 
 
-def noise_row(sheet: Sheet) -> Row:
+def noise_row(table: VerdictTable) -> Row:
     """How often the second round has another verdict than the first: flips that need no change of clothes."""
     pairs = [
         (mark.status, second.status)
-        for (group, query_id, trial, number), mark in sheet.marks.items()
+        for (group, query_id, trial, number), mark in table.marks.items()
         if number == 0
-        and sheet.answers[group, query_id, trial].answer_hash
-        and (second := sheet.marks.get((group, query_id, trial, 1)))
+        and table.answers[group, query_id, trial].answer_hash
+        and (second := table.marks.get((group, query_id, trial, 1)))
     ]
     flips = count_flips([one for one, _ in pairs], [other for _, other in pairs])
     return _flip_row("by_chance", flips, "the same answer in the second round")
@@ -238,8 +238,8 @@ def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]])
     ]
 
 
-def _consistency(run: str, sheet: Sheet, jury: Jury) -> list[Row]:
-    found = consistency_row(run, sheet, jury)
+def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[Row]:
+    found = consistency_row(run, table, panel)
     return [
         measure_row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
         measure_row("fleiss_kappa", found["fleiss_kappa"], found["n"], unit="kappa"),
@@ -247,10 +247,10 @@ def _consistency(run: str, sheet: Sheet, jury: Jury) -> list[Row]:
     ]
 
 
-async def _cost(store: Store, run: Run, jury: Jury) -> list[Row]:
+async def _cost(store: Store, run: Run, panel: Panel) -> list[Row]:
     verdicts = [
         verdict
-        for member in jury.members
+        for member in panel.members
         for verdict in await store.verdicts.of_run(run.run, judge=member.judge, rubric=member.rubric)
     ]
     paid = [v.usage for v in verdicts if v.usage.model_calls]

@@ -12,9 +12,9 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.calls import content_hash
 from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Jury, jury_of
+from stb_evaluator.judges.panel import Panel, panel_of_one
 from stb_evaluator.scores.costs import accounts_of
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.points import faithful_table
 from stb_evaluator.statistics.sampling import codes
 from stb_evaluator.statistics.spending import (
@@ -57,7 +57,7 @@ class System:
 async def variance(
     store: Store,
     runs: Sequence[Run],
-    jury: Jury,
+    panel: Panel,
     *,
     rounds: int | None = None,
     prices: Prices = UNKNOWN,
@@ -66,7 +66,7 @@ async def variance(
     """Split the variance of the faithful points of runs, system by system.
 
     Runs of one agent, model and dataset are one system: those with other simulators, modes or recordings
-    are levels of the simulator, others are further trials. The members of a jury are the judges.
+    are levels of the simulator, others are further trials. The members of a panel are the judges.
     ``prices`` go before those that are on record.
 
     Raises:
@@ -75,7 +75,7 @@ async def variance(
     together: dict[str, list[Run]] = {}
     for run in runs:
         together.setdefault(_system_key(run), []).append(run)
-    systems = [await _system(store, mine, jury, rounds, prices) for mine in together.values()]
+    systems = [await _system(store, mine, panel, rounds, prices) for mine in together.values()]
     found: dict[str, tuple[Components, Counts, Prices]] = {}
     rows: list[Row] = []
     kinds: set[tuple[Source, ...]] = set()
@@ -112,8 +112,8 @@ async def variance(
         settings={
             "runs": [run.run for run in runs],
             "manifest_hashes": [run.manifest.hash for run in runs],
-            "judge": jury.name,
-            "rubric": jury.rubric,
+            "judge": panel.name,
+            "rubric": panel.rubric,
             "answer_cost_usd": prices.answer,
             "verdict_cost_usd": prices.verdict,
             "seed": seed,
@@ -142,17 +142,19 @@ def _simulator(run: Run) -> str:
 
 
 async def _system(
-    store: Store, runs: Sequence[Run], jury: Jury, rounds: int | None, prices: Prices
+    store: Store, runs: Sequence[Run], panel: Panel, rounds: int | None, prices: Prices
 ) -> System:
     scores: list[float] = []
     labels: dict[str, list[str]] = {axis: [] for axis in AXES}
     groups: list[str] = []
     left_out = 0
     for run in runs:
-        for member in jury.members:
-            sheet = await load_sheet(store, run, jury_of(member.judge, member.rubric), rounds=rounds)
-            for group in sheet.expected:
-                table = faithful_table(sheet, group)
+        for member in panel.members:
+            verdict_table = await load_verdict_table(
+                store, run, panel_of_one(member.judge, member.rubric), rounds=rounds
+            )
+            for group in verdict_table.expected:
+                table = faithful_table(verdict_table, group)
                 known = ~np.isnan(table.points)
                 left_out += int((~known).sum())
                 for query, trial, number in zip(*np.nonzero(known), strict=True):
@@ -170,19 +172,19 @@ async def _system(
         {axis: codes(values, len(scores), axis) for axis, values in labels.items()},
         codes(groups, len(scores), "groups"),
     )
-    return System(name, seen, await _prices(store, runs, jury, prices), left_out)
+    return System(name, seen, await _prices(store, runs, panel, prices), left_out)
 
 
-async def _prices(store: Store, runs: Sequence[Run], jury: Jury, given: Prices) -> Prices:
+async def _prices(store: Store, runs: Sequence[Run], panel: Panel, given: Prices) -> Prices:
     """What an answer and a verdict cost on average, as far as it is on record or given."""
     answers = verdicts = 0
     paid: dict[str, float | None] = {"agent": None, "simulator": None, "judge": None}
     for run in runs:
         answers += len(await store.runs.done(run.run))
-        for member in jury.members:
+        for member in panel.members:
             marks = await store.verdicts.marks(run.run, metric=SOPR, judge=member.judge, rubric=member.rubric)
             verdicts += len(marks)
-        for account in (await accounts_of(store, run.run, jury, metric=SOPR)).values():
+        for account in (await accounts_of(store, run.run, panel, metric=SOPR)).values():
             costs = {
                 "agent": account.agent_cost_usd,
                 "simulator": account.simulator_cost_usd,

@@ -16,15 +16,22 @@ from stb_core.store import Store
 from stb_core.values.verdicts import SOPR, SOWR
 from stb_evaluator.commands.compare_tables import show
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import RECORDED, Bench, default_judge, evaluator_option, opened_bench, tell
+from stb_evaluator.judges.opening import (
+    RECORDED,
+    OpenedJudges,
+    default_judge,
+    evaluator_option,
+    open_judges,
+    report_failures,
+)
 from stb_evaluator.scores.comparison import Row, Side, adjust, compare_runs, warnings_of
-from stb_evaluator.scores.loading import dataset_queries, load_sheet
+from stb_evaluator.scores.loading import dataset_queries, load_verdict_table
 from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block
-from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.reference_rules import OURS, set_switches
 from stb_evaluator.scores.rows import NOT_COMPARABLE
 from stb_evaluator.scores.tool_clusters import tool_clusters
-from stb_evaluator.scores.win_verdicts import contest_rows, hold, prepare
+from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, win_rows
 
 
 @stb_command("compare")
@@ -79,63 +86,65 @@ async def command(
         if len(chosen) < 2:
             raise UsageError("A comparison needs two runs.", hint="See those that are there with: stb ls.")
         named = judge or await default_judge(store, chosen)
-        async with opened_bench(
+        async with open_judges(
             named,
             current_settings(),
             connections=max_connections,
             retry_errors=retry_errors,
             quiet=as_json,
             evaluator=evaluator,
-        ) as bench:
-            if metric == SOWR and len(bench.judges) > 1:
+        ) as judges:
+            if metric == SOWR and len(judges.members) > 1:
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
             sides: list[Side] = []
             for run in chosen:
-                await fill_verdicts(bench, store, run, rounds)
-                sheet = await load_sheet(store, run, bench.jury(), rounds=bench.rounds(rounds))
-                sides.append(Side(run, sheet))
+                await judge_run(judges, store, run, rounds)
+                table = await load_verdict_table(store, run, judges.panel(), rounds=judges.rounds(rounds))
+                sides.append(Side(run, table))
             if metric == SOWR:
-                rows = await _contest(store, sides, bench, block, settings, pair_rounds, seed)
+                rows = await _compare_wins(store, sides, judges, block, settings, pair_rounds, seed)
             else:
                 queries = await dataset_queries(store, chosen[0]) if clustered else {}
                 clusters = tool_clusters(queries.values()) if clustered else None
-                rows = compare_runs(sides, bench.jury(), clusters=clusters, seed=seed)
+                rows = compare_runs(sides, judges.panel(), clusters=clusters, seed=seed)
     show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 
 
-async def _contest(
+async def _compare_wins(
     store: Store,
     sides: Sequence[Side],
-    bench: Bench,
+    judges: OpenedJudges,
     block: Block,
     switches: Mapping[str, str],
     rounds: int | None,
     seed: int,
 ) -> list[Row]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
-    (opened,) = bench.judges
+    (opened,) = judges.members
     is_cut = switches["sowr.text"] == "cut"
     judge = opened.of_pairs(cut=is_cut)
     checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
     rows: list[Row] = []
     for one, other in combinations(sides, 2):
-        contest = await prepare(store, one, other, rounds=rounds, switches=switches, recorded=judge is None)
-        with console.progress(quiet=bench.quiet) as bar:
+        comparison = await load_win_comparison(
+            store, one, other, rounds=rounds, switches=switches, recorded=judge is None
+        )
+        with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
-            tally = await hold(
+            tally = await ask_for_preferences(
                 store,
-                contest,
+                comparison,
                 judge,
                 checker=checker,
-                connections=bench.connections,
-                retry_errors=bench.retry_errors,
+                connections=judges.connections,
+                retry_errors=judges.retry_errors,
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
-        tell(f"{one.run.run} against {other.run.run}", tally)
+        report_failures(f"{one.run.run} against {other.run.run}", tally)
         rubric = judge.rubric if judge else RECORDED
-        rows += contest_rows(contest, block, judge=opened.name, rubric=rubric, seed=seed)
+        rows += win_rows(comparison, block, judge=opened.name, rubric=rubric, seed=seed)
     adjust(rows)
     return rows
 

@@ -26,9 +26,9 @@ from stb_evaluator.commands.store import current_store
 from stb_evaluator.formats.converted_out import converted_record, openai_record, pass_rate_record
 from stb_evaluator.formats.offered import offer_of
 from stb_evaluator.formats.raw_out import method_of, raw_record
-from stb_evaluator.judges.panel import jury_of
-from stb_evaluator.scores.loading import dataset_queries, load_sheet
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.judges.panel import panel_of_one
+from stb_evaluator.scores.loading import dataset_queries, load_verdict_table
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.transfer.bundles import write_bundle
 
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
@@ -101,17 +101,19 @@ async def _toolbench(
     )
     judges = [one for one in await store.verdicts.judges(run.run, metric=SOPR) if judge in {"", one.judge}]
     if judges:
-        sheet = await load_sheet(store, run, jury_of(judges[-1].judge, judges[-1].rubric), rounds=None)
+        table = await load_verdict_table(
+            store, run, panel_of_one(judges[-1].judge, judges[-1].rubric), rounds=None
+        )
         files |= _by_group(
-            first, folder / "pass_rate_results" / named, lambda t: pass_rate_record(t, _rounds(t, sheet))
+            first, folder / "pass_rate_results" / named, lambda t: pass_rate_record(t, _rounds(t, table))
         )
     return files
 
 
-def _rounds(trajectory: Trajectory, sheet: Sheet) -> list[Status | None]:
+def _rounds(trajectory: Trajectory, table: VerdictTable) -> list[Status | None]:
     """What was decided on an answer, round by round; None where there is no verdict."""
     place = (trajectory.group, trajectory.query_id, trajectory.trial)
-    marks = (sheet.marks.get((*place, number)) for number in range(sheet.n_rounds))
+    marks = (table.marks.get((*place, number)) for number in range(table.n_rounds))
     return [mark.status if mark else None for mark in marks]
 
 

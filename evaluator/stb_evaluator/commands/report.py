@@ -17,12 +17,12 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator.commands.export import write_file
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import default_judge, logged_jury
+from stb_evaluator.judges.opening import default_judge, logged_panel
 from stb_evaluator.reports.content import Report, gather
 from stb_evaluator.reports.page import as_html
 from stb_evaluator.reports.text import as_csv, as_json, as_markdown
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 
 WRITERS: dict[str, Callable[[Report], bytes]] = {
     ".html": as_html,
@@ -79,13 +79,13 @@ async def command(
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         if output and writer:
             named = judge or await default_judge(store, chosen)
-            jury = await logged_jury(store, chosen, named)
-            sides = [Side(run, await load_sheet(store, run, jury, rounds=rounds)) for run in chosen]
+            panel = await logged_panel(store, chosen, named)
+            sides = [Side(run, await load_verdict_table(store, run, panel, rounds=rounds)) for run in chosen]
             names = ", ".join(run.run for run in chosen)
             found = await gather(
                 store,
                 sides,
-                jury,
+                panel,
                 rounds=rounds,
                 title=title or f"Report on {names}",
                 published=published,

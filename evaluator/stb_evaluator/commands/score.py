@@ -18,13 +18,13 @@ from stb_core.store.runs import Run
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import FAC, SOPR
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import RECORDED, Bench, default_judge, evaluator_option, opened_bench
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.opening import RECORDED, OpenedJudges, default_judge, evaluator_option, open_judges
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE as VOTES
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block
-from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.reference_rules import set_switches
 from stb_evaluator.scores.rows import TRAJECTORY, Row, headline, measure_rows, score_rows
 from stb_evaluator.scores.trial_rows import PASS_K, TRIALS, trial_rows
@@ -99,15 +99,15 @@ async def command(
                 rows += [row for run in chosen for row in await measure_rows(store, run, seed=seed)]
                 continue
             judged = SOPR if name == PASS_K else name
-            async with opened_bench(
+            async with open_judges(
                 judge or await default_judge(store, chosen, judged),
                 current_settings(),
                 connections=max_connections,
                 retry_errors=retry_errors,
                 quiet=as_json,
                 evaluator=evaluator,
-            ) as bench:
-                rows += [row for run in chosen for row in await _score(store, run, name, bench, wanted)]
+            ) as judges:
+                rows += [row for run in chosen for row in await _score(store, run, name, judges, wanted)]
     show(rows, _notes(wanted.labels, chosen), as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
@@ -141,21 +141,21 @@ def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
     return blocks
 
 
-async def _score(store: Store, run: Run, metric: str, bench: Bench, wanted: Wanted) -> list[Row]:
+async def _score(store: Store, run: Run, metric: str, judges: OpenedJudges, wanted: Wanted) -> list[Row]:
     """The rows of one run by one metric, those of a panel before those of its members."""
     if metric == PASS_K:
-        await fill_verdicts(bench, store, run, wanted.rounds)
-        rounds = bench.rounds(wanted.rounds)
-        sheet = await load_sheet(store, run, bench.jury(), rounds=rounds)
-        return trial_rows(run, sheet, bench.jury(), seed=wanted.seed)
-    await fill_verdicts(bench, store, run, wanted.rounds, metric)
-    rounds = bench.rounds(wanted.rounds, metric)
+        await judge_run(judges, store, run, wanted.rounds)
+        rounds = judges.rounds(wanted.rounds)
+        table = await load_verdict_table(store, run, judges.panel(), rounds=rounds)
+        return trial_rows(run, table, judges.panel(), seed=wanted.seed)
+    await judge_run(judges, store, run, wanted.rounds, metric)
+    rounds = judges.rounds(wanted.rounds, metric)
     rows: list[Row] = []
-    for jury in _juries(bench.jury(metric)):
+    for panel in _panels(judges.panel(metric)):
         rows += await score_rows(
             store,
             run,
-            jury,
+            panel,
             metric=metric,
             rounds=rounds,
             blocks=wanted.blocks,
@@ -164,15 +164,15 @@ async def _score(store: Store, run: Run, metric: str, bench: Bench, wanted: Want
             seed=wanted.seed,
         )
         if wanted.labels is not None and metric == SOPR:
-            sheet = await load_sheet(store, run, jury, rounds=rounds)
-            rows += corrected_rows(run.run, sheet, wanted.labels, jury)
+            table = await load_verdict_table(store, run, panel, rounds=rounds)
+            rows += corrected_rows(run.run, table, wanted.labels, panel)
     return rows
 
 
-def _juries(jury: Jury) -> list[Jury]:
+def _panels(panel: Panel) -> list[Panel]:
     """A panel and each of its members; a single judge alone."""
-    alone = [Jury((member,)) for member in jury.members]
-    return alone if len(alone) == 1 else [jury, *alone]
+    alone = [Panel((member,)) for member in panel.members]
+    return alone if len(alone) == 1 else [panel, *alone]
 
 
 async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Run]:

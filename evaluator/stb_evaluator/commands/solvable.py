@@ -19,7 +19,7 @@ from stb_core.llm.providers import open_model
 from stb_core.values.queries import group_order
 from stb_evaluator.commands.export import file_name, write_file
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import tell
+from stb_evaluator.judges.opening import report_failures
 from stb_evaluator.judges.replies import SOLVABILITY
 from stb_evaluator.judges.rubrics import load_rubric
 from stb_evaluator.judges.solvable_votes import Vote, load_tasks, vote
@@ -68,7 +68,7 @@ async def command(
                 connections=max_connections,
                 advance=lambda done, total: bar.update(task, completed=done, total=total),
             )
-        tell(dataset, tally)
+        report_failures(dataset, tally)
     if output is not None:
         _write(votes, output, force=force)
     _show(votes, as_json=as_json)

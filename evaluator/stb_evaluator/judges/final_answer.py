@@ -13,7 +13,7 @@ from stb_core.store.runs import Run
 from stb_core.values.verdicts import FAC, Status
 from stb_evaluator.judges.ask import Form, ask
 from stb_evaluator.judges.judge import Case, Judgement
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import CORRECTNESS_SCHEMA, ReadVerdict, read_by_words, read_correctness
 from stb_evaluator.judges.rubrics import Rubric
@@ -51,10 +51,10 @@ class FinalAnswerJudge:
         return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
 
 
-async def reread_by_words(store: Store, run: Run, jury: Jury) -> Mapping[tuple[str, str, int, int], Status]:
+async def reread_by_words(store: Store, run: Run, panel: Panel) -> Mapping[tuple[str, str, int, int], Status]:
     """What the published code would have read in the same replies, by (group, query, trial, round)."""
     found: dict[tuple[str, str, int, int], Status] = {}
-    for member in jury.members:
+    for member in panel.members:
         for verdict in await store.verdicts.of_run(
             run.run, metric=FAC, judge=member.judge, rubric=member.rubric
         ):

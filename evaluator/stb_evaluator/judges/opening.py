@@ -23,7 +23,7 @@ from stb_evaluator.judges.final_answer import FinalAnswerJudge
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.official_form import Evaluator, OfficialJudge, OfficialPairJudge, load_evaluator
 from stb_evaluator.judges.pairs import ModelPairJudge, PairJudge, RulesPairJudge
-from stb_evaluator.judges.panel import Juror, Jury
+from stb_evaluator.judges.panel import Panel, PanelMember
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.judges.rules import RulesJudge
 
@@ -69,13 +69,13 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -
     raise UsageError(f"No judge has judged all of {names}.", hint=_CHOICES)
 
 
-async def logged_jury(store: Store, runs: Sequence[Run], names: str, metric: str = SOPR) -> Jury:
+async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: str = SOPR) -> Panel:
     """The judges of these names with the rubric that they last used on all of the runs; asks nobody.
 
     Raises:
         UsageError: one of them has not judged all runs with one rubric.
     """
-    members: list[Juror] = []
+    members: list[PanelMember] = []
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
         common: list[str] | None = None
         for run in runs:
@@ -85,8 +85,8 @@ async def logged_jury(store: Store, runs: Sequence[Run], names: str, metric: str
         if not common:
             listed = ", ".join(run.run for run in runs)
             raise UsageError(f"{name} has not judged all of {listed}.", hint="Run stb score first.")
-        members.append(Juror(name, common[-1]))
-    return Jury(tuple(members))
+        members.append(PanelMember(name, common[-1]))
+    return Panel(tuple(members))
 
 
 @dataclass(frozen=True)
@@ -136,28 +136,28 @@ class OpenedJudge:
 
 
 @dataclass(frozen=True)
-class Bench:
-    """The judges of a command, and how they are to be asked."""
+class OpenedJudges:
+    """The judges of a command, and how to ask them."""
 
-    judges: tuple[OpenedJudge, ...]
+    members: tuple[OpenedJudge, ...]
     connections: int
     retry_errors: bool = False
     quiet: bool = False
 
-    def jury(self, metric: str = SOPR) -> Jury:
+    def panel(self, metric: str = SOPR) -> Panel:
         """As the verdict log names them."""
-        asked = [(opened, opened.of_answers(metric)) for opened in self.judges]
-        return Jury(tuple(Juror(o.name, judge.rubric if judge else RECORDED) for o, judge in asked))
+        asked = [(opened, opened.of_answers(metric)) for opened in self.members]
+        return Panel(tuple(PanelMember(o.name, judge.rubric if judge else RECORDED) for o, judge in asked))
 
     def rounds(self, wanted: int | None, metric: str = SOPR) -> int | None:
         """How many rounds count; None for all that are there."""
-        if wanted is not None or all(opened.name == RECORDED for opened in self.judges):
+        if wanted is not None or all(opened.name == RECORDED for opened in self.members):
             return wanted
-        return 1 if all(opened.name == RULES for opened in self.judges) else DEFAULT_ROUNDS[metric]
+        return 1 if all(opened.name == RULES for opened in self.members) else DEFAULT_ROUNDS[metric]
 
 
 @asynccontextmanager
-async def opened_bench(
+async def open_judges(
     names: str,
     settings: Settings,
     *,
@@ -165,7 +165,7 @@ async def opened_bench(
     retry_errors: bool = False,
     quiet: bool = False,
     evaluator: Path | None = None,
-) -> AsyncGenerator[Bench]:
+) -> AsyncGenerator[OpenedJudges]:
     """The judges of these names, separated by commas, until the block ends.
 
     With ``evaluator``, a folder in the official form, the models judge by it instead of our rubrics.
@@ -190,7 +190,7 @@ async def opened_bench(
             model = open_model(name, settings, connections=connections)
             stack.push_async_callback(model.close)
             judges.append(OpenedJudge(model.name, model, loaded))
-        yield Bench(tuple(judges), connections, retry_errors, quiet)
+        yield OpenedJudges(tuple(judges), connections, retry_errors, quiet)
 
 
 def is_floating(name: str) -> bool:
@@ -210,7 +210,7 @@ evaluator_option = click.option(
 )
 
 
-def tell(what: str, tally: Tally) -> None:
+def report_failures(what: str, tally: Tally) -> None:
     """Say on stderr what the judge did not manage."""
     if tally.unavailable:
         console.say(f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")

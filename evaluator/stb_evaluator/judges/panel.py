@@ -12,7 +12,7 @@ from stb_core.values.verdicts import Status
 
 
 @dataclass(frozen=True)
-class Juror:
+class PanelMember:
     """One judge with one rubric, as the verdict log names them."""
 
     judge: str
@@ -20,10 +20,10 @@ class Juror:
 
 
 @dataclass(frozen=True)
-class Jury:
-    """One juror, or several that vote."""
+class Panel:
+    """One member, or several that vote."""
 
-    members: tuple[Juror, ...]
+    members: tuple[PanelMember, ...]
 
     @property
     def name(self) -> str:
@@ -40,12 +40,12 @@ class Jury:
         return hashlib.sha256("\n".join(member.rubric for member in self.members).encode()).hexdigest()
 
 
-def jury_of(judge: str, rubric: str) -> Jury:
-    """A jury of one."""
-    return Jury((Juror(judge, rubric),))
+def panel_of_one(judge: str, rubric: str) -> Panel:
+    """A panel of one."""
+    return Panel((PanelMember(judge, rubric),))
 
 
-def vote(logs: Sequence[Sequence[Mark]]) -> list[Mark]:
+def majority_marks(logs: Sequence[Sequence[Mark]]) -> list[Mark]:
     """One mark a round from the logs of a panel's members.
 
     The status that more than half of the members give; without one, *unsure*. A round in which a

@@ -12,12 +12,12 @@ import yaml
 
 from stb_core.store import Store
 from stb_core.values.verdicts import POINTS
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side, compare_runs, warnings_of
 from stb_evaluator.scores.pass_rate import BLOCKS
 from stb_evaluator.scores.rankings import ranks_of
 from stb_evaluator.scores.rows import Row, headline, measure_rows, score_rows
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
 
 
@@ -56,7 +56,7 @@ class Report:
 async def gather(
     store: Store,
     sides: Sequence[Side],
-    jury: Jury,
+    panel: Panel,
     *,
     rounds: int | None,
     title: str,
@@ -67,23 +67,23 @@ async def gather(
     scores: list[Row] = []
     measures: list[Row] = []
     for side in sides:
-        scores += await score_rows(store, side.run, jury, rounds=rounds, blocks=BLOCKS, seed=seed)
+        scores += await score_rows(store, side.run, panel, rounds=rounds, blocks=BLOCKS, seed=seed)
         measures += await measure_rows(store, side.run, seed=seed)
-    comparisons = compare_runs(sides, jury, seed=seed) if len(sides) > 1 else []
+    comparisons = compare_runs(sides, panel, seed=seed) if len(sides) > 1 else []
     return Report(
         title=title,
         lines=[*headline(scores), *warnings_of(sides)],
-        runs=[_run_row(side, jury) for side in sides],
+        runs=[_run_row(side, panel) for side in sides],
         scores=scores,
         comparisons=comparisons,
         measures=measures,
-        consistency=[consistency_row(side.run.run, side.sheet, jury) for side in sides],
+        consistency=[consistency_row(side.run.run, side.table, panel) for side in sides],
         published=load_published() if published else [],
         ranks=ranks_of(comparisons),
     )
 
 
-def _run_row(side: Side, jury: Jury) -> Row:
+def _run_row(side: Side, panel: Panel) -> Row:
     run, manifest = side.run, side.run.manifest
     return {
         "run": run.run,
@@ -95,18 +95,18 @@ def _run_row(side: Side, jury: Jury) -> Row:
         "mode": manifest.mode,
         "trials": run.trials,
         "seed": manifest.seed,
-        "judge": jury.name,
-        "rubric": jury.rubric,
+        "judge": panel.name,
+        "rubric": panel.rubric,
         "manifest_hash": manifest.hash,
         "created_at": run.created_at,
     }
 
 
-def consistency_row(run: str, sheet: Sheet, jury: Jury) -> Row:
-    """How much the rounds of a jury agree on the answers that were judged in all of them."""
-    ratings = _ratings(sheet)
-    row: Row = {"run": run, "judge": jury.name, "n": len(ratings), "rounds": sheet.n_rounds}
-    if len(ratings) == 0 or sheet.n_rounds < 2:
+def consistency_row(run: str, verdict_table: VerdictTable, panel: Panel) -> Row:
+    """How much the rounds of a panel agree on the answers that were judged in all of them."""
+    ratings = _ratings(verdict_table)
+    row: Row = {"run": run, "judge": panel.name, "n": len(ratings), "rounds": verdict_table.n_rounds}
+    if len(ratings) == 0 or verdict_table.n_rounds < 2:
         return row | {"unanimous": None, "fleiss_kappa": None, "krippendorff_alpha": None}
     return row | {
         "unanimous": unanimous_share(ratings) * 100,
@@ -115,14 +115,14 @@ def consistency_row(run: str, sheet: Sheet, jury: Jury) -> Row:
     }
 
 
-def _ratings(sheet: Sheet) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _ratings(verdict_table: VerdictTable) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Points of verdicts, shape (answers, rounds), of answers judged readably in every round."""
     table = [
         [
-            POINTS.get(mark.status, np.nan) if (mark := sheet.marks.get((*place, number))) else np.nan
-            for number in range(sheet.n_rounds)
+            POINTS.get(mark.status, np.nan) if (mark := verdict_table.marks.get((*place, number))) else np.nan
+            for number in range(verdict_table.n_rounds)
         ]
-        for place, answer in sorted(sheet.answers.items())
+        for place, answer in sorted(verdict_table.answers.items())
         if answer.answer_hash
     ]
     ratings = np.array(table, dtype=np.float64).reshape(len(table), -1)

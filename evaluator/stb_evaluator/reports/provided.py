@@ -8,10 +8,10 @@ from stb_core.plugins import Figure
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Juror, Jury
+from stb_evaluator.judges.panel import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
 from stb_evaluator.scores.comparison import Row, Side, compare_runs
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.rows import score_rows
 
 
@@ -19,8 +19,8 @@ async def scores(store: Store, runs: Sequence[str]) -> list[Row]:
     """The faithful rows of each run, by each judge that looked at it."""
     found: list[Row] = []
     for run in [await store.runs.get(name) for name in runs]:
-        for juror in await _jurors(store, run):
-            found += await score_rows(store, run, Jury((juror,)), rounds=None, blocks=("faithful",))
+        for member in await _jurors(store, run):
+            found += await score_rows(store, run, Panel((member,)), rounds=None, blocks=("faithful",))
     return found
 
 
@@ -33,11 +33,11 @@ async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
     there = [await store.runs.get(name) for name in runs]
     judged = [await _jurors(store, run) for run in there]
     found: list[Row] = []
-    for juror in judged[0] if judged else []:
-        if all(juror in jurors for jurors in judged):
-            jury = Jury((juror,))
-            sides = [Side(run, await load_sheet(store, run, jury, rounds=None)) for run in there]
-            found += compare_runs(sides, jury)
+    for member in judged[0] if judged else []:
+        if all(member in members for members in judged):
+            panel = Panel((member,))
+            sides = [Side(run, await load_verdict_table(store, run, panel, rounds=None)) for run in there]
+            found += compare_runs(sides, panel)
     return found
 
 
@@ -51,6 +51,6 @@ def figures(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = F
     return [Figure(plot.name, plot.title, plot.caption, plot.svg) for plot in plots]
 
 
-async def _jurors(store: Store, run: Run) -> list[Juror]:
+async def _jurors(store: Store, run: Run) -> list[PanelMember]:
     judges = await store.verdicts.judges(run.run, metric=SOPR)
-    return [Juror(one.judge, one.rubric) for one in judges]
+    return [PanelMember(one.judge, one.rubric) for one in judges]

@@ -20,10 +20,10 @@ from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
 from stb_evaluator.scores.points import errors_by_group
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import majority
 from stb_evaluator.statistics.multiplicity import holm
 from stb_evaluator.statistics.paired import Comparison, compare
@@ -39,12 +39,12 @@ class Side:
     """One run that is compared: what was scored, and what the score rests on."""
 
     run: Run
-    sheet: Sheet
+    table: VerdictTable
 
 
 def compare_runs(
     sides: Sequence[Side],
-    jury: Jury,
+    panel: Panel,
     *,
     clusters: Mapping[Place, str] | None = None,
     seed: int = 0,
@@ -61,7 +61,7 @@ def compare_runs(
     """
     rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
     adjust(rows)
-    return [{**row, "judge": jury.name, "rubric": jury.rubric} for row in rows]
+    return [{**row, "judge": panel.name, "rubric": panel.rubric} for row in rows]
 
 
 def adjust(rows: Sequence[Row]) -> None:
@@ -117,8 +117,8 @@ def _served(manifest: Manifest) -> str:
 
 
 def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
-    first, second = query_scores(one.sheet), query_scores(other.sheet)
-    shared = [place for place in _expected(one.sheet) if place in set(_expected(other.sheet))]
+    first, second = query_scores(one.table), query_scores(other.table)
+    shared = [place for place in _expected(one.table) if place in set(_expected(other.table))]
     scored = [place for place in shared if place in first and place in second]
     if not scored:
         raise UsageError(
@@ -126,13 +126,13 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
             hint="Compare runs on the same dataset, judged by the same judge.",
         )
     groups = sorted({group for group, _ in scored}, key=group_order)
-    errors = errors_by_group(one.sheet, shared) + errors_by_group(other.sheet, shared)
+    errors = errors_by_group(one.table, shared) + errors_by_group(other.table, shared)
     rows: list[Row] = []
     for name in [*groups, MACRO, MICRO]:
         mine = [place for place in scored if name in {place[0], MACRO, MICRO}]
         asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
         n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
-        missing, missing_b = _missing(one.sheet, asked), _missing(other.sheet, asked)
+        missing, missing_b = _missing(one.table, asked), _missing(other.table, asked)
         found = _compare(mine, first, second, clusters, micro=name == MICRO, seed=seed)
         rows.append(
             {
@@ -159,24 +159,24 @@ def _passes(one: Side, other: Side, places: Sequence[Place]) -> Row:
     For runs of one trial; with several a query has no single pass or fail.
     """
     only_one = only_other = 0
-    if one.sheet.trials != 1 or other.sheet.trials != 1:
+    if one.table.trials != 1 or other.table.trials != 1:
         return {"n_only_a": None, "n_only_b": None, "p_mcnemar": None}
     for group, query_id in places:
         place = (group, query_id, 0)
-        a, b = majority(one.sheet, place), majority(other.sheet, place)
+        a, b = majority(one.table, place), majority(other.table, place)
         if a is not None and b is not None:
             only_one += a and not b
             only_other += b and not a
     return {"n_only_a": only_one, "n_only_b": only_other, "p_mcnemar": mcnemar(only_one, only_other).p}
 
 
-def _expected(sheet: Sheet) -> list[Place]:
-    return [(group, query_id) for group, ids in sheet.expected.items() for query_id in ids]
+def _expected(table: VerdictTable) -> list[Place]:
+    return [(group, query_id) for group, ids in table.expected.items() for query_id in ids]
 
 
-def _missing(sheet: Sheet, places: Sequence[Place]) -> int:
+def _missing(table: VerdictTable, places: Sequence[Place]) -> int:
     """Trials without any trajectory; they count as unsolved."""
-    return sum((*place, trial) not in sheet.answers for place in places for trial in range(sheet.trials))
+    return sum((*place, trial) not in table.answers for place in places for trial in range(table.trials))
 
 
 def _compare(

@@ -11,7 +11,7 @@ import orjson
 
 from stb_core.store import Store
 from stb_core.values.trajectories import FINISH
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 
 UNKNOWN = "unknown"
 
@@ -66,12 +66,12 @@ def _sum(one: float | None, other: float | None) -> float | None:
 async def accounts_of(
     store: Store,
     run: str,
-    jury: Jury,
+    panel: Panel,
     *,
     metric: str,
     look: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Account]:
-    """The account of every group of a run, with what this jury consumed on it.
+    """The account of every group of a run, with what this panel consumed on it.
 
     ``look`` is shown every trajectory, decoded from its JSON, so that nobody has to read them again.
     """
@@ -86,7 +86,7 @@ async def accounts_of(
         for step in trajectory["steps"]:
             if step["function"] != FINISH:
                 account.calls[step["provenance"] or UNKNOWN] += 1
-    for member in jury.members:
+    for member in panel.members:
         if member.judge not in FREE_JUDGES:
             for verdict in await store.verdicts.of_run(
                 run, metric=metric, judge=member.judge, rubric=member.rubric

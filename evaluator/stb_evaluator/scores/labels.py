@@ -20,9 +20,9 @@ import numpy as np
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import POINTS, SOPR, Status
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import majority
 from stb_evaluator.statistics.judge_error import Rate, judge_quality, ppi_mean
 
@@ -107,19 +107,19 @@ def _read_point(label: Any, path: Path, where: str) -> float:
     )
 
 
-def corrected_rows(run: str, sheet: Sheet, labels: LabelSet, jury: Jury) -> list[Row]:
+def corrected_rows(run: str, table: VerdictTable, labels: LabelSet, panel: Panel) -> list[Row]:
     """Scores as people would give them, with intervals, and how good the judge is.
 
     A group needs two labels; ``macro`` and ``micro`` need them in every group.
     """
-    scores = query_scores(sheet)
+    scores = query_scores(table)
     human = {place: labels.of(run, *place) for place in scores}
     groups = sorted({group for group, _ in scores}, key=group_order)
     labelled = [g for g in groups if sum(not np.isnan(human[p]) for p in scores if p[0] == g) > 1]
     names = [*labelled, *([MACRO, MICRO] if labelled == groups and groups else [])]
-    shared = {"run": run, "judge": jury.name, "rubric": jury.rubric, "complete": True}
+    shared = {"run": run, "judge": panel.name, "rubric": panel.rubric, "complete": True}
     rows = [{**shared, **_corrected(name, scores, human)} for name in names]
-    return rows + [{**shared, **row} for row in _quality(sheet, human)]
+    return rows + [{**shared, **row} for row in _quality(table, human)]
 
 
 def _corrected(
@@ -147,12 +147,12 @@ def _corrected(
     }
 
 
-def _quality(sheet: Sheet, human: Mapping[tuple[str, str], float]) -> list[Row]:
+def _quality(table: VerdictTable, human: Mapping[tuple[str, str], float]) -> list[Row]:
     """Sensitivity, specificity and accuracy of the majority verdict, on answers labelled yes or no."""
     pairs = [
         (said, label == 1.0)
         for place, label in human.items()
-        if label in {0.0, 1.0} and (said := majority(sheet, (*place, 0))) is not None
+        if label in {0.0, 1.0} and (said := majority(table, (*place, 0))) is not None
     ]
     if not pairs:
         return []

@@ -12,28 +12,28 @@ from stb_core.store.runs import Run
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Step, Trajectory
 from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Jury, vote
-from stb_evaluator.scores.verdict_table import Place, Sheet, gate_by_words, sheet_of
+from stb_evaluator.judges.panel import Panel, majority_marks
+from stb_evaluator.scores.verdict_table import Place, VerdictTable, build_verdict_table, gate_by_words
 
 
-async def load_sheet(
+async def load_verdict_table(
     store: Store,
     run: Run,
-    jury: Jury,
+    panel: Panel,
     *,
     rounds: int | None,
     metric: str = SOPR,
     worded: Mapping[Place, bool] | None = None,
-) -> Sheet:
-    """All that the scores of a run by one jury depend on; ``worded`` see ``Sheet``."""
+) -> VerdictTable:
+    """All that the scores of a run by one panel depend on; ``worded`` see ``VerdictTable``."""
     done = await store.runs.done(run.run)
-    marks = vote(
+    marks = majority_marks(
         [
             await store.verdicts.marks(run.run, metric=metric, judge=member.judge, rubric=member.rubric)
-            for member in jury.members
+            for member in panel.members
         ]
     )
-    return sheet_of(run.expected, run.trials, done, marks, rounds=rounds, worded=worded)
+    return build_verdict_table(run.expected, run.trials, done, marks, rounds=rounds, worded=worded)
 
 
 def unnamed(run: Run, trajectory: Trajectory) -> Trajectory:

@@ -22,9 +22,9 @@ from typing import Literal
 import numpy as np
 
 from stb_core.values.queries import group_order
-from stb_evaluator.scores.points import Table, faithful_table, nanmean, reference_table
+from stb_evaluator.scores.points import PointsTable, faithful_table, nanmean, reference_table
 from stb_evaluator.scores.reference_rules import PUBLISHED
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.statistics.intervals import Interval, bootstrap_ends, is_small, mean_interval
 from stb_evaluator.statistics.sampling import Array, Weighting, design_of
 
@@ -62,7 +62,7 @@ class Score:
 
 
 def score(
-    sheet: Sheet,
+    verdict_table: VerdictTable,
     block: Block,
     *,
     switches: Mapping[str, str] = PUBLISHED,
@@ -74,11 +74,11 @@ def score(
     ``switches`` set the reference block; the faithful one has none. With ``clusters``, the names of
     clusters by (group, query id), intervals allow for queries that hang together.
     """
-    groups = sorted(sheet.expected, key=group_order)
+    groups = sorted(verdict_table.expected, key=group_order)
     if block == "faithful":
-        tables = [faithful_table(sheet, group) for group in groups]
+        tables = [faithful_table(verdict_table, group) for group in groups]
     else:
-        tables = [reference_table(sheet, group, switches) for group in groups]
+        tables = [reference_table(verdict_table, group, switches) for group in groups]
     # The published code knows nothing of a group without answers.
     counted = [table for table in tables if len(table.points) or block == "faithful"]
     intervals = _intervals(counted, seed) if clusters is None else _clustered(counted, clusters, seed)
@@ -90,20 +90,20 @@ def score(
     return rows
 
 
-def query_scores(sheet: Sheet) -> dict[tuple[str, str], float]:
+def query_scores(verdict_table: VerdictTable) -> dict[tuple[str, str], float]:
     """The faithful score, in [0, 1], of every expected query that has one, over trials and rounds."""
     return {
         (group, query_id): float(value)
-        for group in sorted(sheet.expected, key=group_order)
+        for group in sorted(verdict_table.expected, key=group_order)
         for query_id, value in zip(
-            sheet.expected[group], faithful_table(sheet, group).all_queries, strict=True
+            verdict_table.expected[group], faithful_table(verdict_table, group).all_queries, strict=True
         )
         if not np.isnan(value)
     }
 
 
 def _mean_row(
-    group: str, tables: list[Table], counted: list[Table], block: Block, interval: Interval | None
+    group: str, tables: list[PointsTable], counted: list[PointsTable], block: Block, interval: Interval | None
 ) -> Score:
     if not counted:
         return _row(block, group, tables, float("nan"), tables[0].rounds, float("nan"), None)
@@ -130,7 +130,7 @@ def _weighted(weights: Array, values: Array) -> Array:
     return np.asarray(np.clip(weights @ values, values.min(axis=0), values.max(axis=0)))
 
 
-def _intervals(tables: list[Table], seed: int) -> Mapping[str, Interval]:
+def _intervals(tables: list[PointsTable], seed: int) -> Mapping[str, Interval]:
     """Of every group that has scores, and of ``macro`` and ``micro`` if all have some."""
     scored = [table for table in tables if len(table.queries)]
     if not scored:
@@ -144,7 +144,7 @@ def _intervals(tables: list[Table], seed: int) -> Mapping[str, Interval]:
 
 
 def _clustered(
-    tables: list[Table], clusters: Mapping[tuple[str, str], str], seed: int
+    tables: list[PointsTable], clusters: Mapping[tuple[str, str], str], seed: int
 ) -> Mapping[str, Interval]:
     """As ``_intervals``, with clusters of queries in place of queries.
 
@@ -196,7 +196,7 @@ def _intervals_of(scores: tuple[float, ...], groups: tuple[str, ...], seed: int)
 def _row(
     block: Block,
     group: str,
-    tables: list[Table],
+    tables: list[PointsTable],
     value: float,
     rounds: Array,
     deviation: float,

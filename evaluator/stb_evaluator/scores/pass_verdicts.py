@@ -16,15 +16,15 @@ from stb_core.values.trajectories import StopReason, Trajectory
 from stb_core.values.verdicts import SOPR, Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
 from stb_evaluator.judges.judge import Case, Judge, Judgement
-from stb_evaluator.judges.opening import Bench, tell
-from stb_evaluator.judges.panel import jury_of
-from stb_evaluator.scores.loading import dataset_queries, load_sheet, unnamed
+from stb_evaluator.judges.opening import OpenedJudges, report_failures
+from stb_evaluator.judges.panel import panel_of_one
+from stb_evaluator.scores.loading import dataset_queries, load_verdict_table, unnamed
 
 Place = tuple[str, str, int]
 Job = tuple[Done, int]
 
 
-async def fill_log(
+async def fill_verdicts(
     store: Store,
     run: Run,
     judge: Judge,
@@ -71,17 +71,17 @@ async def _lacking(
     store: Store, run: Run, judge: Judge, rounds: int, metric: str, *, retry_errors: bool
 ) -> list[Job]:
     """Judgeable answers and the rounds in which they have no verdict, round by round."""
-    jury = jury_of(judge.name, judge.rubric)
-    sheet = await load_sheet(store, run, jury, metric=metric, rounds=rounds)
+    panel = panel_of_one(judge.name, judge.rubric)
+    table = await load_verdict_table(store, run, panel, metric=metric, rounds=rounds)
     wanted = {(group, query_id) for group, ids in run.expected.items() for query_id in ids}
     jobs: list[Job] = []
     for number in range(rounds):
-        for one in sheet.answers.values():
+        for one in table.answers.values():
             if not one.answer_hash or one.stop is not StopReason.ANSWERED:
                 continue
             if (one.group, one.query_id) not in wanted:
                 continue
-            mark = sheet.marks.get((one.group, one.query_id, one.trial, number))
+            mark = table.marks.get((one.group, one.query_id, one.trial, number))
             if mark is None or (retry_errors and mark.status is Status.ERROR):
                 jobs.append((one, number))
     return jobs
@@ -154,24 +154,26 @@ def _verdict(run: Run, judge: Judge, metric: str, done: Done, number: int, judge
     )
 
 
-async def fill_verdicts(bench: Bench, store: Store, run: Run, rounds: int | None, metric: str = SOPR) -> None:
-    """Let every judge of a bench give a run the verdicts that it lacks, with a progress bar unless quiet."""
-    for opened in bench.judges:
+async def judge_run(
+    judges: OpenedJudges, store: Store, run: Run, rounds: int | None, metric: str = SOPR
+) -> None:
+    """Let every judge of a judges give a run the verdicts that it lacks, with a progress bar unless quiet."""
+    for opened in judges.members:
         judge = opened.of_answers(metric)
         if judge is None:
             continue
         if opened.model is not None:
             await opened.model.check()
-        with console.progress(quiet=bench.quiet) as bar:
+        with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{opened.name} judges {run.run}", total=None, note="")
-            tally = await fill_log(
+            tally = await fill_verdicts(
                 store,
                 run,
                 judge,
-                rounds=bench.rounds(rounds, metric) or 1,
+                rounds=judges.rounds(rounds, metric) or 1,
                 metric=metric,
-                connections=bench.connections,
-                retry_errors=bench.retry_errors,
+                connections=judges.connections,
+                retry_errors=judges.retry_errors,
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
-        tell(run.run, tally)
+        report_failures(run.run, tally)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from stb_core.store.verdicts import Mark
 from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import POINTS, Status
-from stb_evaluator.scores.verdict_table import Place, Sheet, gate
+from stb_evaluator.scores.verdict_table import Place, VerdictTable, gate
 from stb_evaluator.statistics.sampling import Array
 
 
 @dataclass(frozen=True)
-class Table:
+class PointsTable:
     """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
 
     ``ids`` names the queries, row by row. ``lacking`` tells of each round whether an answer that is to be
@@ -78,15 +78,15 @@ class Table:
         return self.counts["infrastructure"] + self.counts["error"] + self.counts["unjudged"]
 
 
-def faithful_table(sheet: Sheet, group: str) -> Table:
+def faithful_table(table: VerdictTable, group: str) -> PointsTable:
     """Every expected query; what may not be scored is NaN, and counted."""
-    ids = sheet.expected[group]
-    points = np.full((len(ids), sheet.trials, sheet.n_rounds), np.nan)
-    lacking = np.zeros(sheet.n_rounds, dtype=np.bool_)
+    ids = table.expected[group]
+    points = np.full((len(ids), table.trials, table.n_rounds), np.nan)
+    lacking = np.zeros(table.n_rounds, dtype=np.bool_)
     counts: Counter[str] = Counter()
     for row, query_id in enumerate(ids):
-        for trial in range(sheet.trials):
-            answer = sheet.answers.get((group, query_id, trial))
+        for trial in range(table.trials):
+            answer = table.answers.get((group, query_id, trial))
             if answer is None:
                 counts["missing"] += 1
                 points[row, trial] = 0.0
@@ -98,19 +98,19 @@ def faithful_table(sheet: Sheet, group: str) -> Table:
             else:
                 counts["judged"] += 1
                 points[row, trial] = [
-                    _count(sheet.marks.get((group, query_id, trial, number)), counts)
-                    for number in range(sheet.n_rounds)
+                    _count(table.marks.get((group, query_id, trial, number)), counts)
+                    for number in range(table.n_rounds)
                 ]
                 lacking |= np.isnan(points[row, trial])
-    return Table(group, points, len(ids), ids, lacking, counts)
+    return PointsTable(group, points, len(ids), ids, lacking, counts)
 
 
-def errors_by_group(sheet: Sheet, queries: Iterable[tuple[str, str]]) -> Counter[str]:
-    """How much ought to be scored on some queries, by (group, id), and cannot; see ``Table.n_error``."""
+def errors_by_group(table: VerdictTable, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+    """How much ought to be scored on some queries, by (group, id), and cannot; see ``PointsTable.n_error``."""
     asked: dict[str, list[str]] = {}
     for group, query_id in queries:
         asked.setdefault(group, []).append(query_id)
-    narrowed = replace(sheet, expected=asked)
+    narrowed = replace(table, expected=asked)
     return Counter({group: faithful_table(narrowed, group).n_error for group in asked})
 
 
@@ -119,42 +119,44 @@ def _count(mark: Mark | None, counts: Counter[str]) -> float:
     return np.nan if mark is None else POINTS.get(mark.status, np.nan)
 
 
-def reference_table(sheet: Sheet, group: str, switches: Mapping[str, str]) -> Table:
+def reference_table(table: VerdictTable, group: str, switches: Mapping[str, str]) -> PointsTable:
     """The answers that are present, in the published way, as the switches are set."""
     missing = [
         (group, query_id, trial)
-        for query_id in sheet.expected[group]
-        for trial in range(sheet.trials)
-        if (group, query_id, trial) not in sheet.answers
+        for query_id in table.expected[group]
+        for trial in range(table.trials)
+        if (group, query_id, trial) not in table.answers
     ]
     rows = sorted(
         place
-        for place, answer in sheet.answers.items()
+        for place, answer in table.answers.items()
         if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
     )
     if switches["sopr.missing"] == "unsolved":
         rows += missing
-    points = np.zeros((len(rows), 1, sheet.n_rounds))
+    points = np.zeros((len(rows), 1, table.n_rounds))
     counts: Counter[str] = Counter(missing=len(missing))
     for row, place in enumerate(rows):
-        for number in range(sheet.n_rounds):
-            status = _reference_status(sheet, place, number, switches)
-            counts["unjudged" if status is None else status.value] += place in sheet.answers
+        for number in range(table.n_rounds):
+            status = _reference_status(table, place, number, switches)
+            counts["unjudged" if status is None else status.value] += place in table.answers
             gap = np.nan if switches["sopr.gaps"] == "unscored" else 0.0
             points[row, 0, number] = gap if status is None else POINTS.get(status, gap)
     lacking, ids = np.asarray(np.isnan(points).any(axis=(0, 1))), [place[1] for place in rows]
-    return Table(group, points, len(sheet.expected[group]), ids, lacking, counts)
+    return PointsTable(group, points, len(table.expected[group]), ids, lacking, counts)
 
 
-def _reference_status(sheet: Sheet, place: Place, number: int, switches: Mapping[str, str]) -> Status | None:
+def _reference_status(
+    table: VerdictTable, place: Place, number: int, switches: Mapping[str, str]
+) -> Status | None:
     """The verdict of a round as the published code has it; None where it has none."""
-    answer = sheet.answers.get(place)
+    answer = table.answers.get(place)
     if answer is None:
         return Status.UNSOLVED
-    mark = sheet.marks.get((*place, number))
+    mark = table.marks.get((*place, number))
     if mark is None and gate(answer):  # no judge is ever asked about it
         return Status.UNSOLVED
-    if switches["sopr.gate"] == "words" and not sheet.worded.get(place, True):
+    if switches["sopr.gate"] == "words" and not table.worded.get(place, True):
         return Status.UNSOLVED
     return mark.status if mark else None
 

@@ -11,9 +11,9 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.verdicts import FAC, SOPR
 from stb_evaluator.judges import final_answer
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.costs import Account, accounts_of
-from stb_evaluator.scores.loading import dataset_queries, is_worded, load_sheet
+from stb_evaluator.scores.loading import dataset_queries, is_worded, load_verdict_table
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, Score, score
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.tool_clusters import FEW, tool_clusters
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 async def score_rows(
     store: Store,
     run: Run,
-    jury: Jury,
+    panel: Panel,
     *,
     rounds: int | None,
     metric: str = SOPR,
@@ -40,7 +40,7 @@ async def score_rows(
     clustered: bool = False,
     seed: int = 0,
 ) -> list[Row]:
-    """The rows of one run by one jury, block by block.
+    """The rows of one run by one panel, block by block.
 
     ``clustered`` makes intervals allow for queries that share tools.
     """
@@ -51,20 +51,20 @@ async def score_rows(
             place = trajectory["group"], trajectory["query_id"], trajectory["trial"]
             worded[place] = is_worded(trajectory)
 
-    accounts = await accounts_of(store, run.run, jury, metric=metric, look=look)
-    sheet = await load_sheet(store, run, jury, rounds=rounds, metric=metric, worded=worded)
-    sheets = dict.fromkeys(blocks, sheet)
+    accounts = await accounts_of(store, run.run, panel, metric=metric, look=look)
+    table = await load_verdict_table(store, run, panel, rounds=rounds, metric=metric, worded=worded)
+    tables = dict.fromkeys(blocks, table)
     if metric == FAC and switches["fac.reading"] == "words":
-        reread = await final_answer.reread_by_words(store, run, jury)
-        marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in sheet.marks.items()}
-        sheets["reference"] = replace(sheet, marks=marks)
+        reread = await final_answer.reread_by_words(store, run, panel)
+        marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in table.marks.items()}
+        tables["reference"] = replace(table, marks=marks)
     queries = await dataset_queries(store, run)
     whole = Counter(group for group, _ in queries)
     clusters = tool_clusters(queries.values())
     shared = {
-        "judge": jury.name,
-        "rubric": jury.rubric,
-        "comparable": not NOT_COMPARABLE.intersection(member.judge for member in jury.members),
+        "judge": panel.name,
+        "rubric": panel.rubric,
+        "comparable": not NOT_COMPARABLE.intersection(member.judge for member in panel.members),
         "dataset": run.dataset,
         "agent": run.agent,
         "model": run.model,
@@ -84,7 +84,7 @@ async def score_rows(
         }
         for block in blocks
         for row in score(
-            sheets[block],
+            tables[block],
             block,
             switches=switches,
             clusters=clusters if clustered and block == "faithful" else None,

@@ -8,10 +8,10 @@ import numpy as np
 
 from stb_core.store.runs import Run
 from stb_core.values.queries import group_order
-from stb_evaluator.judges.panel import Jury
+from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO
 from stb_evaluator.scores.rows import Row
-from stb_evaluator.scores.verdict_table import Sheet
+from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import majority
 from stb_evaluator.statistics.intervals import mean_interval
 from stb_evaluator.statistics.pass_at_k import pass_at_k, pass_hat_k
@@ -21,43 +21,43 @@ TRIALS = "trials"
 MEASURES = {"pass@": pass_at_k, "pass^": pass_hat_k}
 
 
-def trial_rows(run: Run, sheet: Sheet, jury: Jury, *, seed: int = 0) -> list[Row]:
+def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) -> list[Row]:
     """Both measures in percent for every k up to the number of trials, by group, ``macro`` and ``micro``.
 
     A trial solves a query when a majority of its verdicts says so. A query with a trial that cannot be
     told, because a judge failed or has not been asked, is left out and counted.
     """
-    solved = _solved(sheet)
-    groups = sorted(sheet.expected, key=group_order)
+    solved = _solved(table)
+    groups = sorted(table.expected, key=group_order)
     return [
-        _row(run, jury, f"{name}{k}", group, places, solved, k, seed=seed)
+        _row(run, panel, f"{name}{k}", group, places, solved, k, seed=seed)
         for name in MEASURES
-        for k in range(1, sheet.trials + 1)
-        for group, places in _by_group(sheet, groups)
+        for k in range(1, table.trials + 1)
+        for group, places in _by_group(table, groups)
     ]
 
 
-def _solved(sheet: Sheet) -> dict[tuple[str, str], list[bool]]:
+def _solved(table: VerdictTable) -> dict[tuple[str, str], list[bool]]:
     """Whether each trial of a query solved it; only queries of which all are known."""
     found: dict[tuple[str, str], list[bool]] = {}
-    for group, ids in sheet.expected.items():
+    for group, ids in table.expected.items():
         for query_id in ids:
-            told = [majority(sheet, (group, query_id, trial)) for trial in range(sheet.trials)]
+            told = [majority(table, (group, query_id, trial)) for trial in range(table.trials)]
             known = [one for one in told if one is not None]
-            if len(known) == sheet.trials:
+            if len(known) == table.trials:
                 found[group, query_id] = known
     return found
 
 
-def _by_group(sheet: Sheet, groups: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
-    places = {group: [(group, query_id) for query_id in sheet.expected[group]] for group in groups}
+def _by_group(table: VerdictTable, groups: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    places = {group: [(group, query_id) for query_id in table.expected[group]] for group in groups}
     everything = [place for mine in places.values() for place in mine]
     return [*places.items(), (MACRO, everything), (MICRO, everything)]
 
 
 def _row(
     run: Run,
-    jury: Jury,
+    panel: Panel,
     metric: str,
     group: str,
     places: Sequence[tuple[str, str]],
@@ -80,8 +80,8 @@ def _row(
         "n_error": len(places) - len(known),
         "trials": run.trials,
         "complete": len(known) == len(places),
-        "judge": jury.name,
-        "rubric": jury.rubric,
+        "judge": panel.name,
+        "rubric": panel.rubric,
         "manifest_hash": run.manifest.hash,
     }
     if not known:

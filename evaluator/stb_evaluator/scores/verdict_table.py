@@ -15,7 +15,7 @@ Place = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class VerdictTable:
     """All that a score depends on; ``marks`` in the order in which they were logged.
 
     ``rounds`` limits the rounds that count to the first so many; None takes all that are there.
@@ -36,7 +36,7 @@ class Sheet:
         return there if self.rounds is None else self.rounds
 
 
-def sheet_of(
+def build_verdict_table(
     expected: Mapping[str, list[str]],
     trials: int,
     done: Iterable[Done],
@@ -44,7 +44,7 @@ def sheet_of(
     *,
     rounds: int | None = None,
     worded: Mapping[Place, bool] | None = None,
-) -> Sheet:
+) -> VerdictTable:
     """Put a log in order: of several verdicts on one round the first that is none counts.
 
     The first readable verdict of a round stands, so a round that is judged twice adds no vote and
@@ -60,7 +60,7 @@ def sheet_of(
         place = (mark.group, mark.query_id, mark.trial, mark.round)
         if place not in best or best[place].status is Status.ERROR:
             best[place] = mark
-    return Sheet(expected, trials, answers, best, rounds, worded or {})
+    return VerdictTable(expected, trials, answers, best, rounds, worded or {})
 
 
 def gate(answer: Done) -> str:

@@ -20,7 +20,7 @@ from stb_core.values.verdicts import POINTS, Status
 from stb_evaluator.judges.pairs import Pair
 from stb_evaluator.judges.rubrics import CUT
 from stb_evaluator.scores.reference_rules import OURS
-from stb_evaluator.scores.verdict_table import Place, Sheet
+from stb_evaluator.scores.verdict_table import Place, VerdictTable
 
 Outcome = float | None
 """1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None when it cannot be told."""
@@ -42,18 +42,18 @@ _GIVES_UP = "give_up_and_restart"
 _SIGNS = {Status.SOLVED: 1, Status.UNSURE: 0, Status.UNSOLVED: -1}
 
 
-def majority(sheet: Sheet, place: Place) -> bool | None:
+def majority(table: VerdictTable, place: Place) -> bool | None:
     """Whether more than half of the readable verdicts find an answer solved; None without any.
 
     An answer that is missing, unfinished or blank is not solved; of a trial that infrastructure spoiled
     nothing is known.
     """
-    answer = sheet.answers.get(place)
+    answer = table.answers.get(place)
     if answer is not None and answer.stop is StopReason.INFRASTRUCTURE:
         return None
     if answer is None or not answer.answer_hash:
         return False
-    marks = [sheet.marks.get((*place, number)) for number in range(sheet.n_rounds)]
+    marks = [table.marks.get((*place, number)) for number in range(table.n_rounds)]
     statuses = [mark.status for mark in marks if mark and mark.status is not Status.ERROR]
     return 2 * statuses.count(Status.SOLVED) > len(statuses) if statuses else None
 

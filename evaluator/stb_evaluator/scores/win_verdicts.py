@@ -31,7 +31,7 @@ RECORDED = "recorded"
 
 
 @dataclass
-class Contest:
+class WinComparison:
     """Two runs on the queries that both were to answer; ``outcomes`` of the candidate by place."""
 
     one: Side
@@ -55,7 +55,7 @@ class Contest:
 
     def solved(self, place: Place) -> tuple[bool | None, bool | None]:
         """What the majority of pass verdicts finds of both answers."""
-        return majority(self.one.sheet, place), majority(self.other.sheet, place)
+        return majority(self.one.table, place), majority(self.other.table, place)
 
     def questions(self) -> list[tuple[Place, Question]]:
         """All that a judge is to be asked."""
@@ -74,7 +74,7 @@ class Contest:
         }
 
 
-async def prepare(
+async def load_win_comparison(
     store: Store,
     one: Side,
     other: Side,
@@ -82,7 +82,7 @@ async def prepare(
     rounds: int | None = None,
     switches: Mapping[str, str] = OURS,
     recorded: bool = False,
-) -> Contest:
+) -> WinComparison:
     """Load the answers of both runs to the queries that both were to answer.
 
     Votes on record were cast in one order, so only one is asked for; all their rounds count unless
@@ -107,7 +107,7 @@ async def prepare(
             place = (group, query_id, trial)
             first, second = answers.get(place), others.get(place)
             pairs[place] = Pair(first, second, _text(query, first, second), query)
-    return Contest(one, other, pairs, rounds, switches)
+    return WinComparison(one, other, pairs, rounds, switches)
 
 
 async def _answers(store: Store, run: Run) -> dict[Place, Trajectory]:
@@ -123,9 +123,9 @@ def _text(query: Query | None, *trajectories: Trajectory | None) -> str:
     return next((t.query for t in trajectories if t is not None), "")
 
 
-async def hold(
+async def ask_for_preferences(
     store: Store,
-    contest: Contest,
+    comparison: WinComparison,
     judge: PairJudge | None,
     *,
     checker: Judge | None = None,
@@ -133,9 +133,9 @@ async def hold(
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Tally:
-    """Ask what the log does not tell yet, and fill in ``contest.outcomes``; None for votes on record.
+    """Ask what the log does not tell yet, and fill in ``comparison.outcomes``; None for votes on record.
 
-    ``checker`` judges single answers anew where the contest's switches say so. A question on which a
+    ``checker`` judges single answers anew where the comparison's switches say so. A question on which a
     judge failed is asked again with ``retry_errors`` only.
 
     Raises:
@@ -145,53 +145,55 @@ async def hold(
     if checker is not None:
         checking = await _check(
             store,
-            contest,
+            comparison,
             checker,
             connections=connections,
             retry_errors=retry_errors,
             advance=advance,
         )
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
-    asked = [pair for _, (pair, _) in contest.questions()]
-    if judge is not None and await _lacking(store, contest, judge, retry_errors=retry_errors):
-        runs = [contest.one.run.run, contest.other.run.run]
+    asked = [pair for _, (pair, _) in comparison.questions()]
+    if judge is not None and await _lacking(store, comparison, judge, retry_errors=retry_errors):
+        runs = [comparison.one.run.run, comparison.other.run.run]
         async with alone(store, [(name, rubric)], SOWR, runs) as lease:
             await judge_all(
                 store,
-                await _lacking(store, contest, judge, retry_errors=retry_errors),
+                await _lacking(store, comparison, judge, retry_errors=retry_errors),
                 lambda job: judge.prefer(*job[1:]),
-                lambda job, judgement: _verdict(contest, judge, *job, judgement),
+                lambda job, judgement: _verdict(comparison, judge, *job, judgement),
                 connections=connections,
                 tally=tally,
                 advance=advance,
                 lease=lease,
             )
-    known = await preferences(store, asked, name, rubric, contest.brought)
-    if contest.rounds is None:
-        contest.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
-    contest.outcomes = {
-        place: outcome(pair, contest.solved(place), contest.rounds, known, contest.switches, contest.checks)
-        for place, pair in contest.pairs.items()
+    known = await preferences(store, asked, name, rubric, comparison.brought)
+    if comparison.rounds is None:
+        comparison.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
+    comparison.outcomes = {
+        place: outcome(
+            pair, comparison.solved(place), comparison.rounds, known, comparison.switches, comparison.checks
+        )
+        for place, pair in comparison.pairs.items()
     }
     return tally if checker is None else checking + tally
 
 
 async def _check(
     store: Store,
-    contest: Contest,
+    comparison: WinComparison,
     checker: Judge,
     *,
     connections: int,
     retry_errors: bool,
     advance: Callable[[int, int], None],
 ) -> Tally:
-    """Have the answers judged anew that are to be, and fill in ``contest.checks``."""
-    tally, wanted = Tally(), contest.to_check()
+    """Have the answers judged anew that are to be, and fill in ``comparison.checks``."""
+    tally, wanted = Tally(), comparison.to_check()
 
     async def logged() -> list[Verdict]:
         hashes = {answer for answer, _ in wanted}
         return await store.verdicts.by_answers(
-            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric, own=contest.brought
+            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric, own=comparison.brought
         )
 
     def readable(log: Iterable[Verdict]) -> dict[tuple[str, int], Status]:
@@ -207,29 +209,29 @@ async def _check(
         return [job for asked, job in wanted.items() if asked not in told]
 
     if await lacking():
-        runs = [contest.one.run.run, contest.other.run.run]
+        runs = [comparison.one.run.run, comparison.other.run.run]
         async with alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
             await judge_all(
                 store,
                 await lacking(),
                 lambda job: checker.judge(Case(job[2], job[1].query), job[3]),
-                lambda job, judgement: _verdict_on_answer(contest, checker, *job, judgement),
+                lambda job, judgement: _verdict_on_answer(comparison, checker, *job, judgement),
                 connections=connections,
                 tally=tally,
                 advance=advance,
                 lease=lease,
             )
-    contest.checks = readable(await logged())
+    comparison.checks = readable(await logged())
     return tally
 
 
 async def _lacking(
-    store: Store, contest: Contest, judge: PairJudge, *, retry_errors: bool
+    store: Store, comparison: WinComparison, judge: PairJudge, *, retry_errors: bool
 ) -> list[tuple[Place, Pair, int]]:
     """The questions that the judge is still to be asked, each once."""
-    jobs = contest.questions()
+    jobs = comparison.questions()
     known = preferences if retry_errors else _asked_before
-    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, contest.brought)
+    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, comparison.brought)
     lacking = {
         (pair.hash, number): (place, pair, number)
         for place, (pair, number) in jobs
@@ -263,13 +265,13 @@ async def _asked_before(
 
 
 def _verdict(
-    contest: Contest, judge: PairJudge, place: Place, pair: Pair, number: int, judgement: Judgement
+    comparison: WinComparison, judge: PairJudge, place: Place, pair: Pair, number: int, judgement: Judgement
 ) -> Verdict:
-    runs = [contest.one.run.run, contest.other.run.run]
-    shown = runs if pair.hash == contest.pairs[place].hash else runs[::-1]
+    runs = [comparison.one.run.run, comparison.other.run.run]
+    shown = runs if pair.hash == comparison.pairs[place].hash else runs[::-1]
     group, query_id, trial = place
     return Verdict(
-        run=contest.owner,
+        run=comparison.owner,
         group=group,
         query_id=query_id,
         trial=trial,
@@ -287,7 +289,7 @@ def _verdict(
 
 
 def _verdict_on_answer(
-    contest: Contest,
+    comparison: WinComparison,
     checker: Judge,
     place: Place,
     pair: Pair,
@@ -296,11 +298,11 @@ def _verdict_on_answer(
     judgement: Judgement,
 ) -> Verdict:
     is_first = pair.first is answer
-    is_candidate = is_first == (pair.hash == contest.pairs[place].hash)
-    whose = contest.one if is_candidate else contest.other
+    is_candidate = is_first == (pair.hash == comparison.pairs[place].hash)
+    whose = comparison.one if is_candidate else comparison.other
     group, query_id, trial = place
     return Verdict(
-        run=contest.owner,
+        run=comparison.owner,
         group=group,
         query_id=query_id,
         trial=trial,
@@ -317,25 +319,25 @@ def _verdict_on_answer(
     )
 
 
-def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
+def win_rows(comparison: WinComparison, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
     """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50.
 
     ``n_error`` counts comparisons that the judge of pairs did not decide and, where pass verdicts decide
     others, those that either run lacks.
     """
-    scores = _by_query(contest.outcomes)
+    scores = _by_query(comparison.outcomes)
     groups = sorted({group for group, _ in scores}, key=group_order)
-    errors = _errors(contest, scores)
+    errors = _errors(comparison, scores)
     rows: list[Row] = []
     for name in [*groups, MACRO, MICRO] if groups else []:
         mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
         told = {place: score for place, score in mine.items() if score is not None}
-        missing, missing_b = _missing(contest, name)
+        missing, missing_b = _missing(comparison, name)
         n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
         rows.append(
             {
-                "run": contest.one.run.run,
-                "run_b": contest.other.run.run,
+                "run": comparison.one.run.run,
+                "run_b": comparison.other.run.run,
                 "metric": SOWR,
                 "block": block,
                 "group": name,
@@ -348,33 +350,37 @@ def contest_rows(contest: Contest, block: Block, *, judge: str, rubric: str, see
                 "n_error": n_error,
                 "missing": missing,
                 "missing_b": missing_b,
-                "rounds": contest.rounds,
+                "rounds": comparison.rounds,
                 "complete": not (n_error or missing or missing_b),
                 "judge": judge,
                 "rubric": rubric,
-                "switches": dict(contest.switches) if block == "reference" else None,
+                "switches": dict(comparison.switches) if block == "reference" else None,
             }
         )
     return rows
 
 
-def _errors(contest: Contest, queries: Iterable[tuple[str, str]]) -> Counter[str]:
+def _errors(comparison: WinComparison, queries: Iterable[tuple[str, str]]) -> Counter[str]:
     """What a rate lacks, by group."""
-    if contest.switches["sowr.verdicts"] != "used":
-        return Counter(place[0] for place, one in contest.outcomes.items() if one is None)
+    if comparison.switches["sowr.verdicts"] != "used":
+        return Counter(place[0] for place, one in comparison.outcomes.items() if one is None)
     # Where a pass verdict is lacking the judge of pairs was not asked, and has not failed.
     undecided = Counter(
         place[0]
-        for place, one in contest.outcomes.items()
-        if one is None and None not in contest.solved(place)
+        for place, one in comparison.outcomes.items()
+        if one is None and None not in comparison.solved(place)
     )
     asked = list(queries)
-    return undecided + errors_by_group(contest.one.sheet, asked) + errors_by_group(contest.other.sheet, asked)
+    return (
+        undecided
+        + errors_by_group(comparison.one.table, asked)
+        + errors_by_group(comparison.other.table, asked)
+    )
 
 
-def _missing(contest: Contest, group: str) -> tuple[int, int]:
+def _missing(comparison: WinComparison, group: str) -> tuple[int, int]:
     """Trials without a trajectory, of either run."""
-    pairs = [pair for place, pair in contest.pairs.items() if group in {place[0], MACRO, MICRO}]
+    pairs = [pair for place, pair in comparison.pairs.items() if group in {place[0], MACRO, MICRO}]
     return sum(pair.first is None for pair in pairs), sum(pair.second is None for pair in pairs)
 
 

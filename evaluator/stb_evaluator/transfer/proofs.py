@@ -22,7 +22,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.values.calls import canonical_json
 from stb_core.values.lockfile import Lock
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.loading import dataset_queries
 from stb_evaluator.scores.rows import Row, measure_rows, score_rows
 from stb_evaluator.transfer.archives import first_odd_byte
@@ -62,8 +62,8 @@ async def derive(store: Store, run: Run) -> list[Row]:
     rows: list[Row] = []
     for judged in await store.verdicts.judges(run.run):
         if judged.metric in OF_ANSWERS:
-            jury = jury_of(judged.judge, judged.rubric)
-            rows += await score_rows(store, run, jury, rounds=None, metric=judged.metric)
+            panel = panel_of_one(judged.judge, judged.rubric)
+            rows += await score_rows(store, run, panel, rounds=None, metric=judged.metric)
     rows += await measure_rows(store, run)
     return [{name: value for name, value in row.items() if name not in _OF_DATASET} for row in rows]
 

@@ -9,7 +9,7 @@ import click
 from stb_core.cli.program import current_settings, stb_command
 from stb_core.errors import UsageError
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import evaluator_option, opened_bench, tell
+from stb_evaluator.judges.opening import evaluator_option, open_judges, report_failures
 from stb_evaluator.scores.labels import read_labels
 from stb_experiments.judge import JudgeTrial
 from stb_experiments.output import finish
@@ -63,15 +63,15 @@ async def command(
     human = read_labels(labels) if labels is not None else None
     async with (
         current_store() as store,
-        opened_bench(
+        open_judges(
             judge, current_settings(), connections=max_connections, quiet=as_json, evaluator=evaluator
-        ) as bench,
+        ) as judges,
     ):
-        if len(bench.judges) != 1:
+        if len(judges.members) != 1:
             raise UsageError("One judge is tried at a time.", hint="Name it with --judge.")
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         rival = await store.runs.get(against) if against else None
-        trial = JudgeTrial(store, bench, rounds, sample, human, rival, seed)
+        trial = JudgeTrial(store, judges, rounds, sample, human, rival, seed)
         result = await trial.result(chosen)
-    tell(judge, trial.tally)
+    report_failures(judge, trial.tally)
     finish(result, output, as_json=as_json)

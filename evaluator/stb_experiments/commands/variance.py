@@ -8,7 +8,7 @@ import click
 
 from stb_core.cli.program import stb_command
 from stb_evaluator.commands.store import current_store
-from stb_evaluator.judges.opening import default_judge, logged_jury
+from stb_evaluator.judges.opening import default_judge, logged_panel
 from stb_evaluator.statistics.spending import Prices
 from stb_experiments.commands.judge import output_option
 from stb_experiments.output import finish
@@ -48,8 +48,8 @@ async def command(
     """
     async with current_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
-        jury = await logged_jury(store, chosen, judge or await default_judge(store, chosen))
+        panel = await logged_panel(store, chosen, judge or await default_judge(store, chosen))
         result = await variance(
-            store, chosen, jury, rounds=rounds, prices=Prices(answer_cost, verdict_cost), seed=seed
+            store, chosen, panel, rounds=rounds, prices=Prices(answer_cost, verdict_cost), seed=seed
         )
     finish(result, output, as_json=as_json)

@@ -72,7 +72,7 @@ async def fill(store: Store) -> None:
                     answer_hash=t.answer_hash,
                 )
                 for t in made
-                for judge in ("j", "jury")
+                for judge in ("j", "panel")
                 for round_ in range(2)
             ]
         )
@@ -91,7 +91,7 @@ def test_runs_with_other_simulators_are_one_system(
     asyncio.run(make())
 
     ended = run_stb(
-        *("experiment", "variance", "one", "other", "--judge", "j,jury", "--answer-cost", "0.1"),
+        *("experiment", "variance", "one", "other", "--judge", "j,panel", "--answer-cost", "0.1"),
         *("--verdict-cost", "0", "--json"),
     )
 

@@ -6,12 +6,12 @@ import pytest
 
 from evaluator_makers import log
 from stb_core.values.verdicts import Status
-from stb_evaluator.judges.panel import Juror, Jury, jury_of, vote
+from stb_evaluator.judges.panel import Panel, PanelMember, majority_marks, panel_of_one
 
 
 def cast(*members: str) -> dict[int, Status]:
     """The panel's status by round, from one string of letters a member."""
-    marks = vote([log({"1": letters})[1] for letters in members])
+    marks = majority_marks([log({"1": letters})[1] for letters in members])
     return {mark.round: mark.status for mark in marks}
 
 
@@ -39,13 +39,13 @@ def test_a_round_that_a_member_has_not_judged_is_still_to_be_judged() -> None:
 def test_one_judge_alone_is_no_panel() -> None:
     """Its log passes as it is, its name is its own."""
     assert cast("sne") == {0: Status.SOLVED, 1: Status.UNSOLVED, 2: Status.ERROR}
-    assert jury_of("j", "r").name == "j"
+    assert panel_of_one("j", "r").name == "j"
 
 
 def test_a_panel_is_named_after_its_members() -> None:
     """Different rubrics have one hash of their own."""
-    panel = Jury((Juror("a/x", "r1"), Juror("b/y", "r2")))
+    panel = Panel((PanelMember("a/x", "r1"), PanelMember("b/y", "r2")))
 
     assert panel.name == "panel(a/x, b/y)"
     assert panel.rubric not in {"r1", "r2"}
-    assert Jury((Juror("a/x", "r"), Juror("b/y", "r"))).rubric == "r"
+    assert Panel((PanelMember("a/x", "r"), PanelMember("b/y", "r"))).rubric == "r"

@@ -9,11 +9,11 @@ from evaluator_makers import log
 from stb_core.errors import UsageError
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.comparison import Side, compare_runs, warnings_of
 from stb_evaluator.scores.pass_rate import score
 from stb_evaluator.scores.rankings import ranks_of
-from stb_evaluator.scores.verdict_table import sheet_of
+from stb_evaluator.scores.verdict_table import build_verdict_table
 
 
 def side(name: str, answers: dict[str, str], ids: str = "", **manifest: object) -> Side:
@@ -22,11 +22,11 @@ def side(name: str, answers: dict[str, str], ids: str = "", **manifest: object) 
     settings = {"dataset": "d", "dataset_hash": "h", "agent": name, **manifest}
     made = Manifest.model_validate(settings)
     run = Run(name, name, made.dataset, name, None, made, expected, 1, "")
-    return Side(run, sheet_of(expected, 1, done, marks))
+    return Side(run, build_verdict_table(expected, 1, done, marks))
 
 
 def rows(*sides: Side) -> dict[str, dict[str, object]]:
-    return {row["group"]: row for row in compare_runs(sides, jury_of("j", "r"))}
+    return {row["group"]: row for row in compare_runs(sides, panel_of_one("j", "r"))}
 
 
 def test_a_difference_is_paired_by_query() -> None:
@@ -103,7 +103,7 @@ def test_the_scores_of_both_are_those_of_the_runs_alone() -> None:
     )
 
     for name, row in rows(*sides).items():
-        alone = [next(r for r in score(one.sheet, "faithful") if r.group == name) for one in sides]
+        alone = [next(r for r in score(one.table, "faithful") if r.group == name) for one in sides]
         assert (row["value_a"], row["value_b"]) == pytest.approx([one.value for one in alone])
         assert row["n_error"] == sum(one.n_error for one in alone)
 
@@ -117,7 +117,7 @@ def test_clusters_never_make_a_comparison_surer() -> None:
     sides = side("a", first), side("b", second)
 
     plain = rows(*sides)
-    found = {row["group"]: row for row in compare_runs(sides, jury_of("j", "r"), clusters=clusters)}
+    found = {row["group"]: row for row in compare_runs(sides, panel_of_one("j", "r"), clusters=clusters)}
 
     for name in ("macro", "micro"):
         assert found[name]["ci_low"] <= plain[name]["ci_low"]  # type: ignore[operator]
@@ -134,7 +134,7 @@ def test_clusters_that_hang_together_widen_a_comparison() -> None:
 
     plain = rows(*sides)["macro"]
     found = next(
-        r for r in compare_runs(sides, jury_of("j", "r"), clusters=clusters) if r["group"] == "macro"
+        r for r in compare_runs(sides, panel_of_one("j", "r"), clusters=clusters) if r["group"] == "macro"
     )
 
     assert found["ci_high"] - found["ci_low"] > 1.5 * (plain["ci_high"] - plain["ci_low"])  # type: ignore[operator]
@@ -144,7 +144,9 @@ def test_p_values_are_adjusted_over_all_pairs() -> None:
     """Three runs make three pairs, and Holm's p is never below the plain one."""
     answers = [{str(n): "sn"[(n * k) % 2] for n in range(40)} for k in (1, 2, 3)]
 
-    found = compare_runs([side(name, a) for name, a in zip("abc", answers, strict=True)], jury_of("j", "r"))
+    found = compare_runs(
+        [side(name, a) for name, a in zip("abc", answers, strict=True)], panel_of_one("j", "r")
+    )
 
     assert sum(row["group"] == "macro" for row in found) == 3
     assert all(row["p_holm"] >= row["p"] for row in found)
@@ -220,11 +222,11 @@ def test_places_are_told_from_three_runs_on() -> None:
         for name, share in shares.items()
     ]
 
-    found = {row["run"]: row for row in ranks_of(compare_runs(made, jury_of("j", "r")))}
+    found = {row["run"]: row for row in ranks_of(compare_runs(made, panel_of_one("j", "r")))}
 
     assert [(found[name]["rank_low"], found[name]["rank_high"]) for name in shares] == [
         (1, 1),
         (2, 3),
         (2, 3),
     ]
-    assert ranks_of(compare_runs(made[:2], jury_of("j", "r"))) == []
+    assert ranks_of(compare_runs(made[:2], panel_of_one("j", "r"))) == []

@@ -13,9 +13,9 @@ import pytest
 from evaluator_makers import log, make_run, trajectory
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import open_store
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.labels import LabelSet, corrected_rows, read_labels
-from stb_evaluator.scores.verdict_table import sheet_of
+from stb_evaluator.scores.verdict_table import build_verdict_table
 
 STRAY = [("", "", "3"), ("", "H", "2"), ("t", "", "1"), ("s", "G", "1")]
 CSV = "group,query,label,run\nG1_tool,1,solved,\n,2,0,\nG1_tool,3,Unsure,other\n"
@@ -96,9 +96,9 @@ def test_a_biased_judge_is_corrected() -> None:
     for seed in range(100):
         said, truth = biased(200, seed)
         done, marks = log(said)
-        sheet = sheet_of({"G1_tool": list(said)}, 1, done, marks)
+        table = build_verdict_table({"G1_tool": list(said)}, 1, done, marks)
         labels = LabelSet({("", "", i): truth[i] for i in list(truth)[:80]})
-        row = corrected_rows("r", sheet, labels, jury_of("j", "x"))[0]
+        row = corrected_rows("r", table, labels, panel_of_one("j", "x"))[0]
         covered += row["ci_low"] <= 50 <= row["ci_high"]
         corrected.append(row["value"])
         plain.append(100 * np.mean([word == "s" for word in said.values()]))
@@ -112,9 +112,11 @@ def test_the_judge_s_errors_are_counted() -> None:
     """It misses no good answer, and finds six of ten bad ones."""
     said, truth = biased(400, 1)
     done, marks = log(said)
-    sheet = sheet_of({"G1_tool": list(said)}, 1, done, marks)
+    table = build_verdict_table({"G1_tool": list(said)}, 1, done, marks)
 
-    rows = corrected_rows("r", sheet, LabelSet({("", "", i): t for i, t in truth.items()}), jury_of("j", "x"))
+    rows = corrected_rows(
+        "r", table, LabelSet({("", "", i): t for i, t in truth.items()}), panel_of_one("j", "x")
+    )
 
     found = {row["metric"]: row["value"] for row in rows if row["block"] == "judge"}
     assert found["sensitivity"] == 100.0
@@ -126,10 +128,10 @@ def test_a_group_without_labels_is_not_corrected() -> None:
     done, marks = log({"1": "s", "2": "n", "3": "s"})
     more, others = log({"1": "s", "2": "s"}, group="G2_category")
     expected = {"G1_tool": ["1", "2", "3"], "G2_category": ["1", "2"]}
-    sheet = sheet_of(expected, 1, [*done, *more], [*marks, *others])
+    table = build_verdict_table(expected, 1, [*done, *more], [*marks, *others])
     labels = LabelSet({("", "G1_tool", i): 1.0 for i in "123"})
 
-    rows = corrected_rows("r", sheet, labels, jury_of("j", "x"))
+    rows = corrected_rows("r", table, labels, panel_of_one("j", "x"))
 
     assert [row["group"] for row in rows if row["block"] == "corrected"] == ["G1_tool"]
 

@@ -17,21 +17,21 @@ from stb_core.values.trajectories import Step, StopReason
 from stb_core.values.verdicts import Status
 from stb_evaluator.scores.pass_rate import Score, score
 from stb_evaluator.scores.reference_rules import PUBLISHED
-from stb_evaluator.scores.verdict_table import Sheet, gate, gate_by_words, sheet_of
+from stb_evaluator.scores.verdict_table import VerdictTable, build_verdict_table, gate, gate_by_words
 
 
-def sheet(answers: dict[str, str], ids: str = "", **more: int) -> Sheet:
+def table(answers: dict[str, str], ids: str = "", **more: int) -> VerdictTable:
     done, marks = log(answers)
-    return sheet_of({"G1_tool": list(ids or answers)}, 1, done, marks, **more)
+    return build_verdict_table({"G1_tool": list(ids or answers)}, 1, done, marks, **more)
 
 
-def row(made: Sheet, block: str = "faithful", group: str = "G1_tool") -> Score:
+def row(made: VerdictTable, block: str = "faithful", group: str = "G1_tool") -> Score:
     return next(r for r in score(made, block) if r.group == group)  # type: ignore[arg-type]
 
 
 def test_a_round_is_the_mean_of_points() -> None:
     """Solved 1, unsure one half, unsolved 0; the score is the mean over rounds in percent."""
-    found = row(sheet({"1": "ss", "2": "us", "3": "nn", "4": "g"}))
+    found = row(table({"1": "ss", "2": "us", "3": "nn", "4": "g"}))
 
     assert found.round_values == [37.5, 50.0]
     assert found.value == 43.75
@@ -41,7 +41,7 @@ def test_a_round_is_the_mean_of_points() -> None:
 
 def test_a_missing_answer_is_unsolved_and_shown() -> None:
     """Six of ten answered, all solved, is 60 percent and incomplete; the reference calls it 100."""
-    made = sheet(dict.fromkeys("123456", "sss"), ids="1234567890")
+    made = table(dict.fromkeys("123456", "sss"), ids="1234567890")
 
     faithful, reference = row(made), row(made, "reference")
 
@@ -51,7 +51,7 @@ def test_a_missing_answer_is_unsolved_and_shown() -> None:
 
 def test_a_judge_error_is_not_scored_as_unsolved() -> None:
     """It is left out, counted, and makes row and round incomplete; the reference scores it 0."""
-    made = sheet({"1": "se", "2": "ss"})
+    made = table({"1": "se", "2": "ss"})
 
     assert (row(made).value, row(made).round_values) == (100.0, [100.0, None])
     assert (row(made).n_error, row(made).complete) == (1, False)
@@ -60,7 +60,7 @@ def test_a_judge_error_is_not_scored_as_unsolved() -> None:
 
 def test_a_verdict_that_is_still_to_be_given_makes_the_row_incomplete() -> None:
     """An interrupted round is none; the reference scores the rest 0."""
-    made = sheet({"1": "ss", "2": "s."}, rounds=2)
+    made = table({"1": "ss", "2": "s."}, rounds=2)
 
     assert (row(made).value, row(made).round_values) == (100.0, [100.0, None])
     assert (row(made).n_error, row(made).complete) == (1, False)
@@ -70,7 +70,7 @@ def test_a_verdict_that_is_still_to_be_given_makes_the_row_incomplete() -> None:
 @pytest.mark.parametrize("letters", ["sn", "sn..", "sne.", "s.n"])
 def test_a_round_that_lacks_verdicts_is_no_round_of_failures(letters: str) -> None:
     """Half of the answers gave up, for which no judge is asked; the others stand for what was judged."""
-    made = sheet({**dict.fromkeys("1234", letters), **dict.fromkeys("5678", "g")}, rounds=len(letters))
+    made = table({**dict.fromkeys("1234", letters), **dict.fromkeys("5678", "g")}, rounds=len(letters))
 
     found = row(made)
 
@@ -84,7 +84,7 @@ def test_a_round_that_lacks_verdicts_is_no_round_of_failures(letters: str) -> No
 
 def test_a_round_without_verdicts_is_worth_nothing_in_the_published_way_alone() -> None:
     """The published code scores the missing rounds 0; the switch for gaps leaves them out."""
-    made = sheet({"1": "s.", "2": "g"}, rounds=2)
+    made = table({"1": "s.", "2": "g"}, rounds=2)
 
     published = row(made, "reference")
     unscored = score(made, "reference", switches={**PUBLISHED, "sopr.gaps": "unscored"})[0]
@@ -101,7 +101,7 @@ def test_what_lacks_verdicts_weighs_no_less_than_a_trial_that_needs_none() -> No
     ]
     marks = [Mark("G1_tool", "1", 1, 0, Status.SOLVED, "h")]
 
-    found = row(sheet_of({"G1_tool": ["1"]}, 2, done, marks, rounds=3))
+    found = row(build_verdict_table({"G1_tool": ["1"]}, 2, done, marks, rounds=3))
 
     assert (found.value, found.round_values, found.n_error) == (50.0, [50.0, None, None], 2)
 
@@ -111,7 +111,7 @@ def test_a_round_is_left_out_of_the_average_where_a_group_lacks_a_verdict() -> N
     done, marks = log({"1": "ss", "2": "ss", "3": "g"}, group="G1_tool")
     more, others = log({"1": "n.", "2": "ee"}, group="G2_category")
     expected = {"G1_tool": ["1", "2", "3"], "G2_category": ["1", "2"]}
-    made = sheet_of(expected, 1, [*done, *more], [*marks, *others], rounds=2)
+    made = build_verdict_table(expected, 1, [*done, *more], [*marks, *others], rounds=2)
 
     macro, micro = row(made, group="macro"), row(made, group="micro")
 
@@ -125,7 +125,7 @@ def test_a_perfect_average_is_a_hundred_percent() -> None:
     """Six weights of one sixth add up to a little less than 1."""
     logs = [log({"1": "s"}, group=f"G{n}") for n in range(6)]
     expected = {f"G{n}": ["1"] for n in range(6)}
-    made = sheet_of(
+    made = build_verdict_table(
         expected, 1, [d for done, _ in logs for d in done], [m for _, marks in logs for m in marks]
     )
 
@@ -135,7 +135,7 @@ def test_a_perfect_average_is_a_hundred_percent() -> None:
 
 def test_what_infrastructure_spoiled_is_not_scored() -> None:
     """Our own fault is never the agent's failure."""
-    found = row(sheet({"1": "s", "2": "i"}))
+    found = row(table({"1": "s", "2": "i"}))
 
     assert (found.value, found.n, found.n_total, found.n_error, found.complete) == (100.0, 1, 2, 1, False)
 
@@ -145,8 +145,8 @@ def test_a_round_that_is_judged_twice_adds_no_vote() -> None:
     done, marks = log({"1": "sn"})
     again = [*marks, *(Mark(m.group, m.query_id, 0, m.round, Status.UNSURE, m.answer_hash) for m in marks)]
 
-    once = sheet_of({"G1_tool": ["1"]}, 1, done, marks)
-    twice = sheet_of({"G1_tool": ["1"]}, 1, done, again)
+    once = build_verdict_table({"G1_tool": ["1"]}, 1, done, marks)
+    twice = build_verdict_table({"G1_tool": ["1"]}, 1, done, again)
 
     assert score(once, "faithful") == score(twice, "faithful")
 
@@ -156,7 +156,7 @@ def test_a_verdict_takes_the_place_of_an_error() -> None:
     done, marks = log({"1": "e"})
     retry = Mark("G1_tool", "1", 0, 0, Status.SOLVED, "hash 1")
 
-    assert row(sheet_of({"G1_tool": ["1"]}, 1, done, [*marks, retry])).value == 100.0
+    assert row(build_verdict_table({"G1_tool": ["1"]}, 1, done, [*marks, retry])).value == 100.0
 
 
 def test_a_verdict_on_another_answer_does_not_count() -> None:
@@ -164,14 +164,14 @@ def test_a_verdict_on_another_answer_does_not_count() -> None:
     done, _ = log({"1": "s"})
     stale = Mark("G1_tool", "1", 0, 0, Status.SOLVED, "another hash")
 
-    found = row(sheet_of({"G1_tool": ["1"]}, 1, done, [stale]))
+    found = row(build_verdict_table({"G1_tool": ["1"]}, 1, done, [stale]))
 
     assert (found.value, found.n_error, found.complete) == (None, 1, False)
 
 
 def test_an_answer_to_a_query_that_was_not_asked_changes_nothing() -> None:
     """Only expected queries are scored."""
-    assert row(sheet({"1": "s", "9": "n"}, ids="1")).value == 100.0
+    assert row(table({"1": "s", "9": "n"}, ids="1")).value == 100.0
 
 
 def test_trials_of_one_query_are_averaged() -> None:
@@ -179,7 +179,7 @@ def test_trials_of_one_query_are_averaged() -> None:
     done = [Done("G1_tool", "1", t, 0, StopReason.ANSWERED, answer_hash="h") for t in range(4)]
     marks = [Mark("G1_tool", "1", t, 0, Status.SOLVED if t else Status.UNSOLVED, "h") for t in range(4)]
 
-    found = row(sheet_of({"G1_tool": ["1"]}, 4, done, marks))
+    found = row(build_verdict_table({"G1_tool": ["1"]}, 4, done, marks))
 
     assert (found.value, found.n) == (75.0, 1)
 
@@ -190,7 +190,7 @@ def test_macro_is_the_mean_of_groups_and_micro_that_of_queries() -> None:
     more, others = log({"1": "n", "2": "n", "3": "n"}, group="G1_instruction")
     expected = {"G3_instruction": ["1"], "G1_instruction": ["1", "2", "3"]}
 
-    rows = score(sheet_of(expected, 1, [*done, *more], [*marks, *others]), "faithful")
+    rows = score(build_verdict_table(expected, 1, [*done, *more], [*marks, *others]), "faithful")
 
     assert [(r.group, r.value) for r in rows] == [
         ("G1_instruction", 0.0),
@@ -204,7 +204,7 @@ def test_the_deviation_of_the_published_average_is_the_mean_of_the_groups() -> N
     """The faithful block gives that of the average itself, which is smaller."""
     done, marks = log({"1": "sn"}, group="G1_tool")
     more, others = log({"1": "ns"}, group="G2_category")
-    made = sheet_of({"G1_tool": ["1"], "G2_category": ["1"]}, 1, [*done, *more], [*marks, *others])
+    made = build_verdict_table({"G1_tool": ["1"], "G2_category": ["1"]}, 1, [*done, *more], [*marks, *others])
 
     assert row(made, "reference", "macro").std_rounds == 50.0
     assert row(made, "faithful", "macro").std_rounds == 0.0
@@ -212,7 +212,7 @@ def test_the_deviation_of_the_published_average_is_the_mean_of_the_groups() -> N
 
 def test_the_first_rounds_count_when_fewer_are_asked_for() -> None:
     """More verdicts in the log do not change a score of one round."""
-    found = row(sheet({"1": "snn"}, rounds=1))
+    found = row(table({"1": "snn"}, rounds=1))
 
     assert (found.value, found.rounds) == (100.0, 1)
 
@@ -245,7 +245,7 @@ def test_deleting_answers_never_raises_the_score(answers: dict[str, str], data: 
     kept = {query_id: word for query_id, word in answers.items() if query_id not in gone}
     ids = "".join(answers)
 
-    whole, less = row(sheet(answers, ids=ids, rounds=3)), row(sheet(kept, ids=ids, rounds=3))
+    whole, less = row(table(answers, ids=ids, rounds=3)), row(table(kept, ids=ids, rounds=3))
 
     assert whole.value is not None
     assert less.value is not None
@@ -263,7 +263,7 @@ def test_the_score_is_the_mean_of_the_verdicts_that_are_there(answers: dict[str,
     known = [[worth[letter] for letter in letters if letter in worth] for letters in answers.values()]
     means = [sum(points) / len(points) for points in known if points]
 
-    found = row(sheet(answers, rounds=4))
+    found = row(table(answers, rounds=4))
 
     assert found.n == len(means)
     if not means:
@@ -283,17 +283,17 @@ def test_the_order_of_the_log_does_not_matter(answers: dict[str, str], random: R
     """Shuffled answers and marks give the same rows, to the last bit."""
     done, marks = log(answers)
     expected = {"G1_tool": list(answers)}
-    before = score(sheet_of(expected, 1, done, marks, rounds=3), "faithful")
+    before = score(build_verdict_table(expected, 1, done, marks, rounds=3), "faithful")
     random.shuffle(done)
     random.shuffle(marks)
 
-    assert score(sheet_of(expected, 1, done, marks, rounds=3), "faithful") == before
+    assert score(build_verdict_table(expected, 1, done, marks, rounds=3), "faithful") == before
 
 
 @given(st.dictionaries(st.sampled_from("123456789"), letters, min_size=1))
 def test_the_interval_holds_the_score(answers: dict[str, str]) -> None:
     """Whatever its method, and it stays between 0 and 100."""
-    for found in score(sheet(answers, rounds=3), "faithful"):
+    for found in score(table(answers, rounds=3), "faithful"):
         assert found.value is not None
         assert found.ci_low is not None
         assert found.ci_high is not None
@@ -304,20 +304,20 @@ def test_the_interval_holds_the_score(answers: dict[str, str]) -> None:
 
 def test_an_empty_run_has_no_score() -> None:
     """Nothing answered is all missing; the reference has nothing to divide by."""
-    made = sheet({}, ids="123")
+    made = table({}, ids="123")
 
     assert (row(made).value, row(made).missing, row(made).complete) == (0.0, 3, False)
     assert (row(made, "reference").value, row(made, "reference", "macro").value) == (None, None)
 
 
-def published(made: Sheet, **changes: str) -> Score:
+def published(made: VerdictTable, **changes: str) -> Score:
     switches = {**PUBLISHED, **{name.replace("_", "."): value for name, value in changes.items()}}
     return next(r for r in score(made, "reference", switches=switches) if r.group == "G1_tool")
 
 
 def test_a_switch_undoes_one_fault_of_the_reference() -> None:
     """Missing answers back in the denominator; lacking verdicts out of it."""
-    made = sheet({"1": "ss", "2": "s."}, ids="1234", rounds=2)
+    made = table({"1": "ss", "2": "s."}, ids="1234", rounds=2)
 
     assert published(made).value == 75.0
     assert published(made, sopr_missing="unsolved").value == 37.5
@@ -352,7 +352,7 @@ def test_the_published_gate_overrules_verdicts() -> None:
     """A solved answer with the words of giving up scores 0, unless the switch is set to structure."""
     done, marks = log({"1": "s", "2": "s"})
     worded = {("G1_tool", "1", 0): False, ("G1_tool", "2", 0): True}
-    made = sheet_of({"G1_tool": ["1", "2"]}, 1, done, marks, worded=worded)
+    made = build_verdict_table({"G1_tool": ["1", "2"]}, 1, done, marks, worded=worded)
 
     assert published(made).value == 50.0
     assert published(made, sopr_gate="structure").value == 100.0

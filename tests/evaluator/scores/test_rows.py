@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stb_core.store import Store, open_store
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.rows import Row, headline, score_rows
 from stb_evaluator.transfer.importing import import_answers
 
@@ -43,7 +43,7 @@ def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 async def _rows(store: Store, name: str) -> list[Row]:
     run = await store.runs.get(name)
-    return await score_rows(store, run, jury_of("recorded", "recorded"), rounds=None)
+    return await score_rows(store, run, panel_of_one("recorded", "recorded"), rounds=None)
 
 
 def pick(rows: list[Row], block: str, group: str) -> dict[str, Any]:

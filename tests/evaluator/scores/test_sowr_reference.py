@@ -26,13 +26,13 @@ from conftest import clean_environment
 from llm_server import Answer, LLMServer, call
 from stb_core.settings import Settings
 from stb_core.store import open_store
-from stb_evaluator.judges.opening import opened_bench
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.opening import open_judges
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.win_rate import outcome_of_round
-from stb_evaluator.scores.win_verdicts import CHECKS, hold, prepare
+from stb_evaluator.scores.win_verdicts import CHECKS, ask_for_preferences, load_win_comparison
 
 ROUNDS = 3
 CONFIG = """
@@ -139,21 +139,24 @@ def test_every_round_goes_to_whom_the_published_code_gave_it(
     async def rounds_won() -> dict[str, tuple[float, float]]:
         store = await open_store(sqlite_store_url)
         settings = Settings(sqlite_store_url, {}, {"STUB_BASE_URL": llm.url})
-        async with opened_bench("stub/any", settings, connections=4, quiet=True, evaluator=folder) as bench:
-            (judge,) = bench.judges
+        async with open_judges("stub/any", settings, connections=4, quiet=True, evaluator=folder) as judges:
+            (judge,) = judges.members
             pairs, checker = judge.of_pairs(cut=True), judge.of_answers_in_pairs(cut=True)
             runs = [await store.runs.get(name) for name in (system, "ourcot")]
-            sides = [Side(run, await load_sheet(store, run, jury_of("", ""), rounds=1)) for run in runs]
-            contest = await prepare(store, *sides, rounds=ROUNDS, switches=PUBLISHED)
-            await hold(store, contest, pairs, checker=checker, connections=4)
+            sides = [
+                Side(run, await load_verdict_table(store, run, panel_of_one("", ""), rounds=1))
+                for run in runs
+            ]
+            comparison = await load_win_comparison(store, *sides, rounds=ROUNDS, switches=PUBLISHED)
+            await ask_for_preferences(store, comparison, pairs, checker=checker, connections=4)
             assert pairs
             log = await store.verdicts.of_run(system, metric="sowr")
         await store.close()
         preferences = {(verdict.answer_hash, verdict.round): verdict.status for verdict in log}
         found = {}
-        for (_, query_id, _), pair in contest.pairs.items():
+        for (_, query_id, _), pair in comparison.pairs.items():
             won = [
-                outcome_of_round(pair, number, preferences, PUBLISHED, contest.checks)
+                outcome_of_round(pair, number, preferences, PUBLISHED, comparison.checks)
                 for number in range(ROUNDS)
             ]
             found[query_id] = (sum(won), ROUNDS - sum(won))  # type: ignore[arg-type]

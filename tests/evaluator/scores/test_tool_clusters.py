@@ -14,7 +14,7 @@ from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_evaluator.scores.pass_rate import score
 from stb_evaluator.scores.tool_clusters import tool_clusters
-from stb_evaluator.scores.verdict_table import sheet_of
+from stb_evaluator.scores.verdict_table import build_verdict_table
 
 
 def query(query_id: str, *tools: str) -> Query:
@@ -63,10 +63,10 @@ def test_clusters_make_an_interval_honest() -> None:
     """Sixty queries in three clusters that win and lose together are worth three, not sixty."""
     answers = {str(n): "s" if n % 3 else "n" for n in range(60)}
     done, marks = log(answers)
-    sheet = sheet_of({"G1_tool": list(answers)}, 1, done, marks)
+    table = build_verdict_table({"G1_tool": list(answers)}, 1, done, marks)
     clusters = {("G1_tool", str(n)): f"c{n % 3}" for n in range(60)}
 
-    plain, clustered = (score(sheet, "faithful", clusters=c)[0] for c in (None, clusters))
+    plain, clustered = (score(table, "faithful", clusters=c)[0] for c in (None, clusters))
 
     assert plain.ci_low is not None
     assert clustered.ci_low is not None
@@ -79,10 +79,10 @@ def test_clusters_of_one_query_change_little() -> None:
     """Every query its own cluster is the plain case, but for the method."""
     answers = {str(n): "sun"[n % 3] for n in range(90)}
     done, marks = log(answers)
-    sheet = sheet_of({"G1_tool": list(answers)}, 1, done, marks)
+    table = build_verdict_table({"G1_tool": list(answers)}, 1, done, marks)
     clusters = {("G1_tool", i): i for i in answers}
 
-    plain, alone = (score(sheet, "faithful", clusters=c)[0] for c in (None, clusters))
+    plain, alone = (score(table, "faithful", clusters=c)[0] for c in (None, clusters))
 
     assert alone.ci_low == pytest.approx(plain.ci_low, abs=1)
     assert alone.ci_high == pytest.approx(plain.ci_high, abs=1)

@@ -12,7 +12,7 @@ from stb_core.values.trajectories import StopReason, Trajectory
 from stb_core.values.verdicts import Status
 from stb_evaluator.judges.pairs import Pair
 from stb_evaluator.scores.reference_rules import OURS, PUBLISHED, SWITCHES, set_switches
-from stb_evaluator.scores.verdict_table import sheet_of
+from stb_evaluator.scores.verdict_table import build_verdict_table
 from stb_evaluator.scores.win_rate import answers_to_check, coin, majority, outcome, questions
 
 A, B = trajectory(answer="It is 4217."), trajectory(answer="No idea.")
@@ -237,12 +237,12 @@ def test_the_majority_of_readable_verdicts_decides(letters: str, expected: bool 
     """More than half; errors are no votes; what was not answered is not solved, what was spoiled not known."""
     done, marks = log({"1": letters})
 
-    assert majority(sheet_of({"G1_tool": ["1"]}, 1, done, marks), ("G1_tool", "1", 0)) is expected
+    assert majority(build_verdict_table({"G1_tool": ["1"]}, 1, done, marks), ("G1_tool", "1", 0)) is expected
 
 
 def test_a_missing_answer_is_not_solved() -> None:
     """Without any trajectory."""
-    assert majority(sheet_of({"G1_tool": ["1"]}, 1, [], []), ("G1_tool", "1", 0)) is False
+    assert majority(build_verdict_table({"G1_tool": ["1"]}, 1, [], []), ("G1_tool", "1", 0)) is False
 
 
 def test_switches_are_set_by_name() -> None:

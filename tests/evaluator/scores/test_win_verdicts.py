@@ -14,12 +14,17 @@ from stb_core.llm.scripted import ScriptedModel
 from stb_core.store import Store
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.judges.pairs import ModelPairJudge
-from stb_evaluator.judges.panel import jury_of
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_sheet
+from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.reference_rules import set_switches
-from stb_evaluator.scores.win_verdicts import Contest, contest_rows, hold, prepare
+from stb_evaluator.scores.win_verdicts import (
+    WinComparison,
+    ask_for_preferences,
+    load_win_comparison,
+    win_rows,
+)
 
 
 def shown_first(request: Request) -> str:
@@ -58,7 +63,7 @@ async def two_runs(
                 for t in made
             ]
         )
-        sides.append(Side(run, await load_sheet(store, run, jury_of("j", "r"), rounds=1)))
+        sides.append(Side(run, await load_verdict_table(store, run, panel_of_one("j", "r"), rounds=1)))
     return sides[0], sides[1]
 
 
@@ -71,8 +76,8 @@ ANSWERS = {
 }
 
 
-def row(contest: Contest, group: str = "G1_tool") -> dict[str, Any]:
-    rows = contest_rows(contest, "faithful", judge="j", rubric="r")
+def row(comparison: WinComparison, group: str = "G1_tool") -> dict[str, Any]:
+    rows = win_rows(comparison, "faithful", judge="j", rubric="r")
     return next(r for r in rows if r["group"] == group)
 
 
@@ -82,12 +87,12 @@ async def test_only_what_is_open_is_asked_and_asked_once(store: Store) -> None:
     model = ScriptedModel(prefers_good)
     judge = ModelPairJudge(model, load_rubric("sowr-1"))
 
-    contest = await prepare(store, one, other, rounds=1)
-    tally = await hold(store, contest, judge, connections=4)
-    mirrored = await prepare(store, other, one, rounds=1)
-    await hold(store, mirrored, judge, connections=4)
+    comparison = await load_win_comparison(store, one, other, rounds=1)
+    tally = await ask_for_preferences(store, comparison, judge, connections=4)
+    mirrored = await load_win_comparison(store, other, one, rounds=1)
+    await ask_for_preferences(store, mirrored, judge, connections=4)
 
-    found, back = row(contest), row(mirrored)
+    found, back = row(comparison), row(mirrored)
     assert (tally.judged, len(model.requests)) == (4, 4)
     assert (found["wins"], found["ties"], found["losses"]) == (2, 2, 1)
     assert found["value"] == 60.0
@@ -100,10 +105,10 @@ async def test_the_rows_count_what_cannot_be_told(sqlite_store: Store) -> None:
     one, other = await two_runs(sqlite_store, ANSWERS)
     judge = ModelPairJudge(ScriptedModel(lambda _: Reply(content="hm")), load_rubric("sowr-1"))
 
-    contest = await prepare(sqlite_store, one, other, rounds=1)
-    tally = await hold(sqlite_store, contest, judge, connections=4)
+    comparison = await load_win_comparison(sqlite_store, one, other, rounds=1)
+    tally = await ask_for_preferences(sqlite_store, comparison, judge, connections=4)
 
-    found = row(contest)
+    found = row(comparison)
     assert tally.errors == 4
     assert (found["n"], found["n_total"], found["n_error"], found["complete"]) == (3, 5, 2, False)
 
@@ -119,17 +124,17 @@ async def test_a_pass_verdict_that_failed_makes_a_rate_incomplete(sqlite_store: 
         rubric="r",
         round=1,
         status=Status.ERROR,
-        answer_hash=one.sheet.answers["G1_tool", "1", 0].answer_hash,
+        answer_hash=one.table.answers["G1_tool", "1", 0].answer_hash,
     )
     await sqlite_store.verdicts.append([failed])
-    side = Side(one.run, await load_sheet(sqlite_store, one.run, jury_of("j", "r"), rounds=None))
+    side = Side(one.run, await load_verdict_table(sqlite_store, one.run, panel_of_one("j", "r"), rounds=None))
     judge = ModelPairJudge(ScriptedModel(prefers_good), load_rubric("sowr-1"))
 
-    ours = await prepare(sqlite_store, side, other, rounds=1)
-    await hold(sqlite_store, ours, judge, connections=1)
+    ours = await load_win_comparison(sqlite_store, side, other, rounds=1)
+    await ask_for_preferences(sqlite_store, ours, judge, connections=1)
     ignored = set_switches(["sowr.verdicts=ignored"])
-    published = await prepare(sqlite_store, side, other, rounds=1, switches=ignored)
-    await hold(sqlite_store, published, judge, connections=1)
+    published = await load_win_comparison(sqlite_store, side, other, rounds=1, switches=ignored)
+    await ask_for_preferences(sqlite_store, published, judge, connections=1)
 
     # One failed, and two answers have no verdict of the second round.
     found = row(ours, "micro")
@@ -142,10 +147,10 @@ async def test_what_cannot_be_told_for_want_of_a_pass_verdict_is_counted_once(sq
     one, other = await two_runs(sqlite_store, {"1": ("good", "error", "bad", "unsolved")})
     judge = ModelPairJudge(ScriptedModel(prefers_good), load_rubric("sowr-1"))
 
-    contest = await prepare(sqlite_store, one, other, rounds=1)
-    tally = await hold(sqlite_store, contest, judge, connections=1)
+    comparison = await load_win_comparison(sqlite_store, one, other, rounds=1)
+    tally = await ask_for_preferences(sqlite_store, comparison, judge, connections=1)
 
-    found = row(contest)
+    found = row(comparison)
     assert tally.judged == 0
     assert (found["n"], found["n_total"], found["n_error"], found["complete"]) == (0, 1, 1, False)
 
@@ -159,11 +164,11 @@ async def test_the_judge_sees_whole_answers_and_the_published_code_a_thousand_ch
     model = ScriptedModel(prefers_good)
     rubric = load_rubric("sowr-1")
 
-    full = await prepare(sqlite_store, one, other, rounds=1)
-    await hold(sqlite_store, full, ModelPairJudge(model, rubric), connections=1)
+    full = await load_win_comparison(sqlite_store, one, other, rounds=1)
+    await ask_for_preferences(sqlite_store, full, ModelPairJudge(model, rubric), connections=1)
     switches = set_switches(["sowr.verdicts=used"])
-    cut = await prepare(sqlite_store, one, other, rounds=1, switches=switches)
-    await hold(sqlite_store, cut, ModelPairJudge(model, cut_rubric(rubric)), connections=1)
+    cut = await load_win_comparison(sqlite_store, one, other, rounds=1, switches=switches)
+    await ask_for_preferences(sqlite_store, cut, ModelPairJudge(model, cut_rubric(rubric)), connections=1)
 
     assert row(full)["value"] == 100.0
     assert len(model.requests) == 3
@@ -185,11 +190,11 @@ async def test_ignored_pass_verdicts_are_never_looked_at(sqlite_store: Store) ->
     one, other = await two_runs(sqlite_store, {"1": ANSWERS["1"]})
     judge = ModelPairJudge(ScriptedModel(prefers_bad), load_rubric("sowr-1"))
 
-    ours = await prepare(sqlite_store, one, other, rounds=1)
-    await hold(sqlite_store, ours, judge, connections=1)
+    ours = await load_win_comparison(sqlite_store, one, other, rounds=1)
+    await ask_for_preferences(sqlite_store, ours, judge, connections=1)
     ignored = set_switches(["sowr.verdicts=ignored"])
-    published = await prepare(sqlite_store, one, other, rounds=1, switches=ignored)
-    await hold(sqlite_store, published, judge, connections=1)
+    published = await load_win_comparison(sqlite_store, one, other, rounds=1, switches=ignored)
+    await ask_for_preferences(sqlite_store, published, judge, connections=1)
 
     assert (row(ours)["value"], row(published)["value"]) == (100.0, 0.0)
 
@@ -202,7 +207,7 @@ async def test_verdicts_on_pairs_that_a_bundle_brought_count_between_runs_of_bun
     one, other = await two_runs(sqlite_store, {"3": ANSWERS["3"]}, brought=brought)
     model = ScriptedModel(prefers_good)
     judge = ModelPairJudge(model, load_rubric("sowr-1"))
-    mirrored = await prepare(sqlite_store, other, one, rounds=1)
+    mirrored = await load_win_comparison(sqlite_store, other, one, rounds=1)
     (pair,) = mirrored.pairs.values()
     log = [
         Verdict(
@@ -220,9 +225,9 @@ async def test_verdicts_on_pairs_that_a_bundle_brought_count_between_runs_of_bun
     ]
     await sqlite_store.verdicts.append(log)
 
-    await hold(sqlite_store, mirrored, judge, connections=1)
-    again = await prepare(sqlite_store, one, other, rounds=1)
-    await hold(sqlite_store, again, judge, connections=1)
+    await ask_for_preferences(sqlite_store, mirrored, judge, connections=1)
+    again = await load_win_comparison(sqlite_store, one, other, rounds=1)
+    await ask_for_preferences(sqlite_store, again, judge, connections=1)
 
     assert (row(again)["value"], len(model.requests)) == (value, asked)
     assert len(await sqlite_store.verdicts.of_run("a", metric="sowr")) == asked
