@@ -1,18 +1,21 @@
-"""Reading many cache files at once: in processes of their own where there is enough to read."""
+"""Reads many response files at once, in worker processes when there is enough to read."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import multiprocessing
 import os
-import sys
-from asyncio.subprocess import PIPE, Process
+import signal
+import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import groupby
 
 from stb_core.errors import StbError
-from stb_server.datasets.parallel_worker import LENGTH_BYTES, pack_files, unpack_recordings
 from stb_server.datasets.response_files import CacheFile, Recordings, read_cache_files
 
 _BATCH_BYTES = 2_000_000
@@ -22,10 +25,12 @@ _MOST_PROCESSES = 4
 
 
 async def read_in_batches(files: Sequence[CacheFile]) -> AsyncGenerator[Recordings]:
-    """What the files hold, some at a time and in order. All files of one API must be neighbours.
+    """Read files batch by batch, in order. All files of one API must be next to each other.
+
+    At most ``_BATCHES_AHEAD`` batches are in memory that the caller has not taken yet.
 
     Raises:
-        StbError: a process that read them was killed.
+        StbError: a worker process was killed.
     """
     batches, total = _batches(files)
     processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
@@ -33,77 +38,38 @@ async def read_in_batches(files: Sequence[CacheFile]) -> AsyncGenerator[Recordin
         for batch in batches:
             yield read_cache_files(batch)
         return
-    queue = _Queue(batches)
-    workers = [await _start_worker() for _ in range(processes)]
-    tasks = [asyncio.create_task(_feed(worker, queue)) for worker in workers]
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_set_up_worker)
+    reading: deque[Future[Recordings]] = deque()
     try:
-        for result in queue.results:
-            yield await result
-            queue.room.release()
+        for batch in batches:
+            reading.append(pool.submit(read_cache_files, batch))
+            if len(reading) == _BATCHES_AHEAD:
+                yield await asyncio.wrap_future(reading.popleft())
+        while reading:
+            yield await asyncio.wrap_future(reading.popleft())
+    except BrokenProcessPool:
+        raise StbError(
+            "A process that read recorded responses was killed.",
+            hint="Run the same command again; what was imported is kept.",
+        ) from None
     finally:
-        for task in tasks:
-            task.cancel()
-        for worker in workers:
-            with suppress(ProcessLookupError):
-                worker.kill()
-            await worker.wait()
+        pool.shutdown(cancel_futures=True)
 
 
-class _Queue:
-    """Batches that wait, and what becomes of each; ``room`` bounds those read but not yet used."""
-
-    def __init__(self, batches: list[list[CacheFile]]) -> None:
-        loop = asyncio.get_running_loop()
-        self.results: list[asyncio.Future[Recordings]] = [loop.create_future() for _ in batches]
-        self.waiting = deque(zip(batches, self.results, strict=True))
-        self.room = asyncio.Semaphore(_BATCHES_AHEAD)
+def _set_up_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops its workers
+    if hasattr(os, "nice"):
+        os.nice(3)  # the parent writes to the store, and all workers wait for it
+    gc.disable()  # recordings hold no reference cycles
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-async def _start_worker() -> Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "stb_server.datasets.parallel_worker",
-        stdin=PIPE,
-        stdout=PIPE,
-        limit=4 * _BATCH_BYTES,
-    )
-
-
-async def _feed(worker: Process, queue: _Queue) -> None:
-    """Keep one worker busy: it has the next batch before it has answered the last."""
-    assert worker.stdin
-    assert worker.stdout
-    sent: deque[asyncio.Future[Recordings]] = deque()
-    while queue.waiting or sent:
-        while queue.waiting and len(sent) < 2 and not (sent and queue.room.locked()):
-            await queue.room.acquire()
-            if not queue.waiting:
-                break
-            batch, result = queue.waiting.popleft()
-            sent.append(result)
-            with suppress(ConnectionError):  # it is gone, which its silence will tell
-                worker.stdin.write(pack_files(batch))
-                await worker.stdin.drain()
-        if not sent:
-            return
-        try:
-            length = int.from_bytes(await worker.stdout.readexactly(LENGTH_BYTES), "big")
-            found = unpack_recordings(await worker.stdout.readexactly(length))
-        except Exception as problem:  # noqa: BLE001 - whoever waits for the results must learn of it
-            for result in sent:
-                result.set_exception(_explained(problem))
-            return
-        sent.popleft().set_result(found)
-
-
-def _explained(problem: Exception) -> Exception:
-    if not isinstance(problem, asyncio.IncompleteReadError):
-        return problem
-    return StbError(
-        "A process that read recorded responses was killed.",
-        hint="Run the same command again; what was imported is kept.",
-    )
+def _exit_with_parent() -> None:
+    """Exit when the parent was killed; a pool's workers would otherwise wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    parent.join()
+    os._exit(1)
 
 
 def _batches(files: Sequence[CacheFile]) -> tuple[list[list[CacheFile]], int]:
@@ -117,7 +83,7 @@ def _batches(files: Sequence[CacheFile]) -> tuple[list[list[CacheFile]], int]:
             size = 0
         batches[-1] += group
         for file in group:
-            with suppress(OSError):  # it is reported when it is read
+            with suppress(OSError):  # reported when the file is read
                 length = file.path.stat().st_size
                 size, total = size + length, total + length
     return batches, total

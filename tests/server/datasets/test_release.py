@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -531,19 +532,44 @@ async def test_a_killed_reader_is_reported(
 ) -> None:
     """When a process that reads is killed, the import says so instead of waiting for ever."""
     small_release.write_release(tmp_path)
-    start = parallel_reading._start_worker
-
-    async def start_and_kill() -> Any:
-        worker = await start()
-        worker.kill()
-        return worker
-
+    killed = functools.partial(signal.raise_signal, signal.SIGKILL)
     monkeypatch.setattr(parallel_reading, "_WORTH_PROCESSES", 0)
     monkeypatch.setattr(parallel_reading.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(parallel_reading, "_start_worker", start_and_kill)
+    monkeypatch.setattr(parallel_reading, "_set_up_worker", killed)
 
     with pytest.raises(StbError, match="A process that read recorded responses was killed"):
         await imported(sqlite_store, tmp_path)
+
+
+async def test_readers_end_with_a_killed_import(tmp_path: Path) -> None:
+    """The processes that read end when the import that started them is killed."""
+    small_release.write_release(tmp_path)
+    program = """
+import asyncio, pathlib, sys
+from stb_server.datasets import parallel_reading
+from stb_server.datasets.release import find_release
+
+async def read():
+    async for _ in parallel_reading.read_in_batches(find_release(pathlib.Path(sys.argv[1])).cache_files()):
+        print("read", flush=True)
+        await asyncio.sleep(60)
+
+if __name__ == "__main__":
+    parallel_reading._WORTH_PROCESSES = 0
+    parallel_reading.os.cpu_count = lambda: 2
+    asyncio.run(read())
+"""
+    script = tmp_path / "reader.py"
+    script.write_text(program)
+    process = await asyncio.create_subprocess_exec(sys.executable, script, tmp_path, stdout=-1)
+    assert process.stdout
+    await process.stdout.readline()
+
+    process.kill()
+    await process.wait()
+
+    async with asyncio.timeout(30):
+        assert await process.stdout.read() == b""  # ends when no process has it open
 
 
 async def test_an_import_that_was_killed_goes_on(tmp_path: Path, sqlite_store_url: str) -> None:
