@@ -16,9 +16,8 @@ from stb_core.values import clock
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.provenance import Provenance
 from stb_server.calls.argument_differences import argument_differences, described
-from stb_server.commands.ages import moment
 from stb_server.commands.store import opened_store
-from stb_server.commands.targets import chosen_dataset, chosen_response
+from stb_server.commands.targets import chosen_dataset, chosen_response, moment
 from stb_server.datasets.import_report import shortened
 
 _KEPT = [p.value for p in Provenance if p not in {Provenance.FAULT, Provenance.MISS}]

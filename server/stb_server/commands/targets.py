@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store, browsing
 from stb_core.store.datasets import Dataset
+
+_AGE = re.compile(r"([0-9]{1,6})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,64}")
 _MOST_NAMED = 5
@@ -64,3 +68,21 @@ async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Data
             hint="Give more digits, or the dataset with --dataset.",
         )
     return found[0]
+
+
+def moment(now: str, age: str) -> str:
+    """The moment that long before ``now``, in the form of ``now``: ISO 8601 with microseconds.
+
+    Raises:
+        UsageError: the age is not a number with a unit, or leads before the calendar.
+    """
+    match = _AGE.fullmatch(age)
+    if match is None:
+        raise UsageError(
+            f"{age!r} is not an age.", hint="Write a number and a unit: 90s, 30m, 12h, 7d or 4w."
+        )
+    try:
+        before = datetime.fromisoformat(now) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        raise UsageError(f"{age!r} is longer ago than the calendar goes.", hint="Write less.") from None
+    return before.isoformat(timespec="microseconds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -109,12 +108,6 @@ class Summary:
         return self.n - kept
 
 
-def verify_responses(responses: Iterable[Kept]) -> Iterator[Finding]:
-    """Judge stored responses one by one, in their order."""
-    for response in responses:
-        yield verify_response(response)
-
-
 def verify_response(response: Kept) -> Finding:
     """Judge one stored response; a body that is not ToolBench's envelope is judged as it is."""
     api = ApiRef(response.category, response.tool, response.api)
@@ -156,11 +149,3 @@ class Tally:
             wrongly_dropped=self._wrongly.total(),
             wrongly_by_word=dict(self._wrongly.most_common()),
         )
-
-
-def summarize(findings: Iterable[Finding]) -> Summary:
-    """Count findings."""
-    tally = Tally()
-    for finding in findings:
-        tally.add(finding)
-    return tally.summary()

@@ -19,7 +19,7 @@ from stb_core.store.misses import Miss
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.calls.argument_differences import argument_differences, described
-from stb_server.commands.ages import moment
+from stb_server.commands.targets import moment
 
 Stb = Callable[..., Ended]
 OSLO = ToolCall("Weather", "sky_watch", "current", {"city": "Oslo", "days": 3})

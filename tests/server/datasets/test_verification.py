@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -13,10 +14,10 @@ from stb_core.store.responses import Response
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.datasets.verification import (
+    Summary,
+    Tally,
     older_filter_would_drop,
-    summarize,
     verify_response,
-    verify_responses,
 )
 from stb_server.upstream.answer_quality import Rule
 
@@ -24,6 +25,13 @@ from stb_server.upstream.answer_quality import Rule
 def recorded(body: bytes, n: int = 0) -> Response:
     call = ToolCall("Data", "tool", "api", {"n": n})
     return Response(call.key, *(call.category, call.tool, call.api), b"{}", body, Provenance.RECORDED)
+
+
+def summary_of(responses: Iterable[Response]) -> Summary:
+    tally = Tally()
+    for response in responses:
+        tally.add(verify_response(response))
+    return tally.summary()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +74,7 @@ def test_the_summary_counts_what_a_word_filter_would_lose() -> None:
     bodies = [{"a": 1}, {"a": 500}, {"a": "blocked"}, "", {"message": "Too many requests"}]
     found = [recorded(orjson.dumps({"error": "", "response": body}), n) for n, body in enumerate(bodies)]
 
-    summary = summarize(verify_responses(found))
+    summary = summary_of(found)
 
     assert (5, 2) == (summary.n, summary.unusable)
     assert {"500": 1, "blocked": 1, "no text": 1} == summary.older_by_word
@@ -81,7 +89,7 @@ def test_a_word_filter_would_lose_a_fifth_of_the_real_release(real_data: Path) -
         for answer in json.loads(file.read_text(encoding="utf-8")).values()
     ]
 
-    summary = summarize(verify_responses(found))
+    summary = summary_of(found)
 
     assert (2478, 471) == (summary.n, summary.unusable)
     assert (929, 519) == (summary.older_dropped, summary.wrongly_dropped)

@@ -18,7 +18,7 @@ from stb_core.errors import ConflictError
 from stb_core.publishing import Site
 from stb_core.store import Store
 from stb_core.values.manifest import Manifest
-from stb_server.inspector.file_links import FileLinks, safe_name
+from stb_server.inspector.static_site import FileLinks, safe_name
 
 SECRET = "run-that-stays-at-home"
 LINK = re.compile(r' (?:href|src|srcset|action)="([^"]*)"')

@@ -16,8 +16,7 @@ from stb_core.values.trajectories import (
     Trajectory,
 )
 from stb_server.inspector.json_view import Budget
-from stb_server.inspector.trajectory_items import Item, in_order, make_item
-from stb_server.inspector.trajectory_timings import Measured
+from stb_server.inspector.trajectory_items import Item, MeasuredTimes, in_order, make_item
 from stb_server.inspector.trajectory_trees import draw
 
 ROME, BONN = (
@@ -33,7 +32,7 @@ FIRST, SECOND, THIRD = (ModelCall(seconds=n, prompt_tokens=10 * n, completion_to
 
 def items(**given: Any) -> list[Item]:
     found = Trajectory(group="g", query_id="1", query="?", agent="a", stop=StopReason.ANSWERED, **given)
-    measured = Measured(found)
+    measured = MeasuredTimes(found)
     rows = in_order(found, draw(found.tree) if found.tree else None)
     return [make_item(n, *row, {}, Budget(), measured) for n, row in enumerate(rows)]
 

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
-from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
+from stb_core.values.tools import ApiDocument, ToolDocument
 from stb_server.inspector.pages.response import ACTS
 from stb_server.inspector.rendering import HEADERS, page, place, share_bar, url
 from stb_server.inspector.response_counts import Tally
@@ -158,8 +158,3 @@ async def _document(
         return None
     apis = {api.standard_name: api for api in tools[0].api_list}
     return tools[0], apis.get(wanted.api)
-
-
-def ref_address(dataset: str, ref: ApiRef) -> str:
-    """The page of an API's responses."""
-    return url(place("cache", dataset), category=ref.category, tool=ref.tool, api=ref.api)

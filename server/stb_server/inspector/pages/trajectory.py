@@ -20,8 +20,7 @@ from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.json_view import Budget
 from stb_server.inspector.rendering import HEADERS, page, place
 from stb_server.inspector.run_digests import Digest, key_of
-from stb_server.inspector.trajectory_items import Item, has_order, in_order, make_item, turn_of
-from stb_server.inspector.trajectory_timings import Measured
+from stb_server.inspector.trajectory_items import Item, MeasuredTimes, has_order, in_order, make_item, turn_of
 
 _CHUNK = 400
 _PAGE_NODES = 1_000
@@ -132,7 +131,7 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
     share = 2 if tree else 1  # the tree and the way to the answer each get a half
     budget, tree_budget = (Budget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
     path = in_order(found, tree or (trajectory_trees.draw(found.tree) if found.tree else None))
-    measured = Measured(found)
+    measured = MeasuredTimes(found)
     items = [
         make_item(number, step, message, recorded, budget, measured)
         for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)

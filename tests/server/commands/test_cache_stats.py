@@ -16,7 +16,7 @@ from stb_core.store import Store
 from stb_core.values.manifest import Manifest
 from stb_core.values.provenance import CacheMode
 from stb_core.values.trajectories import FINISH, Message, Node, Step, StopReason, Trajectory
-from stb_server.commands.cache_hit_rates import calls_on_record, lookups_of, rate_of, rate_of_lookups
+from stb_server.commands.cache_stats import calls_on_record, lookups_of, rate_of, rate_of_lookups
 from stb_server.worker.options import ServerOptions
 from virtual_server import put_weather, recorded, request, running
 
