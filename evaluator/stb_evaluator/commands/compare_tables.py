@@ -8,9 +8,8 @@ import click
 
 from stb_core.cli import console
 from stb_core.values.verdicts import SOPR, SOWR
-from stb_evaluator.scores.comparison import Row
+from stb_evaluator.scores.comparison import Row, ranks_of
 from stb_evaluator.scores.pass_rate import MACRO
-from stb_evaluator.scores.rankings import ranks_of
 
 _ALPHA = 0.05
 

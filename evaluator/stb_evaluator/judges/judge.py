@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -104,21 +103,3 @@ def _judgement(asked: Asked, stage: str, *, before: Judgement | None = None) -> 
     return Judgement(
         verdict.status, verdict.reason, raw + asked.raw, usage + asked.usage, {"decided_by": stage}
     )
-
-
-class RecordedJudge:
-    """Repeats verdicts that are already known, by (answer hash, round); anything else is an error."""
-
-    name = "recorded"
-    rubric = "recorded"
-    reusable = True
-
-    def __init__(self, verdicts: Mapping[tuple[str, int], Status]) -> None:
-        self._verdicts = verdicts
-
-    async def judge(self, case: Case, number: int) -> Judgement:
-        """The verdict on record."""
-        status = self._verdicts.get((case.trajectory.answer_hash, number))
-        if status is None:
-            return Judgement(Status.ERROR, "no verdict is on record")
-        return Judgement(status, "as recorded")

@@ -13,9 +13,8 @@ import yaml
 from stb_core.store import Store
 from stb_core.values.verdicts import POINTS
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.comparison import Side, compare_runs, warnings_of
+from stb_evaluator.scores.comparison import Side, compare_runs, ranks_of, warnings_of
 from stb_evaluator.scores.pass_rate import BLOCKS
-from stb_evaluator.scores.rankings import ranks_of
 from stb_evaluator.scores.rows import Row, headline, measure_rows, score_rows
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share

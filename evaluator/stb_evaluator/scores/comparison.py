@@ -25,7 +25,7 @@ from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import majority
-from stb_evaluator.statistics.multiplicity import holm
+from stb_evaluator.statistics.multiplicity import holm, rank_bounds
 from stb_evaluator.statistics.paired import Comparison, compare
 from stb_evaluator.statistics.power import detectable_difference, queries_needed
 from stb_evaluator.statistics.significance import mcnemar
@@ -249,3 +249,21 @@ def _mean(places: Sequence[Place], scores: Mapping[Place, float], *, micro: bool
     if micro:
         return float(np.mean([value for values in by_group.values() for value in values])) * 100
     return float(np.mean([np.mean(values) for values in by_group.values()])) * 100
+
+
+def ranks_of(rows: Sequence[Row]) -> list[Row]:
+    """The rank of every run by the macro score, with bounds that hold for all ranks together at 95 %.
+
+    ``rows`` are those of ``compare_runs``. Empty for fewer than three runs, of which the difference says
+    it all.
+    """
+    macro = [row for row in rows if row["group"] == MACRO]
+    runs = list(dict.fromkeys([*(row["run"] for row in macro), *(row["run_b"] for row in macro)]))
+    if len(runs) < 3:
+        return []
+    number = {run: i for i, run in enumerate(runs)}
+    pairs = [(number[row["run"]], number[row["run_b"]], row["value"], row["p"]) for row in macro]
+    return [
+        {"run": run, "rank": bounds.rank, "rank_low": bounds.low, "rank_high": bounds.high}
+        for run, bounds in zip(runs, rank_bounds(pairs), strict=True)
+    ]

@@ -34,8 +34,8 @@ from stb_evaluator.statistics.sampling import (
     Weighting,
     design_of,
     finite,
+    sum_in_order,
 )
-from stb_evaluator.statistics.sums import sum_in_order
 
 # Below this many queries, or points won or lost, a group is small.
 SMALL_GROUP = 30

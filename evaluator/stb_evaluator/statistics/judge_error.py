@@ -1,10 +1,8 @@
 """Does the judge say what people say? Its sensitivity and specificity, and scores corrected by labels.
 
 Some queries, a random sample of those of each group, carry a human label beside the judge's score; the
-others only the judge's. Both kinds of correction are free of the judge's bias. ``rogan_gladen`` takes
-the judge's error rates, which may come from other data than the benchmark, and knows only pass and
-fail. ``ppi_mean`` takes labels within the benchmark, allows graded scores, is never less precise than
-the labels alone, and is what a corrected score should be by default.
+others only the judge's. ``ppi_mean`` corrects the mean of graded scores by the labels. The corrected
+score is free of the judge's bias, and never less precise than the labels alone.
 """
 
 from __future__ import annotations
@@ -63,37 +61,6 @@ def judge_quality(judged: ArrayLike, labels: ArrayLike, *, level: float = LEVEL)
     )
 
 
-def rogan_gladen(rate: float, n: int, quality: JudgeQuality, *, level: float = LEVEL) -> Corrected:
-    """The share of answers that are truly solved, from the share ``rate`` of n that the judge passed.
-
-    (rate + specificity - 1) / (sensitivity + specificity - 1), kept within [0, 1] (Rogan and Gladen,
-    American Journal of Epidemiology 107, 1978), with the interval of Lang and Reiczigel (Preventive
-    Veterinary Medicine 113, 2014), which also carries how surely the judge's rates are known. The
-    answers that the rates come from are not to be among the n. ValueError for a judge that is no better
-    than chance, or was not tried on both kinds of answer.
-    """
-    se, sp = quality.sensitivity, quality.specificity
-    if se.value is None or sp.value is None:
-        raise ValueError("Labels of solved and of unsolved answers are needed to correct a score.")
-    if not (0 <= rate <= 1 and n > 0):
-        raise ValueError("The score to be corrected is a share of one answer or more.")
-    z = t_quantile(level)
-    n_p, n_se, n_sp = n + z * z, se.n + 2, sp.n + 2
-    p = (n * rate + z * z / 2) / n_p
-    sensitivity, specificity = (se.n * se.value + 1) / n_se, (sp.n * sp.value + 1) / n_sp
-    youden = sensitivity + specificity - 1
-    if youden <= 0 or se.value + sp.value <= 1:
-        raise ValueError("The judge is no better than chance: its verdicts cannot be corrected.")
-    centre = (p + specificity - 1) / youden
-    by_se = sensitivity * (1 - sensitivity) / n_se
-    by_sp = specificity * (1 - specificity) / n_sp
-    error = math.sqrt(p * (1 - p) / n_p + centre**2 * by_se + (1 - centre) ** 2 * by_sp) / youden
-    centre += 2 * z * z * (centre * by_se - (1 - centre) * by_sp)
-    interval = Interval(max(0.0, centre - z * error), min(1.0, centre + z * error), "lang-reiczigel")
-    value = (rate + sp.value - 1) / (se.value + sp.value - 1)
-    return Corrected(min(1.0, max(0.0, value)), interval, error, 1.0, se.n + sp.n)
-
-
 def ppi_mean(
     judged: ArrayLike,
     labels: ArrayLike,
@@ -130,31 +97,6 @@ def ppi_mean(
     n = sum(s.n for s in strata)
     half = t_quantile(level, n - len(strata)) * error
     return Corrected(value, Interval(value - half, value + half, "prediction-powered"), error, weight, n)
-
-
-def ppi_difference(
-    judged: tuple[ArrayLike, ArrayLike],
-    labels: tuple[ArrayLike, ArrayLike],
-    *,
-    groups: Labels | None = None,
-    weighting: Weighting = "macro",
-    tuning: float | None = None,
-    level: float = LEVEL,
-) -> Corrected:
-    """The difference first - second that people would see, paired by query; otherwise as ``ppi_mean``.
-
-    judged, labels: those of the first and of the second system, each (n,). A query counts as labelled
-    where both systems' answers are.
-    """
-    (a, b), (label_a, label_b) = judged, labels
-    return ppi_mean(
-        finite(a) - finite(b, len(finite(a))),
-        np.asarray(label_a, dtype=np.float64) - np.asarray(label_b, dtype=np.float64),
-        groups=groups,
-        weighting=weighting,
-        tuning=tuning,
-        level=level,
-    )
 
 
 @dataclass(frozen=True)

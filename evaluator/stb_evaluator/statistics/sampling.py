@@ -10,9 +10,10 @@ Survey Sampling", 1992, section 5.5). Without clusters this is the plain stratif
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Literal
 
 import numpy as np
@@ -192,3 +193,11 @@ def _draws(rows: Array, resamples: int, rng: np.random.Generator) -> Iterator[tu
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         yield start, rng.multinomial(len(rows), counts / len(rows), size=size) @ kinds
+
+
+def sum_in_order(values: Iterable[float]) -> float:
+    """The sum, rounded after each addition, so the same bits under every Python; 0 of nothing.
+
+    ``sum`` compensates for rounding from Python 3.12 on.
+    """
+    return reduce(operator.add, values, 0.0)

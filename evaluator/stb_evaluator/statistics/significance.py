@@ -26,13 +26,6 @@ class Significance:
     method: str
 
 
-def sign_flip_test(
-    differences: ArrayLike, design: Design, *, resamples: int = RESAMPLES, seed: Seed = 0
-) -> Significance:
-    """Test a column of paired differences, shape (n,); see ``sign_flip_tests``."""
-    return sign_flip_tests(finite(differences, design.n)[:, None], design, resamples=resamples, seed=seed)[0]
-
-
 def sign_flip_tests(
     differences: ArrayLike, design: Design, *, resamples: int = RESAMPLES, seed: Seed = 0
 ) -> list[Significance]:

@@ -19,8 +19,7 @@ from functools import reduce
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stb_evaluator.statistics.sampling import Array, Codes, Labels, codes, finite
-from stb_evaluator.statistics.sums import sum_in_order
+from stb_evaluator.statistics.sampling import Array, Codes, Labels, codes, finite, sum_in_order
 
 Source = tuple[str, ...]
 
@@ -135,18 +134,6 @@ def purchases(components: Components, counts: Mapping[str, float]) -> list[Purch
         )
         for factor in factors
     ]
-
-
-def table_of(scores: ArrayLike, axes: Sequence[str]) -> tuple[Array, dict[str, Codes]]:
-    """An array of scores as a list with labels; axis i of scores is factor ``axes[i]``, NaN is missing.
-
-    Made for ``variance_components``: ``table_of(points, ("query", "trial", "round"))``.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != len(axes):
-        raise ValueError(f"Scores have {values.ndim} axes, and {len(axes)} names were given.")
-    known = ~np.isnan(values)
-    return values[known], dict(zip(axes, np.nonzero(known), strict=True))
 
 
 def _combined(parts: Sequence[Codes]) -> Codes:

@@ -13,7 +13,7 @@ from stb_core.llm.scripted import ScriptedModel
 from stb_core.usage import Usage
 from stb_core.values.trajectories import Step
 from stb_core.values.verdicts import Status
-from stb_evaluator.judges.judge import Case, Judgement, ModelJudge, RecordedJudge
+from stb_evaluator.judges.judge import Case, ModelJudge
 from stb_evaluator.judges.quoting import make_nonce
 from stb_evaluator.judges.rubrics import load_rubric
 
@@ -187,15 +187,6 @@ async def test_a_long_trajectory_is_shortened_and_says_so() -> None:
 
     assert max(len(user_text(r)) for r in model.requests) < 90_000
     assert "further characters are not shown" in user_text(model.requests[1])
-
-
-async def test_the_recorded_judge_repeats_what_is_on_record() -> None:
-    """And has no opinion of its own."""
-    made = trajectory()
-    judge = RecordedJudge({(made.answer_hash, 0): Status.UNSURE})
-
-    assert await judge.judge(Case(made), 0) == Judgement(Status.UNSURE, "as recorded")
-    assert (await judge.judge(Case(made), 1)).status is Status.ERROR
 
 
 def test_a_rubric_is_known_by_its_bytes() -> None:

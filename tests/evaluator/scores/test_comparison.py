@@ -10,9 +10,8 @@ from stb_core.errors import UsageError
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.comparison import Side, compare_runs, warnings_of
+from stb_evaluator.scores.comparison import Side, compare_runs, ranks_of, warnings_of
 from stb_evaluator.scores.pass_rate import score
-from stb_evaluator.scores.rankings import ranks_of
 from stb_evaluator.scores.verdict_table import build_verdict_table
 
 

@@ -10,21 +10,12 @@ from scipy import stats
 
 from stb_evaluator.statistics.intervals import wilson_interval
 from stb_evaluator.statistics.judge_error import (
-    JudgeQuality,
     Rate,
     judge_quality,
-    ppi_difference,
     ppi_mean,
-    rogan_gladen,
 )
 
 NAN = np.nan
-
-
-def quality(se: float, n_se: int, sp: float, n_sp: int) -> JudgeQuality:
-    """A judge with these rates on so many answers; rates given as counts are divided."""
-    rates = [Rate(hits / n, wilson_interval(hits / n, n), n) for hits, n in ((se, n_se), (sp, n_sp))]
-    return JudgeQuality(*rates, accuracy=Rate(None, None, 0))
 
 
 def some_labels(seed: int, n: int = 300, labelled: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -54,53 +45,6 @@ def test_a_rate_without_cases_is_unknown() -> None:
 
     assert Rate(None, None, 0) == found.sensitivity
     assert 0.5 == found.specificity.value
-
-
-@pytest.mark.parametrize(
-    ("passed", "n", "judge", "interval"),
-    [
-        (4060, 11284, quality(178, 179, 358, 359), (0.349, 0.372)),
-        (51, 2971, quality(32, 33, 20, 20), (0, 0.053)),
-        (0.06 * 11862, 11862, quality(8, 10, 12, 12), (0, 0.147)),
-        (259, 509, quality(84, 127, 96, 109), (0.58, 0.87)),
-        (51, 509, quality(23, 41, 187, 195), (0.037, 0.195)),
-    ],
-)
-def test_rogan_gladen_on_published_examples(
-    passed: float, n: int, judge: JudgeQuality, interval: tuple[float, float]
-) -> None:
-    """Those of Lang and Reiczigel (Preventive Veterinary Medicine 113, 2014)."""
-    found = rogan_gladen(passed / n, n, judge).interval
-
-    assert interval == pytest.approx((found.low, found.high), abs=0.006)
-
-
-def test_rogan_gladen_undoes_the_judge() -> None:
-    """A judge with sensitivity 0.9 and specificity 0.8 passes 48 % where 40 % are solved."""
-    found = rogan_gladen(0.4 * 0.9 + 0.6 * 0.2, 1000, quality(90, 100, 80, 100))
-
-    assert 0.4 == pytest.approx(found.value)
-    assert found.interval.low < 0.4 < found.interval.high
-
-
-def test_a_perfect_judge_needs_no_correction() -> None:
-    """The rate itself; the doubt whether it is perfect stays in the interval."""
-    few, many = (rogan_gladen(0.3, 500, quality(n, n, n, n)) for n in (20, 100_000))
-
-    assert 0.3 == pytest.approx(few.value)
-    wilson = wilson_interval(0.3, 500)
-    assert (wilson.low, wilson.high) == pytest.approx((many.interval.low, many.interval.high), abs=1e-3)
-    assert few.interval.high - few.interval.low > 2 * (wilson.high - wilson.low)
-
-
-def test_a_judge_that_knows_nothing_cannot_be_corrected() -> None:
-    """One at chance, one that was tried on solved answers alone; and a score that is no share."""
-    with pytest.raises(ValueError, match="no better than chance"):
-        rogan_gladen(0.5, 100, quality(5, 10, 5, 10))
-    with pytest.raises(ValueError, match="solved and of unsolved"):
-        rogan_gladen(0.5, 100, judge_quality([1, 1], [1, 1]))
-    with pytest.raises(ValueError, match="share of one answer"):
-        rogan_gladen(50, 100, quality(9, 10, 9, 10))
 
 
 def test_ppi_is_its_published_formula() -> None:
@@ -165,28 +109,6 @@ def test_a_few_labels_that_agree_do_not_make_the_judge_perfect() -> None:
     found = ppi_mean(judged, labels)
 
     assert found.standard_error > 2 * judged.std() / np.sqrt(300)
-
-
-def test_a_paired_difference_is_corrected_as_a_whole() -> None:
-    """A query counts as labelled where both answers are."""
-    (judged, label), (judged_b, label_b) = some_labels(4), some_labels(5)
-    both = ~np.isnan(label) & ~np.isnan(label_b)
-
-    found = ppi_difference((judged, judged_b), (label, label_b))
-
-    assert int(both.sum()) == found.n_labelled
-    assert found == ppi_mean(judged - judged_b, label - label_b)
-
-
-def test_exchanged_systems_have_the_opposite_difference() -> None:
-    """Value and interval change their sign."""
-    (judged, label), (judged_b, label_b) = some_labels(6, labelled=150), some_labels(7, labelled=150)
-
-    there = ppi_difference((judged, judged_b), (label, label_b))
-    back = ppi_difference((judged_b, judged), (label_b, label))
-
-    assert there.value == pytest.approx(-back.value)
-    assert there.interval.low == pytest.approx(-back.interval.high)
 
 
 @settings(deadline=None, max_examples=50)

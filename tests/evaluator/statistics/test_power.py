@@ -15,10 +15,6 @@ from statsmodels.stats.power import NormalIndPower
 import real_verdicts
 from stb_evaluator.statistics.power import (
     detectable_difference,
-    detectable_paired,
-    detectable_unpaired,
-    paired_deviation,
-    power_of,
     queries_needed,
 )
 from stb_evaluator.statistics.sampling import design_of
@@ -37,14 +33,6 @@ def test_the_detectable_difference_agrees_with_statsmodels(alpha: float, power: 
 def test_two_point_eight_standard_errors() -> None:
     """At 5 % and 80 %: 1.960 + 0.842."""
     assert 2.8016 == pytest.approx(detectable_difference(1), abs=5e-5)
-
-
-def test_power_agrees_with_statsmodels() -> None:
-    """Of a difference of 0.4 standard deviations on 50 queries; without a difference it is alpha."""
-    expected = NormalIndPower().power(0.4, 50, 0.05, ratio=0)
-
-    assert expected == pytest.approx(power_of(0.4, 1 / math.sqrt(50)))
-    assert 0.05 == pytest.approx(power_of(0, 1))
 
 
 def test_the_detectable_difference_is_found_as_often_as_promised() -> None:
@@ -66,26 +54,9 @@ def test_queries_needed_are_just_enough(difference: float, deviation: float) -> 
     assert n == 1 or detectable_difference(deviation / math.sqrt(n - 1)) > difference * (1 - 1e-9)
 
 
-def test_correlation_saves_queries() -> None:
-    """At correlation 0.75 pairing needs a quarter of what it needs at 0."""
-    needed = [queries_needed(0.05, paired_deviation(0.4, 0.4, correlation)) for correlation in (0, 0.75)]
-
-    assert needed[0] / 4 == pytest.approx(needed[1], abs=1)
-
-
-def test_the_deviation_of_a_difference() -> None:
-    """As computed from the scores themselves."""
-    a, b = np.random.default_rng(1).random((2, 50))
-    b = (a + b) / 2
-
-    found = paired_deviation(a.std(ddof=1), b.std(ddof=1), float(np.corrcoef(a, b)[0, 1]))
-
-    assert (a - b).std(ddof=1) == pytest.approx(found)
-
-
 def test_systems_without_a_difference_between_queries() -> None:
     """A constant lead is found however small, on one query."""
-    assert 0.0 == detectable_paired([0.5, 0.6, 0.7], [0.4, 0.5, 0.6], design_of(3)) == pytest.approx(0)
+    assert 0.0 == detectable_difference(0)
     assert 1 == queries_needed(0.01, 0)
 
 
@@ -97,14 +68,8 @@ def test_impossible_questions_are_refused() -> None:
         queries_needed(0.1, -1)
     with pytest.raises(ValueError, match="standard error"):
         detectable_difference(math.nan)
-    with pytest.raises(ValueError, match="standard error"):
-        power_of(0.1, 0)
     with pytest.raises(ValueError, match="alpha and power"):
         detectable_difference(1, power=1)
-    with pytest.raises(ValueError, match="correlation"):
-        paired_deviation(1, 1, 1.5)
-    with pytest.raises(ValueError, match="single query"):
-        detectable_paired([1], [0], design_of(1))
 
 
 def test_what_the_real_benchmark_can_find(real_data: Path) -> None:
@@ -113,8 +78,9 @@ def test_what_the_real_benchmark_can_find(real_data: Path) -> None:
     design, scores = design_of(765, groups=verdicts.groups), verdicts.scores.T
     pairs = [(a, b) for i, a in enumerate(scores) for b in scores[i + 1 :]]
 
-    paired = [100 * detectable_paired(a, b, design) for a, b in pairs]
-    unpaired = [100 * detectable_unpaired(a, b, design) for a, b in pairs]
+    paired = [100 * detectable_difference(float(design.standard_error(a - b))) for a, b in pairs]
+    errors = [math.hypot(*(float(design.standard_error(one)) for one in pair)) for pair in pairs]
+    unpaired = [100 * detectable_difference(error) for error in errors]
 
     assert (3.81, 5.78) == pytest.approx((min(paired), max(paired)), abs=0.01)
     assert (6.87, 7.14) == pytest.approx((min(unpaired), max(unpaired)), abs=0.01)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from stb_evaluator.statistics.sampling import codes, design_of, finite
+from stb_evaluator.statistics.sampling import codes, design_of, finite, sum_in_order
 
 GROUPS = np.repeat(["x", "y", "z"], [40, 25, 60])
 
@@ -177,3 +177,9 @@ def test_what_has_no_spread_to_estimate_is_refused() -> None:
 def test_labels_are_numbered_in_their_own_order() -> None:
     """So that nothing depends on the order in which groups come."""
     assert [1, 0, 1, 2] == codes(["b", "a", "b", "c"], 4, "groups").tolist()
+
+
+def test_a_sum_is_rounded_after_each_addition() -> None:
+    """So a score has the same bits under any Python; ``sum`` gives 1.0 from Python 3.12 on."""
+    assert 0.9999999999999999 == sum_in_order([0.1] * 10)
+    assert 0.0 == sum_in_order([])

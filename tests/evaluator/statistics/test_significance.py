@@ -8,13 +8,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from stb_evaluator.statistics.sampling import design_of
-from stb_evaluator.statistics.significance import Significance, mcnemar, sign_flip_test, sign_flip_tests
+from stb_evaluator.statistics.sampling import Design, design_of
+from stb_evaluator.statistics.significance import Significance, mcnemar, sign_flip_tests
 
 STEPS = st.sampled_from([-1, -1 / 2, -1 / 3, -1 / 6, 0, 1 / 6, 1 / 3, 1 / 2, 1])
+
+
+def sign_flip_test(differences: ArrayLike, design: Design, resamples: int = 10_000) -> Significance:
+    """The test of a single column."""
+    return sign_flip_tests(np.asarray(differences)[:, None], design, resamples=resamples)[0]
 
 
 def test_darwins_maize() -> None:
