@@ -15,8 +15,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.values.queries import Query, group_order
 from stb_evaluator.scores.pass_rate import MACRO
 from stb_evaluator.statistics.intervals import mean_interval
-from stb_evaluator.statistics.sampling import design_of
-from stb_evaluator.statistics.sums import sum_in_order
+from stb_evaluator.statistics.sampling import design_of, sum_in_order
 from stb_experiments.output import Result, Row
 
 LIMITS = (

@@ -8,6 +8,7 @@ import io
 import math
 import tempfile
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -25,8 +26,7 @@ from stb_core.values.lockfile import Lock
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.loading import dataset_queries
 from stb_evaluator.scores.rows import Row, measure_rows, score_rows
-from stb_evaluator.transfer.archives import first_odd_byte
-from stb_evaluator.transfer.bundles import Bundle, calls_of, read_bundle, write_bundle
+from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, calls_of, read_bundle, write_bundle
 from stb_evaluator.transfer.merging import OF_ANSWERS, doubt, merge_bundle
 
 # Another version of NumPy, or another processor, may change the last of 16 digits.
@@ -120,7 +120,7 @@ async def prove(
     """
     bundle = opened(data) if bundle is None else bundle
     findings = [
-        Finding("bytes of the bundle", len(data), first_odd_byte(data)),
+        _listed(data),
         _calls(bundle, data),
         _judged_answers(bundle),
     ]
@@ -144,6 +144,20 @@ def opened(data: bytes) -> Bundle:
         path = Path(folder) / "bundle.zip"
         path.write_bytes(data)
         return read_bundle(path)
+
+
+def _listed(data: bytes) -> Finding:
+    """Whether an archive holds the members of a bundle, each once, and nothing else.
+
+    Reading the bundle has checked their content against the checksums of the archive and the hashes in
+    ``bundle.json``.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = Counter(archive.namelist())
+    allowed = {HEADER, *MEMBERS}
+    odd = next((name for name in sorted(names) if name not in allowed or names[name] > 1), "")
+    reason = f"{odd} is in the archive {'twice' if odd in allowed else 'but is not part of a bundle'}"
+    return Finding("parts of the bundle", len(allowed), reason if odd else "")
 
 
 def _calls(bundle: Bundle, data: bytes) -> Finding:

@@ -49,9 +49,7 @@ def own_numbers(service: Service) -> Numbers:
     for pipeline in parts.pipelines.values():
         flights.update(pipeline.flights.counts)
     numbers.count("stb_flights", _labelled(flights))
-    numbers.count(
-        "stb_writes", _labelled({"written": parts.writer.written, "failed": parts.writer.failed})
-    )
+    numbers.count("stb_writes", _labelled({"written": parts.writer.written, "failed": parts.writer.failed}))
     numbers.count("stb_write_transactions", {(): parts.writer.transactions})
     numbers.count("stb_misses_lost", {(): parts.ledger.lost})
     if parts.upstream:
