@@ -23,7 +23,7 @@ from stb_server.app.application import create_app
 from stb_server.app.http_protocol import IgnoringUpgrades
 from stb_server.app.process import bind, url_of
 from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 WEATHER = ToolDocument.model_validate(
     {
@@ -103,10 +103,10 @@ class Running:
     url: str
 
     @property
-    def service(self) -> Service:
+    def worker(self) -> Worker:
         """What the server holds."""
-        service: Service = self.app.state.service
-        return service
+        worker: Worker = self.app.state.worker
+        return worker
 
     async def call(self, body: Any, **headers: str) -> httpx.Response:
         """``POST /virtual``; header names with ``_`` for ``-``."""

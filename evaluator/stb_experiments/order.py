@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from stb_core.values.provenance import DEFAULT_MODE
 from stb_experiments.benches import Bench, Workshop
 from stb_experiments.evidence import Evidence, differ, gather, macro_score
 from stb_experiments.output import Result, Row, described
@@ -40,7 +41,7 @@ async def order(
     workshop: Workshop,
     *,
     arms: Sequence[Arm] = ARMS,
-    mode: str = "replay",
+    mode: str = DEFAULT_MODE.value,
     advance: Callable[[], None] = lambda: None,
 ) -> Result:
     """Run all systems in every arm, each on a server and a store of its own, and compare with the first.

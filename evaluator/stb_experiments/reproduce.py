@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from stb_core.values.provenance import DEFAULT_MODE
 from stb_experiments.benches import Workshop
 from stb_experiments.evidence import PARTS, Evidence, differ, gather, macro_score
 from stb_experiments.output import Result, Row, described
@@ -52,7 +53,7 @@ async def reproduce(
     *,
     k: int,
     postgres_url: str = "",
-    mode: str = "replay",
+    mode: str = DEFAULT_MODE.value,
     jobs: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> Result:

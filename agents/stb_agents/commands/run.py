@@ -12,7 +12,7 @@ import click
 from stb_core import cli
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import DEFAULT_MODE, CacheMode
 
 if TYPE_CHECKING:
     from stb_agents.runs.forecast import Forecast
@@ -76,7 +76,7 @@ _options = (
     click.option(
         "--mode",
         type=click.Choice([mode.value for mode in CacheMode]),
-        help="What may answer a call.  [default: the server's own, or replay]",
+        help=f"What may answer a call.  [default: the server's own, or {DEFAULT_MODE.value}]",
     ),
     click.option("--snapshot", default="", help="Content hash of the responses that may answer."),
     click.option(

@@ -7,7 +7,7 @@ from stb_agents.environment.server_client import Served
 from stb_agents.runs.runner import Conduct
 from stb_agents.runs.selection import Selection
 from stb_core.values.manifest import Manifest
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import is_frozen
 
 
 def manifest_of(
@@ -25,7 +25,7 @@ def manifest_of(
     is named. In other modes the run itself adds to them, and only a named one is part of it. A
     simulator answers in other modes alone.
     """
-    is_replay = served.mode == CacheMode.REPLAY.value
+    is_replay = is_frozen(served.mode)
     server = {name: value for name, value in served.settings.items() if not is_replay or name != "simulator"}
     sampling, agent = conduct.sampling, chosen.agent
     given = {

@@ -30,7 +30,7 @@ from stb_core.store import Store, open_store
 from stb_core.store.runs import Run
 from stb_core.values import lockfile
 from stb_core.values.manifest import run_id
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from stb_core.llm.openai_client import OpenAIModel
@@ -138,7 +138,7 @@ async def foresee(settings: Settings, request: RunRequest) -> Forecast:
         selection = toolset.noted(selection) if toolset else selection
         dataset = selection.dataset
         served = Served(
-            dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or CacheMode.REPLAY.value
+            dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or DEFAULT_MODE.value
         )
         conduct = request.conduct(chosen.agent)
         manifest = manifest_of(

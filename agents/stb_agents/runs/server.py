@@ -15,6 +15,7 @@ import orjson
 from stb_agents.environment.server_client import Served, VirtualClient
 from stb_core.errors import ServiceError, UsageError
 from stb_core.store.datasets import Dataset
+from stb_core.values.provenance import DEFAULT_MODE
 
 LOCAL_URL = "http://127.0.0.1:8080"
 _START_S = 60
@@ -57,7 +58,7 @@ async def reach_server(
             )
         yield Reached(url, replace(served, mode=mode or served.mode))
         return
-    mode = mode or "replay"
+    mode = mode or DEFAULT_MODE.value
     if (here := await _running_here(dataset, mode, token)) is not None:
         yield Reached(LOCAL_URL, here)
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import DEFAULT_MODE, MODES, Source
 from stb_experiments.benches import Plan
 
 output_option = click.option(
@@ -29,11 +29,14 @@ _plan_options = (
     seed_option,
     output_option,
 )
-# Modes in which a run changes nothing that a later one could see.
+# Modes that read recordings and never the network: a run changes nothing that a later one could see.
+_OFFLINE = [
+    mode.value for mode, rules in MODES.items() if rules.reads and Source.REAL_API not in rules.sources
+]
 mode_option = click.option(
     "--mode",
-    type=click.Choice([CacheMode.REPLAY.value, CacheMode.SIMULATE.value]),
-    default=CacheMode.REPLAY.value,
+    type=click.Choice(_OFFLINE),
+    default=DEFAULT_MODE.value,
     show_default=True,
     help="What may answer a call.",
 )

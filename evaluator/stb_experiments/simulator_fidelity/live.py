@@ -18,7 +18,12 @@ from stb_experiments.simulator_fidelity.bench import Case
 from stb_server.calls.answers import Decline
 from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subject
-from stb_server.simulators.model_simulators import LlmSimulator, MirrorApiSimulator, ModelSimulator, Situation
+from stb_server.simulators.model_simulators import (
+    LlmSimulator,
+    MirrorApiSimulator,
+    ModelSimulator,
+    SimulationRequest,
+)
 from stb_server.simulators.options import SimulatorOptions
 from stb_server.simulators.registry import open_model
 
@@ -74,7 +79,7 @@ async def _answer(case: Case, simulator: ModelSimulator) -> str:
     return "" if isinstance(answer, Decline) else answer.body.decode()
 
 
-def _situation(api_doc: dict[str, Any], arguments: dict[str, Any]) -> Situation:
+def _situation(api_doc: dict[str, Any], arguments: dict[str, Any]) -> SimulationRequest:
     document = ApiDocument.model_validate(
         {
             "name": api_doc.get("api_name") or "",
@@ -88,4 +93,4 @@ def _situation(api_doc: dict[str, Any], arguments: dict[str, Any]) -> Situation:
     category = standardize_category(str(api_doc.get("tool_category") or ""))
     ref = ApiRef(category, standardize_tool(tool), standardize_api(document.name))
     subject = Subject(ref, tool, str(api_doc.get("tool_description") or ""), document)
-    return Situation(subject, ToolCall(*ref, arguments))
+    return SimulationRequest(subject, ToolCall(*ref, arguments))

@@ -29,7 +29,7 @@ from stb_server.episodes.service import Host
 from stb_server.inspector import json_api
 from stb_server.inspector import site as inspector
 from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 
 class App(FastAPI):
@@ -47,25 +47,25 @@ class App(FastAPI):
 
 def create_app(options: ServerOptions) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts."""
-    service = Service(options)
-    host = Host(service)
+    worker = Worker(options)
+    host = Host(worker)
     mcp, proxy = McpEndpoint(host), Proxy(host)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        await service.open()
-        background = [asyncio.create_task(leave_forever(service)), asyncio.create_task(host.sweep_forever())]
+        await worker.open()
+        background = [asyncio.create_task(leave_forever(worker)), asyncio.create_task(host.sweep_forever())]
         try:
             yield
         finally:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await service.end_flights()
+            await worker.end_flights()
             await host.close()
             await mcp.close()
             await proxy.close()
-            await service.close()
+            await worker.close()
 
     app = App(
         title="StableToolBench virtual API server",
@@ -74,9 +74,9 @@ def create_app(options: ServerOptions) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
     )
-    app.state.service = service
+    app.state.worker = worker
     app.state.episodes = host
-    app.virtual = Virtual(service)
+    app.virtual = Virtual(worker)
     app.router.routes.append(Route("/virtual", app.virtual, methods=["POST"], name="virtual"))
     app.include_router(dataset_routes.router)
     app.include_router(json_api.router)
@@ -84,7 +84,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.include_router(episodes.router)
     app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
     app.router.routes.append(Route("/proxy/e/{token}/v1/{path:path}", proxy, name="proxy"))  # all methods
-    inspector.mount(app, service)
+    inspector.mount(app, worker)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)
     app.add_middleware(OriginGuard, hosts=options.hosts)

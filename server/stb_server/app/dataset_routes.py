@@ -10,7 +10,7 @@ from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.values.tools import ToolDocument
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 router = APIRouter(prefix="/v1", responses={404: {"description": "No such dataset or tool."}})
 
@@ -20,13 +20,13 @@ Name = Annotated[str, Query(max_length=256, pattern=_TEXT)]
 Part = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
 
 
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+def _worker(request: Request) -> Worker:
+    worker: Worker = request.app.state.worker
+    return worker
 
 
 def _store(request: Request) -> Store:
-    return _service(request).parts.store
+    return _worker(request).resources.store
 
 
 def _row(dataset: Dataset) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _row(dataset: Dataset) -> dict[str, Any]:
 async def datasets(request: Request) -> dict[str, Any]:
     """All datasets of the store with their hashes; ``default`` answers requests that name none."""
     found = await _store(request).datasets.all()
-    return {"default": _service(request).options.dataset, "rows": [_row(dataset) for dataset in found]}
+    return {"default": _worker(request).options.dataset, "rows": [_row(dataset) for dataset in found]}
 
 
 @router.get("/datasets/{name}")
@@ -106,9 +106,9 @@ async def misses(
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:
     """Calls that nothing could answer, the most frequent first, with the nearest recorded call."""
-    service = _service(request)
-    store = service.parts.store
-    found = await store.datasets.get(dataset or service.options.dataset)
+    worker = _worker(request)
+    store = worker.resources.store
+    found = await store.datasets.get(dataset or worker.options.dataset)
     rows = await store.misses.most_frequent(found.id, limit=limit, offset=offset)
     return {
         "rows": [

@@ -13,7 +13,7 @@ from stb_server.app.metrics_collection import numbers_of
 from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.worker.metrics import exposition
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 router = APIRouter(tags=["health"])
 
@@ -27,22 +27,22 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", responses={503: {"description": "A part that answers need does not work."}})
 async def readyz(request: Request) -> JSONResponse:
     """Every part with its state; 503 when calls cannot be answered."""
-    service: Service = request.app.state.service
-    ready, document = await readiness(service)
+    worker: Worker = request.app.state.worker
+    ready, document = await readiness(worker)
     return JSONResponse(document, 200 if ready else 503)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """The numbers of all workers, in Prometheus's text format."""
-    return Response(exposition(numbers_of(request.app.state.service)), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(numbers_of(request.app.state.worker)), media_type=CONTENT_TYPE_LATEST)
 
 
-async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
+async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
     """Whether calls can be answered, and the state of every part."""
-    ledger, writer = service.parts.ledger, service.parts.writer
+    ledger, writer = worker.resources.ledger, worker.resources.writer
     parts: dict[str, Any] = {
-        "memory": {"status": "ok", "entries": len(service.memory), "bytes": service.memory.size_bytes},
+        "memory": {"status": "ok", "entries": len(worker.memory), "bytes": worker.memory.size_bytes},
         "writes": {"status": "ok", "queued": writer.queued, "failed": writer.failed},
         "miss_ledger": {
             "status": "ok" if not ledger.lost else "lost",
@@ -50,25 +50,25 @@ async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
             "lost": ledger.lost,
         },
     }
-    if service.parts.redis:
-        parts["redis"] = await _redis(service.parts.redis, service.parts.tiers.redis)
-    if service.parts.upstream:
+    if worker.resources.redis:
+        parts["redis"] = await _redis(worker.resources.redis, worker.resources.tiers.redis)
+    if worker.resources.upstream:
         parts["upstream"] = {"status": "configured"}
-    if service.options.simulator:
-        simulator = service.options.simulator
+    if worker.options.simulator:
+        simulator = worker.options.simulator
         parts["simulator"] = {
             "status": "configured",
             "name": simulator.simulator,
             "identity": simulator.identity,
         }
-    if service.faults:
+    if worker.faults:
         parts["faults"] = {
             "status": "injecting",
-            "plan": str(service.faults.plan),
-        } | service.faults.counts.report()
+            "plan": str(worker.faults.plan),
+        } | worker.faults.counts.report()
     ready = True
     try:
-        there = await service.parts.store.datasets.all()
+        there = await worker.resources.store.datasets.all()
         parts["store"] = {"status": "ok"}
     except StoreError as problem:
         there, ready = [], False
@@ -79,17 +79,17 @@ async def readiness(service: Service) -> tuple[bool, dict[str, Any]]:
             "content_hash": dataset.content_hash,
             "responses_hash": dataset.responses_hash,
             "responses": dataset.responses_count,
-            "default": dataset.name == service.options.dataset,
+            "default": dataset.name == worker.options.dataset,
         }
         for dataset in there
     ]
     if parts["store"]["status"] == "ok" and not any(row["default"] for row in datasets):
         ready = False
-        parts["dataset"] = {"status": "gone", "name": service.options.dataset}
+        parts["dataset"] = {"status": "gone", "name": worker.options.dataset}
     document = {
         "status": "ready" if ready else "not ready",
-        "mode": service.options.mode.value,
-        "modes": [mode.value for mode in service.parts.pipelines],
+        "mode": worker.options.mode.value,
+        "modes": [mode.value for mode in worker.pipelines],
         "parts": parts,
         "datasets": datasets,
     }

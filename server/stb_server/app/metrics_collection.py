@@ -1,4 +1,4 @@
-"""What the parts of a worker have counted, gathered for its metrics."""
+"""What a worker has counted, gathered for its metrics."""
 
 from __future__ import annotations
 
@@ -7,72 +7,78 @@ from collections import Counter
 from collections.abc import Mapping
 
 from stb_server.simulators.model_simulators import ModelSimulator
-from stb_server.worker.metrics import Labels, Numbers, leave, of_all_workers
-from stb_server.worker.worker import Service
+from stb_server.worker.metrics import MetricLabels, Numbers, add_other_workers, publish_numbers
+from stb_server.worker.worker import Worker
 
 _INTERVAL_S = 1.0
 
 
-def numbers_of(service: Service) -> Numbers:
+def numbers_of(worker: Worker) -> Numbers:
     """The numbers of this worker, and of its siblings where there are any; leaves its own for them."""
-    numbers = own_numbers(service)
-    if (folder := service.options.metrics_folder) is None:
+    numbers = own_numbers(worker)
+    if (folder := worker.options.metrics_folder) is None:
         return numbers
-    leave(numbers, folder)
-    return of_all_workers(numbers, folder)
+    publish_numbers(numbers, folder)
+    return add_other_workers(numbers, folder)
 
 
-async def leave_forever(service: Service) -> None:
+async def leave_forever(worker: Worker) -> None:
     """Leave this worker's numbers for its siblings at once, once a second, and when cancelled."""
-    folder = service.options.metrics_folder
+    folder = worker.options.metrics_folder
     try:
         while folder:
-            leave(own_numbers(service), folder)
+            publish_numbers(own_numbers(worker), folder)
             await asyncio.sleep(_INTERVAL_S)
     finally:
         if folder:
-            leave(own_numbers(service), folder)
+            publish_numbers(own_numbers(worker), folder)
 
 
-def own_numbers(service: Service) -> Numbers:
+def own_numbers(worker: Worker) -> Numbers:
     """The numbers of this worker alone."""
-    numbers, parts = Numbers(), service.parts
-    numbers.add_times(service.times)
+    numbers, resources = Numbers(), worker.resources
+    numbers.add_times(worker.times)
     # Answers from memory mostly go past the tiers: they are counted by their latencies.
     in_memory = sum(sum(values[1:]) for labels, values in numbers.times.items() if labels[1] == "memory")
-    looked_up = {**parts.tiers.counts, "memory": in_memory}
+    looked_up = {**resources.tiers.counts, "memory": in_memory}
     numbers.count("stb_cache_lookups", _labelled(looked_up))
-    if parts.redis and parts.tiers.redis:
-        numbers.count("stb_redis_events", _labelled({**parts.redis.counts, **parts.tiers.redis.counts}))
-        numbers.gauge("stb_redis_up", parts.redis.is_up)
+    if resources.redis and resources.tiers.redis:
+        numbers.count(
+            "stb_redis_events", _labelled({**resources.redis.counts, **resources.tiers.redis.counts})
+        )
+        numbers.gauge("stb_redis_up", resources.redis.is_up)
     flights: Counter[str] = Counter()
-    for pipeline in parts.pipelines.values():
+    for pipeline in worker.pipelines.values():
         flights.update(pipeline.flights.counts)
     numbers.count("stb_flights", _labelled(flights))
-    numbers.count("stb_writes", _labelled({"written": parts.writer.written, "failed": parts.writer.failed}))
-    numbers.count("stb_write_transactions", {(): parts.writer.transactions})
-    numbers.count("stb_misses_lost", {(): parts.ledger.lost})
-    if parts.upstream:
-        numbers.count("stb_upstream_calls", {tuple(labels): n for labels, n in parts.upstream.counts.items()})
-    if isinstance(parts.simulator, ModelSimulator):
-        replies, usage = parts.simulator.counts.kinds, parts.simulator.counts.usage
+    numbers.count(
+        "stb_writes", _labelled({"written": resources.writer.written, "failed": resources.writer.failed})
+    )
+    numbers.count("stb_write_transactions", {(): resources.writer.transactions})
+    numbers.count("stb_misses_lost", {(): resources.ledger.lost})
+    if resources.upstream:
+        numbers.count(
+            "stb_upstream_calls", {tuple(labels): n for labels, n in resources.upstream.counts.items()}
+        )
+    if isinstance(resources.simulator, ModelSimulator):
+        replies, usage = resources.simulator.counts.kinds, resources.simulator.counts.usage
         tokens = {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
         numbers.count("stb_simulator_replies", _labelled(replies))
         numbers.count("stb_simulator_tokens", _labelled(tokens))
         numbers.count("stb_simulator_cost_usd", {(): usage.cost_usd or 0.0})
-    if service.rate_limit:
-        numbers.count("stb_rate_limited", {(): service.rate_limit.refused})
-    if service.faults:
-        found = service.faults.counts.report()["faults"]
+    if worker.rate_limit:
+        numbers.count("stb_rate_limited", {(): worker.rate_limit.refused})
+    if worker.faults:
+        found = worker.faults.counts.report()["faults"]
         numbers.count("stb_faults", _labelled({fault: row["calls"] for fault, row in found.items()}))
     numbers.gauge("stb_workers", 1)
-    numbers.gauge("stb_queue_misses", parts.ledger.queued)
-    numbers.gauge("stb_queue_writes", parts.writer.queued)
-    numbers.gauge("stb_flights_under_way", sum(len(p.flights) for p in parts.pipelines.values()))
-    numbers.gauge("stb_memory_bytes", service.memory.size_bytes)
-    numbers.gauge("stb_memory_entries", len(service.memory))
+    numbers.gauge("stb_queue_misses", resources.ledger.queued)
+    numbers.gauge("stb_queue_writes", resources.writer.queued)
+    numbers.gauge("stb_flights_under_way", sum(len(p.flights) for p in worker.pipelines.values()))
+    numbers.gauge("stb_memory_bytes", worker.memory.size_bytes)
+    numbers.gauge("stb_memory_entries", len(worker.memory))
     return numbers
 
 
-def _labelled(values: Mapping[str, float]) -> dict[Labels, float]:
+def _labelled(values: Mapping[str, float]) -> dict[MetricLabels, float]:
     return {(name,): value for name, value in values.items()}

@@ -29,7 +29,7 @@ from stb_server.app.http_protocol import IgnoringUpgrades
 from stb_server.app.request_labels import RequestLabels
 from stb_server.calls.protocol import BadRequestError
 from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 GRACE_S = 30
 """How long requests that were accepted may take to finish when the server is told to stop."""
@@ -59,12 +59,12 @@ async def _check(options: ServerOptions) -> ServerOptions:
         chosen = replace(options, dataset=await _choose_dataset(store, options.dataset))
     finally:
         await store.close()
-    service = Service(replace(chosen, redis_url="", metrics_folder=None))
+    worker = Worker(replace(chosen, redis_url="", metrics_folder=None))
     try:
-        await service.open()
+        await worker.open()
     except BadRequestError as problem:
         raise UsageError(problem.message, hint="Name one with --upstream or --simulator.") from None
-    await service.close()
+    await worker.close()
     return chosen
 
 

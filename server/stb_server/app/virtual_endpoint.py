@@ -19,29 +19,29 @@ from stb_server.app import host_guard, origin_guard, stop_guard
 from stb_server.app.token_guard import is_authorized
 from stb_server.calls.episode_state import MAX_NAME
 from stb_server.calls.protocol import BadRequestError, encode_answer, read_request
-from stb_server.worker.dataset_views import Lane, Wanted
-from stb_server.worker.worker import Service
+from stb_server.worker.dataset_views import DatasetView, ViewRequest
+from stb_server.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
 _IN_MEMORY = (b"x-stb-cache", b"memory")
-_DEFAULT = Wanted()
+_DEFAULT = ViewRequest()
 _OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 
 
 class Virtual:
     """The endpoint."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._memory = service.memory
-        self._lanes = service.lanes
-        self._times = service.times
-        self._limit = service.rate_limit
-        self._token = service.options.token
-        self._hosts = service.options.hosts
-        self._max_body_bytes = service.options.max_body_bytes
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._memory = worker.memory
+        self._views = worker.views
+        self._times = worker.times
+        self._limit = worker.rate_limit
+        self._token = worker.options.token
+        self._hosts = worker.options.hosts
+        self._max_body_bytes = worker.options.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,13 +50,13 @@ class Virtual:
             wanted, episode = self._check_head(scope, started)
             try:
                 raw = await self._body(receive)
-                lane = self._lanes.get(wanted) or await self._service.lane(wanted)
+                view = self._views.get(wanted) or await self._worker.view(wanted)
             except asyncio.CancelledError:
                 raise _stopping() from None
             digest = blake2b(raw, digest_size=16).digest()
-            key = lane.names.remembered(digest)
-            if key is not None and lane.reads and not episode:
-                entry = self._memory.get(lane.space, key)
+            key = view.names.remembered(digest)
+            if key is not None and view.reads and not episode:
+                entry = self._memory.get(view.namespace, key)
                 if entry is not None:
                     headers = [
                         _JSON,
@@ -69,7 +69,7 @@ class Virtual:
                     await send({"type": "http.response.body", "body": entry.body})
                     self._times.of(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
-            await self._answer(lane, raw, digest, send, started, episode)
+            await self._answer(view, raw, digest, send, started, episode)
         except BadRequestError as problem:
             await self._refuse(send, problem, started)
         except StoreError as problem:
@@ -82,14 +82,14 @@ class Virtual:
             await self._refuse(send, BadRequestError(500, "internal", text), started)
 
     async def _answer(
-        self, lane: Lane, raw: bytes, digest: bytes, send: Send, started: float, episode: str
+        self, view: DatasetView, raw: bytes, digest: bytes, send: Send, started: float, episode: str
     ) -> None:
         try:
-            answer, key = await self._service.call(lane, read_request(raw), episode)
+            answer, key = await self._worker.call(view, read_request(raw), episode)
         except asyncio.CancelledError:
             raise _stopping() from None
         if key:
-            lane.names.remember(digest, key)
+            view.names.remember(digest, key)
         headers = [
             _JSON,
             (b"content-length", str(len(answer.body)).encode()),
@@ -118,7 +118,7 @@ class Virtual:
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _check_head(self, scope: Scope, now: float) -> tuple[Wanted, str]:
+    def _check_head(self, scope: Scope, now: float) -> tuple[ViewRequest, str]:
         """What the headers ask for, and the episode; refuses what need not be read further."""
         authorized, from_browser = not self._token, False
         asked_for: dict[str, str] = {}
@@ -170,9 +170,9 @@ def _stopping() -> BadRequestError:
     return BadRequestError(stop_guard.UNAVAILABLE, stop_guard.KIND, stop_guard.TEXT)
 
 
-def _wanted(asked_for: Mapping[str, str]) -> tuple[Wanted, str]:
+def _wanted(asked_for: Mapping[str, str]) -> tuple[ViewRequest, str]:
     """What headers of our own ask for, and the episode."""
-    wanted = Wanted(
+    wanted = ViewRequest(
         asked_for.get("x-stb-dataset", ""),
         asked_for.get("x-stb-mode", ""),
         asked_for.get("x-stb-snapshot", ""),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from stb_core.store.responses import Response
-from stb_core.values.provenance import Provenance
+from stb_core.values.provenance import Provenance, Replacing
 from stb_server.cache.store_reader import Found
-from stb_server.cache.store_writer import Replacing, StoreWriter
+from stb_server.cache.store_writer import StoreWriter
 from stb_server.cache.tiers import Entry, Tiers
-from stb_server.calls.answers import Answer, Asked
+from stb_server.calls.answers import Answer, CallRequest
 from stb_server.calls.episode_state import call_alone
 
 # A live answer is on record as what it will be when it is served again.
 _STORED_AS = {Provenance.LIVE: Provenance.RECORDED}
 
 
-class StoreKeeper:
+class AnswerKeeper:
     """Keeps answers in the store."""
 
     def __init__(
@@ -39,7 +39,7 @@ class StoreKeeper:
         self._replacing = replacing
         self._changed = changed
 
-    async def keep(self, asked: Asked, answer: Answer) -> Answer:
+    async def keep(self, asked: CallRequest, answer: Answer) -> Answer:
         """Keep an answer; returns it, or the one in force where that one stands.
 
         Raises:
@@ -66,7 +66,7 @@ class StoreKeeper:
             return answer
         return _from_store(found)
 
-    async def kept_meanwhile(self, asked: Asked, since: str) -> Answer | None:
+    async def kept_meanwhile(self, asked: CallRequest, since: str) -> Answer | None:
         """What another process kept for this call since then, if it did.
 
         Raises:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 from collections import Counter
 
-from stb_server.cache.redis_pipe import RedisGoneError, RedisPipe, RedisRefusedError, Reply, connect
+from stb_server.cache.redis_pipe import RedisGoneError, RedisPipe, RedisRefusedError, RedisReply, connect
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class RedisLink:
         if self._pipe:
             self._pipe.close()
 
-    async def call(self, *command: bytes) -> Reply:
+    async def call(self, *command: bytes) -> RedisReply:
         """Send a command and wait for its reply, at most for the link's timeout.
 
         Raises:

@@ -19,7 +19,7 @@ from redis.exceptions import BusyLoadingError, RedisError, ResponseError
 
 from stb_core.errors import UsageError
 
-Reply: TypeAlias = bytes | int | None
+RedisReply: TypeAlias = bytes | int | None
 
 
 class RedisGoneError(Exception):
@@ -38,7 +38,7 @@ class RedisPipe:
         self._connection = connection
         self._outgoing: list[bytes] = []
         self._asked = asyncio.Event()
-        self._waiting: deque[tuple[asyncio.Future[Reply], float]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[RedisReply], float]] = deque()
         self._tasks = [self._loop.create_task(self._write()), self._loop.create_task(self._read())]
         self._closing: asyncio.Task[None] | None = None
         self.problem: RedisGoneError | None = None
@@ -48,9 +48,9 @@ class RedisPipe:
         """How long the oldest command has been waiting for its reply, in seconds."""
         return self._loop.time() - self._waiting[0][1] if self._waiting else 0.0
 
-    def call(self, *command: bytes) -> asyncio.Future[Reply]:
+    def call(self, *command: bytes) -> asyncio.Future[RedisReply]:
         """Send a command; the future fails with ``RedisGoneError`` or ``RedisRefusedError``."""
-        reply: asyncio.Future[Reply] = self._loop.create_future()
+        reply: asyncio.Future[RedisReply] = self._loop.create_future()
         if self.problem is not None:
             reply.set_exception(self.problem)
             return reply
@@ -102,7 +102,7 @@ class RedisPipe:
             if refusal is not None:
                 reply.set_exception(refusal)
             else:
-                reply.set_result(cast("Reply", value))
+                reply.set_result(cast("RedisReply", value))
 
 
 async def _hang_up(connection: AbstractConnection) -> None:

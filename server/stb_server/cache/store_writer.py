@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,21 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.errors import StoreError
 from stb_core.store import Store
 from stb_core.store.responses import Kept, Response
-from stb_core.values.provenance import Provenance
+from stb_core.values.provenance import Provenance, Replacing
 
 T = TypeVar("T")
 Item = TypeVar("Item")
 
 MAX_BATCH = 500
 """Pieces of work in one transaction."""
-
-
-class Replacing(Enum):
-    """Which answers in force a new one may replace; the old one stays on record."""
-
-    NOTHING = "nothing"
-    SIMULATED = "simulated"
-    ANYTHING = "anything"
 
 
 @dataclass(frozen=True)

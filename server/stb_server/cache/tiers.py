@@ -18,7 +18,7 @@ from typing import NamedTuple
 from stb_core.values.provenance import Provenance
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.cache.store_reader import Found, Reader
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.calls.protocol import MISS
 
 # What an entry costs beside its body: key, objects, and its place in the index.
@@ -93,7 +93,7 @@ class Tiers:
         """Look-ups that were answered by ``memory``, ``redis``, ``store``, or by none: ``miss``."""
 
     async def get(
-        self, asked: Asked, read: Callable[[], Awaitable[Found | None]]
+        self, asked: CallRequest, read: Callable[[], Awaitable[Found | None]]
     ) -> tuple[Entry, str] | None:
         """The answer to a call and the tier that had it; ``read`` asks the store.
 
@@ -117,12 +117,12 @@ class Tiers:
         self.memory.put(space, key, entry)
         return entry, tier
 
-    async def put(self, asked: Asked, key: str, found: Found) -> None:
+    async def put(self, asked: CallRequest, key: str, found: Found) -> None:
         """Copy what the store holds into Redis and memory."""
         await self._share(asked, key, found)
         self.memory.put(asked.space, key, Entry.of(found.body, found.provenance))
 
-    async def _share(self, asked: Asked, key: str, found: Found) -> None:
+    async def _share(self, asked: CallRequest, key: str, found: Found) -> None:
         """Put an answer into Redis, if it is among those whose hash it would be kept under."""
         content = asked.content
         if self.redis and content and 0 < found.id <= content.last_id:
@@ -143,7 +143,7 @@ class Recorded:
         self._tiers = tiers
         self._growing = growing
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """The recorded answer, from the nearest tier that has it."""
         key = asked.call.key
         found = await self._tiers.get(asked, lambda: self._read(asked, key))
@@ -152,7 +152,7 @@ class Recorded:
         entry, tier = found
         return Answer(entry.body, entry.provenance, tier)
 
-    async def _read(self, asked: Asked, key: str) -> Found | None:
+    async def _read(self, asked: CallRequest, key: str) -> Found | None:
         reader, snapshot = self._tiers.reader, asked.snapshot
         if snapshot is None:
             return await reader.in_force(asked.dataset.id, key)

@@ -11,7 +11,7 @@ from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 
 
-class Asked(NamedTuple):
+class CallRequest(NamedTuple):
     """A call together with the dataset that is to answer it."""
 
     dataset: Dataset
@@ -60,7 +60,7 @@ class Decline(NamedTuple):
 class Layer(Protocol):
     """Something that may answer a call."""
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """Answer the call or decline.
 
         Raises:

@@ -65,7 +65,7 @@ def call_alone(call: ToolCall) -> ToolCall:
     return call.alone if isinstance(call, CallInState) else call
 
 
-def shown(call: ToolCall) -> list[JsonObject]:
+def episode_history(call: ToolCall) -> list[JsonObject]:
     """What the episode of a call was answered before, for a prompt; oldest first."""
     history = call.history if isinstance(call, CallInState) else ()
     return [_shown(prior) for prior in history]

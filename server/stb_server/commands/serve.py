@@ -13,7 +13,7 @@ from stb_core.cli.program import stb_command
 from stb_core.errors import UsageError
 from stb_core.llm.providers import provider_address
 from stb_core.settings import Settings
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import DEFAULT_MODE, CacheMode, Source, modes_that_ask
 from stb_server.commands.simulator_flags import options_of, simulator_flags
 
 _MIN_WRITE_TOKEN = 16
@@ -27,7 +27,7 @@ _MIN_WRITE_TOKEN = 16
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in CacheMode]),
-    default=CacheMode.REPLAY.value,
+    default=DEFAULT_MODE.value,
     show_default=True,
     help="What may answer a call; a request may name another by its header X-STB-Mode.",
 )
@@ -58,13 +58,13 @@ _MIN_WRITE_TOKEN = 16
 @click.option(
     "--upstream",
     type=click.Path(path_type=Path),
-    help="File that says what real APIs there are (auto, record, live, refresh).",
+    help=f"File that says what real APIs there are ({modes_that_ask(Source.REAL_API)}).",
 )
 @click.option(
     "--simulator",
     default="template",
     show_default=True,
-    help="What stands in for real APIs (auto, simulate, refresh), or none.",
+    help=f"What stands in for real APIs ({modes_that_ask(Source.SIMULATOR)}), or none.",
 )
 @simulator_flags
 @click.option("--faults", default="", help="Faults to inject, such as down=0.1,latency=fixed:0.2.")

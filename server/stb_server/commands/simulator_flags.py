@@ -68,7 +68,7 @@ def options_of(simulator: str, given: Mapping[str, Any], settings: Settings) -> 
         UsageError: it is not known where the model is.
         NotFoundError: the file of the prompt is not there.
     """
-    from stb_server.simulators.ask import Sampling  # noqa: PLC0415
+    from stb_server.simulators.ask import SimulatorSampling  # noqa: PLC0415
     from stb_server.simulators.mirrorapi_prompt import Variant  # noqa: PLC0415 - slow to import
     from stb_server.simulators.options import read_options  # noqa: PLC0415
 
@@ -81,5 +81,5 @@ def options_of(simulator: str, given: Mapping[str, Any], settings: Settings) -> 
         variant=Variant(given["simulator_variant"]),
         examples=given["simulator_examples"],
         connections=given["simulator_connections"],
-        sampling=Sampling(seed=given["simulator_seed"], max_tokens=given["simulator_max_tokens"]),
+        sampling=SimulatorSampling(seed=given["simulator_seed"], max_tokens=given["simulator_max_tokens"]),
     )

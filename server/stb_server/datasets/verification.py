@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from stb_core.values.tools import ApiRef
-from stb_server.upstream.answer_quality import Rule, Verdict, judge
+from stb_server.upstream.answer_quality import Quality, Rule, assess
 
 # The virtual server published with the StableToolBench data kept a real answer only if none of these
 # occurred anywhere in Python's notation of it: the first list in any case, the second as written.
@@ -75,7 +75,7 @@ class Finding:
 
     key: str
     api: ApiRef
-    verdict: Verdict
+    verdict: Quality
     older_word: str | None
 
     def row(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def verify_response(response: Kept) -> Finding:
     except orjson.JSONDecodeError:
         body = response.body.decode("utf-8", "replace")
     content, error = (body["response"], body.get("error")) if _is_envelope(body) else (body, "")
-    return Finding(response.key, api, judge(content, error=error), older_filter_would_drop(content, error))
+    return Finding(response.key, api, assess(content, error=error), older_filter_would_drop(content, error))
 
 
 def _is_envelope(body: Any) -> bool:

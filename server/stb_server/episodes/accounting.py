@@ -17,7 +17,7 @@ from stb_core.values.episodes import Episode, Event, Kind, later
 from stb_core.values.observations import Finished
 from stb_core.values.trajectories import Step, StopReason
 from stb_server.calls.protocol import BadRequestError
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 MODEL_TIMEOUT_S = 600.0
 """How long a provider may be silent before its call counts as cut off."""
@@ -27,8 +27,8 @@ _POLL_S = 0.05
 class Books:
     """Writes down what is done in episodes."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self.longest_call_s = 30.0
         """How long an end waits for a call that is under way; after that it counts as cut off."""
         self.longest_model_call_s = MODEL_TIMEOUT_S
@@ -43,7 +43,7 @@ class Books:
             BadRequestError: the episode has ended, or ends now since a budget is spent.
             StoreError: the store does not answer.
         """
-        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+        records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
 
         async def work(connection: AsyncConnection) -> int | Event | Episode | StopReason:
             now = clock.now()
@@ -65,7 +65,7 @@ class Books:
                 answered=answered,
             )
 
-        outcome = await self._service.parts.writer.do(work)
+        outcome = await self._worker.resources.writer.do(work)
         if isinstance(outcome, StopReason):
             outcome = await self.end(episode, Finished(outcome))
         if isinstance(outcome, Episode):
@@ -87,7 +87,7 @@ class Books:
         Raises:
             StoreError: the store does not answer.
         """
-        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+        records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
 
         async def work(connection: AsyncConnection) -> None:
             until = episode.left_alone_at(clock.now(), idle_s)
@@ -95,7 +95,7 @@ class Books:
             if simulator:
                 await records.note_simulator_within(connection, episode.id, simulator)
 
-        await self._service.parts.writer.do(work)
+        await self._worker.resources.writer.do(work)
 
     async def forget(self, episode: Episode, number: int) -> None:
         """Take back a call of a model that came to nothing.
@@ -103,13 +103,13 @@ class Books:
         Raises:
             StoreError: the store does not answer.
         """
-        records, idle_s = self._service.parts.store.episode_records, self._service.options.episode_idle_s
+        records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
 
         async def work(connection: AsyncConnection) -> None:
             until = episode.left_alone_at(clock.now(), idle_s)
             await records.forget_within(connection, episode.id, number, expires_at=until)
 
-        await self._service.parts.writer.do(work)
+        await self._worker.resources.writer.do(work)
 
     async def end(
         self, episode: Episode, finished: Finished | None = None, step: Step | None = None
@@ -126,7 +126,7 @@ class Books:
         Raises:
             StoreError: the store does not answer.
         """
-        records = self._service.parts.store.episode_records
+        records = self._worker.resources.store.episode_records
 
         async def work(connection: AsyncConnection) -> Episode | None:
             now = clock.now()
@@ -153,7 +153,7 @@ class Books:
             return await records.end_within(connection, found, finished)
 
         while True:
-            if ended := await self._service.parts.writer.do(work):
+            if ended := await self._worker.resources.writer.do(work):
                 return ended
             await asyncio.sleep(_POLL_S)
 
@@ -162,7 +162,7 @@ class Books:
         late = time_is_up(episode, now)
         if late is not StopReason.EXPIRED:
             return late
-        records, since = self._service.parts.store.episode_records, later(now, -self.longest_model_call_s)
+        records, since = self._worker.resources.store.episode_records, later(now, -self.longest_model_call_s)
         return None if await records.under_way_within(connection, episode.id, "model", since=since) else late
 
     async def _spent(self, connection: AsyncConnection, episode: Episode, kind: Kind) -> StopReason | None:
@@ -174,7 +174,7 @@ class Books:
             return StopReason.MAX_MODEL_CALLS
         if not budget.keys() & {"max_tokens", "max_cost_usd"}:
             return None
-        used = await self._service.parts.store.episode_records.usage_within(connection, episode.id)
+        used = await self._worker.resources.store.episode_records.usage_within(connection, episode.id)
         if used.total_tokens >= budget.get("max_tokens", inf):
             return StopReason.MAX_TOKENS
         return StopReason.MAX_COST if (used.cost_usd or 0.0) >= budget.get("max_cost_usd", inf) else None

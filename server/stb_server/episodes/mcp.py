@@ -66,7 +66,7 @@ class McpEndpoint:
 
     async def _take_turn(self, client: str) -> None:
         """Let a client that comes too fast wait; a refusal would be its agent's failure."""
-        limit = self._host.service.rate_limit
+        limit = self._host.worker.rate_limit
         while True:
             wait_s = limit.wait_s(client, monotonic()) if limit else 0.0
             if not wait_s:
@@ -101,7 +101,7 @@ class McpEndpoint:
             Server("stabletoolbench", on_list_tools=self._list_tools, on_call_tool=self._call_tool),
             stateless=True,
             json_response=True,
-            max_request_body_size=self._host.service.options.max_body_bytes,
+            max_request_body_size=self._host.worker.options.max_body_bytes,
         )
 
     async def _list_tools(

@@ -82,7 +82,7 @@ class Proxy:
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self._provider = host.service.options.proxy
+        self._provider = host.worker.options.proxy
         self._http: httpx2.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,7 +102,7 @@ class Proxy:
             await self._http.aclose()
 
     async def _answer(self, request: Request) -> Response:
-        path, options = request.path_params["path"], self._host.service.options
+        path, options = request.path_params["path"], self._host.worker.options
         if not self._provider:
             text = "This server hands on no model calls: start it with --proxy PROVIDER."
             raise BadRequestError(501, "no_proxy", text)

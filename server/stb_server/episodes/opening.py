@@ -17,14 +17,14 @@ from stb_core.values import clock
 from stb_core.values.episodes import Episode
 from stb_core.values.manifest import Manifest, run_id, slug
 from stb_core.values.observations import Finished
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import is_frozen
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import StopReason
 from stb_server.calls.protocol import BadRequestError
 from stb_server.episodes.requests import Opening
-from stb_server.worker.dataset_views import Wanted
+from stb_server.worker.dataset_views import ViewRequest
 from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 _LONGEST_RUN = 200
 
@@ -39,7 +39,7 @@ class Plan:
     run: str | None
 
 
-async def plan(service: Service, asked: Opening) -> Plan:
+async def plan(worker: Worker, asked: Opening) -> Plan:
     """Look at what is asked for.
 
     Raises:
@@ -53,14 +53,14 @@ async def plan(service: Service, asked: Opening) -> Plan:
             "no_such_trial",
             f"Trials are numbered from 0 to {asked.trials - 1}; say how many with trials.",
         )
-    mode = asked.mode or service.options.mode.value
-    lane = await service.lane(Wanted(asked.dataset, mode, asked.snapshot))
-    store = service.parts.store
-    dataset = await store.datasets.get(lane.names.dataset.name)
-    query = await _query(service, dataset, asked)
+    mode = (asked.mode or worker.options.mode).value
+    view = await worker.view(ViewRequest(asked.dataset, mode, asked.snapshot))
+    store = worker.resources.store
+    dataset = await store.datasets.get(view.names.dataset.name)
+    query = await _query(worker, dataset, asked)
     existing = await store.runs.find(slug(asked.run)) if asked.record and asked.run else None
     snapshot = asked.snapshot or _snapshot(existing, dataset, mode)
-    budget = _budget(service.options, asked)
+    budget = _budget(worker.options, asked)
     terms = {
         "query": query.text,
         "agent": asked.agent,
@@ -74,10 +74,10 @@ async def plan(service: Service, asked: Opening) -> Plan:
         "budget": budget,
     }
     # What the run sees is frozen now, whatever is recorded later.
-    await service.lane(Wanted(dataset.name, mode, snapshot))
+    await worker.view(ViewRequest(dataset.name, mode, snapshot))
     if not asked.record:
         return Plan(query, terms, None, None)
-    manifest = _manifest(service.options, asked, terms)
+    manifest = _manifest(worker.options, asked, terms)
     try:
         run = run_id(manifest, (), asked.run or None)
     except UsageError:
@@ -88,8 +88,8 @@ async def plan(service: Service, asked: Opening) -> Plan:
     return Plan(query, terms, manifest, run)
 
 
-async def _query(service: Service, dataset: Dataset, asked: Opening) -> Query:
-    found = await service.parts.store.datasets.queries_with_id(dataset.id, asked.query_id)
+async def _query(worker: Worker, dataset: Dataset, asked: Opening) -> Query:
+    found = await worker.resources.store.datasets.queries_with_id(dataset.id, asked.query_id)
     found = [query for query in found if asked.group in {"", query.group}]
     if not found:
         place = (
@@ -108,7 +108,7 @@ def _snapshot(existing: Run | None, dataset: Dataset, mode: str) -> str:
     """The responses that may answer: those of the run that is gone on with, else those in force."""
     if existing:
         return existing.manifest.snapshot_hash
-    return dataset.responses_hash if mode == CacheMode.REPLAY.value else ""
+    return dataset.responses_hash if is_frozen(mode) else ""
 
 
 def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
@@ -144,12 +144,12 @@ def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> 
 
 
 async def open_episode(
-    service: Service, asked: Opening, planned: Plan, functions: tuple[str, ...], client: str
+    worker: Worker, asked: Opening, planned: Plan, functions: tuple[str, ...], client: str
 ) -> tuple[Episode, str]:
     """Open an episode; returns it with its token, which is kept nowhere.
 
     Args:
-        service: what the server holds.
+        worker: what the server holds.
         asked: what the client asks for.
         planned: what comes of that.
         functions: the names of the functions that the query offers.
@@ -173,24 +173,24 @@ async def open_episode(
         created_at=now,
         expires_at=now,
     )
-    episode = replace(episode, expires_at=episode.left_alone_at(now, service.options.episode_idle_s))
+    episode = replace(episode, expires_at=episode.left_alone_at(now, worker.options.episode_idle_s))
     if planned.run and planned.manifest:
         try:
-            await service.parts.store.runs.create(planned.run, planned.manifest, {})
+            await worker.resources.store.runs.create(planned.run, planned.manifest, {})
         except ConflictError:
             text = f"A run {planned.run!r} exists with other settings; choose another name."
             raise BadRequestError(409, "other_settings", text) from None
-    refusal = await service.parts.writer.do(lambda connection: _put(service, connection, episode, asked))
+    refusal = await worker.resources.writer.do(lambda connection: _put(worker, connection, episode, asked))
     if refusal:
         raise refusal
     return episode, token
 
 
 async def _put(
-    service: Service, connection: AsyncConnection, episode: Episode, asked: Opening
+    worker: Worker, connection: AsyncConnection, episode: Episode, asked: Opening
 ) -> BadRequestError | None:
     """Add the episode, and its query to those that its run is to answer; or why not."""
-    store, options, run = service.parts.store, service.options, episode.run
+    store, options, run = worker.resources.store, worker.options, episode.run
     which = f"Trial {episode.trial} of query {episode.query_id}"
     if await store.episode_records.open_within(connection, run=run, client=episode.client) >= (
         options.max_open_episodes

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from stb_core.values.functions import FunctionSchema
 from stb_core.values.observations import DEFAULT_OBSERVATION
+from stb_core.values.provenance import CacheMode
 
 ToolFormat = Literal["openai", "responses", "anthropic", "mcp"]
 
@@ -59,8 +60,8 @@ class Opening(_Body):
     run: Name = Field(default="", description="A name for the run; else one is made from its settings.")
     trial: int = Field(default=0, ge=0, lt=10**6)
     trials: int = Field(default=1, ge=1, le=10**6, description="How many trials the run makes of each query.")
-    mode: Literal["replay", "auto", "simulate", "record", "live", "refresh"] | None = Field(
-        default=None, description="What may answer a call; the server's mode unless given."
+    mode: CacheMode | None = Field(
+        strict=False, default=None, description="What may answer a call; the server's mode unless given."
     )
     snapshot: Name = Field(default="", description="Content hash of the responses that may answer.")
     stateful: bool = Field(default=False, description="Let simulated answers agree with earlier ones.")

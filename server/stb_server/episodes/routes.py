@@ -69,7 +69,7 @@ def _host(request: Request) -> Host:
 
 def _slow_down(request: Request) -> None:
     """Refuse what comes too fast from one address."""
-    if limit := _host(request).service.rate_limit:
+    if limit := _host(request).worker.rate_limit:
         limit.check(_client(request), monotonic())
 
 
@@ -104,7 +104,7 @@ async def show_episode(request: Request, episode_id: Id, form: Form = "openai") 
     """How an episode stands, and all that was done in it: enough to go on after a lost connection."""
     host, token = _host(request), _token(request)
     episode = await host.find(token, episode_id)
-    record = await host.service.parts.store.episode_records.record(episode)
+    record = await host.worker.resources.store.episode_records.record(episode)
     tools = tools_view(await host.functions(episode), form) if episode.stop is None else {}
     return {**episode_view(episode), **_addresses(request, token), **record_view(record), **tools}
 
@@ -144,4 +144,4 @@ def arguments_of(call: Call) -> str:
 
 
 def _addresses(request: Request, token: str) -> dict[str, str | None]:
-    return addresses(str(request.base_url), token, proxy=bool(_host(request).service.options.proxy))
+    return addresses(str(request.base_url), token, proxy=bool(_host(request).worker.options.proxy))

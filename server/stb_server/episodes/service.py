@@ -27,8 +27,8 @@ from stb_server.calls.protocol import BadRequestError, VirtualRequest
 from stb_server.episodes.accounting import Books, has_ended
 from stb_server.episodes.opening import hash_of, open_episode, plan
 from stb_server.episodes.requests import Opening
-from stb_server.worker.dataset_views import Lane, Wanted
-from stb_server.worker.worker import Service
+from stb_server.worker.dataset_views import DatasetView, ViewRequest
+from stb_server.worker.worker import Worker
 
 T = TypeVar("T")
 
@@ -56,11 +56,11 @@ class Called:
 
 
 class Host:
-    """The episodes of one worker's service."""
+    """The episodes of one worker's worker."""
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
-        self.books = Books(service)
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.books = Books(worker)
         self._functions: dict[tuple[int, str, str, str], Functions] = {}
         self._under_way: set[asyncio.Task[Any]] = set()
 
@@ -71,10 +71,10 @@ class Host:
             BadRequestError: it cannot be opened as it was asked for.
             StoreError: the store does not answer.
         """
-        planned = await plan(self.service, asked)
-        lane = await self.service.lane(Wanted(planned.terms["dataset"]))
-        functions = await self._functions_of(lane, planned.query)
-        return await open_episode(self.service, asked, planned, functions.names, client)
+        planned = await plan(self.worker, asked)
+        view = await self.worker.view(ViewRequest(planned.terms["dataset"]))
+        functions = await self._functions_of(view, planned.query)
+        return await open_episode(self.worker, asked, planned, functions.names, client)
 
     async def find(self, token: str, episode_id: str = "") -> Episode:
         """The episode that a token opens.
@@ -88,7 +88,7 @@ class Host:
             StoreError: the store does not answer.
         """
         digest = hash_of(token)
-        found = await self.service.parts.store.episode_records.find(id=episode_id, token_hash=digest)
+        found = await self.worker.resources.store.episode_records.find(id=episode_id, token_hash=digest)
         if found is None or not hmac.compare_digest(found.token_hash, digest):
             raise BadRequestError(
                 401,
@@ -107,13 +107,13 @@ class Host:
             BadRequestError: the dataset is gone, or is another by now.
             StoreError: the store does not answer.
         """
-        lane = await self._lane(episode)
-        dataset = lane.names.dataset
+        view = await self._view(episode)
+        dataset = view.names.dataset
         found = self._functions.get((dataset.id, dataset.content_hash, episode.group, episode.query_id))
         if found is None:
-            queries = await self.service.parts.store.datasets.queries_with_id(dataset.id, episode.query_id)
+            queries = await self.worker.resources.store.datasets.queries_with_id(dataset.id, episode.query_id)
             (query,) = [query for query in queries if query.group == episode.group]
-            found = await self._functions_of(lane, query)
+            found = await self._functions_of(view, query)
         return found
 
     async def call(self, episode: Episode, name: str, arguments: str, call_id: str = "") -> Called:
@@ -156,10 +156,10 @@ class Host:
     async def sweep_forever(self) -> None:
         """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""
         with suppress(StoreError):
-            await self.service.parts.store.episode_records.refresh(self.service.options.episode_idle_s)
+            await self.worker.resources.store.episode_records.refresh(self.worker.options.episode_idle_s)
         while True:
             with suppress(StoreError):  # what needs the store says so by itself
-                await self.service.parts.store.episode_records.forget(later(clock.now(), -_KEPT_S))
+                await self.worker.resources.store.episode_records.forget(later(clock.now(), -_KEPT_S))
             for _ in range(_SWEEPS):
                 await asyncio.sleep(_SWEEP_S)
                 with suppress(StoreError):
@@ -167,7 +167,7 @@ class Host:
 
     async def sweep(self) -> None:
         """End all episodes whose time is up."""
-        records = self.service.parts.store.episode_records
+        records = self.worker.resources.store.episode_records
         for episode_id in await records.overdue():
             if episode := await records.find(id=episode_id):
                 await self.books.end(episode)
@@ -183,19 +183,19 @@ class Host:
         if isinstance(read, Step):
             begun = await self.books.begin(episode, "tool", read.model_dump_json(), call_id, answered=True)
             return Called(read if isinstance(begun, int) else begun.step, episode)
-        lane = await self._lane(episode)
+        view = await self._view(episode)
         begun = await self.books.begin(episode, "tool", read.step.model_dump_json(), call_id)
         if isinstance(begun, int):
-            return await self._send(episode, lane, read, begun)
+            return await self._send(episode, view, read, begun)
         return (
-            Called(begun.step, episode) if begun.answered else await self._send(episode, lane, read, begun.id)
+            Called(begun.step, episode) if begun.answered else await self._send(episode, view, read, begun.id)
         )
 
-    async def _send(self, episode: Episode, lane: Lane, read: Outgoing, number: int) -> Called:
+    async def _send(self, episode: Episode, view: DatasetView, read: Outgoing, number: int) -> Called:
         started = monotonic()
         request = VirtualRequest(*read.ref, read.arguments)
         ledger = episode.id if episode.terms["stateful"] else ""
-        answer, key = await self.service.call(lane, request, ledger)
+        answer, key = await self.worker.call(view, request, ledger)
         step = shown(
             read.step,
             answer.body.decode(),
@@ -205,7 +205,7 @@ class Host:
             provenance=answer.provenance.value,
         )
         seconds = monotonic() - started
-        self.service.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
+        self.worker.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
         await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
         return Called(step, episode, answer.tier, answer.error)
 
@@ -219,16 +219,16 @@ class Host:
             raise has_ended(ended)
         return ended
 
-    async def _lane(self, episode: Episode) -> Lane:
+    async def _view(self, episode: Episode) -> DatasetView:
         terms = episode.terms
-        lane = await self.service.lane(Wanted(terms["dataset"], terms["mode"], terms["snapshot"]))
-        if lane.names.dataset.content_hash != terms["dataset_hash"]:
+        view = await self.worker.view(ViewRequest(terms["dataset"], terms["mode"], terms["snapshot"]))
+        if view.names.dataset.content_hash != terms["dataset_hash"]:
             text = f"The dataset {terms['dataset']} has changed since the episode was opened."
             raise BadRequestError(409, "dataset_changed", text)
-        return lane
+        return view
 
-    async def _functions_of(self, lane: Lane, query: Query) -> Functions:
-        dataset, store = lane.names.dataset, self.service.parts.store
+    async def _functions_of(self, view: DatasetView, query: Query) -> Functions:
+        dataset, store = view.names.dataset, self.worker.resources.store
         offered: dict[ApiRef, OfferedApi] = {}
         for category, tool in dict.fromkeys((ref.category, ref.tool) for ref in query.apis):
             for document in await store.datasets.tools(dataset.id, category=category, tool=tool):

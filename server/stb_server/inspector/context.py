@@ -11,18 +11,18 @@ from stb_core.store.runs import Run
 from stb_server.inspector.response_counts import Tallies
 from stb_server.inspector.run_digests import Digests
 from stb_server.inspector.standings import Standings
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 
 @dataclass
 class Inspector:
     """What the pages share; reached as ``request.app.state.inspector``.
 
-    ``service`` is the virtual server that runs in this process, None where there is none.
+    ``worker`` is the virtual server that runs in this process, None where there is none.
     """
 
     open_store: Callable[[], Store]
-    service: Service | None = None
+    worker: Worker | None = None
     token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
     tallies: Tallies = field(default_factory=Tallies)

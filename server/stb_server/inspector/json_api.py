@@ -52,8 +52,8 @@ async def responses(
     when ``after`` in the answer is not 0, ask again with it to go on from there.
     """
     inspector = _inspector(request)
-    assert inspector.service is not None
-    found = await inspector.store.datasets.get(dataset or inspector.service.options.dataset)
+    assert inspector.worker is not None
+    found = await inspector.store.datasets.get(dataset or inspector.worker.options.dataset)
     wanted = Search.read(
         {
             "category": category,

@@ -20,7 +20,7 @@ from stb_server.inspector.pages import cache, compare, edit, misses, overview, r
 from stb_server.inspector.pages import response as response_pages
 from stb_server.inspector.pages import runs as run_pages
 from stb_server.inspector.rendering import HEADERS, page
-from stb_server.worker.worker import Service
+from stb_server.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +28,12 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 STATIC = Path(__file__).parent / "static"
 
 
-def mount(app: Starlette, service: Service) -> None:
+def mount(app: Starlette, worker: Worker) -> None:
     """Add the pages to the virtual server's application."""
-    options = service.options
-    app.state.inspector = Inspector(lambda: service.parts.store, service, options.token, options.write_token)
+    options = worker.options
+    app.state.inspector = Inspector(
+        lambda: worker.resources.store, worker, options.token, options.write_token
+    )
     app.router.routes.extend(routes())
 
 

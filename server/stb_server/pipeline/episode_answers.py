@@ -20,7 +20,7 @@ from stb_core.store import Store
 from stb_core.store.episodes import Place, PriorCall
 from stb_core.values.provenance import Provenance
 from stb_server.cache.store_writer import StoreWriter
-from stb_server.calls.answers import Answer, Asked, Decline, Layer
+from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
 from stb_server.calls.episode_state import CallInState
 
 _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
@@ -37,11 +37,11 @@ class EpisodeLedger:
 
     async def answer(
         self,
-        asked: Asked,
+        asked: CallRequest,
         episode: str,
         *,
         recorded: Layer | None,
-        answer: Callable[[Asked], Awaitable[Answer]],
+        answer: Callable[[CallRequest], Awaitable[Answer]],
     ) -> Answer:
         """The answer to a call within its episode; calls of one tool are answered one after another.
 

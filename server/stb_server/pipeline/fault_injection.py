@@ -11,7 +11,7 @@ import orjson
 
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, Asked, Decline, Layer
+from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
 from stb_server.calls.protocol import encode_answer
 from stb_server.pipeline.fault_plan import DAMAGES, FaultKind, FaultPlan, uniform
 
@@ -129,7 +129,7 @@ class Faults:
         self.counts = FaultCounts()
         self._sleep = sleep
 
-    async def before(self, asked: Asked) -> Answer | None:
+    async def before(self, asked: CallRequest) -> Answer | None:
         """Delay the call, and give the fault that needs no true answer, if such a fault hits it."""
         if (seconds := self.plan.delay_s(asked.call)) > 0:
             self.counts.delayed(seconds)
@@ -140,7 +140,7 @@ class Faults:
         self.counts.hit(kind, asked.call)
         return refuse(kind, asked.call, self.plan.seed)
 
-    def after(self, asked: Asked, answer: Answer) -> Answer:
+    def after(self, asked: CallRequest, answer: Answer) -> Answer:
         """The answer, damaged if such a fault hits the call; a miss stays a miss."""
         kind = self.plan.fault(asked.call)
         if kind not in DAMAGES or answer.provenance is Provenance.MISS:
@@ -162,7 +162,7 @@ class FaultInjection:
         self._layers = layers
         self._visible = visible
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """The first answer of the layers within, or the fault in its place."""
         fault = await self._faults.before(asked)
         if fault is not None:

@@ -45,7 +45,7 @@ DAMAGES = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_SHAPE})
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class FaultRate:
     """How often a fault occurs: the share of APIs that have it, and of their calls; both in [0, 1]."""
 
     apis: float
@@ -80,7 +80,7 @@ _DELAYS: dict[str, tuple[tuple[str, ...], Callable[..., float]]] = {
 class FaultPlan:
     """Which faults occur, decided by ``seed``; an empty plan does nothing."""
 
-    rates: tuple[tuple[FaultKind, Rate], ...] = ()
+    rates: tuple[tuple[FaultKind, FaultRate], ...] = ()
     latency: Latency | None = None
     seed: int = 0
 
@@ -133,7 +133,7 @@ def parse_faults(text: str, seed: int = 0) -> FaultPlan:
     Raises:
         UsageError: the text is none; the hint shows the form.
     """
-    rates: dict[FaultKind, Rate] = {}
+    rates: dict[FaultKind, FaultRate] = {}
     latency: Latency | None = None
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, separator, value = part.partition("=")
@@ -148,11 +148,11 @@ def parse_faults(text: str, seed: int = 0) -> FaultPlan:
     return FaultPlan(ordered, latency, seed)
 
 
-def _parse_rate(part: str, value: str) -> Rate:
+def _parse_rate(part: str, value: str) -> FaultRate:
     shares = [_number(share) for share in value.split(":")]
     if len(shares) > 2 or not all(share is not None and share <= 1 for share in shares):
         raise UsageError(f"{part!r} does not give shares from 0 to 1.", hint=_HINT)
-    return Rate(*(share for share in shares if share is not None))
+    return FaultRate(*(share for share in shares if share is not None))
 
 
 def _parse_latency(value: str) -> Latency:

@@ -13,7 +13,7 @@ from stb_core.store import Store
 from stb_core.store.misses import Miss
 from stb_core.values.calls import ToolCall
 from stb_core.values.tools import ApiRef
-from stb_server.calls.answers import Asked
+from stb_server.calls.answers import CallRequest
 from stb_server.calls.episode_state import call_alone
 from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
 
@@ -46,7 +46,7 @@ class MissLedger:
         """Distinct calls that wait to be written."""
         return sum(len(calls) for calls in self._waiting.values())
 
-    def note(self, asked: Asked) -> None:
+    def note(self, asked: CallRequest) -> None:
         """Remember a miss."""
         call = call_alone(asked.call)
         calls, key = self._waiting[asked.dataset.id], call.key

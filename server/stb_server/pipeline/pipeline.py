@@ -1,17 +1,9 @@
-"""How a call gets its answer: layers, each answers or declines; the first that answers wins.
+"""How a call gets its answer: layers, each of which answers or declines; the first answer wins.
 
-    mode       near                far                    kept
-    replay     recorded            -                      -
-    simulate   recorded            simulator              yes
-    auto       recorded            real API, simulator    yes
-    record     -                   real API               yes, in place of a simulated answer too
-    refresh    -                   real API, simulator    yes, in place of any
-    live       -                   real API               no
-
-Near layers are asked for each call. Far ones cost time or money: identical calls that are under way
-at once share one flight, in this process and in all others, and its answer is kept before it is
-given. What every layer declined is a miss, which is recorded too. ``chat_with_user`` is answered
-by a near layer in every mode.
+``CacheMode`` says which layers a mode has. Near layers, such as the recordings, are asked for every call.
+Far layers, the real API and the simulator, cost time or money: identical calls at the same time share one
+flight, in this process and in all others, and its answer is recorded before it is sent. A call that every
+layer declines is a miss, and enters the miss ledger. A near layer answers ``chat_with_user`` in every mode.
 """
 
 from __future__ import annotations
@@ -24,10 +16,10 @@ from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, Asked, Decline, Layer
+from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
 from stb_server.calls.identify import CHAT_WITH_USER
 from stb_server.calls.protocol import MISS, encode_answer
-from stb_server.pipeline.single_flight import Flights
+from stb_server.pipeline.single_flight import SingleFlight
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +29,7 @@ _log = logging.getLogger(__name__)
 class Keeper(Protocol):
     """Keeps answers, so that the same call gets the same answer from then on."""
 
-    async def keep(self, asked: Asked, answer: Answer) -> Answer:
+    async def keep(self, asked: CallRequest, answer: Answer) -> Answer:
         """Keep an answer; returns what is in force for the call now, which is on disk.
 
         Raises:
@@ -45,7 +37,7 @@ class Keeper(Protocol):
         """
         ...
 
-    async def kept_meanwhile(self, asked: Asked, since: str) -> Answer | None:
+    async def kept_meanwhile(self, asked: CallRequest, since: str) -> Answer | None:
         """What another process kept for this call since then, if it did."""
         ...
 
@@ -53,7 +45,7 @@ class Keeper(Protocol):
 class MissLog(Protocol):
     """Takes note of calls that nothing could answer."""
 
-    def note(self, asked: Asked) -> None:
+    def note(self, asked: CallRequest) -> None:
         """Remember a miss; must not wait."""
         ...
 
@@ -66,7 +58,7 @@ class Pipeline:
         near: Sequence[Layer],
         far: Sequence[Layer],
         *,
-        flights: Flights[Answer],
+        flights: SingleFlight[Answer],
         keeper: Keeper | None,
         misses: MissLog,
     ) -> None:
@@ -85,7 +77,7 @@ class Pipeline:
         self._keeper = keeper
         self._misses = misses
 
-    async def answer(self, asked: Asked) -> Answer:
+    async def answer(self, asked: CallRequest) -> Answer:
         """The answer of the first layer that has one; a miss, noted in the ledger, if none has."""
         declined: list[str] = []
         for layer in self._near:
@@ -111,7 +103,7 @@ class Pipeline:
             _log.info("a miss", extra={"stb_key": asked.call.key, **(answer.details or {})})
         return answer
 
-    async def _fetch(self, asked: Asked, since: str) -> Answer:
+    async def _fetch(self, asked: CallRequest, since: str) -> Answer:
         """Ask the far layers, unless a flight that landed in between has left its answer behind."""
         answer = await _first_answer(self._near, asked._replace(again=True))
         if answer.error != MISS:
@@ -128,7 +120,7 @@ KEPT = frozenset({Provenance.LIVE, Provenance.SIMULATED})
 """Answers that are kept; what a rule made can be made again, and a failure is never kept."""
 
 
-async def _first_answer(layers: Sequence[Layer], asked: Asked) -> Answer:
+async def _first_answer(layers: Sequence[Layer], asked: CallRequest) -> Answer:
     declined: list[str] = []
     spent: Usage | None = None
     for layer in layers:
@@ -146,7 +138,7 @@ class ChatWithUser:
 
     _BODY = encode_answer("", "Chat with user.")
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """The fixed sentence."""
         if asked.call.api != CHAT_WITH_USER:
             return Decline(MISS, "There is an API behind this name.")

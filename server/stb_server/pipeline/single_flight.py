@@ -14,7 +14,7 @@ T = TypeVar("T")
 _LANDING_S = 5.0
 
 
-class Flights(Generic[T]):
+class SingleFlight(Generic[T]):
     """Runs work by name; whoever asks for work that is under way gets its result."""
 
     def __init__(self, locks: Locks | None) -> None:

@@ -27,7 +27,7 @@ STRICT = "strict"
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SimulatorSampling:
     """How a model is asked."""
 
     temperature: float | None = 0.0
@@ -38,7 +38,7 @@ class Sampling:
     """Of the first request; each repeat has another."""
 
 
-DEFAULT_SAMPLING = Sampling()
+DEFAULT_SAMPLING = SimulatorSampling()
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ async def ask(
     messages: tuple[Message, ...],
     *,
     counts: ReplyCounts,
-    sampling: Sampling,
+    sampling: SimulatorSampling,
     shape: Schema | None,
     structured: bool,
 ) -> ModelAnswer:

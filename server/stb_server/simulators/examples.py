@@ -90,7 +90,7 @@ def within_budget(examples: Sequence[Example], tokens: int) -> list[Example]:
 
 
 @dataclass(frozen=True)
-class Limits:
+class Shortening:
     """How much of a value is shown: entries of a list, characters of a text, levels."""
 
     entries: int
@@ -98,10 +98,10 @@ class Limits:
     depth: int
 
 
-_SHORTENINGS = (Limits(5, 1000, 12), Limits(3, 300, 8), Limits(2, 100, 6), Limits(1, 60, 4))
+_SHORTENINGS = (Shortening(5, 1000, 12), Shortening(3, 300, 8), Shortening(2, 100, 6), Shortening(1, 60, 4))
 
 
-def shorten(value: Any, limits: Limits, depth: int = 0) -> Any:
+def shorten(value: Any, limits: Shortening, depth: int = 0) -> Any:
     """The value with long lists and texts cut and deep parts left out; members of objects all stay."""
     if isinstance(value, str):
         return value if len(value) <= limits.characters else f"{value[: limits.characters]}…"
@@ -119,7 +119,7 @@ def shorten(value: Any, limits: Limits, depth: int = 0) -> Any:
 _Place: TypeAlias = tuple[int, int, Snapshot | None, tuple[str, str, str]]
 
 
-class Recordings:
+class RecordedExamples:
     """Reads recorded answers of real APIs from the store.
 
     Args:

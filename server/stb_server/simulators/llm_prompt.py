@@ -31,7 +31,7 @@ _MOST_SHAPE = 6000
 
 
 @dataclass(frozen=True)
-class Occasion:
+class PromptContents:
     """Everything that a prompt is made of; ``history`` is oldest first."""
 
     subject: Subject
@@ -54,7 +54,7 @@ def prompt_version(name: str) -> str:
     return f"{name}@{hashlib.sha256(prompt_text(name).encode()).hexdigest()[:12]}"
 
 
-def messages_of(occasion: Occasion) -> tuple[Message, ...]:
+def messages_of(occasion: PromptContents) -> tuple[Message, ...]:
     """System and user message."""
     system, user = prompt_text(PROMPT).split(_USER_PART)
     filled = Template(user).substitute(
@@ -68,7 +68,7 @@ def messages_of(occasion: Occasion) -> tuple[Message, ...]:
     return Message(role="system", content=system.strip()), Message(role="user", content=filled.strip())
 
 
-def _call(occasion: Occasion) -> dict[str, Any]:
+def _call(occasion: PromptContents) -> dict[str, Any]:
     call: dict[str, Any] = {"api": occasion.subject.ref.api, "arguments": visible(occasion.arguments)}
     if occasion.problems.wrong_type:
         call["arguments_of_the_wrong_type"] = list(occasion.problems.wrong_type)

@@ -29,13 +29,13 @@ from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import Message
-from stb_server.calls.answers import Answer, Asked, Decline
-from stb_server.calls.episode_state import shown
+from stb_server.calls.answers import Answer, CallRequest, Decline
+from stb_server.calls.episode_state import episode_history
 from stb_server.simulators import llm_prompt, mirrorapi_prompt
 from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_problems, refusal
-from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, Sampling, ask
+from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, SimulatorSampling, ask
 from stb_server.simulators.documents import Subject, Subjects
-from stb_server.simulators.examples import Example, Recordings, within_budget
+from stb_server.simulators.examples import Example, RecordedExamples, within_budget
 from stb_server.simulators.schemas import schema_of_examples, schema_of_template
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ FEWEST_EXAMPLES = 2
 
 
 @dataclass(frozen=True)
-class Situation:
+class SimulationRequest:
     """A call with what is known around it.
 
     ``dataset`` tells where recorded answers are, None for none; ``history`` is what the call's
@@ -85,7 +85,7 @@ class ModelSimulator(ABC):
     structured: bool
 
     def __init__(
-        self, model: Model, subjects: Subjects | None, counts: ReplyCounts, sampling: Sampling
+        self, model: Model, subjects: Subjects | None, counts: ReplyCounts, sampling: SimulatorSampling
     ) -> None:
         self.counts = counts
         self._model = model
@@ -93,10 +93,10 @@ class ModelSimulator(ABC):
         self._sampling = sampling
 
     @abstractmethod
-    async def prompt(self, situation: Situation) -> Prompt | None:
+    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
         """What to ask for a call; None when nothing is known of the API."""
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """A simulated answer, or why there is none.
 
         Raises:
@@ -105,9 +105,11 @@ class ModelSimulator(ABC):
         call = asked.call
         assert self._subjects, "made without a place to find documents"
         subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
-        return await self.play(Situation(subject, call, asked.dataset, asked.snapshot, shown(call)))
+        return await self.play(
+            SimulationRequest(subject, call, asked.dataset, asked.snapshot, episode_history(call))
+        )
 
-    async def play(self, situation: Situation) -> Answer | Decline:
+    async def play(self, situation: SimulationRequest) -> Answer | Decline:
         """As ``answer``, for an API that need not be in a dataset."""
         call, document = situation.call, situation.subject.document
         problems = NO_PROBLEMS if document is None else find_problems(document, call.arguments)
@@ -184,10 +186,10 @@ class LlmSimulator(ModelSimulator):
         self,
         model: Model,
         subjects: Subjects | None,
-        recordings: Recordings | None,
+        recordings: RecordedExamples | None,
         *,
         counts: ReplyCounts,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: SimulatorSampling = DEFAULT_SAMPLING,
         examples: int = 3,
         example_tokens: int = 1500,
     ) -> None:
@@ -196,7 +198,7 @@ class LlmSimulator(ModelSimulator):
         self._examples = examples
         self._example_tokens = example_tokens
 
-    async def prompt(self, situation: Situation) -> Prompt | None:
+    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
         """The document, the recorded answers most like this call's, the episode so far, the call."""
         subject, call = situation.subject, situation.call
         found: list[Example] = []
@@ -207,7 +209,7 @@ class LlmSimulator(ModelSimulator):
         if subject.document is None and not found:
             return None
         shape = shape_of(subject, found)
-        occasion = llm_prompt.Occasion(
+        occasion = llm_prompt.PromptContents(
             subject=subject,
             arguments=call.arguments,
             examples=within_budget(found, self._example_tokens),
@@ -244,7 +246,7 @@ class MirrorApiSimulator(ModelSimulator):
         subjects: Subjects | None,
         *,
         counts: ReplyCounts,
-        sampling: Sampling = DEFAULT_SAMPLING,
+        sampling: SimulatorSampling = DEFAULT_SAMPLING,
         variant: mirrorapi_prompt.Variant = mirrorapi_prompt.Variant.SFT,
         system: str = "",
     ) -> None:
@@ -253,7 +255,7 @@ class MirrorApiSimulator(ModelSimulator):
         own = llm_prompt.prompt_version(mirrorapi_prompt.prompt_name(variant))
         self._version = f"mirrorapi-{variant}@user" if system else own
 
-    async def prompt(self, situation: Situation) -> Prompt | None:
+    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
         """Document and request in the form of its training."""
         subject = situation.subject
         if subject.document is None:

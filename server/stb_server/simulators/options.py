@@ -13,7 +13,7 @@ from stb_core.llm.retries import Patience
 from stb_core.settings import Settings
 from stb_core.usage import Price
 from stb_core.values.calls import content_hash
-from stb_server.simulators.ask import DEFAULT_SAMPLING, Sampling
+from stb_server.simulators.ask import DEFAULT_SAMPLING, SimulatorSampling
 from stb_server.simulators.mirrorapi_prompt import Variant
 
 PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
@@ -36,7 +36,7 @@ class SimulatorOptions:
     """Timeouts and retries of one request."""
     connections: int = 64
     """Most requests in flight, over all endpoints of one worker."""
-    sampling: Sampling = DEFAULT_SAMPLING
+    sampling: SimulatorSampling = DEFAULT_SAMPLING
     """How the model is asked."""
     examples: int = 3
     """Most recorded answers that are shown to the model."""

@@ -19,7 +19,7 @@ from stb_core.store import Store
 from stb_server.calls.answers import Layer
 from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subjects
-from stb_server.simulators.examples import Recordings
+from stb_server.simulators.examples import RecordedExamples
 from stb_server.simulators.model_simulators import LlmSimulator, MirrorApiSimulator
 from stb_server.simulators.options import SimulatorOptions
 from stb_server.simulators.replicas import Replicas
@@ -68,7 +68,7 @@ async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[Llm
         yield LlmSimulator(
             model,
             Subjects(context.store),
-            Recordings(context.store, context.recorded_before),
+            RecordedExamples(context.store, context.recorded_before),
             counts=counts,
             sampling=options.sampling,
             examples=options.examples,

@@ -14,7 +14,7 @@ from stb_core.values.calls import JsonObject
 from stb_core.values.names import standardize_parameter
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiRef
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.calls.documented_answers import Documents, Leaf, fill_template, parse_template
 from stb_server.calls.protocol import encode_answer
 
@@ -27,7 +27,7 @@ class TemplateSimulator:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """A stand-in for the API's answer."""
         call = asked.call
         document = await self._documents(asked.dataset.id, ApiRef(call.category, call.tool, call.api))

@@ -53,7 +53,7 @@ class Rule(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Quality:
     """Whether an answer is worth keeping, by which rule, and what was seen (one short line)."""
 
     rule: Rule
@@ -65,13 +65,13 @@ class Verdict:
         return self.rule in {Rule.DATA, Rule.DATA_DESPITE_LABEL}
 
 
-def judge(
+def assess(
     response: Any,
     *,
     error: Any = "",
     status: int | None = None,
     promises_json: bool = False,
-) -> Verdict:
+) -> Quality:
     """Judge one real answer.
 
     Args:
@@ -91,7 +91,7 @@ def judge(
         return _judge_text(value.strip("\ufeff \t\r\n"), status, promises_json=promises_json)
     if isinstance(value, dict):
         return _judge_report(value)
-    return Verdict(Rule.DATA)
+    return Quality(Rule.DATA)
 
 
 # ToolBench's proxy gives these labels when "error" or "unauthorized" occurs anywhere in a body, so
@@ -101,7 +101,7 @@ _WORD_LABELS = frozenset({"Message error...", "Unauthorized error..."})
 _CUT_LENGTH = 1_000
 
 
-def _judge_label(label: str, response: Any, value: Any) -> Verdict:
+def _judge_label(label: str, response: Any, value: Any) -> Quality:
     if label.strip() in _WORD_LABELS and _carries_data(response, value):
         return _verdict(Rule.DATA_DESPITE_LABEL, label)
     return _verdict(Rule.ERROR_FIELD, label)
@@ -118,7 +118,7 @@ def _carries_data(response: Any, value: Any) -> bool:
     return isinstance(response, str) and len(response) >= _CUT_LENGTH and response.lstrip()[:1] in {"{", "["}
 
 
-def _judge_text(text: str, status: int | None, *, promises_json: bool) -> Verdict:
+def _judge_text(text: str, status: int | None, *, promises_json: bool) -> Quality:
     if promises_json and is_page(text):
         return _verdict(Rule.HTML_FOR_JSON, text)
     if (page := error_page(text)) is not None:
@@ -126,27 +126,27 @@ def _judge_text(text: str, status: int | None, *, promises_json: bool) -> Verdic
     # A success with this text may be data, a translation for instance; an unknown status may not.
     if status is None and "\n" not in text and is_status_line(text):
         return _verdict(Rule.STATUS_LINE, text)
-    return Verdict(Rule.DATA)
+    return Quality(Rule.DATA)
 
 
-def _judge_report(body: Mapping[Any, Any]) -> Verdict:
+def _judge_report(body: Mapping[Any, Any]) -> Quality:
     report = read_report(body)
     if report is None:
-        return Verdict(Rule.DATA)
+        return Quality(Rule.DATA)
     if (sentence := report.gateway_sentence) is not None:
         return _verdict(Rule.GATEWAY_MESSAGE, sentence)
     if (declared := report.declared_failure) is not None:
         return _verdict(Rule.DECLARED_STATUS, declared)
-    return Verdict(Rule.DATA)
+    return Quality(Rule.DATA)
 
 
 _EVIDENCE_LENGTH = 120
 _LONGEST_NOTATION = 4_096
 
 
-def _verdict(rule: Rule, evidence: str) -> Verdict:
+def _verdict(rule: Rule, evidence: str) -> Quality:
     line = " ".join(evidence.split()).encode(errors="replace").decode()  # a literal may hold half a character
-    return Verdict(rule, line if len(line) <= _EVIDENCE_LENGTH else f"{line[: _EVIDENCE_LENGTH - 1]}…")
+    return Quality(rule, line if len(line) <= _EVIDENCE_LENGTH else f"{line[: _EVIDENCE_LENGTH - 1]}…")
 
 
 def _decoded(response: Any) -> Any:

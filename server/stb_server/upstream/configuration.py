@@ -73,7 +73,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Limits(_Model):
+class LimitsSection(_Model):
     """What one call may take; see ``FetchLimits``."""
 
     connect_s: Seconds = 5.0
@@ -90,7 +90,7 @@ class Limits(_Model):
         return FetchLimits(**dict(self))
 
 
-class Host(_Model):
+class HostSection(_Model):
     """What a host may be asked for; see ``HostLimits``."""
 
     concurrency: int = Field(default=4, ge=1, le=1_000)
@@ -103,7 +103,7 @@ class Host(_Model):
         return HostLimits(**dict(self))
 
 
-class Proxy(_Model):
+class ProxySection(_Model):
     """A server that speaks ToolBench's RapidAPI proxy protocol."""
 
     url: Url
@@ -139,10 +139,10 @@ class DirectTool(_Model):
 class UpstreamConfig(_Model):
     """The whole file."""
 
-    limits: Limits = Limits()
-    default_host: Host = Host()
-    hosts: dict[str, Host] = {}
-    proxy: Proxy | None = None
+    limits: LimitsSection = LimitsSection()
+    default_host: HostSection = HostSection()
+    hosts: dict[str, HostSection] = {}
+    proxy: ProxySection | None = None
     tools: tuple[DirectTool, ...] = ()
 
     def direct_apis(self) -> dict[ApiRef, tuple[DirectTool, DirectApi]]:

@@ -123,7 +123,7 @@ _GATEWAY_SENTENCE = re.compile("|".join(_GATEWAY_SENTENCES), re.IGNORECASE | re.
 _LONGEST_SENTENCE = 500
 
 
-class Report(NamedTuple):
+class ErrorReport(NamedTuple):
     """An object that is an error report and nothing else: sentences by member, and declared statuses."""
 
     sentences: list[tuple[str, str]]
@@ -145,7 +145,7 @@ class Report(NamedTuple):
         return None if said is None or failed is None else f"{failed} {said}"
 
 
-def read_report(body: Mapping[Any, Any]) -> Report | None:
+def read_report(body: Mapping[Any, Any]) -> ErrorReport | None:
     """An object as an error report; None if it has a member that holds anything else."""
     holders = [item for name, item in body.items() if _plain(name) in _HOLDERS and isinstance(item, dict)]
     members = [(name, item) for part in (body, *holders) for name, item in part.items()]
@@ -161,7 +161,7 @@ def read_report(body: Mapping[Any, Any]) -> Report | None:
         for name, item in members
         if _plain(name) in _STATUS_MEMBERS and isinstance(item, int) and not isinstance(item, bool)
     ]
-    return Report(sentences, statuses, frozenset(_plain(name) for name, _ in members))
+    return ErrorReport(sentences, statuses, frozenset(_plain(name) for name, _ in members))
 
 
 def _plain(name: Any) -> str:

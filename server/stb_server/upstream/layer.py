@@ -14,9 +14,9 @@ import orjson
 from stb_core import json_text
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiDocument, ApiRef
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.calls.documented_answers import Documents, parse_template
-from stb_server.upstream.answer_quality import Verdict, judge
+from stb_server.upstream.answer_quality import Quality, assess
 from stb_server.upstream.bodies import Content, decode_text, parse_content
 from stb_server.upstream.configuration import DirectApi, DirectTool, UpstreamConfig
 from stb_server.upstream.direct_apis import direct_request
@@ -77,7 +77,7 @@ class Upstream:
         """Close the connections."""
         await self._fetcher.__aexit__(kind, error, trace)
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         """The real API's answer, if it is worth keeping."""
         call = asked.call
         ref = ApiRef(call.category, call.tool, call.api)
@@ -97,27 +97,27 @@ class Upstream:
         return found
 
     async def _ask(
-        self, asked: Asked, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
+        self, asked: CallRequest, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
     ) -> Answer | Decline:
         tool, api = direct
         request = direct_request(asked.call, tool, api, self._secrets, document)
         secrets = [self._secrets[name] for name in tool.secret_headers.values()]
         reply, content = await self._exchange(request, secrets)
-        verdict = judge(content.value, status=reply.status, promises_json=_promises_json(document))
+        verdict = assess(content.value, status=reply.status, promises_json=_promises_json(document))
         # What is JSON goes on as it came: digits, order and all.
         response = content.text.encode() if content.is_json else orjson.dumps(content.text)
         body = b'{"error":"","response":' + response + b"}"
         return _outcome(verdict, body, {"upstream": "direct", "status": reply.status})
 
-    async def _ask_proxy(self, asked: Asked, document: ApiDocument | None) -> Answer | Decline:
+    async def _ask_proxy(self, asked: CallRequest, document: ApiDocument | None) -> Answer | Decline:
         proxy = self._config.proxy
         assert proxy
         key = asked.toolbench_key or self._secrets.get(proxy.key_variable or "", "")
         reply, content = await self._exchange(proxy_request(asked.call, proxy.url, key), [key])
         if not 200 <= reply.status < 300:
-            return _outcome(judge("", status=reply.status), b"", {})
+            return _outcome(assess("", status=reply.status), b"", {})
         said = read_proxy_answer(content.value)
-        verdict = judge(said.response, error=said.error, promises_json=_promises_json(document))
+        verdict = assess(said.response, error=said.error, promises_json=_promises_json(document))
         return _outcome(verdict, json_text.encode(said._asdict()), {"upstream": "toolbench_proxy"})
 
     async def _exchange(self, request: UpstreamRequest, secrets: list[str]) -> tuple[UpstreamReply, Content]:
@@ -132,7 +132,7 @@ def _promises_json(document: ApiDocument | None) -> bool:
     return document is not None and isinstance(parse_template(document.template_response), dict | list)
 
 
-def _outcome(verdict: Verdict, body: bytes, details: dict[str, Any]) -> Answer | Decline:
+def _outcome(verdict: Quality, body: bytes, details: dict[str, Any]) -> Answer | Decline:
     if not verdict.usable:
         return Decline("unusable", f"Not worth keeping ({verdict.rule}): {verdict.evidence}.")
     return Answer(body, Provenance.LIVE, details={**details, "rule": verdict.rule.value})

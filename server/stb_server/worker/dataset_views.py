@@ -1,4 +1,4 @@
-"""A lane: one dataset, in one state and one mode, as requests with the same headers meet it."""
+"""A dataset as requests with the same headers see it: in one mode, and in force or as a snapshot."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.snapshots import Snapshot
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import CacheMode
-from stb_server.calls.answers import Asked
+from stb_server.calls.answers import CallRequest
 from stb_server.calls.catalogue import Catalogue
-from stb_server.pipeline.modes import READING, RECORDING
 from stb_server.pipeline.pipeline import Pipeline
 
 MAX_REMEMBERED = 65_536
-"""Request bodies whose call is remembered, a dataset."""
+"""Request bodies per dataset whose call is remembered."""
 
 
-class Names:
-    """What requests to one dataset mean: its names, and the calls of request bodies seen before.
+class DatasetNames:
+    """What requests to one dataset mean: the names of its APIs, and the calls of request bodies seen before.
 
     Args:
         dataset: its row.
-        catalogue: its names.
+        catalogue: the names of its APIs.
         in_force: the responses that were in force when it was opened, as a snapshot.
     """
 
@@ -46,8 +45,8 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a request asks for by its headers; empty fields mean the server's defaults."""
+class ViewRequest:
+    """What the headers of a request ask for; empty fields mean the server's defaults."""
 
     dataset: str = ""
     mode: str = ""
@@ -55,47 +54,52 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """Where requests with the same headers go.
+class DatasetView:
+    """How requests with the same headers see a dataset.
 
-    ``space`` names the dataset's state for this worker's memory, ``content`` is the set of responses by
-    whose hash all workers share answers; ``reads`` says that a recording answers first, so that what
-    memory holds may be answered at once.
+    ``namespace`` names the dataset's state in this worker's memory. ``content`` is the set of responses
+    whose hash all workers share answers under. ``reads`` says that a recording answers first, so that
+    an answer in memory can be sent at once.
     """
 
-    names: Names
+    names: DatasetNames
     mode: CacheMode
     pipeline: Pipeline
     snapshot: Snapshot | None
-    space: str
+    namespace: str
     content: Snapshot
     reads: bool
 
     @classmethod
-    def of(cls, names: Names, mode: CacheMode, pipeline: Pipeline, snapshot: Snapshot | None) -> Lane:
-        """The lane of a dataset in the state in which it is now, or in that of a snapshot."""
-        growing = snapshot is not None and mode in RECORDING
-        space = space_of(names.dataset, snapshot, growing=growing)
-        return cls(names, mode, pipeline, snapshot, space, snapshot or names.in_force, mode in READING)
+    def create(
+        cls, names: DatasetNames, mode: CacheMode, pipeline: Pipeline, snapshot: Snapshot | None
+    ) -> DatasetView:
+        """The view of a dataset as it is now, or as a snapshot has it."""
+        growing = snapshot is not None and mode.rules.keeps
+        namespace = cache_namespace(names.dataset, snapshot, growing=growing)
+        content = snapshot or names.in_force
+        return cls(names, mode, pipeline, snapshot, namespace, content, mode.rules.reads)
 
-    def asked(self, call: ToolCall, toolbench_key: str = "") -> Asked:
-        """A call as the pipeline is asked for it."""
-        return Asked(self.names.dataset, call, toolbench_key, self.space, self.snapshot, self.content)
+    def call_request(self, call: ToolCall, toolbench_key: str = "") -> CallRequest:
+        """The request that the pipeline gets for a call."""
+        return CallRequest(
+            self.names.dataset, call, toolbench_key, self.namespace, self.snapshot, self.content
+        )
 
-    def without_reading(self) -> Lane:
-        """The same, but every call goes through all layers."""
+    def without_reading(self) -> DatasetView:
+        """The same view, but every call goes through all layers."""
         return replace(self, reads=False)
 
 
-def space_of(dataset: Dataset, snapshot: Snapshot | None, *, growing: bool) -> str:
-    """Under what a worker keeps answers in memory: never the same for two datasets or states of its store.
+def cache_namespace(dataset: Dataset, snapshot: Snapshot | None, *, growing: bool) -> str:
+    """The namespace of answers in a worker's memory: another one for every dataset and every state of it.
 
     Another store may have a state of the same name, so what stores share is not kept under it.
 
     Args:
-        dataset: whose answers they are.
-        snapshot: the frozen set that they come from; None for what is in force.
-        growing: whether the snapshot is completed by what was recorded after it.
+        dataset: the dataset that the answers belong to.
+        snapshot: the frozen set that they come from; None for the responses in force.
+        growing: whether answers recorded after the snapshot complete it.
     """
     state = (
         f"in force {dataset.changes}" if snapshot is None else f"snapshot {snapshot.hash} {snapshot.last_id}"

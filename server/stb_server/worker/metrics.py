@@ -22,7 +22,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency buckets, in seconds."""
 
-Labels: TypeAlias = tuple[str, ...]
+MetricLabels: TypeAlias = tuple[str, ...]
 
 
 class Histogram:
@@ -57,12 +57,12 @@ class RequestTimes:
 class Numbers:
     """The numbers of one worker, or of several added up; series by metric and label values."""
 
-    times: dict[Labels, list[float]] = field(default_factory=dict)
+    times: dict[MetricLabels, list[float]] = field(default_factory=dict)
     """Sum in seconds, then the count of each bucket."""
-    counters: dict[str, dict[Labels, float]] = field(default_factory=dict)
-    gauges: dict[str, dict[Labels, float]] = field(default_factory=dict)
+    counters: dict[str, dict[MetricLabels, float]] = field(default_factory=dict)
+    gauges: dict[str, dict[MetricLabels, float]] = field(default_factory=dict)
 
-    def count(self, metric: str, values: Mapping[Labels, float]) -> None:
+    def count(self, metric: str, values: Mapping[MetricLabels, float]) -> None:
         """Add to counters."""
         _add(self.counters.setdefault(metric, {}), values)
 
@@ -101,7 +101,7 @@ class Numbers:
         """What ``to_json`` wrote."""
         found: Any = orjson.loads(text)
 
-        def series(items: Iterable[Any]) -> dict[Labels, Any]:
+        def series(items: Iterable[Any]) -> dict[MetricLabels, Any]:
             return {tuple(labels): value for labels, value in items}
 
         return cls(
@@ -111,12 +111,12 @@ class Numbers:
         )
 
 
-def _add(to: dict[Labels, float], values: Mapping[Labels, float]) -> None:
+def _add(to: dict[MetricLabels, float], values: Mapping[MetricLabels, float]) -> None:
     for labels, value in values.items():
         to[labels] = to.get(labels, 0) + value
 
 
-def leave(numbers: Numbers, folder: Path) -> None:
+def publish_numbers(numbers: Numbers, folder: Path) -> None:
     """Put this worker's numbers where the others find them, whole or not at all."""
     place = folder / f"{os.getpid()}.json"
     with contextlib.suppress(OSError):  # numbers are not worth failing for
@@ -124,7 +124,7 @@ def leave(numbers: Numbers, folder: Path) -> None:
         place.with_suffix(".part").replace(place)
 
 
-def of_all_workers(numbers: Numbers, folder: Path) -> Numbers:
+def add_other_workers(numbers: Numbers, folder: Path) -> Numbers:
     """This worker's numbers and those that the others left."""
     for place in sorted(folder.glob("*.json")):
         pid = int(place.stem)
@@ -144,7 +144,7 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-_COUNTERS: dict[str, tuple[str, Labels]] = {
+_COUNTERS: dict[str, tuple[str, MetricLabels]] = {
     "stb_cache_lookups": ("Look-ups of recorded answers, by the tier that had them, or miss.", ("tier",)),
     "stb_redis_events": ("What happened between this server and Redis.", ("event",)),
     "stb_flights": ("Requests for far layers: led, joined one under way, waited for a process.", ("role",)),

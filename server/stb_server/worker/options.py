@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import DEFAULT_MODE, CacheMode
 from stb_server.pipeline.fault_plan import FaultPlan
 from stb_server.simulators.options import SimulatorOptions
 from stb_server.worker.host_names import Hosts
@@ -23,7 +23,7 @@ class ServerOptions:
     """Database URL of the store; may hold a password."""
     dataset: str
     """Name of the dataset that answers requests which name none."""
-    mode: CacheMode = CacheMode.REPLAY
+    mode: CacheMode = DEFAULT_MODE
     """What may answer a call whose request names no mode."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""

@@ -1,27 +1,23 @@
-"""The parts of a serving worker, opened in order, and closed in the opposite order."""
+"""What a worker holds open while it serves: opened in order, and closed in the opposite order."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from stb_core.errors import StoreError
 from stb_core.store import Store, open_store
 from stb_core.values import clock
-from stb_core.values.provenance import CacheMode
 from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.cache.store_reader import open_reader
 from stb_server.cache.store_writer import StoreWriter
 from stb_server.cache.tiers import MemoryCache, Tiers
 from stb_server.calls.answers import Layer
-from stb_server.pipeline import modes
 from stb_server.pipeline.episode_answers import EpisodeLedger
 from stb_server.pipeline.fetch_locks import Locks, RedisLocks, StoreLocks
 from stb_server.pipeline.miss_ledger import MissLedger
-from stb_server.pipeline.pipeline import Pipeline
 from stb_server.simulators.registry import Context, open_simulator
 from stb_server.upstream.configuration import read_upstream_config
 from stb_server.upstream.layer import Upstream
@@ -31,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Parts:
+class Resources:
     """What is open while a worker serves."""
 
     store: Store
@@ -39,29 +35,23 @@ class Parts:
     redis: RedisLink | None
     ledger: MissLedger
     writer: StoreWriter
+    locks: Locks
     episodes: EpisodeLedger
     upstream: Upstream | None
     simulator: Layer | None
-    pipelines: dict[CacheMode, Pipeline]
 
 
-async def open_parts(
-    options: ServerOptions,
-    memory: MemoryCache,
-    changed: Callable[[], Awaitable[None]],
-    stack: AsyncExitStack,
-) -> Parts:
+async def open_resources(options: ServerOptions, memory: MemoryCache, stack: AsyncExitStack) -> Resources:
     """Open everything that a worker needs.
 
     Args:
         options: the server's settings.
         memory: the nearest tier of the cache.
-        changed: called when an answer in force was replaced.
         stack: closes everything: queues are written before the store is closed.
 
     Raises:
         StoreError: the store cannot be opened.
-        UsageError: a real API or the simulator is not configured as it must be.
+        UsageError: the configuration of a real API or of the simulator is wrong.
     """
     store = await open_store(options.database_url)
     stack.push_async_callback(store.close)
@@ -76,27 +66,17 @@ async def open_parts(
     stack.push_async_callback(_close_ledger, ledger)
     upstream = await _open_upstream(options, store, stack)
     simulator = await _open_simulator(options, store, stack)
-    tiers = Tiers(memory, RedisCache(redis) if redis else None, reader)
     locks: Locks = StoreLocks(store, writer)
-    workshop = modes.Workshop(
-        tiers=tiers,
-        writer=writer,
-        locks=RedisLocks(redis, locks) if redis else locks,
-        misses=ledger,
-        upstream=upstream,
-        simulator=simulator,
-        changed=changed,
-    )
-    return Parts(
+    return Resources(
         store=store,
-        tiers=tiers,
+        tiers=Tiers(memory, RedisCache(redis) if redis else None, reader),
         redis=redis,
         ledger=ledger,
         writer=writer,
+        locks=RedisLocks(redis, locks) if redis else locks,
         episodes=EpisodeLedger(store, writer),
         upstream=upstream,
         simulator=simulator,
-        pipelines=modes.pipelines(workshop),
     )
 
 

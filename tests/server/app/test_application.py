@@ -113,7 +113,7 @@ async def test_what_is_not_there_is_not_found(server: Running, path: str) -> Non
 async def test_misses_can_be_read(server: Running) -> None:
     """The ledger as JSON, the most frequent first."""
     await server.call(request({"city": "Berlin"}))
-    await server.service.parts.ledger.flush()
+    await server.worker.resources.ledger.flush()
 
     document = await get(server, "/v1/misses")
 

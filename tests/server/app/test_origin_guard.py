@@ -78,7 +78,7 @@ async def test_a_foreign_page_leaves_nothing_behind(server: Running, sqlite_stor
         headers = {"origin": "https://evil.example", "content-type": content_type}
         await server.client.post("/virtual", json=request({"city": "Rome"}), headers=headers)
         await server.client.post("/v1/datasets/weather/snapshots", headers=headers)
-    await server.service.parts.ledger.close()
+    await server.worker.resources.ledger.close()
 
     dataset = await sqlite_store.datasets.get("weather")
     assert [] == await sqlite_store.misses.most_frequent(dataset.id)

@@ -274,11 +274,11 @@ async def test_redis_slow(with_redis: Running, redis_server: services.Redis) -> 
 
 async def test_redis_full(with_redis: Running, redis_server: services.Redis, sqlite_store: Store) -> None:
     """What it refuses to keep is served from the store; the server says that it is full."""
-    await with_redis.service.parts.redis.call(b"CONFIG", b"SET", b"maxmemory", b"1")  # type: ignore[union-attr]
+    await with_redis.worker.resources.redis.call(b"CONFIG", b"SET", b"maxmemory", b"1")  # type: ignore[union-attr]
 
     tiers = [await tier(with_redis, BONN) for _ in range(2)] + [await tier(with_redis, {"city": "Rome"})]
     full = await state(with_redis)
-    await with_redis.service.parts.redis.call(b"CONFIG", b"SET", b"maxmemory", b"0")  # type: ignore[union-attr]
+    await with_redis.worker.resources.redis.call(b"CONFIG", b"SET", b"maxmemory", b"0")  # type: ignore[union-attr]
     tiers += [await tier(with_redis, BONN) for _ in range(2)]
 
     assert ["store", "store", "miss", "store", "redis"] == tiers

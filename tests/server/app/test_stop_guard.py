@@ -24,7 +24,7 @@ from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_server.cache.store_writer import StoreWriter
 from stb_server.pipeline.fetch_locks import StoreLocks
-from stb_server.pipeline.single_flight import Flights
+from stb_server.pipeline.single_flight import SingleFlight
 from virtual_server import eventually
 
 QUERY = Query(
@@ -206,7 +206,7 @@ async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) 
     writer = StoreWriter(sqlite_store, timeout_s=20)
     writer.start()
     mine, theirs = StoreLocks(sqlite_store, writer), StoreLocks(sqlite_store, writer)
-    flights, under_way = Flights[None](mine), asyncio.Event()
+    flights, under_way = SingleFlight[None](mine), asyncio.Event()
 
     async def work(_: bool) -> None:
         under_way.set()

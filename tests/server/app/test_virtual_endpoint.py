@@ -126,7 +126,7 @@ async def test_a_miss_enters_the_ledger_with_its_nearest_neighbour(server: Runni
     """Counted by call, with the recorded call whose arguments are most alike."""
     for city in ("Bonm", "Bonm", "Rome"):
         await server.call(request({"city": city, "days": 3}))
-    await server.service.parts.ledger.flush()
+    await server.worker.resources.ledger.flush()
 
     dataset = await store.datasets.get("weather")
     (bonm, rome) = await store.misses.most_frequent(dataset.id)
@@ -238,7 +238,7 @@ async def test_the_callers_key_goes_nowhere(
     for arguments in ('{"city": "Bonn", "days": 3}', '{"city": "Rome"}', "broken"):
         answer = await on_sqlite.call(request(arguments))
         assert "tb-secret-key" not in answer.text + str(answer.headers)
-    await on_sqlite.service.parts.ledger.flush()
+    await on_sqlite.worker.resources.ledger.flush()
 
     assert "tb-secret-key" not in caplog.text
     assert not [path for path in tmp_path.glob("store.db*") if b"tb-secret-key" in path.read_bytes()]

@@ -158,10 +158,10 @@ async def test_what_was_recorded_is_shared_once_there_is_much_of_it(
     url = await make_weather(tmp_path, *(recorded({"city": f"Bonn {n}"}) for n in range(8)))
     async with running(without_memory(url, redis_server)) as server:
         await record(url, recorded(ROME))
-        await server.service.look()
+        await server.worker.refresh_datasets()
         before = [await tier(server, ROME) for _ in range(2)]
         await record(url, recorded(BONN))
-        await server.service.look()
+        await server.worker.refresh_datasets()
         after = [await tier(server, ROME) for _ in range(2)]
 
     assert ["store", "store"] == before

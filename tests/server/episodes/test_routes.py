@@ -309,7 +309,7 @@ async def test_what_cannot_be_opened_is_refused(server: Running, asked: dict, st
     answer = await server.client.post("/v1/episodes", json=asked)
 
     assert (status, kind) == (answer.status_code, answer.json()["type"])
-    assert [] == await server.service.parts.store.runs.all()
+    assert [] == await server.worker.resources.store.runs.all()
 
 
 async def test_who_keeps_the_record_needs_no_run(server: Running, store: Store) -> None:
@@ -372,7 +372,7 @@ async def test_large_bodies_are_not_read(store: Store, store_url: str) -> None:
 
 async def test_a_call_that_was_cut_off_spoils_the_trial(server: Running, store: Store) -> None:
     """What a dying worker owes is our fault and no result; made again, the call counts as answered."""
-    records, writer = store.episode_records, server.service.parts.writer
+    records, writer = store.episode_records, server.worker.resources.writer
     server.app.state.episodes.books.longest_call_s = 0.2
     runs = {"cut": 0, "again": 1}
     for run, calls in runs.items():

@@ -149,7 +149,7 @@ async def test_a_real_answer_does_not_depend_on_an_episode(
         simulated = await server.call(body("note", "list"), x_stb_episode="e")
         real = sim_world.recording(call, {"error": "", "response": "real"}, Provenance.RECORDED)
         await sqlite_store.responses.keep(dataset.id, [real], supersede=True)
-        await server.service.look()
+        await server.worker.refresh_datasets()
         recorded = await server.call(body("note", "list"), x_stb_episode="e")
 
     assert ({"note-1": "x"}, "real") == (simulated.json()["response"], recorded.json()["response"])

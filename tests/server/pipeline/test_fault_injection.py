@@ -10,11 +10,11 @@ import pytest
 from stb_core.store.datasets import Dataset
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.calls.protocol import encode_answer
 from stb_server.pipeline.fault_injection import FaultInjection, Faults
 from stb_server.pipeline.fault_plan import parse_faults
-from stb_server.upstream.answer_quality import judge
+from stb_server.upstream.answer_quality import assess
 
 DATASET = Dataset(1, "d", "", "", "", 0, "", "")
 CALLS = [ToolCall("Data", f"tool{n}", "api", {"n": m}) for n in range(400) for m in range(2)]
@@ -27,7 +27,7 @@ class Always:
         self.answer_ = Answer(encode_answer("", response), Provenance.RECORDED, "memory", details={"a": 1})
         self.asked = 0
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         self.asked += 1
         return self.answer_
 
@@ -35,14 +35,14 @@ class Always:
 class Never:
     """A layer that always declines."""
 
-    async def answer(self, asked: Asked) -> Answer | Decline:
+    async def answer(self, asked: CallRequest) -> Answer | Decline:
         return Decline("miss", "nothing here")
 
 
 async def met(spec: str, response: Any = None) -> tuple[Answer | Decline, Always]:
     layer = Always(response)
     faults = FaultInjection(Faults(parse_faults(spec)), (Never(), layer))
-    return await faults.answer(Asked(DATASET, CALLS[0])), layer
+    return await faults.answer(CallRequest(DATASET, CALLS[0])), layer
 
 
 @pytest.mark.parametrize("kind", ["down", "429", "5xx", "empty"])
@@ -53,7 +53,7 @@ async def test_a_failing_api_is_not_asked(kind: str) -> None:
     assert isinstance(outcome, Answer)
     assert (Provenance.FAULT, kind, 0) == (outcome.provenance, (outcome.details or {})["fault"], layer.asked)
     body = orjson.loads(outcome.body)
-    assert not judge(body["response"], error=body["error"]).usable
+    assert not assess(body["response"], error=body["error"]).usable
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ async def test_a_decline_cannot_be_damaged() -> None:
     """What no layer answers stays a miss."""
     faults = Faults(parse_faults("truncated=1"))
 
-    outcome = await FaultInjection(faults, (Never(),)).answer(Asked(DATASET, CALLS[0]))
+    outcome = await FaultInjection(faults, (Never(),)).answer(CallRequest(DATASET, CALLS[0]))
 
     assert Decline("miss", "nothing here") == outcome
     miss = Answer(encode_answer("nothing"), Provenance.MISS, error="miss")
-    assert miss is faults.after(Asked(DATASET, CALLS[0]), miss)
+    assert miss is faults.after(CallRequest(DATASET, CALLS[0]), miss)
     assert {} == faults.counts.report()["faults"]
 
 
@@ -100,7 +100,7 @@ async def test_before_the_real_api_a_fault_can_be_a_decline() -> None:
     """A simulator behind it then answers, as it does when a real API fails."""
     faults = FaultInjection(Faults(parse_faults("down=1")), (Always(),), visible=False)
 
-    outcome = await faults.answer(Asked(DATASET, CALLS[0]))
+    outcome = await faults.answer(CallRequest(DATASET, CALLS[0]))
 
     assert isinstance(outcome, Decline)
     assert outcome.kind == "fault"
@@ -117,7 +117,7 @@ async def test_what_landed_is_counted() -> None:
     faults = Faults(plan, sleep=sleep)
     layer = FaultInjection(faults, (Always({"a": 1}),))
     for call in CALLS:
-        await layer.answer(Asked(DATASET, call))
+        await layer.answer(CallRequest(DATASET, call))
 
     report = faults.counts.report()
     down = parse_faults("down=0.5")

@@ -14,7 +14,7 @@ from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.store_writer import StoreWriter
 from stb_server.pipeline import fetch_locks
 from stb_server.pipeline.fetch_locks import Locks, RedisLocks, StoreLocks, holding
-from stb_server.pipeline.single_flight import Flights
+from stb_server.pipeline.single_flight import SingleFlight
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def two_processes(
 
 async def test_those_who_ask_meanwhile_get_the_same_result() -> None:
     """One piece of work, however many ask for it; asked for later it is done anew."""
-    flights = Flights[int](None)
+    flights = SingleFlight[int](None)
     done = 0
 
     async def work(_: bool) -> int:
@@ -65,7 +65,7 @@ async def test_those_who_ask_meanwhile_get_the_same_result() -> None:
 
 async def test_a_failure_is_everyones_and_is_not_remembered() -> None:
     """All who waited learn of it, and the next one tries again."""
-    flights = Flights[str](None)
+    flights = SingleFlight[str](None)
 
     async def fail(_: bool) -> str:
         await asyncio.sleep(0.01)
@@ -82,7 +82,7 @@ async def test_a_failure_is_everyones_and_is_not_remembered() -> None:
 
 async def test_one_who_goes_away_leaves_the_work_to_the_others() -> None:
     """The first to ask is cancelled; the others still get the result."""
-    flights = Flights[str](None)
+    flights = SingleFlight[str](None)
 
     async def work(_: bool) -> str:
         await asyncio.sleep(0.05)
@@ -110,7 +110,7 @@ async def test_over_processes_one_works_and_the_others_wait(two_processes: tuple
         await asyncio.sleep(0.05)
         at_work -= 1
 
-    await asyncio.gather(*(Flights[None](lock).share("a", work) for lock in two_processes))
+    await asyncio.gather(*(SingleFlight[None](lock).share("a", work) for lock in two_processes))
 
     assert 1 == most_at_work
     assert [False, True] == waits

@@ -27,9 +27,9 @@ from stb_core.store.datasets import Dataset
 from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.simulators.answer_forms import REFUSALS, asked_form
-from stb_server.simulators.ask import Sampling
+from stb_server.simulators.ask import SimulatorSampling
 from stb_server.simulators.json_repair import Fault
 from stb_server.simulators.llm_prompt import PROMPT, prompt_text
 from stb_server.simulators.mirrorapi_prompt import Variant
@@ -84,8 +84,8 @@ async def test_an_answer_is_of_the_documented_shape_and_says_where_it_is_from(
     """Structured output is asked for; model, prompt, hash, seed and tokens are told."""
     llm.answer(text(FILMS_ANSWER))
 
-    async with opened(sqlite_store, llm.url, sampling=Sampling(seed=7)) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="Metropolis")))
+    async with opened(sqlite_store, llm.url, sampling=SimulatorSampling(seed=7)) as simulator:
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="Metropolis")))
 
     assert FILMS_BODY == outcome(answer)
     assert isinstance(answer, Answer)
@@ -113,7 +113,7 @@ async def test_every_answer_fits_what_is_known_of_the_api(
     llm.answer(text(answers[api]))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = outcome(await simulator.answer(Asked(dataset, call(api, **arguments))))
+        answer = outcome(await simulator.answer(CallRequest(dataset, call(api, **arguments))))
 
     shape = sim_world.asked_shape(llm.requests[0])
     assert fits(answer["response"], shape)
@@ -166,7 +166,7 @@ async def test_malformed_output_reaches_no_client(
     llm.rule = lambda _: text(malformed(fault, simulator_name))
 
     async with opened(sqlite_store, llm.url, simulator_name) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert isinstance(answer, Decline)
     assert "simulator_unreadable" == answer.kind
@@ -191,7 +191,7 @@ async def test_slips_are_repaired_without_another_call(
     llm.rule = lambda _: text(reply)
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = outcome(await simulator.answer(Asked(dataset, call("search", title="x"))))
+        answer = outcome(await simulator.answer(CallRequest(dataset, call("search", title="x"))))
 
     assert 1927 == answer["response"]["films"][0]["year"]
     assert ({kind: 1}, 1) == (dict(simulator.counts.kinds), llm.count)
@@ -205,10 +205,10 @@ async def test_a_repeat_is_another_request_and_the_one_that_worked_is_told(
     good = reply_of(json.dumps(FILMS_BODY["response"]), simulator_name)
     hashes = []
 
-    async with opened(sqlite_store, llm.url, simulator_name, sampling=Sampling(seed=5)) as simulator:
+    async with opened(sqlite_store, llm.url, simulator_name, sampling=SimulatorSampling(seed=5)) as simulator:
         for replies in ([good], ["{no", "{}", good]):
             llm.answer(*map(text, replies))
-            answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+            answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
             assert isinstance(answer, Answer)
             assert answer.details is not None
             hashes.append(answer.details["prompt_hash"])
@@ -226,7 +226,7 @@ async def test_an_answer_that_is_neither_response_nor_refusal_is_not_asked_for(
     llm.answer(text(FILMS_ANSWER))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        await simulator.answer(Asked(dataset, call("search", title="x")))
+        await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     form = llm.requests[0]["response_format"]["json_schema"]["schema"]
     for lazy in (
@@ -248,7 +248,7 @@ async def test_a_refusal_is_served_as_an_error(
     llm.answer(text(json.dumps({"answer": {"refusal": "not found", "error": words}})))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert {"error": served, "response": ""} == outcome(answer)
 
@@ -267,7 +267,7 @@ async def test_a_reply_that_is_cut_is_asked_for_once_more(
     llm.rule = lambda _: text(FILMS_ANSWER[:-15], finish_reason="length")
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert isinstance(answer, Decline)
     assert [0.0, 0.7] == [request["temperature"] for request in llm.requests]
@@ -280,7 +280,7 @@ async def test_what_was_paid_before_the_endpoint_failed_is_told(
     llm.answer(text("{no", usage={"prompt_tokens": 100, "completion_tokens": 20}), status(401, "bad key"))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert isinstance(answer, Decline)
     paid = Usage(model_calls=1, prompt_tokens=100, completion_tokens=20)
@@ -296,9 +296,9 @@ async def test_an_endpoint_without_structured_output_is_asked_in_words(
     llm.rule = lambda _: text(FILMS_ANSWER)
 
     async with opened(sqlite_store, llm.url) as simulator:
-        first = outcome(await simulator.answer(Asked(dataset, call("search", title="x"))))
+        first = outcome(await simulator.answer(CallRequest(dataset, call("search", title="x"))))
         before = llm.count
-        second = outcome(await simulator.answer(Asked(dataset, call("search", title="y"))))
+        second = outcome(await simulator.answer(CallRequest(dataset, call("search", title="y"))))
 
     assert [FILMS_BODY] * 2 == [first, second]
     assert before + 1 == llm.count
@@ -310,7 +310,7 @@ async def test_refused_arguments_ask_no_model(
 ) -> None:
     """Unknown and missing arguments get the API's own refusal, marked, at no cost."""
     async with opened(sqlite_store, llm.url, simulator_name) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", director="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", director="x")))
 
     assert {"error": "search() got an unexpected keyword argument 'director'", "response": ""} == outcome(
         answer
@@ -328,7 +328,7 @@ async def test_a_wrong_type_is_told_to_the_model_and_marked(
     llm.answer(text('{"answer": {"refusal": "bad request", "error": "year must be a number"}}'))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x", year="soon")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x", year="soon")))
 
     assert {"error": "year must be a number", "response": ""} == outcome(answer)
     assert isinstance(answer, Answer)
@@ -350,7 +350,7 @@ async def test_a_model_that_does_not_answer_is_a_decline(
     llm.rule = lambda _: said
 
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert isinstance(answer, Decline)
     assert kind == answer.kind
@@ -361,7 +361,7 @@ async def test_an_api_of_which_nothing_is_known_is_declined(
 ) -> None:
     """Without document and recordings there is nothing to go by."""
     async with opened(sqlite_store, llm.url) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("nothing", tool="nowhere")))
+        answer = await simulator.answer(CallRequest(dataset, call("nothing", tool="nowhere")))
 
     assert isinstance(answer, Decline)
     assert ("undocumented", 0) == (answer.kind, llm.count)
@@ -373,10 +373,10 @@ async def test_the_prompt_holds_the_document_and_the_most_similar_recordings(
     """Parameters with types and defaults, the shape, three recorded answers, the call last, no credential."""
     llm.answer(text(FILMS_ANSWER))
     asked = call("search", title="Alien 3", toolbench_key="very-secret")
-    assert "very-secret" not in str(Asked(dataset, call("search"), "very-secret"))
+    assert "very-secret" not in str(CallRequest(dataset, call("search"), "very-secret"))
 
     async with opened(sqlite_store, llm.url) as simulator:
-        await simulator.answer(Asked(dataset, asked, "another-secret"))
+        await simulator.answer(CallRequest(dataset, asked, "another-secret"))
 
     prompt = prompt_of(llm.requests[0])
     assert '{"name":"year","type":"NUMBER","description":"Of release","default":"2020"}' in prompt
@@ -402,7 +402,7 @@ async def test_only_recordings_of_the_real_api_are_shown(
     async with opened(sqlite_store, llm.url) as simulator:
         late = sim_world.recording(call("search", title="Brazill"), sim_world.film("Late", 2))
         await sqlite_store.responses.keep(dataset.id, [late])
-        await simulator.answer(Asked(dataset, asked))
+        await simulator.answer(CallRequest(dataset, asked))
 
     prompt = prompt_of(llm.requests[0])
     assert [False] * 3 == [title in prompt for title in ("Fake", "Late", "1985")]
@@ -432,7 +432,7 @@ async def test_the_order_of_calls_does_not_matter(
 
             async def one(asked: Any, turns: asyncio.Semaphore = turns) -> None:
                 async with turns:
-                    answer = await simulator.answer(Asked(dataset, asked))
+                    answer = await simulator.answer(CallRequest(dataset, asked))
                 assert isinstance(answer, Answer)
                 assert answer.details is not None
                 prompts[asked.key].add(answer.details["prompt_hash"])
@@ -461,8 +461,8 @@ async def test_the_same_prompt_has_the_same_bytes_on_every_run(
     llm.rule = lambda _: text(FILMS_ANSWER)
     hashes = []
     for seed in (1, 1, 2):
-        async with opened(sqlite_store, llm.url, sampling=Sampling(seed=seed)) as simulator:
-            answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        async with opened(sqlite_store, llm.url, sampling=SimulatorSampling(seed=seed)) as simulator:
+            answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
             assert isinstance(answer, Answer)
             assert answer.details is not None
             hashes.append(answer.details["prompt_hash"])
@@ -481,7 +481,7 @@ async def test_mirrorapi_is_asked_in_the_form_of_its_training(
     async with opened(
         sqlite_store, llm.url, "mirrorapi", variant=variant, system_prompt="The official one."
     ) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="Alien's", page=2)))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="Alien's", page=2)))
 
     system, user = (message["content"] for message in llm.requests[0]["messages"])
     assert "The official one." == system
@@ -505,7 +505,7 @@ async def test_broken_completions_are_borne(llm: LLMServer, sqlite_store: Store,
     llm.answer(status(429, retry_after=0), status(500), raw(b'{"choices": [{"mess'), text(MIRRORED))
 
     async with opened(sqlite_store, llm.url, "mirrorapi") as simulator:
-        answer = outcome(await simulator.answer(Asked(dataset, call("search", title="x"))))
+        answer = outcome(await simulator.answer(CallRequest(dataset, call("search", title="x"))))
 
     assert FILMS_BODY == answer
 
@@ -518,7 +518,7 @@ def test_simulators_are_found_by_name() -> None:
 async def test_the_template_simulator_is_one_of_them(sqlite_store: Store, dataset: Dataset) -> None:
     """It is opened like the others and needs no model."""
     async with open_simulator(SimulatorOptions("template"), Context(sqlite_store, clock.now())) as simulator:
-        answer = await simulator.answer(Asked(dataset, call("search", title="x")))
+        answer = await simulator.answer(CallRequest(dataset, call("search", title="x")))
 
     assert isinstance(answer, Answer)
     assert Provenance.TEMPLATE is answer.provenance

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stb_core.usage import Price
-from stb_server.simulators.ask import Sampling
+from stb_server.simulators.ask import SimulatorSampling
 from stb_server.simulators.mirrorapi_prompt import Variant
 from stb_server.simulators.options import SimulatorOptions
 
@@ -19,8 +19,8 @@ LLM = SimulatorOptions("llm", "stub/any")
     "change",
     [
         {"model": "stub/other"},
-        {"sampling": Sampling(seed=1)},
-        {"sampling": Sampling(temperature=0.5)},
+        {"sampling": SimulatorSampling(seed=1)},
+        {"sampling": SimulatorSampling(temperature=0.5)},
         {"examples": 0},
         {"example_tokens": 1},
         {"variant": Variant.COT},

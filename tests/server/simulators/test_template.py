@@ -17,7 +17,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiDocument, ApiRef
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.calls.documented_answers import MAX_DEPTH, parse_template
 from stb_server.simulators.template import TemplateSimulator, simulate
 
@@ -224,7 +224,7 @@ async def answered(document: ApiDocument | None) -> Answer | Decline:
         return document
 
     call = ToolCall("Data", "tool", "api", {"city": "Riga"})
-    return await TemplateSimulator(documents).answer(Asked(DATASET, call))
+    return await TemplateSimulator(documents).answer(CallRequest(DATASET, call))
 
 
 async def test_an_answer_says_that_a_template_made_it() -> None:

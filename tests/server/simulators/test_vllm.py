@@ -27,9 +27,9 @@ from stb_core.values.calls import ToolCall
 from stb_core.values.tools import ApiRef, ToolDocument
 from stb_experiments.simulator_fidelity.live import open_player
 from stb_server.calls.answers import Answer, Decline
-from stb_server.simulators.ask import Sampling
+from stb_server.simulators.ask import SimulatorSampling
 from stb_server.simulators.documents import Subject
-from stb_server.simulators.model_simulators import Situation
+from stb_server.simulators.model_simulators import SimulationRequest
 from stb_server.simulators.options import SimulatorOptions
 from stb_server.simulators.schemas import schema_of_template
 
@@ -50,13 +50,13 @@ def options() -> SimulatorOptions:
         patience=Patience(deadline_s=240, read_timeout_s=200),
         connections=16,
         # Random weights end a text by chance alone, so they must be sampled and may be cut.
-        sampling=Sampling(temperature=1.0, max_tokens=1500),
+        sampling=SimulatorSampling(temperature=1.0, max_tokens=1500),
     )
 
 
-def situations(release: Path) -> list[tuple[Situation, dict[str, Any]]]:
+def situations(release: Path) -> list[tuple[SimulationRequest, dict[str, Any]]]:
     """Calls of real APIs with small templates, each with the schema of its answer."""
-    found: list[tuple[Situation, dict[str, Any]]] = []
+    found: list[tuple[SimulationRequest, dict[str, Any]]] = []
     for file in sorted((release / "tools").glob("*/*.json")):
         tool = ToolDocument.model_validate({"category": file.parent.name, **orjson.loads(file.read_bytes())})
         for api in tool.api_list:
@@ -65,7 +65,9 @@ def situations(release: Path) -> list[tuple[Situation, dict[str, Any]]]:
                 continue
             ref = ApiRef(tool.category, tool.standard_name, api.standard_name)
             call = ToolCall(*ref, {})
-            found.append((Situation(Subject(ref, tool.tool_name, tool.tool_description, api), call), schema))
+            found.append(
+                (SimulationRequest(Subject(ref, tool.tool_name, tool.tool_description, api), call), schema)
+            )
             break
     return found[:CALLS]
 
@@ -103,7 +105,7 @@ async def test_the_same_seed_gives_the_same_answer(options: SimulatorOptions, sq
     await sim_world.build(sqlite_store)
     film = sim_world.FILMS
     ref = ApiRef(film.category, film.standard_name, "search")
-    situation = Situation(
+    situation = SimulationRequest(
         Subject(ref, film.tool_name, film.tool_description, film.api_list[0]), ToolCall(*ref, {"title": "x"})
     )
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_server.upstream.answer_quality import Rule, judge
+from stb_server.upstream.answer_quality import Rule, assess
 
 CASES = Path(__file__).parent / "answer_quality_cases"
 
@@ -25,7 +25,7 @@ def cases(name: str) -> list[Any]:
 
 def judged(case: dict[str, Any]) -> Any:
     response = case["response"] * case["repeat"] if "repeat" in case else case["response"]
-    return judge(
+    return assess(
         response,
         error=case.get("error", ""),
         status=case.get("status"),
@@ -76,15 +76,15 @@ def test_nothing_inside_data_is_looked_at(body: dict[str, Any]) -> None:
     """An object with members that hold data is kept, whatever they hold."""
     body["id"] = 500
 
-    assert judge(body).rule is Rule.DATA
-    assert judge(json.dumps(body)).rule is Rule.DATA
-    assert judge(str(body)).rule is Rule.DATA
+    assert assess(body).rule is Rule.DATA
+    assert assess(json.dumps(body)).rule is Rule.DATA
+    assert assess(str(body)).rule is Rule.DATA
 
 
 @given(st.text() | json_values, st.text() | json_values, st.none() | st.integers(100, 599), st.booleans())
 def test_any_answer_gets_a_verdict(response: Any, error: Any, status: int | None, promises: bool) -> None:
     """No body, however odd, makes the judgement fail, and its evidence stays one short line."""
-    verdict = judge(response, error=error, status=status, promises_json=promises)
+    verdict = assess(response, error=error, status=status, promises_json=promises)
 
     assert len(verdict.evidence) <= 120
     assert "\n" not in verdict.evidence
@@ -92,8 +92,8 @@ def test_any_answer_gets_a_verdict(response: Any, error: Any, status: int | None
 
 def test_a_deeply_nested_text_is_judged_as_text() -> None:
     """A text that would exhaust a parser is data like any other."""
-    assert judge("[" * 2_000).rule is Rule.DATA
-    assert judge("{'a':" * 500).rule is Rule.DATA
+    assert assess("[" * 2_000).rule is Rule.DATA
+    assert assess("{'a':" * 500).rule is Rule.DATA
 
 
 def test_the_real_release_is_judged_as_it_was_by_hand(real_data: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_real_release_is_judged_as_it_was_by_hand(real_data: Path) -> None:
     found: Counter[str] = Counter()
     for file in sorted(real_data.glob("release/tool_response_cache/*/*/*.json")):
         for answer in json.loads(file.read_text(encoding="utf-8")).values():
-            found[judge(answer["response"], error=answer["error"]).rule] += 1
+            found[assess(answer["response"], error=answer["error"]).rule] += 1
 
     assert {
         "data": 2006,
@@ -122,6 +122,6 @@ def test_answers_of_real_apis_are_not_rejected_for_a_label(real_data: Path) -> N
         for line in file.read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(json.JSONDecodeError):  # six labels were cut at their source
                 answer = json.loads(json.loads(line)["label"])
-                found[judge(answer["response"], error=answer["error"]).rule] += 1
+                found[assess(answer["response"], error=answer["error"]).rule] += 1
 
     assert {"data": 163, "error_field": 229, "data_despite_label": 2} == found

@@ -16,7 +16,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiDocument, ApiRef
-from stb_server.calls.answers import Answer, Asked, Decline
+from stb_server.calls.answers import Answer, CallRequest, Decline
 from stb_server.upstream.configuration import UpstreamConfig
 from stb_server.upstream.layer import Upstream
 
@@ -44,8 +44,8 @@ async def upstream(server: RawServer, **more: Any) -> AsyncGenerator[Upstream]:
         yield layer
 
 
-def asked(tool: str, arguments: dict[str, Any] | None = None, key: str = KEY) -> Asked:
-    return Asked(DATASET, ToolCall("Movies", tool, "find", arguments or {}), key)
+def asked(tool: str, arguments: dict[str, Any] | None = None, key: str = KEY) -> CallRequest:
+    return CallRequest(DATASET, ToolCall("Movies", tool, "find", arguments or {}), key)
 
 
 async def answered(say: bytes | Say, tool: str = "films", **arguments: Any) -> Answer | Decline:

@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from stb_core.store import Store
-from stb_server.worker.metrics import Numbers, RequestTimes, exposition, leave, of_all_workers
+from stb_server.worker.metrics import Numbers, RequestTimes, add_other_workers, exposition, publish_numbers
 from stb_server.worker.options import ServerOptions
 from virtual_server import put_weather, recorded, request, running
 
@@ -54,12 +54,12 @@ async def test_every_call_is_counted_by_what_became_of_it(sqlite_store: Store, s
 
 def test_what_workers_left_is_added_up(tmp_path: Path) -> None:
     """Counts of all, those that have ended too; numbers of the moment of those that live."""
-    leave(numbers(0.004), tmp_path)
+    publish_numbers(numbers(0.004), tmp_path)
     (tmp_path / f"{os.getpid()}.json").rename(tmp_path / f"{os.getppid()}.json")
-    leave(numbers(20.0), tmp_path)
+    publish_numbers(numbers(20.0), tmp_path)
     (tmp_path / f"{os.getpid()}.json").rename(tmp_path / "999999999.json")
 
-    found = samples(exposition(of_all_workers(numbers(100.0), tmp_path)).decode())
+    found = samples(exposition(add_other_workers(numbers(100.0), tmp_path)).decode())
 
     assert 3 == found["stb_virtual_seconds_count", "memory", "", "recorded", "200"]
     assert 120.004 == found["stb_virtual_seconds_sum", "memory", "", "recorded", "200"]
@@ -71,6 +71,6 @@ def test_a_damaged_file_is_left_out(tmp_path: Path) -> None:
     """Numbers of a worker that cannot be read are missing, and nothing fails."""
     (tmp_path / "1.json").write_text("{")
 
-    found = samples(exposition(of_all_workers(numbers(1.0), tmp_path)).decode())
+    found = samples(exposition(add_other_workers(numbers(1.0), tmp_path)).decode())
 
     assert 1 == found["stb_workers",]

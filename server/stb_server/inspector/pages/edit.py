@@ -73,8 +73,8 @@ async def change(request: Request) -> Response:
     dataset = await store.datasets.get(request.path_params["dataset"])
     key = request.path_params["key"]
     await act(store, dataset.id, key, form)
-    if inspector.service is not None:
-        await inspector.service.look()  # other workers look by themselves, every second
+    if inspector.worker is not None:
+        await inspector.worker.refresh_datasets()  # other workers look by themselves, every second
     return RedirectResponse(place("cache", dataset.name, key) + "#by-hand", 303, HEADERS)
 
 

@@ -41,5 +41,5 @@ async def overview(request: Request) -> Response:
         cards=cards,
         misses=misses[:_MISSES],
         rows=await run_rows(inspector, latest),
-        service=inspector.service,
+        worker=inspector.worker,
     )

@@ -89,8 +89,8 @@ async def response(request: Request) -> HttpResponse:
         snippets=snippets(server, dataset.name, *ref, chosen.arguments, has_token=bool(inspector.token))
         if len(chosen.arguments) <= _LONGEST_COPY
         else [],
-        can_send=inspector.service is not None,
-        mode=try_call.sending_mode(inspector.service),
+        can_send=inspector.worker is not None,
+        mode=try_call.sending_mode(inspector.worker),
     )
 
 
@@ -135,9 +135,9 @@ async def attempt(request: Request) -> HttpResponse:
     arguments = str(given.get("arguments", "{}"))
     if not all(ref):
         raise NotFoundError("A call needs a category, a tool and an API.")
-    is_sent = request.method == "POST" and given.get("how") == "send" and inspector.service is not None
+    is_sent = request.method == "POST" and given.get("how") == "send" and inspector.worker is not None
     if is_sent:
-        outcome = await try_call.send(inspector.service, dataset, ref, arguments)
+        outcome = await try_call.send(inspector.worker, dataset, ref, arguments)
     else:
         outcome = await try_call.look_up(store, dataset, ref, arguments)
     changes = []
@@ -159,8 +159,8 @@ async def attempt(request: Request) -> HttpResponse:
         is_miss=outcome.provenance is Provenance.MISS,
         changes=changes,
         document=await store.datasets.api(dataset.id, ref),
-        can_send=inspector.service is not None,
-        mode=try_call.sending_mode(inspector.service),
+        can_send=inspector.worker is not None,
+        mode=try_call.sending_mode(inspector.worker),
         here=place("cache", dataset.name),
     )
 

@@ -8,13 +8,13 @@ from stb_core.errors import CallError
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.values.calls import ToolCall, parse_arguments
-from stb_core.values.provenance import CacheMode, Provenance
+from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiRef
 from stb_server.calls.identify import Refusal, identify
 from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
 from stb_server.calls.protocol import BadRequestError, VirtualRequest
-from stb_server.worker.dataset_views import Wanted
-from stb_server.worker.worker import Service
+from stb_server.worker.dataset_views import ViewRequest
+from stb_server.worker.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Outcome:
     nearest: Neighbour | None = None
 
 
-def sending_mode(service: Service | None) -> str:
+def sending_mode(worker: Worker | None) -> str:
     """The mode in which a server can answer more than what is recorded; "" where it cannot."""
-    if service is None or service.options.mode is CacheMode.REPLAY:
+    if worker is None or worker.options.mode.rules.is_frozen:
         return ""
-    return service.options.mode.value
+    return worker.options.mode.value
 
 
 async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
@@ -53,14 +53,14 @@ async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -
     return Outcome(call, provenance=Provenance.MISS, nearest=neighbour)
 
 
-async def send(service: Service, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
+async def send(worker: Worker, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
     """The answer that an agent would get, in the server's mode: it may be fetched, made and recorded."""
     try:
-        lane = await service.lane(Wanted(dataset=dataset.name))
+        view = await worker.view(ViewRequest(dataset=dataset.name))
     except BadRequestError as problem:
         return Outcome(None, problem.message)
-    call = identify(VirtualRequest(*ref, arguments), lane.names.catalogue)
+    call = identify(VirtualRequest(*ref, arguments), view.names.catalogue)
     if isinstance(call, Refusal):
         return Outcome(None, call.message)
-    answer = await service.answer(lane, lane.asked(call))
+    answer = await worker.answer(view, view.call_request(call))
     return Outcome(call, body=answer.body, provenance=answer.provenance)

@@ -37,7 +37,7 @@ async def signed_in(server: Running) -> str:
 
 
 async def in_force(server: Running) -> bool:
-    return await server.service.parts.store.responses.get(1, BONN.key) is not None
+    return await server.worker.resources.store.responses.get(1, BONN.key) is not None
 
 
 async def test_the_token_opens_the_forms(server: Running) -> None:
@@ -61,7 +61,7 @@ async def test_the_token_opens_the_forms(server: Running) -> None:
 async def test_responses_are_changed(server: Running) -> None:
     """Pinned, annotated, deleted and put back; agents see it at once and the record shows it all."""
     key = await signed_in(server)
-    store = server.service.parts.store
+    store = server.worker.resources.store
     assert (
         "memory" == [await server.call(request({"city": "Bonn"})) for _ in range(2)][1].headers["x-stb-cache"]
     )
@@ -93,7 +93,7 @@ async def test_responses_are_changed(server: Running) -> None:
 
 async def test_the_page_of_an_erased_response_says_so(server: Running) -> None:
     """It is not found, and not as if it had never been there."""
-    await server.service.parts.store.curation.delete(1, BONN.key, erase=True)
+    await server.worker.resources.store.curation.delete(1, BONN.key, erase=True)
 
     answer = await server.client.get(PLACE)
 

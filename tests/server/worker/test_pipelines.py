@@ -230,7 +230,7 @@ async def test_a_call_answered_within_a_snapshot_never_changes(
     async with serving(store_url, CacheMode.REPLAY, api) as server:
         first = await server.call(request(ROME), **frozen)
         fresh = await server.call(request(ROME), x_stb_mode="refresh")
-        server.service.memory.clear()
+        server.worker.memory.clear()
         again = await server.call(request(ROME), **frozen)
 
     assert first.content == again.content != fresh.content
