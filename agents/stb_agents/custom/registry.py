@@ -23,7 +23,7 @@ from stb_agents.custom.callables import CallableAgent, takes_task_and_tools
 from stb_agents.custom.remote import SCHEMES, Remote
 from stb_agents.environment.agent import Agent
 from stb_core.errors import FormatError, NotFoundError, UsageError
-from stb_core.http.lanes import parsed
+from stb_core.http import parse_url
 
 ENTRY_POINTS = "stabletoolbench.agents"
 _DISTRIBUTION = "stabletoolbench"
@@ -57,7 +57,7 @@ def choose_agent(spec: str, options: Mapping[str, str]) -> Chosen:
         FormatError: the file cannot be loaded, or the object is no agent.
     """
     if spec.startswith(SCHEMES):
-        parsed(spec)
+        parse_url(spec)
         return Chosen(_as_agent(Remote(spec), spec, options), "")
     place, separator, name = spec.rpartition(":")
     if not separator:

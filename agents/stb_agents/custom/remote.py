@@ -37,7 +37,7 @@ from stb_agents.environment.environment import Environment
 from stb_agents.environment.server_episode import ServerEpisode
 from stb_agents.environment.turns import before_finish
 from stb_core.errors import FormatError, ServiceError
-from stb_core.http.lanes import Lanes
+from stb_core.http import HttpClient, HttpError, ResponseTooLargeError
 from stb_core.llm.retries import Patience, Retries, retry_after_s
 from stb_core.values.observations import Finished
 from stb_core.values.trajectories import FunctionCall, StopReason
@@ -83,12 +83,17 @@ class Remote:
             ServiceError: the agent cannot be reached, or fails again and again.
             FormatError: it answers something else than a turn.
         """
-        timeout = httpx2.Timeout(self.patience.read_timeout_s, connect=self.patience.connect_timeout_s)
+        http = HttpClient(
+            self.url,
+            headers={"Content-Type": "application/json"},
+            connect_timeout_s=self.patience.connect_timeout_s,
+            read_timeout_s=self.patience.read_timeout_s,
+        )
         query = task.query
         with self._silence_is_a_fault(environment) as heard:
             episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
             try:
-                async with httpx2.AsyncClient(transport=Lanes(self.url), timeout=timeout) as http:
+                async with http:
                     return await self._turns(http, task, environment, episode, heard)
             except BudgetSpent:
                 if episode and not heard.is_set() and (await environment.look_at(episode)).is_active:
@@ -118,7 +123,7 @@ class Remote:
 
     async def _turns(
         self,
-        http: httpx2.AsyncClient,
+        http: HttpClient,
         task: Task,
         environment: Environment,
         episode: ServerEpisode | None,
@@ -141,22 +146,24 @@ class Remote:
             if finished := await _make(calls, environment):
                 return Outcome(finished.stop, finished.final_answer)
 
-    async def _turn(self, http: httpx2.AsyncClient, document: dict[str, Any]) -> dict[str, Any] | None:
+    async def _turn(self, http: HttpClient, document: dict[str, Any]) -> dict[str, Any] | None:
         """What the agent does next; None where it is at work by itself."""
         body = orjson.dumps(document)
         retries = Retries(self.patience, random.Random(0))
         while True:
             try:
-                answer = await http.post(self.url, content=body, headers={"Content-Type": "application/json"})
-            except httpx2.HTTPError as problem:
-                reason, wait = str(problem) or type(problem).__name__, retries.next_wait_s()
+                answer = await http.request("POST", content=body)
+            except ResponseTooLargeError as problem:
+                raise FormatError(f"The agent at {self._place} answered too much: {problem}.") from None
+            except HttpError as problem:
+                reason, wait = str(problem), retries.next_wait_s()
             else:
-                if answer.status_code == 200:
+                if answer.status == 200:
                     return read_turn(answer.content)
-                if answer.status_code == 202 and "episode" in document:
+                if answer.status == 202 and "episode" in document:
                     return None
-                reason = f"HTTP {answer.status_code}"
-                if answer.status_code != 429 and answer.status_code < 500:
+                reason = f"HTTP {answer.status}"
+                if answer.status != 429 and answer.status < 500:
                     raise FormatError(f"The agent at {self._place} answered {reason} to a turn.")
                 wait = retries.next_wait_s(retry_after_s(answer.headers))
             if wait is None:

@@ -9,13 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import quote
 
-import httpx2
 import orjson
 from pydantic import ValidationError
 
 from stb_core.errors import ServiceError
-from stb_core.http.lanes import Lanes, parsed
-from stb_core.http.repeated_post import Received, RepeatedPost, received
+from stb_core.http import HttpClient, HttpError, HttpResponse, ResponseTooLargeError
 from stb_core.llm.retries import Patience, Retries, retry_after_s
 from stb_core.telemetry import logs, traces
 from stb_core.usage import Usage
@@ -88,20 +86,18 @@ class VirtualClient:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
         self._rng = random.Random(0)
-        lanes = Lanes(self.url)
-        self._http = httpx2.AsyncClient(
-            base_url=self.url,
+        self._http = HttpClient(
+            self.url,
             headers=headers,
-            timeout=httpx2.Timeout(patience.read_timeout_s, connect=patience.connect_timeout_s),
-            transport=lanes,
+            connect_timeout_s=patience.connect_timeout_s,
+            read_timeout_s=patience.read_timeout_s,
         )
-        self._virtual = RepeatedPost(self._http, lanes, parsed(f"{self.url}/virtual"), _JSON)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def check(self) -> None:
         """See that the server takes calls as they will be made; it counts as none.
@@ -132,7 +128,7 @@ class VirtualClient:
                 "toolbench_key": "",
             }
         )
-        headers: dict[str, str] = {}
+        headers = dict(_JSON)
         if episode:
             headers["X-STB-Episode"] = episode
         if name := logs.current_field("trial"):
@@ -143,7 +139,9 @@ class VirtualClient:
             "gen_ai.tool.type": "function",
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._patiently(lambda: self._virtual.send(body, headers | traces.headers()))
+            response = await self._patiently(
+                lambda: self._http.request("POST", "/virtual", body, headers | traces.headers())
+            )
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:
             answer = orjson.loads(response.content)
@@ -164,7 +162,7 @@ class VirtualClient:
             usage=_usage_of(told.get("x-stb-usage", "")),
         )
 
-    async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> Received:
+    async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> HttpResponse:
         """Any other request, with JSON as its body; passing trouble is waited out, a refusal returned.
 
         Args:
@@ -178,25 +176,23 @@ class VirtualClient:
         """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         content = None if body is None else orjson.dumps(body)
-        request = self._http.build_request(
-            method, path, content=content, headers=headers if body is None else headers | _JSON
+        headers = headers if body is None else headers | _JSON
+        return await self._patiently(
+            lambda: self._http.request(method, path, content, headers), takes_refusals=True
         )
 
-        async def send() -> Received:
-            return received(await self._http.send(request))
-
-        return await self._patiently(send, takes_refusals=True)
-
     async def _patiently(
-        self, send: Callable[[], Coroutine[Any, Any, Received]], *, takes_refusals: bool = False
-    ) -> Received:
+        self, send: Callable[[], Coroutine[Any, Any, HttpResponse]], *, takes_refusals: bool = False
+    ) -> HttpResponse:
         """Send until there is an answer that another attempt would not change."""
         retries = Retries(self._patience, self._rng)
         while True:
             try:
                 response = await send()
-            except httpx2.HTTPError as problem:
-                reason, wait = f"{problem}" or type(problem).__name__, retries.next_wait_s()
+            except ResponseTooLargeError as problem:
+                reason, wait = str(problem), None
+            except HttpError as problem:
+                reason, wait = str(problem), retries.next_wait_s()
             else:
                 passing = response.status == 429 or response.status >= 500
                 if response.status == 200 or (takes_refusals and not passing):
@@ -217,7 +213,7 @@ class VirtualClient:
             ServiceError: nothing answers there, or something else does.
         """
         try:
-            response = await self._http.get("/readyz", timeout=timeout_s)
+            response = await self._http.request("GET", "/readyz", timeout_s=timeout_s)
             document: dict[str, Any] = orjson.loads(response.content)
             mode = document["mode"]
             modes = tuple(document.get("modes", [mode]))
@@ -232,10 +228,9 @@ class VirtualClient:
                 )
                 for row in document["datasets"]
             ]
-        except (httpx2.HTTPError, httpx2.InvalidURL) as problem:
-            reason = str(problem) or type(problem).__name__
+        except HttpError as problem:
             raise ServiceError(
-                f"The server at {self.url} cannot be reached ({reason}).",
+                f"The server at {self.url} cannot be reached ({problem}).",
                 hint="Start one with 'stb serve', or leave --server out.",
             ) from None
         except (ValueError, TypeError, KeyError):
@@ -262,7 +257,7 @@ def _settings_of(parts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _error_of(response: Received) -> str:
+def _error_of(response: HttpResponse) -> str:
     try:
         body = orjson.loads(response.content)
         return str(body["error"])[:200]
