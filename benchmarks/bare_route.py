@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from stb_core.values.calls import call_key, canonical_json, parse_arguments
-from stb_server.cache.redis_pipe import RedisPipe, connect
+from stb_server.cache.redis_connection import RedisPipe, connect
 
 
 def key_of(raw: bytes) -> str:

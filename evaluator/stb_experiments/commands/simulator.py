@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--simulator",
-    type=click.Choice(["llm", "mirrorapi"]),
-    help="Ask this simulator; without it the stored predictions are scored.",
+    help="Ask this simulator, such as llm or mirrorapi; without it the stored predictions are scored.",
 )
 @simulator_flags
 @click.option("--limit", type=click.IntRange(1), help="Only the first rows of each split.")

@@ -18,7 +18,7 @@ from stb_experiments.simulator_fidelity import adherence
 from stb_experiments.simulator_fidelity.answers import Raw
 from stb_experiments.simulator_fidelity.bench import Case, read_reference, released_bleu4
 from stb_experiments.simulator_fidelity.embeddings import CharacterTrigrams
-from stb_experiments.simulator_fidelity.live import open_player, predict
+from stb_experiments.simulator_fidelity.live import open_simulator_alone, predict
 from stb_experiments.simulator_fidelity.measures import Measured, measure
 from stb_experiments.simulator_fidelity.report import CONFIDENCE, RESAMPLES, rows_of
 from stb_experiments.simulator_fidelity.text_scores import SMOOTHING
@@ -65,7 +65,7 @@ async def examine(
     """
     simulator: dict[str, Any] | None = None
     if plan.simulator is not None:
-        cases, simulator = await _play(plan.simulator, cases, plan.connections, advance)
+        cases, simulator = await _predict(plan.simulator, cases, plan.connections, advance)
     for case in cases:
         if case.prediction is None:
             raise UsageError(
@@ -86,17 +86,17 @@ async def examine(
     return _put_together(plan, splits, measured, embedding.name, simulator)
 
 
-async def _play(
+async def _predict(
     options: SimulatorOptions, cases: Sequence[Case], connections: int, advance: Callable[[], None]
 ) -> tuple[list[Case], dict[str, Any]]:
-    async with open_player(options) as player:
-        predicted = await predict(cases, player, connections=connections, advance=advance)
+    async with open_simulator_alone(options) as simulator:
+        predicted = await predict(cases, simulator, connections=connections, advance=advance)
         return predicted, {
             "simulator": options.simulator,
             "model": options.model,
             "seed": options.sampling.seed,
-            "replies": dict(player.counts.kinds.most_common()),
-            "usage": player.counts.usage.model_dump(),
+            "replies": dict(simulator.counts.kinds.most_common()),
+            "usage": simulator.counts.usage.model_dump(),
         }
 
 

@@ -1,8 +1,9 @@
-"""Predictions of a simulator that is asked now, for the calls of a bench."""
+"""Predictions of a simulator for the calls of a bench, made now."""
 
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,45 +11,45 @@ from typing import Any
 from pydantic import ValidationError
 
 from stb_core import json_text
-from stb_core.errors import CallError, FormatError
+from stb_core.errors import CallError, FormatError, UsageError
+from stb_core.store import open_store
+from stb_core.values import clock
 from stb_core.values.calls import ToolCall, parse_arguments
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.tools import ApiDocument, ApiRef
 from stb_experiments.simulator_fidelity.bench import Case
 from stb_server.calls.answers import Decline
-from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subject
-from stb_server.simulators.model_simulators import (
-    LlmSimulator,
-    MirrorApiSimulator,
-    ModelSimulator,
-    SimulationRequest,
-)
 from stb_server.simulators.options import SimulatorOptions
-from stb_server.simulators.registry import open_model
+from stb_server.simulators.protocol import ModelBacked, SimulationRequest
+from stb_server.simulators.registry import Context, open_simulator
 
 
 @asynccontextmanager
-async def open_player(options: SimulatorOptions) -> AsyncGenerator[ModelSimulator]:
-    """The simulator ``llm`` or ``mirrorapi`` without a store: it is shown the document and the call alone."""
-    counts = ReplyCounts()
-    async with open_model(options, counts) as model:
-        if options.simulator == MirrorApiSimulator.name:
-            yield MirrorApiSimulator(
-                model,
-                None,
-                counts=counts,
-                sampling=options.sampling,
-                variant=options.variant,
-                system=options.system_prompt,
-            )
-        else:
-            yield LlmSimulator(model, None, None, counts=counts, sampling=options.sampling)
+async def open_simulator_alone(options: SimulatorOptions) -> AsyncGenerator[ModelBacked]:
+    """A simulator with an empty store: it sees only the document and the call.
+
+    Raises:
+        NotFoundError: there is no simulator of that name.
+        UsageError: it has no model.
+    """
+    with tempfile.TemporaryDirectory(prefix="stb-simulator-") as folder:
+        store = await open_store(f"sqlite+aiosqlite:///{folder}/empty.db")
+        try:
+            async with open_simulator(options, Context(store, recorded_before=clock.now())) as simulator:
+                if not isinstance(simulator, ModelBacked):
+                    raise UsageError(
+                        f"The simulator {options.simulator} has no model, so it cannot be measured.",
+                        hint="Name a simulator that asks a model, such as llm.",
+                    )
+                yield simulator
+        finally:
+            await store.close()
 
 
 async def predict(
     cases: Sequence[Case],
-    simulator: ModelSimulator,
+    simulator: ModelBacked,
     *,
     connections: int,
     advance: Callable[[], None] = lambda: None,
@@ -65,21 +66,21 @@ async def predict(
     return await asyncio.gather(*(one(case) for case in cases))
 
 
-async def _answer(case: Case, simulator: ModelSimulator) -> str:
+async def _answer(case: Case, simulator: ModelBacked) -> str:
     """What a client of the server would get for the call, as JSON text."""
     try:
         arguments = parse_arguments(case.request.get("tool_input"))
-        situation = _situation(case.api_doc, arguments)
-        _ = situation.call.key
+        request = _request(case.api_doc, arguments)
+        _ = request.call.key
     except CallError as problem:
         return json_text.encode({"error": problem.message, "response": ""}).decode()
     except (ValidationError, FormatError):
         return ""
-    answer = await simulator.play(situation)
+    answer = await simulator.simulate(request)
     return "" if isinstance(answer, Decline) else answer.body.decode()
 
 
-def _situation(api_doc: dict[str, Any], arguments: dict[str, Any]) -> SimulationRequest:
+def _request(api_doc: dict[str, Any], arguments: dict[str, Any]) -> SimulationRequest:
     document = ApiDocument.model_validate(
         {
             "name": api_doc.get("api_name") or "",

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from stb_server.simulators.model_simulators import ModelSimulator
+from stb_server.simulators.protocol import ModelBacked
 from stb_server.worker.metrics import MetricLabels, Numbers, add_other_workers, publish_numbers
 from stb_server.worker.worker import Worker
 
@@ -60,7 +60,7 @@ def own_numbers(worker: Worker) -> Numbers:
         numbers.count(
             "stb_upstream_calls", {tuple(labels): n for labels, n in resources.upstream.counts.items()}
         )
-    if isinstance(resources.simulator, ModelSimulator):
+    if isinstance(resources.simulator, ModelBacked):
         replies, usage = resources.simulator.counts.kinds, resources.simulator.counts.usage
         tokens = {"prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
         numbers.count("stb_simulator_replies", _labelled(replies))

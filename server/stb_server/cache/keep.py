@@ -1,4 +1,4 @@
-"""Keeps new answers: first in the store, then in Redis and memory, and only then they are given."""
+"""Keeps new answers: first in the store, then in Redis and memory; only then are they sent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 
 from stb_core.store.responses import Response
 from stb_core.values.provenance import Provenance, Replacing
-from stb_server.cache.store_reader import Found
+from stb_server.cache.cached_answer import CachedAnswer
 from stb_server.cache.store_writer import StoreWriter
-from stb_server.cache.tiers import Entry, Tiers
+from stb_server.cache.tiers import Tiers
 from stb_server.calls.answers import Answer, CallRequest
 from stb_server.calls.episode_state import call_alone
 
-# A live answer is on record as what it will be when it is served again.
+# A live answer is stored with the provenance that it has when it is served again.
 _STORED_AS = {Provenance.LIVE: Provenance.RECORDED}
 
 
@@ -24,7 +24,7 @@ class AnswerKeeper:
         writer: StoreWriter,
         tiers: Tiers,
         replacing: Replacing,
-        changed: Callable[[], Awaitable[None]],
+        replaced: Callable[[], Awaitable[None]],
     ) -> None:
         """Make a keeper.
 
@@ -32,20 +32,20 @@ class AnswerKeeper:
             writer: writes into the store.
             tiers: get a copy of what was written.
             replacing: which answers in force a new one may replace.
-            changed: called when one was replaced.
+            replaced: called when an answer was replaced.
         """
         self._writer = writer
         self._tiers = tiers
         self._replacing = replacing
-        self._changed = changed
+        self._replaced = replaced
 
-    async def keep(self, asked: CallRequest, answer: Answer) -> Answer:
-        """Keep an answer; returns it, or the one in force where that one stands.
+    async def keep(self, request: CallRequest, answer: Answer) -> Answer:
+        """Keep an answer; returns it, or the answer in force if that one stays.
 
         Raises:
             StoreError: it could not be written; nothing was kept and nothing may be answered.
         """
-        call = call_alone(asked.call) if answer.provenance is Provenance.LIVE else asked.call
+        call = call_alone(request.call) if answer.provenance is Provenance.LIVE else request.call
         response = Response(
             key=call.key,
             category=call.category,
@@ -56,28 +56,28 @@ class AnswerKeeper:
             provenance=_STORED_AS.get(answer.provenance, answer.provenance),
             details=answer.details,
         )
-        kept = await self._writer.keep(asked.dataset.id, response, self._replacing)
-        found = Found(kept.response.body, kept.response.provenance, id=kept.response.id)
-        if kept.is_new and kept.response.version > 1:
-            await self._changed()  # the dataset is in another state now, under another space
+        kept = await self._writer.keep(request.dataset.id, response, self._replacing)
+        in_force = kept.response
+        cached = CachedAnswer.create(in_force.body, in_force.provenance, number=in_force.id)
+        if kept.is_new and in_force.version > 1:
+            await self._replaced()  # the dataset is in another state now, with another namespace
         else:
-            await self._tiers.put(asked, call.key, found)
-        if kept.is_new or kept.response.body == answer.body:
+            await self._tiers.put(request, call.key, cached)
+        if kept.is_new or in_force.body == answer.body:
             return answer
-        return _from_store(found)
+        return _from_store(cached)
 
-    async def kept_meanwhile(self, asked: CallRequest, since: str) -> Answer | None:
-        """What another process kept for this call since then, if it did.
+    async def kept_meanwhile(self, request: CallRequest, since: str) -> Answer | None:
+        """The answer that another process kept for this call since then, if any.
 
         Raises:
             StoreError: the store does not answer.
         """
-        found = await self._tiers.reader.in_force(asked.dataset.id, asked.call.key)
-        if found is None or found.created_at < since:
+        cached = await self._tiers.reader.in_force(request.dataset.id, request.call.key)
+        if cached is None or cached.created_at < since:
             return None
-        return _from_store(found)
+        return _from_store(cached)
 
 
-def _from_store(found: Found) -> Answer:
-    entry = Entry.of(found.body, found.provenance)
-    return Answer(entry.body, entry.provenance, "store")
+def _from_store(cached: CachedAnswer) -> Answer:
+    return Answer(cached.body, cached.provenance, "store")

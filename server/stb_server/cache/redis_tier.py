@@ -1,6 +1,6 @@
 """The shared tier of the cache: recorded answers in Redis, for all workers and replicas.
 
-Redis is never the only copy. Whatever goes wrong here is a miss of this tier, and is counted.
+Redis is never the only copy. An error here counts as a miss of this tier.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections import Counter
 
 from stb_core.values.provenance import Provenance
-from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError
-from stb_server.cache.store_reader import Found
+from stb_server.cache.cached_answer import CachedAnswer
+from stb_server.cache.redis_connection import RedisGoneError, RedisLink, RedisRefusedError
 
 _KEEP_S = b"86400"
 MAX_BODY_BYTES = 1 << 20
@@ -18,16 +17,16 @@ MAX_BODY_BYTES = 1 << 20
 
 
 class RedisCache:
-    """Gets and puts recorded answers; never raises for what Redis does."""
+    """Gets and puts recorded answers; errors of Redis are never raised."""
 
     def __init__(self, link: RedisLink) -> None:
         self.link = link
         self.counts: Counter[str] = Counter()
         """Events: ``hit``, ``miss``, ``down``, ``put``, ``put_failed``, ``damaged``."""
         self.is_refusing = False
-        """Whether Redis refused what was put into it last, as it does when it is full."""
+        """Whether Redis refused the last answer, as it does when it is full."""
 
-    async def get(self, content: str, key: str) -> Found | None:
+    async def get(self, content: str, key: str) -> CachedAnswer | None:
         """The answer to this call among the responses with this hash, or None."""
         pipe = self.link.pipe
         if pipe is None:
@@ -41,21 +40,21 @@ class RedisCache:
         if not isinstance(value, bytes):
             self.counts["miss"] += 1
             return None
-        found = _decode(value)
-        self.counts["hit" if found else "damaged"] += 1
-        return found
+        answer = _decode(value)
+        self.counts["hit" if answer else "damaged"] += 1
+        return answer
 
-    async def put(self, content: str, key: str, found: Found) -> None:
+    async def put(self, content: str, key: str, answer: CachedAnswer) -> None:
         """Keep an answer for a day, if Redis takes it.
 
         Args:
-            content: the hash of all responses of its dataset, of which it is one.
-            key: of the call.
-            found: the answer.
+            content: the hash of all responses of its dataset, which include this one.
+            key: the key of the call.
+            answer: the answer.
         """
-        if not self.link.is_up or len(found.body) > MAX_BODY_BYTES:
+        if not self.link.is_up or len(answer.body) > MAX_BODY_BYTES:
             return
-        value = _CODES[found.provenance] + found.body
+        value = _CODES[answer.recorded_as] + answer.body
         try:
             await self.link.call(b"SET", _name(content, key), value, b"EX", _KEEP_S)
         except RedisGoneError:
@@ -85,6 +84,6 @@ _CODES = {
 _PROVENANCES = {code: provenance for provenance, code in _CODES.items()}
 
 
-def _decode(value: bytes) -> Found | None:
+def _decode(value: bytes) -> CachedAnswer | None:
     provenance = _PROVENANCES.get(value[:1])
-    return None if provenance is None else Found(value[1:], provenance)
+    return None if provenance is None else CachedAnswer.create(value[1:], provenance)

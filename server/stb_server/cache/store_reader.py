@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from stb_core.errors import StoreError
 from stb_core.store import Store
 from stb_core.store.snapshots import Snapshot
 from stb_core.values.provenance import Provenance
+from stb_server.cache.cached_answer import CachedAnswer
 
 _SELECT = "SELECT body, provenance, created_at, id FROM responses WHERE dataset_id = $1 AND key = $2"
 _IN_FORCE = f"{_SELECT} AND superseded_at IS NULL"
@@ -26,18 +27,6 @@ _QUERY_TIMEOUT_S = 5.0
 _POOL_SIZE = 4
 
 
-class Found(NamedTuple):
-    """A recorded answer: the exact bytes, where they came from when they were recorded, and its number.
-
-    The number is 0 where it is not known.
-    """
-
-    body: bytes
-    provenance: Provenance
-    created_at: str = ""
-    id: int = 0
-
-
 _Row: TypeAlias = Any
 
 
@@ -47,20 +36,20 @@ class Reader(Protocol):
     All methods raise ``StoreError`` when the database does not answer.
     """
 
-    async def in_force(self, dataset_id: int, key: str) -> Found | None:
+    async def in_force(self, dataset_id: int, key: str) -> CachedAnswer | None:
         """The answer of a call that is in force now, or None."""
         ...
 
-    async def in_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+    async def in_snapshot(self, snapshot: Snapshot, key: str) -> CachedAnswer | None:
         """The answer of a call that a snapshot holds, or None."""
         ...
 
-    async def after_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+    async def after_snapshot(self, snapshot: Snapshot, key: str) -> CachedAnswer | None:
         """The first answer of a call that was recorded after a snapshot, or None."""
         ...
 
     async def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         ...
 
 
@@ -72,31 +61,34 @@ async def open_reader(store: Store) -> Reader:
 
 
 class _Statements:
-    """The three questions, put to whatever fetches one row."""
+    """The three queries; a subclass fetches the row."""
 
     async def _fetch(self, statement: str, *values: Any) -> _Row | None:
         raise NotImplementedError
 
-    async def in_force(self, dataset_id: int, key: str) -> Found | None:
+    async def in_force(self, dataset_id: int, key: str) -> CachedAnswer | None:
         """The answer of a call that is in force now, or None."""
-        return _found(await self._fetch(_IN_FORCE, dataset_id, key))
+        return _answer(await self._fetch(_IN_FORCE, dataset_id, key))
 
-    async def in_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+    async def in_snapshot(self, snapshot: Snapshot, key: str) -> CachedAnswer | None:
         """The answer of a call that a snapshot holds, or None."""
         values = snapshot.dataset_id, key, snapshot.last_id, snapshot.changes
-        return _found(await self._fetch(_IN_SNAPSHOT, *values))
+        return _answer(await self._fetch(_IN_SNAPSHOT, *values))
 
-    async def after_snapshot(self, snapshot: Snapshot, key: str) -> Found | None:
+    async def after_snapshot(self, snapshot: Snapshot, key: str) -> CachedAnswer | None:
         """The first answer of a call that was recorded after a snapshot, or None."""
-        return _found(await self._fetch(_AFTER_SNAPSHOT, snapshot.dataset_id, key, snapshot.last_id))
+        return _answer(await self._fetch(_AFTER_SNAPSHOT, snapshot.dataset_id, key, snapshot.last_id))
 
 
-def _found(row: _Row | None) -> Found | None:
-    return None if row is None else Found(row[0], Provenance(row[1]), row[2], row[3])
+def _answer(row: _Row | None) -> CachedAnswer | None:
+    if row is None:
+        return None
+    body, provenance, created_at, number = row
+    return CachedAnswer.create(body, Provenance(provenance), created_at, number)
 
 
 class SqliteReader(_Statements):
-    """Reads an SQLite file through a connection of its own that cannot write."""
+    """Reads an SQLite file through its own connection, which cannot write."""
 
     def __init__(self, path: Path) -> None:
         self._place = str(path)
@@ -126,7 +118,7 @@ class SqliteReader(_Statements):
 
 
 class PostgresReader(_Statements):
-    """Reads PostgreSQL through its own pool, with statements prepared once a connection."""
+    """Reads PostgreSQL through its own pool, with statements prepared once per connection."""
 
     def __init__(self, pool: Any, place: str) -> None:
         self._pool = pool

@@ -18,24 +18,24 @@ class CallRequest(NamedTuple):
     call: ToolCall
     toolbench_key: str = ""
     """The caller's credential for the real API; never stored, logged or shown."""
-    space: str = ""
-    """Under what this worker's memory keeps answers of this dataset, in the state in which it is served."""
+    namespace: str = ""
+    """The namespace of this dataset's answers in the worker's memory; it names a state of the dataset."""
     snapshot: Snapshot | None = None
     """The frozen set of responses that may answer; None for all that are in force."""
     content: Snapshot | None = None
-    """The set of responses under whose hash answers may be shared with other stores; None for no sharing."""
+    """The set of responses whose hash answers are shared under with other stores; None for no sharing."""
     again: bool = False
-    """Whether the cache was asked for this call before, so that this time is not counted."""
+    """Whether the cache was already asked for this call, so that this time is not counted."""
 
     def __repr__(self) -> str:
-        return f"Asked({self.dataset.name!r}, {self.call!r})"
+        return f"CallRequest({self.dataset.name!r}, {self.call!r})"
 
 
 class Answer(NamedTuple):
-    """One answer: the exact bytes to send, where it came from, and which tier had it.
+    """One answer: the exact bytes to send, where it came from, and which tier of the cache had it.
 
-    ``error`` is the type of a failure that the body tells the agent of; "" for an answer proper.
-    ``usage`` is what a simulator's model consumed for this very request, None where none was asked.
+    ``error`` is the type of the failure that the body reports to the agent; "" if the call succeeded.
+    ``usage`` is what a simulator's model consumed for this very request; None if no model was asked.
     """
 
     body: bytes
@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 class Decline(NamedTuple):
     """Why a layer has no answer; ``kind`` is a short type such as ``miss`` or ``timeout``.
 
-    ``usage`` is what a model consumed all the same.
+    ``usage`` is what a model consumed nevertheless.
     """
 
     kind: str
@@ -60,10 +60,18 @@ class Decline(NamedTuple):
 class Layer(Protocol):
     """Something that may answer a call."""
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self, request: CallRequest) -> Answer | Decline:
         """Answer the call or decline.
 
         Raises:
             StoreError: the store cannot be read; the request fails as a whole with 503.
         """
         ...
+
+
+def answers_by_rule(layer: Layer) -> bool:
+    """Whether a layer says, by an attribute ``by_rule``, that the same call always gets the same answer from it.
+
+    Such answers are never kept and cost nothing to make again, so nobody needs to wait for another's.
+    """
+    return bool(getattr(layer, "by_rule", False))

@@ -48,9 +48,8 @@ class Catalogue:
             documented: APIs with a tool document, in order.
             recorded: APIs that have recorded responses, documented or not.
         """
-        self._documented = frozenset(documented)
         self._apis: dict[str, dict[str, dict[str, ApiRef]]] = {}
-        for ref in (*self._documented, *recorded):
+        for ref in (*documented, *recorded):
             self._apis.setdefault(ref.category, {}).setdefault(ref.tool, {})[ref.api] = ref
 
     @classmethod
@@ -66,10 +65,6 @@ class Catalogue:
         for _, tools in sorted(self._apis.items()):
             for _, apis in sorted(tools.items()):
                 yield from sorted(apis.values())
-
-    def is_documented(self, ref: ApiRef) -> bool:
-        """Whether there is a document of this API; if not, it is known by its recordings alone."""
-        return ref in self._documented
 
     def resolve(self, category: str, tool: str, api: str) -> ApiRef | Unknown:
         """The API that a client means, or which of its names is unknown and what comes close."""

@@ -1,21 +1,24 @@
-"""The recorded call that is most like a missed one: same API, arguments compared as text.
+"""The recorded call that is nearest to a missed one, and in what the arguments of the two differ.
 
 Deterministic: the same miss against the same recordings has the same neighbour on any machine.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from rapidfuzz import fuzz, process
 
 from stb_core.store import Store, schema
+from stb_core.values.calls import JsonObject
 from stb_core.values.tools import ApiRef
 
 MAX_CANDIDATES = 2000
-"""Recordings of one API that are looked at, the first by key: bounds the work a miss can cause."""
+"""Recordings of one API that are compared, the first by key: this bounds the work that a miss can cause."""
 MAX_TEXT = 2000
 """Characters of canonical JSON that are compared."""
 
@@ -30,23 +33,23 @@ class Neighbour:
 
 
 def nearest(arguments: bytes, recorded: Sequence[tuple[str, bytes]]) -> Neighbour | None:
-    """The recorded call whose arguments are most alike; of equals the first by key.
+    """The recorded call with the most similar arguments; of equals the first by key.
 
     Args:
         arguments: canonical JSON of the missed call.
         recorded: (key, canonical JSON) of candidates, in any order.
     """
     ordered = sorted(recorded)
-    texts = [_text(candidate) for _, candidate in ordered]
-    best = process.extractOne(_text(arguments), texts, scorer=fuzz.ratio)
+    texts = [_compared_text(candidate) for _, candidate in ordered]
+    best = process.extractOne(_compared_text(arguments), texts, scorer=fuzz.ratio)
     if best is None:
         return None
     _, score, place = best
-    key, found = ordered[place]
-    return Neighbour(key, found, round(score / 100, 6))
+    key, neighbours_arguments = ordered[place]
+    return Neighbour(key, neighbours_arguments, round(score / 100, 6))
 
 
-def _text(arguments: bytes) -> str:
+def _compared_text(arguments: bytes) -> str:
     return arguments.decode(errors="replace")[:MAX_TEXT]
 
 
@@ -67,3 +70,33 @@ async def recorded_arguments(store: Store, dataset_id: int, ref: ApiRef) -> list
             .limit(MAX_CANDIDATES)
         )
         return [(row.key, row.arguments) for row in rows]
+
+
+def argument_differences(missed: JsonObject, recorded: JsonObject) -> list[dict[str, Any]]:
+    """Arguments with different values, by name; an argument of only one call lacks the other's field."""
+    differences: list[dict[str, Any]] = []
+    for name in sorted(missed.keys() | recorded.keys()):
+        sides = {"missed": missed, "recorded": recorded}
+        values = {side: arguments[name] for side, arguments in sides.items() if name in arguments}
+        if len(values) == 1 or _json(values["missed"]) != _json(values["recorded"]):
+            differences.append({"argument": name, **values})
+    return differences
+
+
+def describe_differences(differences: list[dict[str, Any]]) -> str:
+    """Differences in a line: ``limit 5 → 10, +lang="en", -page=1``, from the recorded to the missed call."""
+    parts: list[str] = []
+    for difference in differences:
+        name = difference["argument"]
+        if "recorded" not in difference:
+            parts.append(f"+{name}={_json(difference['missed'])}")
+        elif "missed" not in difference:
+            parts.append(f"-{name}={_json(difference['recorded'])}")
+        else:
+            parts.append(f"{name} {_json(difference['recorded'])} → {_json(difference['missed'])}")
+    return ", ".join(parts)
+
+
+def _json(value: Any) -> str:
+    """JSON of a value; unlike ``==`` it tells 1 from 1.0 and from true."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)

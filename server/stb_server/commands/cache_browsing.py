@@ -15,7 +15,7 @@ from stb_core.store.responses import Response
 from stb_core.values import clock
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.provenance import Provenance
-from stb_server.calls.argument_differences import argument_differences, described
+from stb_server.calls.nearest import argument_differences, describe_differences
 from stb_server.commands.store import opened_store
 from stb_server.commands.targets import chosen_dataset, chosen_response, moment
 from stb_server.datasets.import_report import shortened
@@ -170,7 +170,7 @@ async def misses(dataset: str, limit: int, as_json: bool) -> None:
         return
     for row, miss in zip(rows, found, strict=True):
         row["arguments"] = shortened(miss.arguments.decode())
-        row["difference"] = "" if miss.nearest_key is None else described(row["difference"])
+        row["difference"] = "" if miss.nearest_key is None else describe_differences(row["difference"])
         row["nearest"] = (miss.nearest_key or "")[:_KEY_DIGITS]
     columns = ("count", "category", "tool", "api", "arguments", "nearest", "difference:nearest → missed")
     console.emit_table(rows, columns)

@@ -126,7 +126,7 @@ def command(as_json: bool, **given: Any) -> None:
 
 def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.app.process import bind, check, serve  # noqa: PLC0415
-    from stb_server.cache.redis_pipe import check_url  # noqa: PLC0415
+    from stb_server.cache.redis_connection import check_url  # noqa: PLC0415
     from stb_server.pipeline.fault_plan import parse_faults  # noqa: PLC0415
     from stb_server.worker.host_names import Hosts  # noqa: PLC0415
     from stb_server.worker.options import MEBIBYTE, ServerOptions  # noqa: PLC0415

@@ -37,7 +37,7 @@ class EpisodeLedger:
 
     async def answer(
         self,
-        asked: CallRequest,
+        request: CallRequest,
         episode: str,
         *,
         recorded: Layer | None,
@@ -46,7 +46,7 @@ class EpisodeLedger:
         """The answer to a call within its episode; calls of one tool are answered one after another.
 
         Args:
-            asked: the call.
+            request: the call.
             episode: its name.
             recorded: finds recordings of the call alone; None where none may answer.
             answer: answers a call, in a state or alone.
@@ -54,15 +54,15 @@ class EpisodeLedger:
         Raises:
             StoreError: the store does not answer, or did not take what had to be written.
         """
-        call = asked.call
-        place = Place(asked.dataset.id, episode, call.category, call.tool)
+        call = request.call
+        place = Place(request.dataset.id, episode, call.category, call.tool)
         async with self._turns.setdefault(place, asyncio.Lock()):
             history = await self._store.episodes.history(place)
             found: Answer | Decline | None = None
             if history and recorded:
-                found = await recorded.answer(asked)
+                found = await recorded.answer(request)
             if not isinstance(found, Answer) or found.provenance not in _REAL:
-                in_state = asked._replace(call=CallInState.of(call, history)) if history else asked
+                in_state = request._replace(call=CallInState.of(call, history)) if history else request
                 found = await answer(in_state)
             if found.provenance not in _NOT_TOLD:
                 await self._note(place, PriorCall(call.api, call.canonical_arguments, found.body))

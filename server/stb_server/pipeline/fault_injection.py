@@ -11,7 +11,7 @@ import orjson
 
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
+from stb_server.calls.answers import Answer, CallRequest
 from stb_server.calls.protocol import encode_answer
 from stb_server.pipeline.fault_plan import DAMAGES, FaultKind, FaultPlan, uniform
 
@@ -129,47 +129,27 @@ class Faults:
         self.counts = FaultCounts()
         self._sleep = sleep
 
-    async def before(self, asked: CallRequest) -> Answer | None:
+    async def apply(self, request: CallRequest, answer: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer to a call with the faults that hit it; ``answer`` gives the true one if it is needed."""
+        fault = await self.before(request)
+        return fault or self.after(request, await answer())
+
+    async def before(self, request: CallRequest) -> Answer | None:
         """Delay the call, and give the fault that needs no true answer, if such a fault hits it."""
-        if (seconds := self.plan.delay_s(asked.call)) > 0:
+        if (seconds := self.plan.delay_s(request.call)) > 0:
             self.counts.delayed(seconds)
             await self._sleep(seconds)
-        kind = self.plan.fault(asked.call)
+        kind = self.plan.fault(request.call)
         if kind is None or kind in DAMAGES:
             return None
-        self.counts.hit(kind, asked.call)
-        return refuse(kind, asked.call, self.plan.seed)
+        self.counts.hit(kind, request.call)
+        return refuse(kind, request.call, self.plan.seed)
 
-    def after(self, asked: CallRequest, answer: Answer) -> Answer:
+    def after(self, request: CallRequest, answer: Answer) -> Answer:
         """The answer, damaged if such a fault hits the call; a miss stays a miss."""
-        kind = self.plan.fault(asked.call)
+        kind = self.plan.fault(request.call)
         if kind not in DAMAGES or answer.provenance is Provenance.MISS:
             return answer
         assert kind
-        self.counts.hit(kind, asked.call)
+        self.counts.hit(kind, request.call)
         return damage(kind, answer, self.plan.seed)
-
-
-class FaultInjection:
-    """The faults as a layer around others.
-
-    Around the real API with ``visible`` off, a failing API declines as a real one does, and a
-    simulator behind it may answer; damaged answers are seen either way, for nothing gives them away.
-    """
-
-    def __init__(self, faults: Faults, layers: tuple[Layer, ...], *, visible: bool = True) -> None:
-        self._faults = faults
-        self._layers = layers
-        self._visible = visible
-
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
-        """The first answer of the layers within, or the fault in its place."""
-        fault = await self._faults.before(asked)
-        if fault is not None:
-            return fault if self._visible else Decline("fault", "The API fails by plan.")
-        outcome: Answer | Decline = Decline("no_layer", "No layer stands behind the faults.")
-        for layer in self._layers:
-            outcome = await layer.answer(asked)
-            if isinstance(outcome, Answer):
-                return self._faults.after(asked, outcome)
-        return outcome

@@ -19,8 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store, leases
-from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError
+from stb_server.cache.redis_connection import RedisGoneError, RedisLink, RedisRefusedError
 from stb_server.cache.store_writer import StoreWriter
 
 _log = logging.getLogger(__name__)

@@ -46,10 +46,10 @@ class MissLedger:
         """Distinct calls that wait to be written."""
         return sum(len(calls) for calls in self._waiting.values())
 
-    def note(self, asked: CallRequest) -> None:
+    def add(self, request: CallRequest) -> None:
         """Remember a miss."""
-        call = call_alone(asked.call)
-        calls, key = self._waiting[asked.dataset.id], call.key
+        call = call_alone(request.call)
+        calls, key = self._waiting[request.dataset.id], call.key
         waiting = calls.get(key)
         if waiting is None:
             if self.queued >= MAX_WAITING:

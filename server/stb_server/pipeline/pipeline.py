@@ -16,37 +16,35 @@ from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
+from stb_server.calls.answers import Answer, CallRequest, Decline, Layer, answers_by_rule
 from stb_server.calls.identify import CHAT_WITH_USER
 from stb_server.calls.protocol import MISS, encode_answer
 from stb_server.pipeline.single_flight import SingleFlight
 
 _log = logging.getLogger(__name__)
 
-# Named tuples: these are made for each call, and a frozen dataclass takes four times as long to make.
-
 
 class Keeper(Protocol):
     """Keeps answers, so that the same call gets the same answer from then on."""
 
-    async def keep(self, asked: CallRequest, answer: Answer) -> Answer:
-        """Keep an answer; returns what is in force for the call now, which is on disk.
+    async def keep(self, request: CallRequest, answer: Answer) -> Answer:
+        """Keep an answer; returns the answer that is now in force for the call and on disk.
 
         Raises:
             StoreError: it could not be written.
         """
         ...
 
-    async def kept_meanwhile(self, asked: CallRequest, since: str) -> Answer | None:
-        """What another process kept for this call since then, if it did."""
+    async def kept_meanwhile(self, request: CallRequest, since: str) -> Answer | None:
+        """The answer that another process kept for this call since then, if any."""
         ...
 
 
 class MissLog(Protocol):
-    """Takes note of calls that nothing could answer."""
+    """Records calls that nothing could answer."""
 
-    def note(self, asked: CallRequest) -> None:
-        """Remember a miss; must not wait."""
+    def add(self, request: CallRequest) -> None:
+        """Record a miss; must not wait."""
         ...
 
 
@@ -62,93 +60,106 @@ class Pipeline:
         keeper: Keeper | None,
         misses: MissLog,
     ) -> None:
-        """Put a mode together.
+        """Make the pipeline of a mode.
 
         Args:
-            near: asked for each call.
-            far: asked, in shared flights, for what no near layer answers.
-            flights: those of this mode.
+            near: asked for every call.
+            far: asked for calls that no near layer answers. Those up to the last one whose answers may
+                be kept are asked in shared flights; the rest answer by rule and are asked directly.
+            flights: the flights of this mode.
             keeper: keeps answers of far layers; None if they are not to be kept.
-            misses: takes note of what nothing could answer.
+            misses: records calls that nothing could answer.
         """
         self.flights = flights
         self._near = tuple(near)
-        self._far = tuple(far)
+        shared = [number for number, layer in enumerate(far, 1) if not answers_by_rule(layer)]
+        last = shared[-1] if shared else 0
+        self._shared, self._by_rule = tuple(far[:last]), tuple(far[last:])
         self._keeper = keeper
         self._misses = misses
 
-    async def answer(self, asked: CallRequest) -> Answer:
-        """The answer of the first layer that has one; a miss, noted in the ledger, if none has."""
+    async def answer(self, request: CallRequest) -> Answer:
+        """The answer of the first layer that has one; if none has, a miss, which enters the ledger."""
         declined: list[str] = []
         for layer in self._near:
-            outcome = await layer.answer(asked)
+            outcome = await layer.answer(request)
             if isinstance(outcome, Answer):
                 return outcome
             declined.append(outcome.kind)
-        answer = miss(asked.call, declined)
-        if self._far:
-            since, dataset = clock.now(), asked.dataset
-            name = f"{dataset.id}/{dataset.created_at}/{asked.call.key}"
-            flown: list[bool] = []
-
-            async def fly(waited: bool) -> Answer:
-                flown.append(True)
-                return await self._fetch(asked, since if waited else "")
-
-            answer = await self.flights.share(name, fly)
-            if not flown:  # who only joined a flight has not caused what it consumed
-                answer = answer._replace(usage=None)
+        answer = miss(request.call, declined)
+        if self._shared:
+            answer = await self._share(request)
+        if self._by_rule and answer.error == MISS:
+            answer = await _first_answer(self._by_rule, request, after=answer if self._shared else None)
         if answer.error == MISS:
-            self._misses.note(asked)
-            _log.info("a miss", extra={"stb_key": asked.call.key, **(answer.details or {})})
+            self._misses.add(request)
+            _log.info("a miss", extra={"stb_key": request.call.key, **(answer.details or {})})
         return answer
 
-    async def _fetch(self, asked: CallRequest, since: str) -> Answer:
-        """Ask the far layers, unless a flight that landed in between has left its answer behind."""
-        answer = await _first_answer(self._near, asked._replace(again=True))
+    async def _share(self, request: CallRequest) -> Answer:
+        """The answer of the shared layers, which identical calls at the same time ask only once."""
+        since, dataset = clock.now(), request.dataset
+        name = f"{dataset.id}/{dataset.created_at}/{request.call.key}"
+        has_led = False
+
+        async def fetch(waited: bool) -> Answer:
+            nonlocal has_led
+            has_led = True
+            return await self._fetch(request, since if waited else "")
+
+        answer = await self.flights.share(name, fetch)
+        # A request that only joined a flight has not caused what the flight consumed.
+        return answer if has_led else answer._replace(usage=None)
+
+    async def _fetch(self, request: CallRequest, since: str) -> Answer:
+        """Ask the shared layers, unless a flight that ended meanwhile has left its answer."""
+        answer = await _first_answer(self._near, request._replace(again=True))
         if answer.error != MISS:
             return answer
-        if since and self._keeper and (kept := await self._keeper.kept_meanwhile(asked, since)):
+        if since and self._keeper and (kept := await self._keeper.kept_meanwhile(request, since)):
             return kept
-        answer = await _first_answer(self._far, asked)
+        answer = await _first_answer(self._shared, request)
         if self._keeper and answer.provenance in KEPT:
-            return (await self._keeper.keep(asked, answer))._replace(usage=answer.usage)
+            return (await self._keeper.keep(request, answer))._replace(usage=answer.usage)
         return answer
 
 
 KEPT = frozenset({Provenance.LIVE, Provenance.SIMULATED})
-"""Answers that are kept; what a rule made can be made again, and a failure is never kept."""
+"""Answers that are kept. What a rule makes can be made again, and a failure is never kept."""
 
 
-async def _first_answer(layers: Sequence[Layer], asked: CallRequest) -> Answer:
-    declined: list[str] = []
-    spent: Usage | None = None
+async def _first_answer(
+    layers: Sequence[Layer], request: CallRequest, *, after: Answer | None = None
+) -> Answer:
+    """The first answer of some layers, or a miss; ``after`` is the miss of the layers before them."""
+    declined: list[str] = list((after.details or {})["declined"]) if after and after.details else []
+    spent: Usage | None = after.usage if after else None
     for layer in layers:
-        outcome = await layer.answer(asked)
+        outcome = await layer.answer(request)
         if outcome.usage is not None:
             spent = outcome.usage if spent is None else spent + outcome.usage
         if isinstance(outcome, Answer):
             return outcome._replace(usage=spent)
         declined.append(outcome.kind)
-    return miss(asked.call, declined)._replace(usage=spent)
+    return miss(request.call, declined)._replace(usage=spent)
 
 
 class ChatWithUser:
-    """Answers ``chat_with_user``, behind which there is no API, as ToolBench's virtual server does."""
+    """Answers ``chat_with_user`` as ToolBench's virtual server does: no API stands behind it."""
 
     _BODY = encode_answer("", "Chat with user.")
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self, request: CallRequest) -> Answer | Decline:
         """The fixed sentence."""
-        if asked.call.api != CHAT_WITH_USER:
-            return Decline(MISS, "There is an API behind this name.")
+        if request.call.api != CHAT_WITH_USER:
+            return Decline(MISS, "This name belongs to an API.")
         return Answer(self._BODY, Provenance.TEMPLATE)
 
 
 def miss(call: ToolCall, declined: Sequence[str] = ()) -> Answer:
     """The answer to a call that nothing could answer; the same for every such call of an API.
 
-    ``declined`` says of each layer why it has no answer; for programs, not for the agent.
+    ``declined`` says why each layer has no answer, for programs and not for the agent.
     """
     text = f"No recorded response: {call.api} of {call.tool} was not recorded with these arguments."
     details = {"declined": list(declined)}

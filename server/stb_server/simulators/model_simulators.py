@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,9 +23,6 @@ from stb_core.errors import (
 )
 from stb_core.llm.protocol import Model
 from stb_core.llm.structured_output import Schema
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import Message
@@ -36,6 +33,7 @@ from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_
 from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, SimulatorSampling, ask
 from stb_server.simulators.documents import Subject, Subjects
 from stb_server.simulators.examples import Example, RecordedExamples, within_budget
+from stb_server.simulators.protocol import SimulationRequest
 from stb_server.simulators.schemas import schema_of_examples, schema_of_template
 
 _log = logging.getLogger(__name__)
@@ -44,22 +42,6 @@ WRONG_ARGUMENTS = "wrong_arguments"
 """The error type of an answer that refuses the call's arguments."""
 FEWEST_EXAMPLES = 2
 """From fewer recorded successes no shape is derived: one answer, an error report even, is no pattern."""
-
-
-@dataclass(frozen=True)
-class SimulationRequest:
-    """A call with what is known around it.
-
-    ``dataset`` tells where recorded answers are, None for none; ``history`` is what the call's
-    episode was answered, oldest first.
-    """
-
-    subject: Subject
-    call: ToolCall
-    dataset: Dataset | None = None
-    snapshot: Snapshot | None = None
-    history: Sequence[Mapping[str, Any]] = ()
-    problems: ArgumentProblems = NO_PROBLEMS
 
 
 @dataclass(frozen=True)
@@ -76,7 +58,7 @@ class ModelSimulator(ABC):
 
     Args:
         model: is asked; reads structured replies by ``counts.find``.
-        subjects: finds documents; None when only ``play`` is called.
+        subjects: finds documents; None when only ``simulate`` is called.
         counts: what replies were like.
         sampling: how the model is asked.
     """
@@ -93,30 +75,30 @@ class ModelSimulator(ABC):
         self._sampling = sampling
 
     @abstractmethod
-    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
+    async def prompt(self, request: SimulationRequest) -> Prompt | None:
         """What to ask for a call; None when nothing is known of the API."""
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self, request: CallRequest) -> Answer | Decline:
         """A simulated answer, or why there is none.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        call = asked.call
+        call = request.call
         assert self._subjects, "made without a place to find documents"
-        subject = await self._subjects.get(asked.dataset, ApiRef(call.category, call.tool, call.api))
-        return await self.play(
-            SimulationRequest(subject, call, asked.dataset, asked.snapshot, episode_history(call))
+        subject = await self._subjects.get(request.dataset, ApiRef(call.category, call.tool, call.api))
+        return await self.simulate(
+            SimulationRequest(subject, call, request.dataset, request.snapshot, episode_history(call))
         )
 
-    async def play(self, situation: SimulationRequest) -> Answer | Decline:
+    async def simulate(self, request: SimulationRequest) -> Answer | Decline:
         """As ``answer``, for an API that need not be in a dataset."""
-        call, document = situation.call, situation.subject.document
+        call, document = request.call, request.subject.document
         problems = NO_PROBLEMS if document is None else find_problems(document, call.arguments)
         refused = refusal(call.api, problems)
         if refused:
             return _refused(self.name, refused, problems)
-        prompt = await self.prompt(replace(situation, problems=problems))
+        prompt = await self.prompt(replace(request, problems=problems))
         if prompt is None:
             return Decline("undocumented", f"Nothing is known of {call.api} of {call.tool}.")
         try:
@@ -198,14 +180,12 @@ class LlmSimulator(ModelSimulator):
         self._examples = examples
         self._example_tokens = example_tokens
 
-    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
+    async def prompt(self, request: SimulationRequest) -> Prompt | None:
         """The document, the recorded answers most like this call's, the episode so far, the call."""
-        subject, call = situation.subject, situation.call
+        subject, call = request.subject, request.call
         found: list[Example] = []
-        if self._recordings and situation.dataset is not None:
-            found = await self._recordings.similar(
-                situation.dataset, call, self._examples, situation.snapshot
-            )
+        if self._recordings and request.dataset is not None:
+            found = await self._recordings.similar(request.dataset, call, self._examples, request.snapshot)
         if subject.document is None and not found:
             return None
         shape = shape_of(subject, found)
@@ -213,8 +193,8 @@ class LlmSimulator(ModelSimulator):
             subject=subject,
             arguments=call.arguments,
             examples=within_budget(found, self._example_tokens),
-            history=situation.history,
-            problems=situation.problems,
+            history=request.history,
+            problems=request.problems,
             shape=shape,
         )
         return Prompt(llm_prompt.messages_of(occasion), shape, llm_prompt.prompt_version(llm_prompt.PROMPT))
@@ -255,15 +235,15 @@ class MirrorApiSimulator(ModelSimulator):
         own = llm_prompt.prompt_version(mirrorapi_prompt.prompt_name(variant))
         self._version = f"mirrorapi-{variant}@user" if system else own
 
-    async def prompt(self, situation: SimulationRequest) -> Prompt | None:
+    async def prompt(self, request: SimulationRequest) -> Prompt | None:
         """Document and request in the form of its training."""
-        subject = situation.subject
+        subject = request.subject
         if subject.document is None:
             return None
         messages = mirrorapi_prompt.messages_of(
             mirrorapi_prompt.api_doc_of(subject),
-            mirrorapi_prompt.request_of(subject, situation.call.arguments),
+            mirrorapi_prompt.request_of(subject, request.call.arguments),
             system=self._system,
-            history=situation.history,
+            history=request.history,
         )
         return Prompt(messages, None, self._version)

@@ -1,7 +1,7 @@
 """A rule-made stand-in for an API: an answer of its documented shape that depends on the call alone.
 
 It uses no model and no clock. Values are drawn from a generator that is seeded by the call's key,
-and members named like an argument carry that argument, so that an agent finds again what it asked
+and members named like an argument carry that argument, so that an agent finds again what it request
 for. Its answers are marked with the provenance ``template``; they are plausible, not true.
 """
 
@@ -24,13 +24,15 @@ NAME = "template/1"
 class TemplateSimulator:
     """Answers calls of APIs that are documented with a response template; declines all others."""
 
+    by_rule = True
+
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self, request: CallRequest) -> Answer | Decline:
         """A stand-in for the API's answer."""
-        call = asked.call
-        document = await self._documents(asked.dataset.id, ApiRef(call.category, call.tool, call.api))
+        call = request.call
+        document = await self._documents(request.dataset.id, ApiRef(call.category, call.tool, call.api))
         template = None if document is None else parse_template(document.template_response)
         if template is None:
             return Decline("no_template", f"{call.api} of {call.tool} has no response template.")

@@ -77,18 +77,20 @@ class Upstream:
         """Close the connections."""
         await self._fetcher.__aexit__(kind, error, trace)
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self, request: CallRequest) -> Answer | Decline:
         """The real API's answer, if it is worth keeping."""
-        call = asked.call
+        call = request.call
         ref = ApiRef(call.category, call.tool, call.api)
         direct = self._direct.get(ref)
         if direct is None and self._config.proxy is None:
             return Decline("not_configured", f"No real API is configured for {call.api} of {call.tool}.")
-        document = await self._documents(asked.dataset.id, ref)
+        document = await self._documents(request.dataset.id, ref)
         url = direct[0].url if direct else self._config.proxy.url if self._config.proxy else ""
         host = httpx.URL(url).netloc.decode("ascii")
         try:
-            found = await (self._ask(asked, direct, document) if direct else self._ask_proxy(asked, document))
+            found = await (
+                self._ask(request, direct, document) if direct else self._ask_proxy(request, document)
+            )
         except UpstreamError as problem:
             found = Decline(problem.kind, problem.message)
         outcome = found.kind if isinstance(found, Decline) else "live"
@@ -97,23 +99,23 @@ class Upstream:
         return found
 
     async def _ask(
-        self, asked: CallRequest, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
+        self, request: CallRequest, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
     ) -> Answer | Decline:
         tool, api = direct
-        request = direct_request(asked.call, tool, api, self._secrets, document)
+        outgoing = direct_request(request.call, tool, api, self._secrets, document)
         secrets = [self._secrets[name] for name in tool.secret_headers.values()]
-        reply, content = await self._exchange(request, secrets)
+        reply, content = await self._exchange(outgoing, secrets)
         verdict = assess(content.value, status=reply.status, promises_json=_promises_json(document))
         # What is JSON goes on as it came: digits, order and all.
         response = content.text.encode() if content.is_json else orjson.dumps(content.text)
         body = b'{"error":"","response":' + response + b"}"
         return _outcome(verdict, body, {"upstream": "direct", "status": reply.status})
 
-    async def _ask_proxy(self, asked: CallRequest, document: ApiDocument | None) -> Answer | Decline:
+    async def _ask_proxy(self, request: CallRequest, document: ApiDocument | None) -> Answer | Decline:
         proxy = self._config.proxy
         assert proxy
-        key = asked.toolbench_key or self._secrets.get(proxy.key_variable or "", "")
-        reply, content = await self._exchange(proxy_request(asked.call, proxy.url, key), [key])
+        key = request.toolbench_key or self._secrets.get(proxy.key_variable or "", "")
+        reply, content = await self._exchange(proxy_request(request.call, proxy.url, key), [key])
         if not 200 <= reply.status < 300:
             return _outcome(assess("", status=reply.status), b"", {})
         said = read_proxy_answer(content.value)

@@ -117,8 +117,7 @@ class Worker:
         """
         if self.faults is None:
             return await self._answer(view, request, episode)
-        fault = await self.faults.before(request)
-        return fault or self.faults.after(request, await self._answer(view, request, episode))
+        return await self.faults.apply(request, lambda: self._answer(view, request, episode))
 
     async def _answer(self, view: DatasetView, request: CallRequest, episode: str) -> Answer:
         if not episode:

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stb_core.values.provenance import Provenance
-from stb_server.cache.tiers import Entry, MemoryCache
+from stb_server.cache.cached_answer import CachedAnswer
+from stb_server.cache.tiers import MemoryCache
 
 
-def entry(size: int = 10) -> Entry:
-    return Entry.of(b"x" * size, Provenance.RECORDED)
+def entry(size: int = 10) -> CachedAnswer:
+    return CachedAnswer.create(b"x" * size, Provenance.RECORDED)
 
 
 def test_what_was_used_longest_ago_is_dropped() -> None:
@@ -35,7 +36,7 @@ def test_datasets_do_not_share_entries() -> None:
 
 def test_a_simulated_answer_is_never_called_recorded() -> None:
     """Served again from the cache it is ``recorded-simulated``; a captured one is ``recorded``."""
-    served = [Entry.of(b"", p).provenance for p in (Provenance.SIMULATED, Provenance.LIVE)]
+    served = [CachedAnswer.create(b"", p).provenance for p in (Provenance.SIMULATED, Provenance.LIVE)]
 
     assert [Provenance.RECORDED_SIMULATED, Provenance.RECORDED] == served
 

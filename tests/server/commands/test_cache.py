@@ -18,7 +18,7 @@ from stb_core.store import Store, open_store
 from stb_core.store.misses import Miss
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.argument_differences import argument_differences, described
+from stb_server.calls.nearest import argument_differences, describe_differences
 from stb_server.commands.targets import moment
 
 Stb = Callable[..., Ended]
@@ -171,7 +171,7 @@ def test_differences_of_arguments_are_described() -> None:
         {"a": 1, "b": "1", "d": True, "e": [1]}, {"a": 1.0, "b": 1, "c": None, "e": [1]}
     )
 
-    assert described(found) == 'a 1.0 → 1, b 1 → "1", -c=null, +d=true'
+    assert describe_differences(found) == 'a 1.0 → 1, b 1 → "1", -c=null, +d=true'
 
 
 def test_a_pinned_response_is_not_superseded(imported: Stb, sqlite_store_url: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 from stb_core.store.datasets import Dataset
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, CallRequest, Decline
+from stb_server.calls.answers import Answer, CallRequest
 from stb_server.calls.protocol import encode_answer
-from stb_server.pipeline.fault_injection import FaultInjection, Faults
+from stb_server.pipeline.fault_injection import Faults
 from stb_server.pipeline.fault_plan import parse_faults
 from stb_server.upstream.answer_quality import assess
 
@@ -21,37 +21,28 @@ CALLS = [ToolCall("Data", f"tool{n}", "api", {"n": m}) for n in range(400) for m
 
 
 class Always:
-    """A layer that always has the same answer."""
+    """Always has the same answer."""
 
     def __init__(self, response: Any = None) -> None:
         self.answer_ = Answer(encode_answer("", response), Provenance.RECORDED, "memory", details={"a": 1})
         self.asked = 0
 
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
+    async def answer(self) -> Answer:
         self.asked += 1
         return self.answer_
 
 
-class Never:
-    """A layer that always declines."""
-
-    async def answer(self, asked: CallRequest) -> Answer | Decline:
-        return Decline("miss", "nothing here")
-
-
-async def met(spec: str, response: Any = None) -> tuple[Answer | Decline, Always]:
-    layer = Always(response)
-    faults = FaultInjection(Faults(parse_faults(spec)), (Never(), layer))
-    return await faults.answer(CallRequest(DATASET, CALLS[0])), layer
+async def met(spec: str, response: Any = None) -> tuple[Answer, Always]:
+    source = Always(response)
+    return await Faults(parse_faults(spec)).apply(CallRequest(DATASET, CALLS[0]), source.answer), source
 
 
 @pytest.mark.parametrize("kind", ["down", "429", "5xx", "empty"])
 async def test_a_failing_api_is_not_asked(kind: str) -> None:
     """The answer is a failure in ToolBench's form, marked as a fault, and nothing is spent on it."""
-    outcome, layer = await met(f"{kind}=1", {"a": 1})
+    outcome, source = await met(f"{kind}=1", {"a": 1})
 
-    assert isinstance(outcome, Answer)
-    assert (Provenance.FAULT, kind, 0) == (outcome.provenance, (outcome.details or {})["fault"], layer.asked)
+    assert (Provenance.FAULT, kind, 0) == (outcome.provenance, (outcome.details or {})["fault"], source.asked)
     body = orjson.loads(outcome.body)
     assert not assess(body["response"], error=body["error"]).usable
 
@@ -68,42 +59,28 @@ async def test_a_failing_api_is_not_asked(kind: str) -> None:
 )
 async def test_a_damaged_answer_comes_from_a_true_one(spec: str, response: Any, damaged: Any) -> None:
     """The damage is marked, and where the true answer came from is kept."""
-    outcome, layer = await met(spec, response)
+    outcome, source = await met(spec, response)
 
-    assert isinstance(outcome, Answer)
     assert {"error": "", "response": damaged} == orjson.loads(outcome.body)
-    assert (Provenance.FAULT, 1) == (outcome.provenance, layer.asked)
+    assert (Provenance.FAULT, 1) == (outcome.provenance, source.asked)
     details = outcome.details or {}
     assert (1, spec.removesuffix("=1"), "recorded") == (details["a"], details["fault"], details["of"])
 
 
 async def test_without_a_fault_the_answer_is_the_layers() -> None:
     """Not a byte of it is touched."""
-    outcome, layer = await met("down=0", {"a": 1})
+    outcome, source = await met("down=0", {"a": 1})
 
-    assert layer.answer_ is outcome
+    assert source.answer_ is outcome
 
 
-async def test_a_decline_cannot_be_damaged() -> None:
+def test_a_miss_cannot_be_damaged() -> None:
     """What no layer answers stays a miss."""
     faults = Faults(parse_faults("truncated=1"))
 
-    outcome = await FaultInjection(faults, (Never(),)).answer(CallRequest(DATASET, CALLS[0]))
-
-    assert Decline("miss", "nothing here") == outcome
     miss = Answer(encode_answer("nothing"), Provenance.MISS, error="miss")
     assert miss is faults.after(CallRequest(DATASET, CALLS[0]), miss)
     assert {} == faults.counts.report()["faults"]
-
-
-async def test_before_the_real_api_a_fault_can_be_a_decline() -> None:
-    """A simulator behind it then answers, as it does when a real API fails."""
-    faults = FaultInjection(Faults(parse_faults("down=1")), (Always(),), visible=False)
-
-    outcome = await faults.answer(CallRequest(DATASET, CALLS[0]))
-
-    assert isinstance(outcome, Decline)
-    assert outcome.kind == "fault"
 
 
 async def test_what_landed_is_counted() -> None:
@@ -115,9 +92,9 @@ async def test_what_landed_is_counted() -> None:
 
     plan = parse_faults("down=0.5,wrong_shape=1,latency=fixed:0.25")
     faults = Faults(plan, sleep=sleep)
-    layer = FaultInjection(faults, (Always({"a": 1}),))
+    source = Always({"a": 1})
     for call in CALLS:
-        await layer.answer(CallRequest(DATASET, call))
+        await faults.apply(CallRequest(DATASET, call), source.answer)
 
     report = faults.counts.report()
     down = parse_faults("down=0.5")

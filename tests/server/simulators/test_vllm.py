@@ -25,12 +25,12 @@ from stb_core.llm.retries import Patience
 from stb_core.store import Store
 from stb_core.values.calls import ToolCall
 from stb_core.values.tools import ApiRef, ToolDocument
-from stb_experiments.simulator_fidelity.live import open_player
+from stb_experiments.simulator_fidelity.live import open_simulator_alone
 from stb_server.calls.answers import Answer, Decline
 from stb_server.simulators.ask import SimulatorSampling
 from stb_server.simulators.documents import Subject
-from stb_server.simulators.model_simulators import SimulationRequest
 from stb_server.simulators.options import SimulatorOptions
+from stb_server.simulators.protocol import SimulationRequest
 from stb_server.simulators.schemas import schema_of_template
 
 pytestmark = pytest.mark.vllm
@@ -77,8 +77,8 @@ async def test_every_answer_parses_and_fits_the_schema(options: SimulatorOptions
     asked = situations(real_data / "release")
     started = time.monotonic()
 
-    async with open_player(options) as player:
-        answers = await asyncio.gather(*(player.play(situation) for situation, _ in asked))
+    async with open_simulator_alone(options) as player:
+        answers = await asyncio.gather(*(player.simulate(situation) for situation, _ in asked))
     seconds = time.monotonic() - started
 
     unfit = []
@@ -109,8 +109,8 @@ async def test_the_same_seed_gives_the_same_answer(options: SimulatorOptions, sq
         Subject(ref, film.tool_name, film.tool_description, film.api_list[0]), ToolCall(*ref, {"title": "x"})
     )
 
-    async with open_player(options) as player:
-        first, second = [await player.play(situation) for _ in range(2)]
+    async with open_simulator_alone(options) as player:
+        first, second = [await player.simulate(situation) for _ in range(2)]
 
     assert isinstance(first, Answer)
     assert isinstance(second, Answer)

@@ -260,3 +260,27 @@ async def test_whatever_a_real_api_says_is_an_answer_or_a_miss(
             api.response = text
 
             assert await provenance(server, {"n": n}) in {"live", "miss"}
+
+
+async def test_answers_made_by_rule_cost_no_transaction(store: Store, store_url: str) -> None:
+    """A template's answer is never kept, so no lease is taken for it."""
+    await put_weather(store)
+    async with serving(store_url, CacheMode.SIMULATE, simulator=TEMPLATE) as server:
+        before = server.worker.resources.writer.transactions
+        answers = [await provenance(server, {"city": f"city {number}"}) for number in range(20)]
+        transactions = server.worker.resources.writer.transactions - before
+
+    assert ({"template"}, 0) == (set(answers), transactions)
+
+
+async def test_the_real_api_is_asked_in_a_flight_before_a_rule(
+    sqlite_store: Store, sqlite_store_url: str, api: RealApi
+) -> None:
+    """In auto mode a call that the real API declines is answered by the template; both are tried in order."""
+    await put_weather(sqlite_store)
+    async with serving(sqlite_store_url, CacheMode.AUTO, api, simulator=TEMPLATE) as server:
+        api.failing = True
+        flights = server.worker.pipelines[CacheMode.AUTO].flights.counts
+        answer = await provenance(server, ROME)
+
+    assert ("template", 1) == (answer, flights["led"])

@@ -11,7 +11,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from stb_core.errors import UsageError
 from stb_core.telemetry.logs import masked
-from stb_server.cache.redis_pipe import check_url
+from stb_server.cache.redis_connection import check_url
 from stb_server.commands.doctor_checks.finding import Finding, failure, warning
 
 _TIMEOUT_S = 5.0

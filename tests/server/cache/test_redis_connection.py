@@ -8,8 +8,7 @@ import pytest
 
 import services
 from stb_core.errors import UsageError
-from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.redis_pipe import RedisGoneError, RedisRefusedError, check_url, connect
+from stb_server.cache.redis_connection import RedisGoneError, RedisLink, RedisRefusedError, check_url, connect
 from virtual_server import eventually
 
 
@@ -87,7 +86,7 @@ async def test_what_is_not_redis_is_noticed() -> None:
 @pytest.mark.parametrize("url", ["", "localhost", "http://localhost", "redis://", "redis://host:port/0"])
 def test_a_url_that_is_none(url: str) -> None:
     """It is refused with an example, before anything is connected to; it may hold a password."""
-    with pytest.raises(UsageError, match=r"^The Redis URL is none"):
+    with pytest.raises(UsageError, match=r"^This is not a valid Redis URL"):
         check_url(url)
 
 
