@@ -1,36 +1,44 @@
-"""Scores of stored runs, for a room that shows them and does not compute them: found by entry point.
+"""What one package offers to another by entry points: scores, figures and sites of stored runs.
 
-The group ``stabletoolbench.scores`` holds callables by name: ``scores`` gives the rows of ``stb score``
-for runs, ``differences`` those of ``stb compare`` for every two of them. Neither asks a judge anything.
-The group ``stabletoolbench.figures`` holds one, ``comparison``, which draws such rows as ``stb report`` does.
+Packages beside each other do not import each other. A page that shows scores asks ``find_scores`` for
+what computes them; a report that also writes pages asks ``find_site_writer``. Each is None where the
+package that offers it is not installed.
+
+| group | name | is |
+|---|---|---|
+| ``stabletoolbench.scores`` | ``scores`` | a ``ScoreSource``: the rows of ``stb score`` |
+| ``stabletoolbench.scores`` | ``differences`` | a ``ScoreSource``: the rows of ``stb compare`` |
+| ``stabletoolbench.figures`` | ``comparison`` | a ``FigureDrawer``: draws such rows as ``stb report`` does |
+| ``stabletoolbench.sites`` | ``runs`` | a ``SiteWriter``: writes runs as a folder of pages |
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 from stb_core.store import Store
 
-ENTRY_POINTS = "stabletoolbench.scores"
 SCORES = "scores"
 DIFFERENCES = "differences"
-DRAWING = "stabletoolbench.figures"
-COMPARISON = "comparison"
+_SCORE_GROUP = "stabletoolbench.scores"
+_FIGURE_GROUP = "stabletoolbench.figures"
+_SITE_GROUP = "stabletoolbench.sites"
 
-Row = dict[str, Any]
+ScoreRow: TypeAlias = dict[str, Any]
 
 
-class Provider(Protocol):
-    """Computes rows from what the store holds."""
+class ScoreSource(Protocol):
+    """Computes rows from what the store holds; asks no judge anything."""
 
-    async def __call__(self, store: Store, runs: Sequence[str]) -> list[Row]:
+    async def __call__(self, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
         """The rows of these runs, by every judge that gave verdicts.
 
         Rates are in percent. A row has ``run``, ``judge``, ``rubric``, ``group`` (also ``macro`` and
-        ``micro``), ``value``, ``ci_low``, ``ci_high``, ``n``, ``n_total`` and ``complete``; that of a
+        ``micro``), ``value``, ``ci_low``, ``ci_high``, ``n``, ``n_total`` and ``complete``; the row of a
         difference also ``run_b``, ``p`` and ``p_holm``.
 
         Raises:
@@ -39,17 +47,9 @@ class Provider(Protocol):
         ...
 
 
-def provider(name: str) -> Provider | None:
-    """The provider of that name, or None where nothing is installed that computes scores."""
-    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS, name=name):
-        found: Provider = entry.load()
-        return found
-    return None
-
-
 @dataclass(frozen=True)
 class Figure:
-    """A picture of rows as SVG text, which loads nothing and runs nothing; in words what it shows."""
+    """A picture of rows as SVG text without scripts or external resources; ``caption`` describes it."""
 
     name: str
     title: str
@@ -57,23 +57,79 @@ class Figure:
     svg: str
 
 
-class Drawer(Protocol):
+class FigureDrawer(Protocol):
     """Draws rows."""
 
     def __call__(
-        self, scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False
+        self, scores: Sequence[ScoreRow], differences: Sequence[ScoreRow], *, dark: bool = False
     ) -> list[Figure]:
-        """The pictures that these rows allow, for a light ground or a dark one.
+        """The pictures that these rows allow, for a light background or a dark one.
 
         Raises:
-            StbError: what draws is not installed.
+            StbError: the plotting library is not installed.
         """
         ...
 
 
-def drawer() -> Drawer | None:
-    """What draws comparisons, or None where nothing is installed that does."""
-    for entry in importlib.metadata.entry_points(group=DRAWING, name=COMPARISON):
-        found: Drawer = entry.load()
-        return found
+@dataclass(frozen=True)
+class WrittenSite:
+    """What was written: ``first`` is the page to open, ``size`` is in bytes."""
+
+    first: Path
+    pages: int
+    files: int
+    size: int
+
+
+class SiteWriter(Protocol):
+    """Writes a site."""
+
+    async def __call__(
+        self,
+        store: Store,
+        runs: Sequence[str],
+        folder: Path,
+        *,
+        title: str,
+        force: bool,
+        advance: Callable[[int, int], None],
+    ) -> WrittenSite:
+        """Write all pages of these runs into a folder that does not exist yet, or is empty.
+
+        Args:
+            store: where the runs are.
+            runs: their ids.
+            folder: made as a whole or not at all; an older site there is replaced if ``force``.
+            title: heading of the first page; "" for a plain one.
+            force: whether an older site may be replaced.
+            advance: called with the number of files written and the number of all files.
+
+        Raises:
+            ConflictError: something else is in the folder.
+            StoreError: the store cannot be read, or the folder cannot be written.
+        """
+        ...
+
+
+def find_scores(name: str) -> ScoreSource | None:
+    """What computes ``SCORES`` or ``DIFFERENCES``; None where nothing is installed that does."""
+    source: ScoreSource | None = _load(_SCORE_GROUP, name)
+    return source
+
+
+def find_figure_drawer() -> FigureDrawer | None:
+    """What draws comparisons; None where nothing is installed that does."""
+    drawer: FigureDrawer | None = _load(_FIGURE_GROUP, "comparison")
+    return drawer
+
+
+def find_site_writer() -> SiteWriter | None:
+    """What writes sites; None where nothing is installed that does."""
+    writer: SiteWriter | None = _load(_SITE_GROUP, "runs")
+    return writer
+
+
+def _load(group: str, name: str) -> Any:
+    for entry in importlib.metadata.entry_points(group=group, name=name):
+        return entry.load()
     return None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stb_core import publishing
+from stb_core import plugins
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
 from stb_core.errors import UsageError
@@ -122,7 +122,7 @@ def _writer(output: Path) -> Callable[[Report], bytes]:
 async def _write_site(
     store: Store, runs: Sequence[Run], folder: Path, title: str, *, force: bool
 ) -> dict[str, Any]:
-    publisher = publishing.publisher()
+    publisher = plugins.find_site_writer()
     if publisher is None:
         raise UsageError(
             "Nothing is installed that writes pages.", hint="Install the whole of stabletoolbench."

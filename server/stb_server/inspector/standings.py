@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from stb_core import plugins
 from stb_core.errors import StbError, StoreError
-from stb_core.plugins import Figure, Provider, Row
+from stb_core.plugins import Figure, ScoreRow, ScoreSource
 from stb_core.store import Store, open_store
 from stb_server.inspector.verdicts import Judge
 
@@ -30,7 +30,7 @@ class Whisker:
     value: float | None
     low: float
     high: float
-    row: Row
+    row: ScoreRow
 
     @property
     def is_total(self) -> bool:
@@ -43,7 +43,7 @@ class Standings:
 
     def __init__(self, patience_s: float = 1.5) -> None:
         self._patience_s = patience_s
-        self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[Row]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[ScoreRow]]] = OrderedDict()
         self._figures: OrderedDict[tuple[str, ...], list[Figure]] = OrderedDict()
         self._turn = asyncio.Lock()
 
@@ -51,7 +51,7 @@ class Standings:
         """The moment until which a page waits for what is being computed."""
         return time.monotonic() + self._patience_s
 
-    async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[Row] | None:
+    async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[ScoreRow] | None:
         """The score rows of a run in a state; none where nothing is installed that computes them.
 
         None as a whole if they are not there at the moment ``until`` of the monotonic clock: they are
@@ -61,7 +61,7 @@ class Standings:
 
     async def differences(
         self, store: Store, runs: Sequence[str], state: str, *, until: float
-    ) -> list[Row] | None:
+    ) -> list[ScoreRow] | None:
         """The rows of every two runs; None as in ``scores``.
 
         Raises:
@@ -70,10 +70,10 @@ class Standings:
         return await self._of(store, plugins.DIFFERENCES, runs, state, until)
 
     async def figures(
-        self, scores: Sequence[Row], differences: Sequence[Row], state: Sequence[str], *, dark: bool
+        self, scores: Sequence[ScoreRow], differences: Sequence[ScoreRow], state: Sequence[str], *, dark: bool
     ) -> list[Figure]:
         """The pictures of these rows, which ``state`` identifies; none where nothing can draw."""
-        drawer = plugins.drawer()
+        drawer = plugins.find_figure_drawer()
         if drawer is None:
             return []
         key = (*state, "dark" if dark else "light")
@@ -90,11 +90,11 @@ class Standings:
 
     async def _of(
         self, store: Store, name: str, runs: Sequence[str], state: str, until: float
-    ) -> list[Row] | None:
+    ) -> list[ScoreRow] | None:
         key = (name, state, *runs)
         task = self._kept.get(key)
         if task is None or (task.done() and isinstance(task.exception(), StoreError)):
-            provider = plugins.provider(name)
+            provider = plugins.find_scores(name)
             if provider is None:
                 return []
             task = self._kept[key] = asyncio.create_task(self._compute(provider, store, runs))
@@ -103,12 +103,12 @@ class Standings:
         await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
         return task.result() if task.done() else None
 
-    async def _compute(self, provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:
+    async def _compute(self, provider: ScoreSource, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
         async with self._turn:  # one after the other: agents' calls want processors too
             return await asyncio.to_thread(asyncio.run, _compute(provider, store, runs))
 
 
-async def _compute(provider: Provider, store: Store, runs: Sequence[str]) -> list[Row]:
+async def _compute(provider: ScoreSource, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
     own = await open_store(store.engine.url.render_as_string(hide_password=False), migrate=False)
     try:
         return await provider(own, runs)
@@ -116,12 +116,12 @@ async def _compute(provider: Provider, store: Store, runs: Sequence[str]) -> lis
         await own.close()
 
 
-def by(rows: Sequence[Row], judge: Judge) -> list[Row]:
+def by(rows: Sequence[ScoreRow], judge: Judge) -> list[ScoreRow]:
     """The rows of one judge."""
     return [row for row in rows if (row["judge"], row["rubric"]) == (judge.judge, judge.rubric)]
 
 
-def whiskers(rows: Sequence[Row], label: str, *, reach: float = 0) -> list[Whisker]:
+def whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[Whisker]:
     """Rows as drawings. With a ``reach`` the scale goes from minus that to plus that around the middle."""
 
     def place(value: float | None) -> float | None:
@@ -145,7 +145,7 @@ def whiskers(rows: Sequence[Row], label: str, *, reach: float = 0) -> list[Whisk
     return found
 
 
-def reach_of(rows: Sequence[Row]) -> float:
+def reach_of(rows: Sequence[ScoreRow]) -> float:
     """How far a symmetric scale must go to hold all intervals: a round number of points."""
     ends = [
         abs(row[name]) for row in rows for name in ("ci_low", "ci_high", "value") if row[name] is not None

@@ -21,7 +21,7 @@ import httpx
 from starlette.applications import Starlette
 
 from stb_core.errors import ConflictError, StbError, StoreError
-from stb_core.publishing import Site
+from stb_core.plugins import WrittenSite
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_server.inspector import site
@@ -55,8 +55,8 @@ async def write(
     title: str,
     force: bool,
     advance: Callable[[int, int], None],
-) -> Site:
-    """Write a site, see ``stb_core.publishing.Publisher``."""
+) -> WrittenSite:
+    """Write a site, see ``stb_core.plugins.SiteWriter``."""
     _check(folder, force=force)
     inspector = Inspector(lambda: store, standings=Standings(_PATIENCE_S), only=frozenset(runs), title=title)
     app = Starlette(routes=site.routes())
@@ -76,7 +76,7 @@ async def write(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     pages = sum(file.endswith(".html") for file in addresses.values())
-    return Site(folder / FIRST, pages, len(addresses), size)
+    return WrittenSite(folder / FIRST, pages, len(addresses), size)
 
 
 def _check(folder: Path, *, force: bool) -> None:

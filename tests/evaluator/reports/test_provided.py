@@ -70,9 +70,9 @@ async def test_differences_come_by_the_judges_of_all(sqlite_store: Store) -> Non
 
 def test_the_providers_are_found() -> None:
     """By the names that other rooms know."""
-    assert plugins.provider(plugins.SCORES) is provided.scores
-    assert plugins.provider(plugins.DIFFERENCES) is provided.differences
-    assert plugins.provider("nothing") is None
+    assert plugins.find_scores(plugins.SCORES) is provided.scores
+    assert plugins.find_scores(plugins.DIFFERENCES) is provided.differences
+    assert plugins.find_scores("nothing") is None
 
 
 async def test_pictures_are_drawn_from_rows(sqlite_store: Store) -> None:
@@ -82,7 +82,7 @@ async def test_pictures_are_drawn_from_rows(sqlite_store: Store) -> None:
     runs = [run.run for run in await sqlite_store.runs.all()]
     scores = await provided.scores(sqlite_store, runs)
     differences = await provided.differences(sqlite_store, runs)
-    drawer = plugins.drawer()
+    drawer = plugins.find_figure_drawer()
     assert drawer
 
     light, dark = drawer(scores, differences), drawer(scores, differences, dark=True)

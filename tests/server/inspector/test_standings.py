@@ -61,7 +61,7 @@ async def test_scores_are_computed_once_for_a_state(
         await asyncio.sleep(0.1)
         return [row(1.0)]
 
-    monkeypatch.setattr(plugins, "provider", lambda _: provide)
+    monkeypatch.setattr(plugins, "find_scores", lambda _: provide)
     found = Standings()
     until = time.monotonic() + 60
 
@@ -82,10 +82,10 @@ async def test_runs_that_cannot_be_compared_say_why(
     async def provide(_: Store, runs: Sequence[str]) -> list[dict]:
         raise UsageError(f"{runs[0]} and {runs[1]} have nothing in common.")
 
-    monkeypatch.setattr(plugins, "provider", lambda _: provide)
+    monkeypatch.setattr(plugins, "find_scores", lambda _: provide)
     with pytest.raises(UsageError, match="nothing in common"):
         await Standings().differences(sqlite_store, ["a", "b"], "s", until=time.monotonic() + 60)
-    monkeypatch.setattr(plugins, "provider", lambda _: None)
+    monkeypatch.setattr(plugins, "find_scores", lambda _: None)
 
     assert [] == await Standings().scores(sqlite_store, "r", "s", until=0)
 

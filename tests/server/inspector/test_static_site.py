@@ -13,9 +13,9 @@ import pytest
 
 from command_line import Ended
 from hostile import KEY, PROBE, RUN, put_hostile, search_trajectory
-from stb_core import publishing
+from stb_core import plugins
 from stb_core.errors import ConflictError
-from stb_core.publishing import Site
+from stb_core.plugins import WrittenSite
 from stb_core.store import Store
 from stb_core.values.manifest import Manifest
 from stb_server.inspector.static_site import FileLinks, safe_name
@@ -24,9 +24,9 @@ SECRET = "run-that-stays-at-home"
 LINK = re.compile(r' (?:href|src|srcset|action)="([^"]*)"')
 
 
-async def write(store: Store, folder: Path, *runs: str, force: bool = False) -> Site:
+async def write(store: Store, folder: Path, *runs: str, force: bool = False) -> WrittenSite:
     """Write a site as ``stb report --site`` does."""
-    publisher = publishing.publisher()
+    publisher = plugins.find_site_writer()
     assert publisher
     return await publisher(
         store, runs or [RUN], folder, title="A <title>", force=force, advance=lambda *_: None
@@ -84,7 +84,7 @@ async def test_the_same_store_gives_the_same_bytes(hostile: Store, tmp_path: Pat
     """Nothing says when a site was written."""
     one, other = [await write(hostile, tmp_path / name) for name in ("one", "other")]
 
-    def content(site: Site) -> dict[str, bytes]:
+    def content(site: WrittenSite) -> dict[str, bytes]:
         root = site.first.parent
         return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 

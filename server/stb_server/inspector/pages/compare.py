@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stb_core.errors import NotFoundError, StbError
-from stb_core.plugins import Figure, Row
+from stb_core.plugins import Figure, ScoreRow
 from stb_core.store.runs import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.pages.runs import RunRow, run_rows, state_of
@@ -48,8 +48,8 @@ class Compared:
     """What is known of runs by one judge; ``differences`` is None while they are computed."""
 
     rows: list[RunRow]
-    scores: list[Row]
-    differences: list[Row] | None
+    scores: list[ScoreRow]
+    differences: list[ScoreRow] | None
     problem: str = ""
 
     @property
@@ -129,7 +129,7 @@ async def _compared(inspector: Inspector, chosen: Chosen, until: float) -> Compa
     rows: list[RunRow] = await run_rows(inspector, chosen.runs)
     if judge is None:
         return Compared(rows, [], [])
-    scores: list[Row] = []
+    scores: list[ScoreRow] = []
     for row in rows:
         found = await inspector.standings.scores(store, row.run.run, state_of(row), until=until)
         scores += standings.by(found or (), judge)
