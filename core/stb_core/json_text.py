@@ -1,4 +1,11 @@
-"""JSON from outside, read and written without losing a digit, with reasons that a person can use."""
+"""JSON without losing a digit: reading what comes from outside, writing, and replacing lone surrogates.
+
+Three readers, from the strictest to the most lenient:
+
+* ``parse_strictly`` takes what RFC 8259 allows: for calls, whose key must be the same everywhere.
+* ``parse_replacing_surrogates`` also takes halves of surrogate pairs, as ``?``: for replies of models.
+* ``parse`` also takes NaN and the infinities, which Python writes: for files.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +19,35 @@ from stb_core.errors import FormatError
 # Every digit becomes "0" and every other byte " ": a search for a run of digits at memory speed.
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _BEYOND_64_BITS = b"0" * 19
+
+
+def parse_strictly(raw: str | bytes) -> Any:
+    """The value of a JSON text that keeps to the standard, integers of any length included.
+
+    Raises:
+        FormatError: the text is not JSON, or holds NaN, an infinity or half of a surrogate pair; the
+            message is the reason alone.
+    """
+    try:
+        value = orjson.loads(raw)
+        # orjson makes a float of an integer beyond 64 bits.
+        return json.loads(raw) if may_hold_long_integers(raw) else value
+    except ValueError as problem:
+        raise FormatError(str(problem).split(": line", maxsplit=1)[0]) from None
+    except RecursionError:
+        raise FormatError("nested too deeply") from None
+
+
+def parse_replacing_surrogates(raw: bytes) -> Any:
+    """As ``parse_strictly``, but halves of surrogate pairs become ``?``.
+
+    Raises:
+        FormatError: as ``parse_strictly``.
+    """
+    try:
+        return parse_strictly(raw)
+    except FormatError:
+        return parse_strictly(replace_surrogates(json.dumps(parse_leniently(raw), ensure_ascii=False)))
 
 
 def parse(raw: bytes) -> Any:
@@ -31,7 +67,7 @@ def parse(raw: bytes) -> Any:
 
 
 def parse_leniently(raw: bytes) -> Any:
-    """The value as Python's own, slower reader sees it.
+    """The value as Python's own, slower reader reads it.
 
     Raises:
         FormatError: as ``parse``.
@@ -51,9 +87,15 @@ def parse_leniently(raw: bytes) -> Any:
         raise FormatError("is nested too deeply") from None
 
 
-def may_hold_long_integers(raw: bytes) -> bool:
+def may_hold_long_integers(raw: str | bytes) -> bool:
     """Whether there is a run of digits that may be an integer beyond 64 bits."""
-    return _BEYOND_64_BITS in raw.translate(_DIGITS)
+    data = raw.encode() if isinstance(raw, str) else raw
+    return _BEYOND_64_BITS in data.translate(_DIGITS)
+
+
+def replace_surrogates(text: str) -> str:
+    """The text with ``?`` for each half of a surrogate pair, which no encoding and no store can hold."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def encode(value: Any) -> bytes:

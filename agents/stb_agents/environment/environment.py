@@ -147,7 +147,9 @@ class Environment:
             raise UsageError("This agent asks a model.", hint="Name one with -m PROVIDER/MODEL.")
         self.meter.begin_model_call()
         request = Request(
-            messages=tuple(Message.model_validate(message).whole() for message in messages),
+            messages=tuple(
+                Message.model_validate(message).with_surrogates_replaced() for message in messages
+            ),
             functions=tuple(functions),
             tool_choice=tool_choice,
             temperature=self._sampling.temperature,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from stb_core.errors import UnreadableReplyError
+from stb_core import json_text
+from stb_core.errors import FormatError, UnreadableReplyError
 from stb_core.llm.protocol import Reply, Request
 from stb_core.usage import Price, Usage, usage_of_call
 from stb_core.values.functions import FunctionSchema
-from stb_core.values.trajectories import FunctionCall, Message, whole
+from stb_core.values.trajectories import FunctionCall, Message
 
 # Servers of text completions stop after 16 tokens unless told otherwise.
 _TEXT_TOKENS = 512
@@ -96,7 +96,11 @@ def _readable(arguments: str) -> str:
         value = arguments
     if isinstance(value, dict):
         return arguments
-    return "{}" if value is None else orjson.dumps({UNREADABLE_ARGUMENTS: whole(arguments)}).decode()
+    return (
+        "{}"
+        if value is None
+        else orjson.dumps({UNREADABLE_ARGUMENTS: json_text.replace_surrogates(arguments)}).decode()
+    )
 
 
 def with_schema_in_prompt(request: Request, schema: dict[str, Any]) -> Request:
@@ -120,7 +124,7 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
         UnreadableReplyError: the body is not a completion.
     """
     try:
-        completion = _document(body)
+        completion = json_text.parse_replacing_surrogates(body)
         choice = completion["choices"][0]
         message = {"content": choice["text"]} if "text" in choice else choice["message"]
         calls = tuple(_call(number, call) for number, call in enumerate(message.get("tool_calls") or ()))
@@ -131,17 +135,9 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
             usage=_usage(completion.get("usage"), price),
             model=str(completion.get("model") or ""),
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except (FormatError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         text = body[:2000].decode(errors="replace")
         raise UnreadableReplyError("The body is not a chat completion.", reply=text) from None
-
-
-def _document(body: bytes) -> Any:
-    """JSON; halves of surrogate pairs, which models and their servers let through, are replaced."""
-    try:
-        return orjson.loads(body)
-    except ValueError:
-        return orjson.loads(whole(json.dumps(json.loads(body), ensure_ascii=False)))
 
 
 def _content(content: Any) -> str | None:
@@ -158,7 +154,7 @@ def _call(number: int, call: Mapping[str, Any]) -> FunctionCall:
     function = call["function"]
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
-        arguments = "" if arguments is None else orjson.dumps(arguments).decode()
+        arguments = "" if arguments is None else json_text.encode(arguments).decode()
     return FunctionCall(id=str(call.get("id") or number), name=str(function["name"]), arguments=arguments)
 
 

@@ -22,6 +22,7 @@ import httpx2
 import openai
 import orjson
 
+from stb_core import json_text
 from stb_core.errors import ModelError, ModelUnavailableError, RequestRefusedError, UnreadableReplyError
 from stb_core.http import (
     HttpClient,
@@ -40,7 +41,6 @@ from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_afte
 from stb_core.telemetry import traces
 from stb_core.telemetry.logs import masked
 from stb_core.usage import Price, Usage
-from stb_core.values.trajectories import whole
 
 _log = logging.getLogger(__name__)
 
@@ -356,7 +356,7 @@ def _text_of(found: dict[str, Any]) -> str:
     try:
         return orjson.dumps(found).decode()
     except TypeError:
-        return whole(json.dumps(found, ensure_ascii=False))
+        return json_text.replace_surrogates(json.dumps(found, ensure_ascii=False))
 
 
 def _formatted(request: Request, schema: dict[str, Any], form: Format, name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import NotFoundError, UsageError
+from stb_core.json_text import replace_surrogates
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.responses import Response, Responses
@@ -178,8 +179,8 @@ class Curation:
                 dataset_id=dataset_id,
                 key=key,
                 kind=act.value,
-                # PostgreSQL keeps neither NUL nor half a surrogate pair.
-                text=text.replace("\x00", "").encode(errors="replace").decode(),
+                # PostgreSQL stores neither NUL nor half of a surrogate pair.
+                text=replace_surrogates(text.replace("\x00", "")),
                 details=details or {},
                 created_at=clock.now(),
             )

@@ -9,8 +9,6 @@ of a value or of its type does. RFC 8785 carries numbers as IEEE doubles; intege
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -19,12 +17,12 @@ from typing import Any, TypeAlias
 import orjson
 import rfc8785
 
-from stb_core.errors import CallError
+from stb_core import json_text
+from stb_core.errors import CallError, FormatError
 
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 64
-_LONG_INTEGER = re.compile(r"[0-9]{19}")
 _MAX_EXACT_INTEGER = 2**53 - 1
 
 
@@ -102,14 +100,9 @@ def parse_arguments(tool_input: str | bytes | Mapping[str, Any] | None) -> JsonO
     if not tool_input.strip():
         return {}
     try:
-        value = orjson.loads(tool_input)
-        if _LONG_INTEGER.search(tool_input if isinstance(tool_input, str) else tool_input.decode()):
-            value = json.loads(tool_input)  # orjson makes a float of an integer beyond 64 bits
-    except ValueError as problem:
-        reason = str(problem).split(": line", maxsplit=1)[0]
-        raise CallError(f"tool_input is not one JSON object: {reason}.") from None
-    except RecursionError:
-        raise CallError(f"Arguments are nested deeper than {MAX_DEPTH} levels.") from None
+        value = json_text.parse_strictly(tool_input)
+    except FormatError as problem:
+        raise CallError(f"tool_input is not one JSON object: {problem.message}.") from None
     if value is None:
         return {}
     if not isinstance(value, dict):

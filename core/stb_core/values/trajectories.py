@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from stb_core.json_text import replace_surrogates
 from stb_core.usage import Usage
 from stb_core.values.calls import content_hash
 
@@ -19,12 +20,7 @@ FORMAT = "stabletoolbench-trajectory/1"
 FINISH = "Finish"
 
 
-def whole(text: str) -> str:
-    """The text with halves of surrogate pairs replaced: no encoding can carry them, and no store."""
-    return text if text.isascii() else text.encode(errors="replace").decode()
-
-
-Text = Annotated[str, AfterValidator(whole)]
+Text = Annotated[str, AfterValidator(replace_surrogates)]
 """Text that an agent wrote, whatever it is."""
 
 
@@ -79,15 +75,17 @@ class Message(BaseModel):
     tool_call_id: str | None = None
     name: str | None = None
 
-    def whole(self) -> Self:
-        """The same without halves of surrogate pairs; a model may be sent them, a trajectory has none."""
+    def with_surrogates_replaced(self) -> Self:
+        """The same without halves of surrogate pairs: a model may be sent them, a trajectory has none."""
         texts = {"content": self.content, "tool_call_id": self.tool_call_id, "name": self.name}
         if "".join(filter(None, texts.values())).isascii():  # nearly all, and there are very many
             return self
-        return self.model_copy(update={name: whole(text) for name, text in texts.items() if text})
+        return self.model_copy(
+            update={name: replace_surrogates(text) for name, text in texts.items() if text}
+        )
 
 
-WholeMessage = Annotated[Message, AfterValidator(Message.whole)]
+StoredMessage = Annotated[Message, AfterValidator(Message.with_surrogates_replaced)]
 
 
 class Step(BaseModel):
@@ -118,7 +116,7 @@ class Node(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     parent: int | None
-    message: WholeMessage | None = None
+    message: StoredMessage | None = None
     step: Step | None = None
     pruned: Text = ""
     final: bool = False
@@ -167,7 +165,7 @@ class Trajectory(BaseModel):
     agent: str
     model: str | None = None
     available_tools: tuple[str, ...] = ()
-    messages: tuple[WholeMessage, ...] = ()
+    messages: tuple[StoredMessage, ...] = ()
     steps: tuple[Step, ...] = ()
     tree: tuple[Node, ...] | None = None
     stop: StopReason

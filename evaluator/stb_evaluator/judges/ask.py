@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError
+from stb_core.json_text import replace_surrogates
 from stb_core.llm.protocol import Model, Request
 from stb_core.llm.repeats import Repeats
 from stb_core.usage import Usage
@@ -55,7 +56,7 @@ async def ask(
         try:
             reply = await model.complete(request)
         except UnreadableReplyError as error:  # the model has asked several times by itself
-            said.append(storable(error.reply))
+            said.append(replace_surrogates(error.reply))
             return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
             return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
@@ -63,7 +64,7 @@ async def ask(
             error.add_usage(usage)
             raise
         usage += reply.usage
-        said.append(storable(reply.content or ""))
+        said.append(replace_surrogates(reply.content or ""))
         try:
             return Asked(form.read(reply.content or ""), "", tuple(said), usage)
         except UnreadableReplyError as error:
@@ -98,8 +99,3 @@ def _request(rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, 
         response_schema=form.schema,
         schema_name=form.name,
     )
-
-
-def storable(text: str) -> str:
-    """A reply as it was said, but for halves of surrogate pairs, which no store takes."""
-    return text.encode("utf-8", "replace").decode()

@@ -21,6 +21,7 @@ import yaml
 from pydantic import ValidationError
 
 from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
+from stb_core.json_text import replace_surrogates
 from stb_core.llm.protocol import Model, Reply, Request
 from stb_core.llm.repeats import Repeats
 from stb_core.usage import Usage
@@ -28,7 +29,7 @@ from stb_core.values.functions import FunctionSchema
 from stb_core.values.trajectories import Message, Trajectory
 from stb_core.values.verdicts import Status
 from stb_evaluator.formats.converted_out import converted_record
-from stb_evaluator.judges.ask import SEEDS_PER_ROUND, storable
+from stb_evaluator.judges.ask import SEEDS_PER_ROUND
 from stb_evaluator.judges.judge import Case, Judgement
 from stb_evaluator.judges.pairs import Pair, final_text
 from stb_evaluator.judges.replies import read_object
@@ -178,7 +179,7 @@ class OfficialJudge:
                 error.add_usage(usage)
                 raise
             usage += reply.usage
-            said.append(storable(_arguments(reply)))
+            said.append(replace_surrogates(_arguments(reply)))
             try:
                 return Judgement(_status_in(reply, field, words), "", tuple(said), usage)
             except UnreadableReplyError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
+from stb_core import json_text
 from stb_core.errors import FormatError
 from stb_core.values.python_notation import parse_arguments_literal
 
@@ -22,7 +21,6 @@ _OPEN_DEPTH = 2
 _OPEN_MEMBERS = 12
 _LARGEST = 8_000_000
 _LONGEST_LITERAL = 200_000
-_LONG_INTEGER = re.compile(r"[0-9]{19}")
 
 Kind = Literal["open", "close", "value", "cut"]
 
@@ -54,13 +52,8 @@ class Budget:
 def read(raw: str | bytes) -> tuple[bool, Any]:
     """(whether it is JSON, its value or its text)."""
     if len(raw) <= _LARGEST:
-        text = raw if isinstance(raw, str) else raw.decode(errors="replace")
-        try:
-            value = orjson.loads(raw)
-            # orjson makes a float of an integer beyond 64 bits.
-            return True, json.loads(text) if _LONG_INTEGER.search(text) else value
-        except (ValueError, RecursionError):
-            pass
+        with suppress(FormatError):
+            return True, json_text.parse_strictly(raw)
     return False, raw if isinstance(raw, str) else raw.decode(errors="replace")
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from stb_core.json_text import replace_surrogates
 from stb_core.values.provenance import Provenance
 from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.edit_session import form_key
@@ -99,7 +100,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         )
     )
     # A body may hold half of a surrogate pair, which no encoding carries.
-    return HTMLResponse(text.encode(errors="replace"), status, headers=HEADERS)
+    return HTMLResponse(replace_surrogates(text), status, headers=HEADERS)
 
 
 def url(path: str, **query: Any) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
+from stb_core.json_text import replace_surrogates
 from stb_core.values.python_notation import parse_literal
 from stb_server.upstream.failure_shapes import (
     error_page,
@@ -145,7 +146,7 @@ _LONGEST_NOTATION = 4_096
 
 
 def _verdict(rule: Rule, evidence: str) -> Quality:
-    line = " ".join(evidence.split()).encode(errors="replace").decode()  # a literal may hold half a character
+    line = replace_surrogates(" ".join(evidence.split()))  # a literal may hold half a character
     return Quality(rule, line if len(line) <= _EVIDENCE_LENGTH else f"{line[: _EVIDENCE_LENGTH - 1]}…")
 
 
