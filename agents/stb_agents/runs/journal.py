@@ -17,7 +17,7 @@ from stb_core.errors import UnreadableReplyError
 from stb_core.llm.protocol import Model, Reply, Request
 from stb_core.store.group_commit import GroupCommit
 from stb_core.store.runs import JournalEntry
-from stb_core.store.shielded import Shelter
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.usage import Usage
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ def _entry(reply: Reply, request: Request) -> str:
 class Journal:
     """The journal of one run."""
 
-    def __init__(self, store: Store, run: str, shelter: Shelter) -> None:
+    def __init__(self, store: Store, run: str, tasks: ShieldedTasks) -> None:
         self._store = store
         self._run = run
-        self._shelter = shelter
-        self._commits: GroupCommit[JournalEntry] = GroupCommit(self._write, shelter)
+        self._tasks = tasks
+        self._commits: GroupCommit[JournalEntry, None] = GroupCommit(self._write, tasks)
         self._is_new: bool | None = None
         self._look = asyncio.Lock()
 
@@ -56,17 +56,17 @@ class Journal:
         if await self._began_empty():
             return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
-        found = await self._shelter.finish(reading)
+        found = await self._tasks.finish(reading)
         return {place: Reply.model_validate_json(text) for place, text in found.items()}
 
     async def shapes(self) -> set[str]:
         """The shapes of the requests that were answered, by earlier sessions too."""
-        return set() if await self._began_empty() else await self._shelter.finish(self._read_shapes())
+        return set() if await self._began_empty() else await self._tasks.finish(self._read_shapes())
 
     async def _began_empty(self) -> bool:
         async with self._look:  # all trials begin at once: one look is enough for them
             if self._is_new is None:
-                self._is_new = not await self._shelter.finish(self._store.runs.has_journal(self._run))
+                self._is_new = not await self._tasks.finish(self._store.runs.has_journal(self._run))
         return self._is_new
 
     async def _read_shapes(self) -> set[str]:
@@ -77,8 +77,9 @@ class Journal:
         """Have an entry written; see ``GroupCommit.begin``."""
         return self._commits.begin(entry)
 
-    async def _write(self, entries: Sequence[JournalEntry]) -> None:
+    async def _write(self, entries: Sequence[JournalEntry]) -> list[None]:
         await self._store.runs.journal(self._run, entries)
+        return [None] * len(entries)
 
 
 class JournalledModel:

@@ -25,7 +25,7 @@ from stb_core.store import Store
 from stb_core.store.group_commit import GroupCommit
 from stb_core.store.lease import Lease
 from stb_core.store.runs import Run
-from stb_core.store.shielded import Shelter
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.telemetry import logs, traces
 from stb_core.values.functions import Functions
 from stb_core.values.queries import Query
@@ -73,9 +73,9 @@ class Runner:
         self._conduct = conduct
         self._on_finished = on_finished
         self._lease = lease
-        self._shelter = Shelter()
-        self._journal = Journal(store, run.run, self._shelter)
-        self._finished: GroupCommit[Trajectory] = GroupCommit(self._store_all, self._shelter)
+        self._tasks = ShieldedTasks()
+        self._journal = Journal(store, run.run, self._tasks)
+        self._finished: GroupCommit[Trajectory, None] = GroupCommit(self._store_all, self._tasks)
         self._functions: dict[tuple[str, str], Functions] = {}
         self._spoiled = 0
         self._accepted = Accepted(self._journal.shapes)
@@ -104,7 +104,7 @@ class Runner:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
-            await self._shelter.empty()
+            await self._tasks.wait_until_done()
         return ""
 
     async def _look_again(self) -> None:
@@ -124,7 +124,7 @@ class Runner:
                 await model.settle()
             if keeping:
                 await asyncio.shield(keeping)
-            keeping = self._shelter.begin(self._keep(trajectory))
+            keeping = self._tasks.begin(self._keep(trajectory))
             self._watch(trajectory)
         if keeping:
             await asyncio.shield(keeping)
@@ -133,8 +133,9 @@ class Runner:
         await self._finished.begin(trajectory)
         self._on_finished(trajectory)
 
-    async def _store_all(self, trajectories: Sequence[Trajectory]) -> None:
+    async def _store_all(self, trajectories: Sequence[Trajectory]) -> list[None]:
         await self._store.runs.put_trajectories(self._run.run, trajectories, self._lease)
+        return [None] * len(trajectories)
 
     async def _trial(self, query: Query, trial: int, model: JournalledModel | None) -> Trajectory:
         seed = self._conduct.sampling.seed

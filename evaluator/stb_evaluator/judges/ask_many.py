@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from stb_core.cli import sessions
 from stb_core.errors import ModelUnavailableError
 from stb_core.store import Store
+from stb_core.store.group_commit import GroupCommit
 from stb_core.store.lease import Lease
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.judges.judge import Judgement
 from stb_evaluator.judges.rules import RulesJudge
@@ -41,23 +43,6 @@ class Tally:
             unavailable=self.unavailable + other.unavailable,
             last_problem=other.last_problem or self.last_problem,
         )
-
-
-@dataclass
-class _Appender:
-    """Appends verdicts in groups: while one group is being written the next gathers."""
-
-    store: Store
-    lease: Lease | None
-    _waiting: list[Verdict] = field(default_factory=list)
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def append(self, verdict: Verdict) -> None:
-        """Return when the verdict is on disk."""
-        self._waiting.append(verdict)
-        async with self._turn:
-            group, self._waiting = self._waiting, []
-            await self.store.verdicts.append(group, self.lease)
 
 
 @asynccontextmanager
@@ -105,7 +90,13 @@ async def judge_all(
     Raises:
         StbError: the judge cannot be asked at all, or a verdict cannot be kept.
     """
-    appender, gate = _Appender(store, lease), asyncio.Semaphore(connections)
+
+    async def append(verdicts: Sequence[Verdict]) -> list[None]:
+        await store.verdicts.append(verdicts, lease)
+        return [None] * len(verdicts)
+
+    tasks, gate = ShieldedTasks(), asyncio.Semaphore(connections)
+    commits: GroupCommit[Verdict, None] = GroupCommit(append, tasks)
     refused_in_a_row = 0
 
     async def work(job: Job) -> None:
@@ -123,7 +114,7 @@ async def judge_all(
                 return
             refused_in_a_row = 0
             # Before another is asked: a crash loses no more verdicts than were being asked for at a time.
-            await appender.append(verdict(job, judgement))
+            await commits.begin(verdict(job, judgement))
         tally.judged += 1
         tally.errors += judgement.status is Status.ERROR
         advance(tally.judged, len(jobs))
@@ -135,3 +126,5 @@ async def judge_all(
                 group.create_task(work(job))
     except ExceptionGroup as problems:
         raise problems.exceptions[0] from None
+    finally:
+        await tasks.wait_until_done()  # a verdict that was paid for is kept when the session is stopped

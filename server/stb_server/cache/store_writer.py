@@ -1,8 +1,4 @@
-"""Writes answers into the store: one writer a process, one transaction for all that wait.
-
-A commit costs milliseconds however much it holds, so whatever is asked for while one is under way
-goes into the next. What was acknowledged is on disk.
-"""
+"""Writes answers into the store: one writer per process, which commits in groups."""
 
 from __future__ import annotations
 
@@ -15,14 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store
+from stb_core.store.group_commit import GroupCommit
 from stb_core.store.responses import Kept, Response
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.values.provenance import Provenance, Replacing
 
 T = TypeVar("T")
 Item = TypeVar("Item")
-
-MAX_BATCH = 500
-"""Pieces of work in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,6 @@ class _Job:
     """A piece of work; one with an ``item`` is done together with all others of its ``kind``."""
 
     work: Callable[..., Awaitable[Any]]
-    done: asyncio.Future[Any]
     kind: Hashable = None
     item: Any = None
 
@@ -39,7 +33,7 @@ class StoreWriter:
     """Takes work for the store and says when it is on disk."""
 
     def __init__(self, store: Store, timeout_s: float) -> None:
-        """Make a recorder.
+        """Make a writer.
 
         Args:
             store: where it writes.
@@ -47,27 +41,32 @@ class StoreWriter:
         """
         self._store = store
         self._timeout_s = timeout_s
-        self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue()
-        self._task: asyncio.Task[None] | None = None
-        self._is_over = False
-        self.transactions = 0
-        self.written = 0
-        self.failed = 0
+        self.tasks = ShieldedTasks()
+        self._commits: GroupCommit[_Job, Any] = GroupCommit(self._write, self.tasks)
 
     @property
     def queued(self) -> int:
         """Pieces of work that wait for the next transaction."""
-        return self._jobs.qsize()
+        return self._commits.queued
 
-    def start(self) -> None:
-        """Begin to write."""
-        self._task = asyncio.create_task(self._write_forever())
+    @property
+    def transactions(self) -> int:
+        """Transactions that were committed."""
+        return self._commits.transactions
+
+    @property
+    def written(self) -> int:
+        """Pieces of work that were done."""
+        return self._commits.written
+
+    @property
+    def failed(self) -> int:
+        """Pieces of work that the store refused."""
+        return self._commits.failed
 
     async def close(self) -> None:
-        """Finish what waits, then stop."""
-        self._jobs.put_nowait(None)
-        if self._task:
-            await self._task
+        """Finish the work that waits, and refuse more."""
+        await self._commits.close()
 
     async def keep(
         self, dataset_id: int, response: Response, replacing: Replacing = Replacing.NOTHING
@@ -105,8 +104,8 @@ class StoreWriter:
         Raises:
             StoreError: the transaction failed; none of it is done.
         """
-        found: T = await self._put(_Job(work, asyncio.get_running_loop().create_future()))
-        return found
+        result: T = await self._commits.write(_Job(work))
+        return result
 
     async def do_together(
         self,
@@ -121,59 +120,17 @@ class StoreWriter:
             item: what is to be done.
             work: does it for all items; gives a result for each.
         """
-        found: T = await self._put(_Job(work, asyncio.get_running_loop().create_future(), kind, item))
-        return found
+        result: T = await self._commits.write(_Job(work, kind, item))
+        return result
 
-    async def _put(self, job: _Job) -> Any:
-        if self._is_over:
-            raise _stopped()
-        self._jobs.put_nowait(job)
-        return await job.done
-
-    async def _write_forever(self) -> None:
-        stopping, jobs = False, list[_Job]()
-        try:
-            while not stopping:
-                batch = [await self._jobs.get()]
-                while len(batch) < MAX_BATCH and not self._jobs.empty():
-                    batch.append(self._jobs.get_nowait())
-                stopping = None in batch
-                if jobs := [job for job in batch if job is not None and not job.done.cancelled()]:
-                    await self._write(jobs)
-        finally:  # whoever came too late must not wait for ever
-            self._is_over = True
-            while not self._jobs.empty():
-                jobs += [job] if (job := self._jobs.get_nowait()) else []
-            _settle(jobs, _stopped())
-
-    async def _write(self, jobs: list[_Job]) -> None:
-        try:
-            results = await self._transaction(jobs)
-        except StoreError as problem:
-            if len(jobs) > 1 and not isinstance(problem.__cause__, OSError | TimeoutError):
-                for job in jobs:  # one of them may be at fault: the others shall not suffer
-                    await self._write([job])
-                return
-            self.failed += len(jobs)
-            _settle(jobs, problem)
-        except Exception as problem:  # noqa: BLE001 - a writer that ended would leave all callers waiting
-            self.failed += len(jobs)
-            _settle(jobs, problem)
-        else:
-            self.transactions += 1
-            self.written += len(jobs)
-            for job, result in zip(jobs, results, strict=True):
-                if not job.done.done():
-                    job.done.set_result(result)
-
-    async def _transaction(self, jobs: list[_Job]) -> list[Any]:
+    async def _write(self, jobs: Sequence[_Job]) -> list[Any]:
         try:
             async with asyncio.timeout(self._timeout_s), self._store.writing() as connection:
                 return await _do_all(connection, jobs)
         except TimeoutError as problem:
             raise StoreError(
                 f"The store {self._store.place} did not answer within {self._timeout_s:g} s.",
-                hint="See that it is running and reachable.",
+                hint="Check that it is running and reachable.",
             ) from problem
 
 
@@ -191,13 +148,3 @@ async def _do_all(connection: AsyncConnection, jobs: Sequence[_Job]) -> list[Any
             found = await first.work(connection, [jobs[place].item for place in places])
             results.update(zip(places, found, strict=True))
     return [results[place] for place in range(len(jobs))]
-
-
-def _stopped() -> StoreError:
-    return StoreError("The server is stopping; nothing was written.", hint="Ask again when it is back.")
-
-
-def _settle(jobs: list[_Job], problem: Exception) -> None:
-    for job in jobs:
-        if not job.done.done():
-            job.done.set_exception(problem)

@@ -144,7 +144,7 @@ class Proxy:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
             _log.warning("a model call came to nothing", extra={"reason": type(problem).__name__})
-            await self._host.whole(self._host.books.forget(call.episode, call.number))
+            await self._host.tasks.finish(self._host.books.forget(call.episode, call.number))
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
@@ -152,7 +152,7 @@ class Proxy:
         if answer.status_code == 200:
             await self._note(call, usage_in(_document(content), call.price))
         else:
-            await self._host.whole(self._host.books.forget(call.episode, call.number))
+            await self._host.tasks.finish(self._host.books.forget(call.episode, call.number))
         return Response(content, answer.status_code, told)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
@@ -169,14 +169,14 @@ class Proxy:
             yield tap.rest()
         finally:  # also where the client has gone: then nothing may be waited for
             if not noted:
-                self._host.begin(self._note(call, tap.usage))
-            self._host.begin(answer.aclose())
+                self._host.tasks.begin(self._note(call, tap.usage))
+            self._host.tasks.begin(answer.aclose())
 
     async def _note(self, call: _Call, usage: Usage | None) -> None:
         """Put a call on record; where the provider told no usage only the call itself is counted."""
         made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
-        await self._host.whole(
+        await self._host.tasks.finish(
             self._host.books.answer(call.episode, call.number, made.model_dump_json(), seconds)
         )
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from stb_core.errors import StoreError
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.values import clock
 from stb_core.values.episodes import Episode, later
 from stb_core.values.functions import Functions, OfferedApi
@@ -29,8 +29,6 @@ from stb_server.episodes.opening import hash_of, open_episode, plan
 from stb_server.episodes.requests import Opening
 from stb_server.worker.dataset_views import DatasetView, ViewRequest
 from stb_server.worker.worker import Worker
-
-T = TypeVar("T")
 
 _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0
@@ -62,7 +60,7 @@ class Host:
         self.worker = worker
         self.books = Books(worker)
         self._functions: dict[tuple[int, str, str, str], Functions] = {}
-        self._under_way: set[asyncio.Task[Any]] = set()
+        self.tasks = ShieldedTasks()
 
     async def open(self, asked: Opening, client: str) -> tuple[Episode, str]:
         """Open an episode; returns it with its token.
@@ -123,7 +121,7 @@ class Host:
             BadRequestError: the episode has ended, or ends with this call.
             StoreError: the store does not answer; the call is as good as not made.
         """
-        return await self.whole(self._call(episode, name, arguments, call_id))
+        return await self.tasks.finish(self._call(episode, name, arguments, call_id))
 
     async def finish(self, episode: Episode, answer: Any) -> Episode:
         """End an episode with an answer, or without one where that is None or "".
@@ -132,26 +130,11 @@ class Host:
             BadRequestError: it has ended in another way.
             StoreError: the store does not answer.
         """
-        return await self.whole(self._finish(episode, finish_arguments(answer)))
-
-    async def whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work to its end, whoever stops waiting for it."""
-        return await asyncio.shield(self.begin(work))
-
-    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin work that nobody need wait for."""
-        task = asyncio.create_task(work)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return task
+        return await self.tasks.finish(self._finish(episode, finish_arguments(answer)))
 
     async def close(self) -> None:
-        """Let what is under way come to its end, for a moment, and end what does not."""
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=_ENDING_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        """Wait a moment for the calls that are under way, and cancel those that take longer."""
+        await self.tasks.close(_ENDING_S)
 
     async def sweep_forever(self) -> None:
         """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""

@@ -59,7 +59,6 @@ async def open_resources(options: ServerOptions, memory: MemoryCache, stack: Asy
     stack.push_async_callback(reader.close)
     redis = await _open_redis(options, stack)
     writer = StoreWriter(store, options.write_timeout_s)
-    writer.start()
     stack.push_async_callback(writer.close)
     ledger = MissLedger(store, options.flush_interval_s)
     ledger.start()

@@ -11,9 +11,8 @@ from stb_agents.runs.journal import Journal, JournalledModel
 from stb_core.errors import StoreError, UnreadableReplyError
 from stb_core.llm.protocol import Reply, Request
 from stb_core.store import Store
-from stb_core.store.group_commit import GroupCommit
 from stb_core.store.runs import JournalEntry
-from stb_core.store.shielded import Shelter
+from stb_core.store.shielded import ShieldedTasks
 from stb_core.usage import Usage
 from stb_core.values.trajectories import Message
 
@@ -72,7 +71,7 @@ def model() -> CountingModel:
 
 @pytest.fixture
 def journalled(sqlite_store: Store, disk: Disk, model: CountingModel) -> JournalledModel:
-    return JournalledModel(model, Journal(sqlite_store, "r", Shelter()), ("g", "1", 0), {})
+    return JournalledModel(model, Journal(sqlite_store, "r", ShieldedTasks()), ("g", "1", 0), {})
 
 
 async def test_the_next_reply_is_asked_for_when_the_last_is_on_disk(
@@ -109,7 +108,9 @@ async def test_a_reply_that_is_of_no_use_is_paid_for_once(
     await journalled.settle()
     (entry,) = disk.written
     known = {(entry.request_hash, entry.occurrence): Reply.model_validate_json(entry.reply)}
-    again = JournalledModel(CountingModel(), Journal(sqlite_store, "r", Shelter()), ("g", "1", 0), known)
+    again = JournalledModel(
+        CountingModel(), Journal(sqlite_store, "r", ShieldedTasks()), ("g", "1", 0), known
+    )
     with pytest.raises(UnreadableReplyError) as told:
         await again.complete(ASKED)
     assert (told.value.usage, told.value.reply) == (usage, "words")
@@ -131,19 +132,3 @@ async def test_a_reply_that_cannot_be_written_ends_the_trial(
     await journalled.complete(ASKED)
     with pytest.raises(StoreError, match="disk is full"):
         await journalled.settle()
-
-
-async def test_whoever_waits_for_a_write_is_told_of_any_trouble() -> None:
-    """An error of no known kind leaves nobody waiting, and the next write is tried."""
-    written: list[int] = []
-
-    async def write(items: Sequence[int]) -> None:
-        if 1 in items:
-            raise RuntimeError("never seen before")
-        written.extend(items)
-
-    commits = GroupCommit(write, Shelter())
-    with pytest.raises(RuntimeError, match="never seen before"):
-        await commits.begin(1)
-    await commits.begin(2)
-    assert written == [2]

@@ -33,7 +33,7 @@ QUERY = Query(
     text="Which film?",
     apis=(ApiRef("Movies", sim_world.FILMS.standard_name, "search"),),
 )
-SERVE = "from stb_server import serving; serving.GRACE_S = {grace}; from stb_core import cli; cli.main()"
+SERVE = "from stb_server.app import process; process.GRACE_S = {grace}; from stb_core.cli import main; main()"
 
 
 def search(title: str) -> dict[str, str]:
@@ -204,7 +204,6 @@ async def test_told_twice_it_ends_at_once(
 async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) -> None:
     """Whoever waited for it is cancelled; the lock is free, and a later flight is not concerned."""
     writer = StoreWriter(sqlite_store, timeout_s=20)
-    writer.start()
     mine, theirs = StoreLocks(sqlite_store, writer), StoreLocks(sqlite_store, writer)
     flights, under_way = SingleFlight[None](mine), asyncio.Event()
 
@@ -226,8 +225,6 @@ async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) 
 async def test_a_recorder_that_has_stopped_says_so(sqlite_store: Store) -> None:
     """Whoever comes after its end, or was waiting when it was broken off, is not left waiting."""
     closed, broken = [StoreWriter(sqlite_store, timeout_s=20) for _ in range(2)]
-    for writer in (closed, broken):
-        writer.start()
     await closed.close()
     under_way = asyncio.Event()
 
@@ -237,9 +234,8 @@ async def test_a_recorder_that_has_stopped_says_so(sqlite_store: Store) -> None:
 
     waiting = asyncio.create_task(broken.do(work))
     await under_way.wait()
-    assert broken._task
-    broken._task.cancel()
+    await broken.tasks.close(timeout_s=0)
 
     for late in (waiting, broken.do(work), closed.do(work)):
-        with pytest.raises(StoreError, match="The server is stopping"):
+        with pytest.raises(StoreError, match="The program is stopping"):
             await late

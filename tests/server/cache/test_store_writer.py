@@ -18,7 +18,6 @@ from virtual_server import put_weather, recorded
 async def writer(store: Store) -> AsyncGenerator[StoreWriter]:
     """A writer of a store, on each database."""
     started = StoreWriter(store, timeout_s=20)
-    started.start()
     yield started
     await started.close()
 
@@ -63,7 +62,6 @@ async def test_what_waits_is_written_before_it_stops(store: Store) -> None:
     """Closing finishes what was accepted."""
     dataset = await put_weather(store)
     writer = StoreWriter(store, timeout_s=20)
-    writer.start()
     waiting = [asyncio.create_task(writer.keep(dataset.id, recorded({"n": n}))) for n in range(10)]
     await asyncio.sleep(0)
 
@@ -96,7 +94,6 @@ async def test_items_of_one_kind_are_done_at_once_and_each_gets_its_result(store
         )
     ]
     await asyncio.sleep(0)
-    writer.start()
     results = await asyncio.gather(*waiting)
     await writer.close()
 

@@ -20,7 +20,6 @@ from stb_server.pipeline.single_flight import SingleFlight
 @pytest.fixture
 async def writer(store: Store) -> AsyncGenerator[StoreWriter]:
     started = StoreWriter(store, timeout_s=20)
-    started.start()
     yield started
     await started.close()
 
