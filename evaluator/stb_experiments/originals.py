@@ -6,11 +6,10 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from stb_core.errors import NotFoundError, UsageError
+from stb_core.cli.store import choose_dataset
+from stb_core.errors import NotFoundError
 from stb_core.store import open_store
-from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
-from stb_core.store.store import Store
 from stb_core.values.queries import Query
 from stb_core.values.tools import ToolDocument
 
@@ -55,7 +54,7 @@ async def read_original(database_url: str, spec: str) -> Original:
     name, _, groups = spec.partition(":")
     store = await open_store(database_url)
     try:
-        dataset = await chosen_dataset(store, name)
+        dataset = await choose_dataset(store, name)
         responses: list[Response] = []
         for ref in await store.responses.api_refs(dataset.id):
             responses += await store.responses.of_api(dataset.id, *ref)
@@ -89,24 +88,6 @@ def of_groups(dataset: str, queries: Sequence[Query], groups: str, limit: int | 
     for group in dict.fromkeys(query.group for query in queries if query.group in wanted):
         kept += [query for query in queries if query.group == group][:limit]
     return kept
-
-
-async def chosen_dataset(store: Store, name: str) -> Dataset:
-    """The dataset of that name, or the only one where none is named.
-
-    Raises:
-        NotFoundError: there is none.
-        UsageError: there are several.
-    """
-    if name:
-        return await store.datasets.get(name)
-    there = await store.datasets.all()
-    if not there:
-        raise NotFoundError("There is no dataset.", hint="Import one: stb data import PATH --name NAME.")
-    if len(there) > 1:
-        names = ", ".join(dataset.name for dataset in there)
-        raise UsageError("There are several datasets.", hint=f"Name one of them with --dataset: {names}.")
-    return there[0]
 
 
 async def write_copy(original: Original, database_url: str) -> None:

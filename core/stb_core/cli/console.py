@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -71,3 +72,11 @@ def progress(*, quiet: bool = False) -> Progress:
         transient=True,
         disable=quiet or not notes.is_terminal,
     )
+
+
+@contextmanager
+def counted(what: str, total: int) -> Generator[Callable[[int], None]]:
+    """A progress bar over ``total`` things; call what it gives with how many more are done."""
+    with progress() as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda number: bar.advance(task, number)

@@ -11,11 +11,11 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_core.values.verdicts import SOPR, SOWR
 from stb_evaluator.commands.compare_tables import show
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.opening import (
     RECORDED,
     OpenedJudges,
@@ -81,7 +81,7 @@ async def command(
     if switches and block != "reference":
         raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
     settings = OURS if block == "faithful" else set_switches(switches)
-    async with current_store() as store:
+    async with opened_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         if len(chosen) < 2:
             raise UsageError("A comparison needs two runs.", hint="See those that are there with: stb ls.")

@@ -17,12 +17,12 @@ import orjson
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import ConflictError, StoreError, UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import SOPR, Status
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.formats.converted_out import converted_record, openai_record, pass_rate_record
 from stb_evaluator.formats.offered import offer_of
 from stb_evaluator.formats.raw_out import method_of, raw_record
@@ -51,7 +51,7 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
     A bundle is one zip file with everything, which stb import reads. toolbench writes a folder
     with raw and converted answers of the first trial, and pass_rate_results where there are verdicts.
     """
-    async with current_store() as store:
+    async with opened_store() as store:
         found = await store.runs.get(run)
         named = file_names(one.run for one in await store.runs.all())[found.run]
         trajectories = [t async for t in store.runs.trajectories(found.run)]

@@ -11,7 +11,7 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
-from stb_evaluator.commands.store import current_store
+from stb_core.cli.store import opened_store
 from stb_evaluator.transfer.bundles import is_bundle, read_bundle
 from stb_evaluator.transfer.importing import NO_DATASET, Summary, import_answers
 from stb_evaluator.transfer.merging import FOREIGN, Merged, merge_bundle
@@ -34,13 +34,13 @@ async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
     Every system becomes one run, named after its folder. The same import again adds nothing.
     """
     if is_bundle(path):
-        async with current_store() as store:
+        async with opened_store() as store:
             merged = await merge_bundle(store, read_bundle(path), name)
         _show_merged(merged, as_json=as_json)
         if merged.refused:
             sys.exit(1)
         return
-    async with current_store() as store:
+    async with opened_store() as store:
         with console.progress(quiet=as_json) as bar:
             task = bar.add_task("Reading", total=None, note="")
             summary = await import_answers(

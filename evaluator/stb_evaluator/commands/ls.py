@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import opened_store
 from stb_evaluator.commands.show import run_row
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.solvable_votes import MODE as VOTES
 
 
 @stb_command("ls")
 async def command(as_json: bool) -> None:
     """List the runs of the store, the oldest first."""
-    async with current_store() as store:
+    async with opened_store() as store:
         runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
         rows = [await run_row(store, run) for run in runs]
     if as_json:

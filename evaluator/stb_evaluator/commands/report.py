@@ -12,11 +12,11 @@ import click
 from stb_core import plugins
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_evaluator.commands.export import write_file
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.opening import default_judge, logged_panel
 from stb_evaluator.reports.content import Report, gather
 from stb_evaluator.reports.page import as_html
@@ -75,7 +75,7 @@ async def command(
         raise UsageError("Nothing is to be written.", hint="Name a file with -o or a folder with --site.")
     writer = _writer(output) if output else None
     written: dict[str, Any] = {}
-    async with current_store() as store:
+    async with opened_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         if output and writer:
             named = judge or await default_judge(store, chosen)

@@ -6,14 +6,14 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
-from stb_evaluator.commands.store import current_store
+from stb_core.cli.store import opened_store
 
 
 @stb_command("rm")
 @click.argument("runs", nargs=-1, required=True)
 async def command(runs: tuple[str, ...], as_json: bool) -> None:
     """Delete runs with their trajectories and verdicts. There is no way back."""
-    async with current_store() as store:
+    async with opened_store() as store:
         found = [await store.runs.get(name) for name in runs]
         for run in found:
             await store.runs.remove(run.run)

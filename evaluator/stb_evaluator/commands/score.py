@@ -12,12 +12,12 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import FAC, SOPR
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.opening import RECORDED, OpenedJudges, default_judge, evaluator_option, open_judges
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE as VOTES
@@ -91,7 +91,7 @@ async def command(
         labels=read_labels(labels) if labels is not None else None,
         seed=seed,
     )
-    async with current_store() as store:
+    async with opened_store() as store:
         chosen = await choose_runs(store, runs, judge)
         rows: list[Row] = []
         for name in wanted.metrics:

@@ -11,13 +11,13 @@ from rich.text import Text
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Done, Run
 from stb_core.values.queries import group_order
 from stb_core.values.trajectories import StopReason, Trajectory
 from stb_core.values.verdicts import SOPR, Verdict
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.reports.trajectory_text import draw_trajectory
 
 
@@ -26,7 +26,7 @@ from stb_evaluator.reports.trajectory_text import draw_trajectory
 @click.option("--full", is_flag=True, help="Do not shorten observations and answers.")
 async def command(what: str, full: bool, as_json: bool) -> None:
     """Show a run, or what it did on one query: every call, the answer and the verdicts."""
-    async with current_store() as store:
+    async with opened_store() as store:
         run, group, query_id = await _find(store, what)
         if not query_id:
             _show_run(run, await run_row(store, run), await _group_rows(store, run), as_json=as_json)

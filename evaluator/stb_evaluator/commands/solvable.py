@@ -14,11 +14,11 @@ import orjson
 
 from stb_core.cli import console
 from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
 from stb_core.llm.providers import open_model
 from stb_core.values.queries import group_order
 from stb_evaluator.commands.export import file_name, write_file
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.opening import report_failures
 from stb_evaluator.judges.replies import SOLVABILITY
 from stb_evaluator.judges.rubrics import load_rubric
@@ -46,7 +46,7 @@ async def command(
     """
     name, _, groups = dataset.partition(":")
     wanted = [group for group in groups.split(",") if group]
-    async with current_store() as store, AsyncExitStack() as stack:
+    async with opened_store() as store, AsyncExitStack() as stack:
         found = await store.datasets.get(name)
         tasks = await load_tasks(store, found, wanted)
         if not tasks:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
-from stb_evaluator.commands.store import current_store
 from stb_evaluator.judges.opening import evaluator_option, open_judges, report_failures
 from stb_evaluator.scores.labels import read_labels
 from stb_experiments.judge import JudgeTrial
@@ -62,7 +62,7 @@ async def command(
     """
     human = read_labels(labels) if labels is not None else None
     async with (
-        current_store() as store,
+        opened_store() as store,
         open_judges(
             judge, current_settings(), connections=max_connections, quiet=as_json, evaluator=evaluator
         ) as judges,

@@ -9,10 +9,10 @@ import click
 
 from stb_core import cli
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.retrieval.retriever import open_retriever
-from stb_evaluator.commands.store import current_store
-from stb_experiments.originals import chosen_dataset, of_groups
+from stb_experiments.originals import of_groups
 from stb_experiments.output import finish
 from stb_experiments.retrieval import retrieval
 
@@ -47,8 +47,8 @@ async def command(
     """
     name, _, groups = dataset.partition(":")
     numbers = _numbers(ks)
-    async with current_store() as store:
-        there = await chosen_dataset(store, name)
+    async with opened_store() as store:
+        there = await choose_dataset(store, name)
         tools = await store.datasets.tools(there.id)
         queries = of_groups(there.name, await store.datasets.queries(there.id), groups, limit)
     settings = cli.current_settings()

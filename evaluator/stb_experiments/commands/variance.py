@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stb_core.cli.program import stb_command
-from stb_evaluator.commands.store import current_store
+from stb_core.cli.store import opened_store
 from stb_evaluator.judges.opening import default_judge, logged_panel
 from stb_evaluator.statistics.spending import Prices
 from stb_experiments.commands.judge import output_option
@@ -46,7 +46,7 @@ async def command(
     that differ in their simulator, mode or recordings count as simulators, others as trials. Several
     judges with commas are told apart. No judge is asked; run stb score first.
     """
-    async with current_store() as store:
+    async with opened_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         panel = await logged_panel(store, chosen, judge or await default_judge(store, chosen))
         result = await variance(

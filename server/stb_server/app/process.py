@@ -21,8 +21,9 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from stb_core.cli import console
-from stb_core.errors import NotFoundError, ServiceError, UsageError
-from stb_core.store import Store, open_store
+from stb_core.cli.store import choose_dataset
+from stb_core.errors import ServiceError, UsageError
+from stb_core.store import open_store
 from stb_core.telemetry import logs, traces
 from stb_server.app.application import create_app
 from stb_server.app.http_protocol import IgnoringUpgrades
@@ -56,7 +57,7 @@ def check(options: ServerOptions) -> ServerOptions:
 async def _check(options: ServerOptions) -> ServerOptions:
     store = await open_store(options.database_url)
     try:
-        chosen = replace(options, dataset=await _choose_dataset(store, options.dataset))
+        chosen = replace(options, dataset=(await choose_dataset(store, options.dataset)).name)
     finally:
         await store.close()
     worker = Worker(replace(chosen, redis_url="", metrics_folder=None))
@@ -66,21 +67,6 @@ async def _check(options: ServerOptions) -> ServerOptions:
         raise UsageError(problem.message, hint="Name one with --upstream or --simulator.") from None
     await worker.close()
     return chosen
-
-
-async def _choose_dataset(store: Store, name: str) -> str:
-    if name:
-        return (await store.datasets.get(name)).name
-    names = [dataset.name for dataset in await store.datasets.all()]
-    if not names:
-        raise NotFoundError(
-            "There is no dataset to serve.", hint="Import one: stb data import PATH --name NAME."
-        )
-    if len(names) > 1:
-        raise UsageError(
-            f"There are several datasets: {', '.join(names)}.", hint="Choose one with --dataset."
-        )
-    return names[0]
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 
 from stb_core.cli import console
+from stb_core.cli.console import counted
 from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.values.recordings import Recording
-from stb_server.commands.store import counted, opened_store
-from stb_server.commands.targets import chosen_dataset, chosen_response
+from stb_server.commands.targets import chosen_response
 from stb_server.datasets.integrity import check_responses
 from stb_server.datasets.verification import Tally, verify_response
 
@@ -104,7 +105,7 @@ async def verify(dataset: str, as_json: bool) -> None:
     """
     tally = Tally()
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         with counted("checking responses", there.responses_count) as advance:
 
             def look(response: Recording) -> None:

@@ -9,6 +9,7 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.store import browsing
 from stb_core.store.misses import Miss
 from stb_core.store.responses import Response
@@ -16,8 +17,7 @@ from stb_core.values import clock
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.provenance import Provenance
 from stb_server.calls.nearest import argument_differences, describe_differences
-from stb_server.commands.store import opened_store
-from stb_server.commands.targets import chosen_dataset, chosen_response, moment
+from stb_server.commands.targets import chosen_response, moment
 from stb_server.datasets.import_report import shortened
 
 _KEPT = [p.value for p in Provenance if p not in {Provenance.FAULT, Provenance.MISS}]
@@ -63,7 +63,7 @@ async def ls(
         pinned=pinned,
     )
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         found = await browsing.search(store, there.id, wanted, limit=limit)
         total = await browsing.count(store, there.id, wanted)
     if as_json:
@@ -158,7 +158,7 @@ async def misses(dataset: str, limit: int, as_json: bool) -> None:
     Beside each stands in what it differs from the nearest recorded call of the same API.
     """
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         found = await store.misses.most_frequent(there.id, limit=limit)
         total, _ = await store.misses.totals(there.id)
     rows = [_miss_row(miss) for miss in found]

@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from stb_core.cli import console
+from stb_core.cli.console import counted
 from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
-from stb_server.commands.store import counted, opened_store
-from stb_server.commands.targets import chosen_dataset
 from stb_server.datasets import transfer
 from stb_server.datasets.differences import Change, differences, opened_side
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
@@ -45,7 +45,7 @@ _MOST_SHOWN = 50
 async def dump(dataset: str, output: Path, layout: str, as_json: bool) -> None:
     """Write all responses in force to a file: the same responses are the same bytes."""
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         with counted("writing responses", there.responses_count) as advance:
             if layout == "official":
                 written = await write_official_cache(store, there, output, advance=advance)

@@ -8,10 +8,9 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.store import retention
-from stb_server.commands.store import opened_store
-from stb_server.commands.targets import chosen_dataset
 
 
 @stb_command("prune")
@@ -33,7 +32,7 @@ async def prune(dataset: str, older_than: float, yes: bool, as_json: bool) -> No
     moment = datetime.now(UTC) - timedelta(days=older_than)
     before = moment.isoformat(timespec="microseconds")
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         found = await retention.prunable(store, there.id, before)
         what = f"{found.versions} superseded versions of {there.name} with {found.bytes / 1e6:.1f} MB"
         if found.versions and not yes:

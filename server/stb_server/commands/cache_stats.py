@@ -13,11 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stb_core.cli import console
 from stb_core.cli.program import secret, stb_command
+from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import ServiceError
 from stb_core.store import Store, browsing
 from stb_core.values.provenance import Provenance
-from stb_server.commands.store import opened_store
-from stb_server.commands.targets import chosen_dataset
 
 HITS = frozenset({Provenance.RECORDED.value, Provenance.RECORDED_SIMULATED.value})
 _LOOKUPS = "stb_cache_lookups_total"
@@ -38,7 +37,7 @@ async def stats(dataset: str, server: str, token: str, as_json: bool) -> None:
     dataset, and with --server of all look-ups that a server counts, whoever made them.
     """
     async with opened_store() as store:
-        there = await chosen_dataset(store, dataset)
+        there = await choose_dataset(store, dataset)
         sums = await browsing.sums(store, there.id)
         missed_calls, misses = await store.misses.totals(there.id)
         documented = (await store.datasets.counts(there.id))["apis"]

@@ -11,10 +11,11 @@ from typing import Any, cast
 import click
 
 from stb_core.cli import console, event_loop
+from stb_core.cli.console import counted
 from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import browsing
-from stb_server.commands.store import counted, opened_store
 from stb_server.datasets.dataset_names import checked_dataset_name
 from stb_server.datasets.importing import Imported, import_release
 from stb_server.datasets.integrity import check_contents, check_responses

@@ -16,24 +16,6 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{1,64}")
 _MOST_NAMED = 5
 
 
-async def chosen_dataset(store: Store, name: str) -> Dataset:
-    """The dataset of that name, or the only one there is when no name is given.
-
-    Raises:
-        NotFoundError: there is none.
-        UsageError: no name is given and there are several.
-    """
-    if name:
-        return await store.datasets.get(name)
-    there = await store.datasets.all()
-    if not there:
-        raise NotFoundError("There is no dataset.", hint="Import one: stb data import PATH --name NAME.")
-    if len(there) > 1:
-        names = ", ".join(dataset.name for dataset in there)
-        raise UsageError("There are several datasets.", hint=f"Name one of them: {names}.")
-    return there[0]
-
-
 async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Dataset, str]:
     """The dataset and the whole key of the one response whose key begins so.
 

@@ -14,10 +14,10 @@ import click
 from stb_core import cli
 from stb_core.cli import console
 from stb_core.cli.program import stb_command
+from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_server.commands.serve import check_write_token
-from stb_server.commands.store import opened_store
 
 # What runs a server takes two seconds to import, which other commands shall not pay: it is imported
 # within the function.

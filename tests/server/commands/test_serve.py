@@ -154,8 +154,8 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
 @pytest.mark.parametrize(
     ("datasets", "options", "message"),
     [
-        ([], [], "There is no dataset to serve. Import one: stb data import PATH --name NAME."),
-        (["a", "b"], [], "There are several datasets: a, b. Choose one with --dataset."),
+        ([], [], "There is no dataset. Import one: stb data import PATH --name NAME."),
+        (["a", "b"], [], "There are several datasets. Name one of them: a, b."),
         (["a"], ["--dataset", "c"], "There is no dataset 'c'. There are: a."),
         (
             ["a"],
