@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 
 from stb_core.cli import event_loop
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint
 from stb_core.store import Store, open_store
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
@@ -145,7 +146,7 @@ async def judging(folder: Path, share: float, latency_ms: int, connections: int)
         assert stub.stdout
         url = json.loads(stub.stdout.readline())["url"]
         endpoint = Endpoint(url, None, "STUB_BASE_URL", "STUB_API_KEY")
-        model = OpenAIModel("stub/judge", endpoint, gate=asyncio.Semaphore(connections))
+        model = OpenAIModel("stub/judge", endpoint, concurrency=asyncio.Semaphore(connections))
         started, cpu = time.perf_counter(), time.process_time()
         tally = await fill_verdicts(
             store, run, ModelJudge(model, load_rubric("sopr-1")), rounds=ROUNDS, connections=connections

@@ -23,8 +23,8 @@ from stb_agents.runs.summary import Summary, summarise
 from stb_agents.runs.toolsets import Toolset, number_to_retrieve
 from stb_core.cli import console, sessions
 from stb_core.errors import UsageError
-from stb_core.llm.prices import price_of
 from stb_core.llm.protocol import Model
+from stb_core.llm.providers import price_of
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
 from stb_core.store.runs import Run

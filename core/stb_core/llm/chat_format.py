@@ -1,4 +1,4 @@
-"""OpenAI's formats of chat and of text completions: requests into bodies, bodies into replies."""
+"""OpenAI's formats for chat and text completions: turns requests into bodies, and bodies into replies."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from stb_core.usage import Price, Usage, usage_of_call
 from stb_core.values.functions import FunctionSchema
 from stb_core.values.trajectories import FunctionCall, Message
 
-# Servers of text completions stop after 16 tokens unless told otherwise.
+# Without a limit, servers of text completions stop after 16 tokens.
 _TEXT_TOKENS = 512
 
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
-"""The only member of the object that stands in a conversation for arguments that are no JSON object."""
+"""The only member of the object that replaces arguments in a conversation if they are not a JSON object."""
 
 
-def path(request: Request) -> str:
-    """The endpoint below the base URL that a request goes to."""
+def request_path(request: Request) -> str:
+    """The path below the base URL that a request is sent to."""
     return "/chat/completions" if request.prompt is None else "/completions"
 
 
-def payload(request: Request, model_name: str) -> dict[str, Any]:
-    """The body of a request to ``PROVIDER/MODEL``, structured output aside."""
+def request_body(request: Request, model_name: str) -> dict[str, Any]:
+    """The body of a request to ``PROVIDER/MODEL``, without structured output."""
     provider, _, model = model_name.partition("/")
     if request.prompt is not None:
         settings = {
@@ -44,10 +44,10 @@ def payload(request: Request, model_name: str) -> dict[str, Any]:
     body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
     if request.functions:
         body["tools"] = [{"type": "function", "function": function_body(f)} for f in request.functions]
-        named = {"type": "function", "function": {"name": request.tool_choice}}
+        function = {"type": "function", "function": {"name": request.tool_choice}}
         is_word = request.tool_choice in {"auto", "none", "required"}
-        body["tool_choice"] = request.tool_choice if is_word else named
-    # OpenAI's newer models refuse the old name, and other servers may not know the new one.
+        body["tool_choice"] = request.tool_choice if is_word else function
+    # OpenAI's newer models refuse the old name; other servers may not know the new one.
     limit = "max_completion_tokens" if provider == "openai" else "max_tokens"
     optional = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
     body |= {name: value for name, value in optional.items() if value is not None}
@@ -57,7 +57,7 @@ def payload(request: Request, model_name: str) -> dict[str, Any]:
 
 
 def function_body(function: FunctionSchema) -> dict[str, Any]:
-    """One function as the format has it."""
+    """One function in the format."""
     return {
         "name": function.name,
         "description": function.description,
@@ -66,14 +66,14 @@ def function_body(function: FunctionSchema) -> dict[str, Any]:
 
 
 def message_body(message: Message) -> dict[str, Any]:
-    """One message as the format has it."""
+    """One message in the format."""
     body: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.tool_calls:
         body["tool_calls"] = [
             {
                 "id": c.id,
                 "type": "function",
-                "function": {"name": c.name, "arguments": _readable(c.arguments)},
+                "function": {"name": c.name, "arguments": _as_json_object(c.arguments)},
             }
             for c in message.tool_calls
         ]
@@ -82,11 +82,11 @@ def message_body(message: Message) -> dict[str, Any]:
     return body
 
 
-def _readable(arguments: str) -> str:
+def _as_json_object(arguments: str) -> str:
     """Arguments of an earlier call as the text of a JSON object.
 
-    Many servers parse them and refuse the conversation where they cannot, even if the model behind them
-    wrote them so. An object stays as it was written; nothing, in any spelling, becomes ``{}``.
+    Many servers parse arguments and refuse the whole conversation if they cannot, even if their own model
+    wrote them. The text of an object is kept as it is; empty arguments and null become ``{}``.
     """
     if not arguments.strip():
         return "{}"
@@ -104,16 +104,16 @@ def _readable(arguments: str) -> str:
 
 
 def with_schema_in_prompt(request: Request, schema: dict[str, Any]) -> Request:
-    """The request with the schema in words, for endpoints that do not take it as a parameter."""
-    asked = (
+    """The request with the schema in its prompt, for endpoints that do not accept it as a parameter."""
+    instruction = (
         "Answer with one JSON object that fits this JSON Schema, and with nothing else.\n"
         + orjson.dumps(schema).decode()
     )
     *before, last = request.messages
-    if last.role == "user":  # two user messages in a row are not taken everywhere
-        messages = (*before, last.model_copy(update={"content": f"{last.content}\n\n{asked}"}))
+    if last.role == "user":  # some endpoints refuse two user messages in a row
+        messages = (*before, last.model_copy(update={"content": f"{last.content}\n\n{instruction}"}))
     else:
-        messages = (*before, last, Message(role="user", content=asked))
+        messages = (*before, last, Message(role="user", content=instruction))
     return request.model_copy(update={"messages": messages})
 
 
@@ -141,7 +141,7 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
 
 
 def _content(content: Any) -> str | None:
-    """Text of a message; some servers send it in parts."""
+    """The text of a message; some servers send it in parts."""
     if isinstance(content, list):
         return "".join(part["text"] for part in content if part.get("type") == "text")
     if content is None or isinstance(content, str):
@@ -150,7 +150,7 @@ def _content(content: Any) -> str | None:
 
 
 def _call(number: int, call: Mapping[str, Any]) -> FunctionCall:
-    """A function call; what the model wrote as arguments is kept as it is."""
+    """A function call; the arguments are kept as the model wrote them."""
     function = call["function"]
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
@@ -159,7 +159,7 @@ def _call(number: int, call: Mapping[str, Any]) -> FunctionCall:
 
 
 def _usage(usage: Any, price: Price | None) -> Usage:
-    """Tokens of one call; without a count of tokens the cost is unknown."""
+    """The tokens of one call; without a token count the cost is unknown."""
     if not isinstance(usage, dict):
         return Usage(model_calls=1)
     prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
@@ -169,16 +169,16 @@ def _usage(usage: Any, price: Price | None) -> Usage:
 
 
 def error_of(body: str) -> Any:
-    """What the body of an error holds: the object under ``error`` where there is one, else all of it."""
+    """The content of an error's body: the object under ``error`` if there is one, else all of it."""
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
     except ValueError:
         return body.strip()
-    return found.get("error", found) if isinstance(found, dict) else found
+    return document.get("error", document) if isinstance(document, dict) else document
 
 
 def error_text(body: Any) -> str:
-    """What an error body says, as far as it can be found; servers differ."""
+    """The message in an error's body, as far as it can be found; servers differ."""
     if isinstance(body, Mapping):
         for name in ("message", "detail", "error"):
             if body.get(name):

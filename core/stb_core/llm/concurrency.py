@@ -1,8 +1,8 @@
-"""A limit on requests in flight that yields to an endpoint's refusals and recovers by itself.
+"""How many requests to an endpoint are in flight at once: a limit that follows its refusals and recovers.
 
-After each window of answers the limit is halved when a third or more of them said "too many", and
-doubled, up to where it began, when hardly any did. A few refusals now and then change nothing: each
-request waits and tries again on its own.
+After each window of answers the limit is halved if a third or more of them said "too many requests". It is
+doubled, up to its starting value, if at most a tenth did. A few refusals change nothing: each request waits
+and tries again on its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ _MANY = 1 / 3
 _FEW = 1 / 10
 
 
-class Gate:
-    """``async with gate`` lets so many through at a time; ``note`` says how the endpoint answered."""
+class AdaptiveLimit:
+    """``async with limit`` waits for a free place; ``count_answer`` adapts the number of places.
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.allowed = limit
-        """How many are let through at the moment."""
+    Args:
+        maximum: most requests in flight, and the number at the start.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.allowed = maximum
+        """Most requests in flight at the moment."""
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._answers = 0
@@ -45,8 +49,8 @@ class Gate:
     async def __aexit__(self, *_: object) -> None:
         self._leave()
 
-    def note(self, *, refused: bool) -> None:
-        """Count an answer; ``refused`` when it said that there were too many requests."""
+    def count_answer(self, *, refused: bool) -> None:
+        """Count an answer; ``refused`` if it said that there were too many requests."""
         self._answers += 1
         self._refusals += refused
         if self._answers < max(_SMALLEST_WINDOW, 2 * self.allowed):
@@ -56,7 +60,7 @@ class Gate:
         if share >= _MANY:
             self.allowed = max(1, self.allowed // 2)
         elif share <= _FEW:
-            self.allowed = min(self.limit, self.allowed * 2)
+            self.allowed = min(self.maximum, self.allowed * 2)
         self._admit()
 
     def _leave(self) -> None:

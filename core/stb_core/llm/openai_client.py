@@ -1,8 +1,8 @@
 """The one client of OpenAI-compatible endpoints: chat completions with retries, usage and cost.
 
-A request that asks for structured output gets a reply whose content is a JSON object that fits the
-schema, or an error. How an endpoint can be made to do that is found out by asking and checking: by
-``json_schema``, else by ``json_object`` or plain words with the schema in the prompt.
+A request for structured output gets a reply whose content is a JSON object that fits the schema, or an
+error. Which way of asking an endpoint supports is found out by trying: ``json_schema``, else
+``json_object``, else plain words, the last two with the schema in the prompt.
 
 The official SDK provides the request headers and the error classes. It does not send the requests: it takes
 half a millisecond of CPU time per request or more, as much as all the rest of an agent's step.
@@ -33,10 +33,9 @@ from stb_core.http import (
     parse_url,
 )
 from stb_core.llm import chat_format, refusals, structured_output
-from stb_core.llm.concurrency import Gate
-from stb_core.llm.endpoint import Endpoint
-from stb_core.llm.protocol import Reply, Request
-from stb_core.llm.repeats import MOST_REQUESTS, Repeats
+from stb_core.llm.concurrency import AdaptiveLimit
+from stb_core.llm.protocol import Endpoint, Reply, Request
+from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
 from stb_core.telemetry import traces
 from stb_core.telemetry.logs import masked
@@ -44,7 +43,7 @@ from stb_core.usage import Price, Usage
 
 _log = logging.getLogger(__name__)
 
-_PASSING = frozenset({408, 409, 425, 429})
+_TEMPORARY = frozenset({408, 409, 425, 429})
 _TOO_MANY = frozenset({429, 503})
 _LONGEST_REASON = 300
 _CHAT = "/chat/completions"
@@ -65,10 +64,10 @@ class OpenAIModel:
         name: ``PROVIDER/MODEL``.
         endpoint: where it is.
         patience: timeouts and retries.
-        price: of its tokens; without one the cost is unknown.
-        gate: limits the requests in flight; hand the same one to models that share an endpoint.
-        seed: of the jitter between retries.
-        find: finds the object that fits a schema in the text of a reply, None when there is none.
+        price: of its tokens; without it the cost is unknown.
+        concurrency: limits the requests in flight; pass the same one to models that share an endpoint.
+        seed: of the random waits between retries.
+        find: finds the object that fits a schema in the text of a reply; None if there is none.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class OpenAIModel:
         *,
         patience: Patience = DEFAULT_PATIENCE,
         price: Price | None = None,
-        gate: asyncio.Semaphore | Gate | None = None,
+        concurrency: asyncio.Semaphore | AdaptiveLimit | None = None,
         seed: int = 0,
         find: Callable[
             [str, structured_output.Schema], dict[str, Any] | None
@@ -89,28 +88,28 @@ class OpenAIModel:
         self._endpoint = endpoint
         self._patience = patience
         self._price = price
-        self._gate = gate or Gate(16)
+        self._concurrency = concurrency or AdaptiveLimit(16)
         self._rng = random.Random(seed)
         self._proven: Format | None = None
-        # An organisation or project set for OpenAI is nobody else's business.
+        # Other providers must not learn an organisation or project that is set for OpenAI.
         is_openai = name.startswith("openai/")
-        foreign = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
-        asker = openai.AsyncOpenAI(
+        withheld = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        sdk = openai.AsyncOpenAI(
             api_key=endpoint.api_key or "none",
             base_url=str(parse_url(endpoint.base_url)),
-            default_headers=foreign,  # type: ignore[arg-type]
+            default_headers=withheld,  # type: ignore[arg-type]
             http_client=httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),  # never used
         )
-        headers = {**asker.default_headers, **asker.auth_headers}
+        headers = {**sdk.default_headers, **sdk.auth_headers}
         self._http = HttpClient(
-            str(asker.base_url).rstrip("/"),
+            str(sdk.base_url).rstrip("/"),
             headers={name: value for name, value in headers.items() if isinstance(value, str)},
             connect_timeout_s=patience.connect_timeout_s,
             read_timeout_s=patience.read_timeout_s,
             follow_redirects=True,
         )
-        self._server = {"server.address": asker.base_url.host, "server.port": asker.base_url.port}
-        self._sdk_request = httpx2.Request("POST", asker.base_url)  # the SDK's errors require one
+        self._server = {"server.address": sdk.base_url.host, "server.port": sdk.base_url.port}
+        self._sdk_request = httpx2.Request("POST", sdk.base_url)  # the SDK's errors require one
 
     @property
     def name(self) -> str:
@@ -119,7 +118,7 @@ class OpenAIModel:
 
     @property
     def proven_format(self) -> Format | None:
-        """How this endpoint gives structured output; None until it has given some."""
+        """The format in which this endpoint has given structured output; None before the first."""
         return self._proven
 
     async def close(self) -> None:
@@ -127,7 +126,7 @@ class OpenAIModel:
         await self._http.close()
 
     async def check(self) -> None:
-        """See that the endpoint can be reached and takes the key; asks no model and costs nothing.
+        """Check that the endpoint can be reached and accepts the key; asks no model and costs nothing.
 
         Raises:
             ModelUnavailableError: it cannot be reached, or refuses the key.
@@ -144,13 +143,13 @@ class OpenAIModel:
         """Answer a request; see ``Model``.
 
         Raises:
-            ModelUnavailableError: no answer until the deadline, or one that repeating cannot change.
+            ModelUnavailableError: no answer before the deadline, or an error that a retry cannot change.
             RequestRefusedError: the endpoint does not accept this request.
-            UnreadableReplyError: structured output was asked for, and no reply had it.
+            UnreadableReplyError: structured output was requested, and no reply contained it.
         """
         provider, _, model = self._name.partition("/")
         operation = "chat" if request.prompt is None else "text_completion"
-        asked = {
+        attributes = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": provider,
             "gen_ai.request.model": model,
@@ -160,7 +159,7 @@ class OpenAIModel:
             "gen_ai.output.type": "text" if request.response_schema is None else "json",
             **self._server,
         }
-        with traces.span(f"{operation} {model}", asked, kind="CLIENT") as span:
+        with traces.span(f"{operation} {model}", attributes, kind="CLIENT") as span:
             reply = await self._complete(request)
             span.set(
                 {
@@ -177,15 +176,15 @@ class OpenAIModel:
     async def _complete(self, request: Request) -> Reply:
         retries = Retries(self._patience, self._rng)
         if request.response_schema is None:
-            body = chat_format.payload(request, self._name)
-            return await self._ask(body, retries, path=chat_format.path(request))
+            body = chat_format.request_body(request, self._name)
+            return await self._ask(body, retries, path=chat_format.request_path(request))
         structured_output.check_schema(request.response_schema)
         return await self._ask_for_object(request, request.response_schema, retries)
 
     async def _ask_for_object(self, first: Request, schema: dict[str, Any], retries: Retries) -> Reply:
-        """As ``complete`` with a schema; steps down from one format to the next until one is proven."""
+        """As ``complete`` with a schema; tries one format after the other until one is proven."""
         usage, refusal = Usage(), None
-        unfit: list[str] = []
+        unusable: list[str] = []
         repeats = Repeats(first)
         form = Format.SCHEMA if self._proven is None else self._proven
         while (request := repeats.request) is not None:
@@ -193,9 +192,9 @@ class OpenAIModel:
                 reply = await self._ask(_formatted(request, schema, form, self._name), retries, form=form)
             except RequestRefusedError as problem:
                 refusal = refusal or problem
-                # Another format makes a conversation neither shorter nor milder.
+                # Another format does not help a conversation that is too long or filtered.
                 if self._proven is not None or form is Format.WORDS or problem.reason:
-                    if unfit:  # it is the repeat that is refused, for its seed, say
+                    if unusable:  # the repeat is refused, for example for its seed
                         break
                     raise refusal from None
                 form = Format(form + 1)
@@ -205,21 +204,21 @@ class OpenAIModel:
                 raise
             usage += reply.usage
             text = reply.content or ""
-            found = self._find(text, schema)
-            if found is not None:
+            answer = self._find(text, schema)
+            if answer is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
                 return reply.model_copy(
-                    update={"content": _text_of(found), "usage": usage, "repeats": repeats.made}
+                    update={"content": _text_of(answer), "usage": usage, "repeats": repeats.count}
                 )
-            unfit.append(text)
-            repeats.unusable(reply)
+            unusable.append(text)
+            repeats.count_unusable(reply)
             if self._proven is not None:
                 form = self._proven
-            elif form is not Format.WORDS and (len(unfit) > 1 or _ignores_format(text)):
-                form = Format(form + 1)  # one slip does not condemn a format
+            elif form is not Format.WORDS and (len(unusable) > 1 or _ignores_format(text)):
+                form = Format(form + 1)  # one bad reply does not rule a format out
         raise UnreadableReplyError(
-            f"{self._name} gave {len(unfit)} replies, none of them the JSON that was asked for.",
-            reply=unfit[-1],
+            f"{self._name} gave {len(unusable)} replies, none of them the JSON that was requested.",
+            reply=unusable[-1],
             hint="Try again, or use another model.",
             usage=usage,
         )
@@ -227,44 +226,44 @@ class OpenAIModel:
     async def _ask(
         self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
     ) -> Reply:
-        """One readable reply, whatever it takes within the deadline."""
+        """One readable reply, with as many attempts as the deadline allows."""
         while True:
             try:
                 return await self._exchange(path, payload, retries)
             except openai.APIStatusError as problem:
                 status = problem.status_code
-                passing = status in _PASSING or status >= 500
-                self._note(refused=status in _TOO_MANY)
-                if not passing or problem.code == "insufficient_quota":
+                is_temporary = status in _TEMPORARY or status >= 500
+                self._count_answer(refused=status in _TOO_MANY)
+                if not is_temporary or problem.code == "insufficient_quota":
                     self._give_up(problem)
                 if status >= 500 and form is not Format.WORDS and self._proven is None and retries.failures:
-                    # Some servers answer 500 to a response_format that they do not know.
+                    # Some servers answer 500 if they do not know the response_format.
                     raise RequestRefusedError(self._reason(problem)) from None
                 wait = retries.next_wait_s(retry_after_s(problem.response.headers))
-                trouble: Exception = problem
+                failure: Exception = problem
             except (openai.APIConnectionError, TimeoutError) as problem:
-                wait, trouble = retries.next_wait_s(), problem
+                wait, failure = retries.next_wait_s(), problem
             except ResponseTooLargeError as problem:
                 self._give_up(problem)
             except UnreadableReplyError as problem:
-                retries.torn += 1
-                wait, trouble = retries.next_wait_s(), problem
-                if retries.torn >= MOST_REQUESTS:
+                retries.unreadable += 1
+                wait, failure = retries.next_wait_s(), problem
+                if retries.unreadable >= MAX_REQUESTS:
                     wait = None
             if wait is None:
-                self._give_up(trouble)
+                self._give_up(failure)
             _log.info(
                 "model request is repeated",
-                extra={"model": self._name, "reason": self._reason(trouble), "wait_s": round(wait, 3)},
+                extra={"model": self._name, "reason": self._reason(failure), "wait_s": round(wait, 3)},
             )
             await asyncio.sleep(wait)
 
     async def _exchange(self, path: str, payload: dict[str, Any], retries: Retries) -> Reply:
-        async with self._gate:
+        async with self._concurrency:
             limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
             async with asyncio.timeout(limit):
                 body = await self._send("POST", path, _encoded(payload))
-        self._note(refused=False)
+        self._count_answer(refused=False)
         return chat_format.read_reply(body, self._price)
 
     async def _send(self, method: str, path: str, content: bytes | None = None) -> bytes:
@@ -295,16 +294,16 @@ class OpenAIModel:
             body=chat_format.error_of(response.text),
         )
 
-    def _note(self, *, refused: bool) -> None:
-        if isinstance(self._gate, Gate):
-            self._gate.note(refused=refused)
+    def _count_answer(self, *, refused: bool) -> None:
+        if isinstance(self._concurrency, AdaptiveLimit):
+            self._concurrency.count_answer(refused=refused)
 
     def _give_up(self, problem: Exception) -> NoReturn:
-        """Turn the last trouble into an error of ours."""
+        """Raise the last failure as one of our errors."""
         endpoint, reason = self._endpoint, self._reason(problem)
-        hint = "Try again later; what was paid for is kept."
+        hint = "Try again later; replies so far are kept."
         if isinstance(problem, openai.APIConnectionError):
-            hint = f"See that the endpoint is up, and that {endpoint.url_variable} is right."
+            hint = f"Check that the endpoint is running, and that {endpoint.url_variable} is right."
         if isinstance(problem, ResponseTooLargeError):
             hint = f"Check what answers at {endpoint.url_variable}."
         if isinstance(problem, openai.APIStatusError):
@@ -324,7 +323,7 @@ class OpenAIModel:
     def _reason(self, problem: Exception) -> str:
         """What went wrong, in one line without secrets."""
         if isinstance(problem, openai.APIStatusError):
-            if problem.status_code in {401, 403}:  # such bodies like to repeat the key
+            if problem.status_code in {401, 403}:  # their bodies often repeat the key
                 return f"the key was refused with HTTP {problem.status_code}"
             text = f"HTTP {problem.status_code}, {chat_format.error_text(problem.body)}".rstrip(", ")
         elif isinstance(problem, openai.APITimeoutError | TimeoutError):
@@ -339,7 +338,7 @@ class OpenAIModel:
 
 
 def _ignores_format(text: str) -> bool:
-    """Whether a reply is words alone, which an endpoint that knows the format would not have let through."""
+    """Whether a reply has no JSON at all, which an endpoint that supports the format would not send."""
     return bool(text.strip()) and "{" not in text
 
 
@@ -347,25 +346,29 @@ def _encoded(payload: dict[str, Any]) -> bytes:
     """The body as JSON."""
     try:
         return orjson.dumps(payload)
-    except TypeError:  # what orjson does not write: integers of more than 64 bits, halves of characters
+    except TypeError:  # orjson writes no integers above 64 bits and no halves of surrogate pairs
         return json.dumps(payload).encode()
 
 
-def _text_of(found: dict[str, Any]) -> str:
-    """An object as JSON, halves of characters in it replaced."""
+def _text_of(answer: dict[str, Any]) -> str:
+    """An object as JSON; halves of surrogate pairs are replaced."""
     try:
-        return orjson.dumps(found).decode()
+        return orjson.dumps(answer).decode()
     except TypeError:
-        return json_text.replace_surrogates(json.dumps(found, ensure_ascii=False))
+        return json_text.replace_surrogates(json.dumps(answer, ensure_ascii=False))
 
 
 def _formatted(request: Request, schema: dict[str, Any], form: Format, name: str) -> dict[str, Any]:
-    """The body that asks for structured output in one of the ways."""
+    """The body of a request for structured output, in one of the formats."""
     if form is Format.SCHEMA:
-        named = {"name": request.schema_name, "schema": schema, "strict": structured_output.is_strict(schema)}
-        return {
-            **chat_format.payload(request, name),
-            "response_format": {"type": "json_schema", "json_schema": named},
+        json_schema = {
+            "name": request.schema_name,
+            "schema": schema,
+            "strict": structured_output.is_strict(schema),
         }
-    body = chat_format.payload(chat_format.with_schema_in_prompt(request, schema), name)
+        return {
+            **chat_format.request_body(request, name),
+            "response_format": {"type": "json_schema", "json_schema": json_schema},
+        }
+    body = chat_format.request_body(chat_format.with_schema_in_prompt(request, schema), name)
     return {**body, "response_format": {"type": "json_object"}} if form is Format.OBJECT else body

@@ -1,12 +1,13 @@
-"""What a language model is to the rest of the program: one method, pure values in and out.
+"""The interface to language models: one method, with plain values in and out; and where a model is.
 
-Two implementations ship: ``OpenAIModel`` for any OpenAI-compatible endpoint, and ``ScriptedModel``,
-which answers by rule and is used in tests and demonstrations.
+There are two implementations: ``OpenAIModel`` for any OpenAI-compatible endpoint, and ``ScriptedModel``,
+which answers by a rule and serves tests and demonstrations.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -19,9 +20,9 @@ from stb_core.values.trajectories import FunctionCall, Message
 class Request(BaseModel):
     """One request to a model.
 
-    ``response_schema`` asks for JSON of that schema (structured output, under ``schema_name``);
+    ``response_schema`` asks for JSON that fits the schema (structured output, with the name ``schema_name``);
     ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function. ``prompt``
-    is text to be gone on with, for models without a chat format: it is sent in place of the messages.
+    is one text for the model to continue, for models without a chat format: it is sent in place of the messages.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,8 +47,8 @@ class Request(BaseModel):
 class Reply(BaseModel):
     """What a model answered: text, calls, or both.
 
-    ``repeats`` counts the replies before it that could not be used; which request this one answers,
-    ``repeats.repeated`` tells.
+    ``repeats`` counts the replies before it that could not be used; ``repeats.repeat_request`` gives the
+    request that this one answers.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +61,7 @@ class Reply(BaseModel):
     repeats: int = 0
 
     def as_message(self) -> Message:
-        """The reply as a message to be appended to the conversation."""
+        """The reply as a message, to append to the conversation."""
         return Message(role="assistant", content=self.content, tool_calls=self.tool_calls)
 
 
@@ -69,7 +70,7 @@ class Model(Protocol):
 
     @property
     def name(self) -> str:
-        """``PROVIDER/MODEL``, as it is written on the command line and in manifests."""
+        """``PROVIDER/MODEL``, as on the command line and in manifests."""
         ...
 
     async def complete(self, request: Request) -> Reply:
@@ -80,3 +81,13 @@ class Model(Protocol):
             UnreadableReplyError: an answer that is not in the form asked for.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a model is; the variables are named in errors, the key never is."""
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    url_variable: str
+    key_variable: str

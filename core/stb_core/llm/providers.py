@@ -1,15 +1,18 @@
-"""``PROVIDER/MODEL`` → a model: which variables say where it is, and which setting what it costs."""
+"""Opens the model ``PROVIDER/MODEL``: finds its address and key in variables, and its price in the settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from stb_core.errors import UsageError
-from stb_core.llm.concurrency import Gate
-from stb_core.llm.endpoint import Endpoint
-from stb_core.llm.prices import price_of
+from stb_core.llm.concurrency import AdaptiveLimit
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience
 from stb_core.settings import Settings, provider_prefix
+from stb_core.usage import Price
 
 if TYPE_CHECKING:
     from stb_core.llm.openai_client import OpenAIModel
@@ -27,24 +30,24 @@ def open_model(
     connections: int = 16,
     seed: int = 0,
 ) -> OpenAIModel:
-    """The model of that name, not yet asked anything; close it after use.
+    """Open a model by its name; no request is sent yet. Close it after use.
 
-    No more than ``connections`` requests are in flight, and fewer where the endpoint says "too many".
+    At most ``connections`` requests are in flight, and fewer after the endpoint said "too many requests".
     ``openai/…`` is at api.openai.com unless OPENAI_BASE_URL says otherwise; any other provider is at
-    ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; endpoints at an address of one's own
-    may need none.
+    ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; your own endpoint may need
+    none.
 
     Raises:
-        UsageError: the name is not ``PROVIDER/MODEL``, or it is not known where the provider is.
+        UsageError: the name is not ``PROVIDER/MODEL``, or the provider's address is not known.
     """
-    from stb_core.llm.openai_client import OpenAIModel  # noqa: PLC0415 - slow to import, and often not needed
+    from stb_core.llm.openai_client import OpenAIModel  # noqa: PLC0415 - imports the SDK, which is slow
 
     return OpenAIModel(
         name,
         endpoint_of(name, settings),
         patience=patience,
         price=price_of(name, settings.values),
-        gate=Gate(connections),
+        concurrency=AdaptiveLimit(connections),
         seed=seed,
     )
 
@@ -79,13 +82,32 @@ def provider_address(provider: str, settings: Settings) -> tuple[str, str | None
     """The base URL of a provider, and the key to it where there is one.
 
     Raises:
-        UsageError: it is not known where the provider is.
+        UsageError: the provider's address is not known.
     """
     url, key = settings.provider(provider)
     if url is None and provider != "openai":
         raise UsageError(
-            f"It is not known where the provider {provider!r} is.",
+            f"The address of the provider {provider!r} is not known.",
             hint=f"Set {provider_prefix(provider)}_BASE_URL to its OpenAI-compatible address, "
             "such as http://127.0.0.1:8000/v1.",
         )
     return url or _OPENAI_URL, key
+
+
+def price_of(name: str, values: Mapping[str, Any]) -> Price | None:
+    """The price of a model in the table ``[prices]`` of the settings; None if it is not there.
+
+    Raises:
+        UsageError: the entry is not a price.
+    """
+    table = values.get("prices")
+    entry = table.get(name) if isinstance(table, Mapping) else None
+    if entry is None:
+        return None
+    try:
+        return Price.model_validate(entry)
+    except ValidationError:
+        raise UsageError(
+            f"The price of {name} cannot be read.",
+            hint=f'Write: [prices]  "{name}" = {{ input = 0.15, output = 0.60 }}  (USD per million tokens).',
+        ) from None

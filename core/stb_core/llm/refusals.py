@@ -1,6 +1,6 @@
-"""Why an endpoint refused a request, as far as its error tells: endpoints share no list of reasons.
+"""Why an endpoint refused a request, as far as its error says; endpoints have no common list of reasons.
 
-OpenAI, Azure and some others send a code. vLLM, SGLang, llama.cpp, Ollama and others only say it in words.
+OpenAI, Azure and some others send a code. vLLM, SGLang, llama.cpp, Ollama and others only send text.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Any
 from stb_core.errors import RefusalReason
 from stb_core.llm.chat_format import error_text
 
-_READ = 2000
-"""Characters of an error's words that are looked at; some endpoints repeat the whole request behind them."""
+_MAX_ERROR_TEXT = 2000
+"""Characters of an error's text that are searched; some endpoints append the whole request to it."""
 
 _CONTEXT_CODES = frozenset(
     {
-        "context_length_exceeded",  # OpenAI, Azure, and who copies them
-        "string_above_max_length",  # OpenAI, one message alone
+        "context_length_exceeded",  # OpenAI, Azure, and those who copy them
+        "string_above_max_length",  # OpenAI, for one message
         "exceed_context_size_error",  # llama.cpp
         "request_too_large",  # Anthropic
         "tokens_limit_reached",  # GitHub
@@ -61,9 +61,9 @@ def reason_of(body: Any) -> RefusalReason:
     """Why a request was refused.
 
     Args:
-        body: of the error, as ``completions.error_of`` finds it.
+        body: of the error, as ``chat_format.error_of`` returns it.
     """
-    codes, words = _codes(body), error_text(body)[:_READ]
+    codes, words = _codes(body), error_text(body)[:_MAX_ERROR_TEXT]
     if codes & _FILTER_CODES or _FILTER.search(words):
         return "content_filter"
     if codes & _CONTEXT_CODES or (_CONTEXT.search(words) and not _RATE.search(words)):
@@ -72,14 +72,14 @@ def reason_of(body: Any) -> RefusalReason:
 
 
 def is_unpaid(body: Any) -> bool:
-    """Whether the account is out of money, which has nothing to do with the request."""
-    return bool(_UNPAID.search(error_text(body)[:_READ]))
+    """Whether the account has run out of money, which is no fault of the request."""
+    return bool(_UNPAID.search(error_text(body)[:_MAX_ERROR_TEXT]))
 
 
 def _codes(body: Any) -> set[str]:
-    """The words by which an error calls itself, in small letters."""
+    """The codes and types that an error names, in lower case."""
     if not isinstance(body, Mapping):
         return set()
     inner = body.get("innererror")
-    given = (body.get("code"), body.get("type"), inner.get("code") if isinstance(inner, Mapping) else None)
-    return {one.lower() for one in given if isinstance(one, str)}
+    codes = (body.get("code"), body.get("type"), inner.get("code") if isinstance(inner, Mapping) else None)
+    return {code.lower() for code in codes if isinstance(code, str)}

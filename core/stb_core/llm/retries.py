@@ -14,25 +14,25 @@ from email.utils import parsedate_to_datetime
 
 @dataclass(frozen=True)
 class Patience:
-    """How much trouble of an endpoint is borne."""
+    """How long a failing endpoint is retried, and the timeouts of one request."""
 
     deadline_s: float = 600.0
-    """From the first attempt of a request to the last; overload and outages are borne until then."""
+    """From the first attempt of a request to the last, through overload and outages."""
     connect_timeout_s: float = 10.0
-    """For a connection to be accepted."""
+    """For opening a connection."""
     read_timeout_s: float = 180.0
-    """For an answer to be complete."""
+    """For a complete response."""
     first_wait_s: float = 0.5
-    """The longest wait after the first failure; doubled with each further one."""
+    """The longest wait after the first failure; doubled after each further one."""
     longest_wait_s: float = 30.0
-    """The longest wait of our own choosing; a longer Retry-After is obeyed."""
+    """The longest wait that we choose; a longer Retry-After is obeyed."""
 
 
 DEFAULT_PATIENCE = Patience()
 
 
 class Failures:
-    """How often what is done within a block has failed, for whoever stops it before it gives up."""
+    """How often a request has failed, for a caller that stops it before it gives up."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -43,7 +43,7 @@ _counted: ContextVar[Failures | None] = ContextVar("_counted", default=None)
 
 @contextmanager
 def counting_failures() -> Generator[Failures]:
-    """Count the failures of the one request that is made within the block, by whatever makes it."""
+    """Count the failures of the one request that is made within the block."""
     failures = Failures()
     before = _counted.set(failures)
     try:
@@ -53,7 +53,7 @@ def counting_failures() -> Generator[Failures]:
 
 
 class Retries:
-    """The retries of one request: exponential back-off with full jitter, Retry-After obeyed."""
+    """The retries of one request: exponential back-off with full jitter; Retry-After is obeyed."""
 
     def __init__(
         self, patience: Patience, rng: random.Random, clock: Callable[[], float] = time.monotonic
@@ -63,8 +63,8 @@ class Retries:
         self._clock = clock
         self._end = clock() + patience.deadline_s
         self.failures = 0
-        self.torn = 0
-        """Bodies that were no completion; each may have been paid for."""
+        self.unreadable = 0
+        """Responses that were not a completion; each may have been paid for."""
 
     @property
     def remaining_s(self) -> float:
@@ -72,28 +72,28 @@ class Retries:
         return self._end - self._clock()
 
     def next_wait_s(self, retry_after_s: float | None = None) -> float | None:
-        """Count a failure; the seconds to wait before the next attempt, None when it is too late."""
+        """Count a failure; return the seconds to wait before the next attempt, None when it is too late."""
         self.failures += 1
         if counted := _counted.get():
             counted.count += 1
         ceiling = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2 ** (self.failures - 1))
         wait = self._rng.uniform(0, ceiling)
         if retry_after_s is not None:
-            # A little more than asked for, so that waiting clients do not come back all at once.
+            # A little longer than requested, so that waiting clients do not come back all at once.
             wait = retry_after_s + min(wait, self._patience.first_wait_s)
         return wait if wait < self.remaining_s else None
 
 
 def retry_after_s(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """The wait that a server asks for, in seconds (RFC 9110, section 10.2.3); None if it asks for none."""
-    given = headers.get("retry-after", "").strip()
-    if not given:
+    """The wait that a server requests, in seconds (RFC 9110, section 10.2.3); None without a request."""
+    value = headers.get("retry-after", "").strip()
+    if not value:
         return None
     try:
-        seconds = float(given)
+        seconds = float(value)
     except ValueError:
         try:
-            moment = parsedate_to_datetime(given)
+            moment = parsedate_to_datetime(value)
         except ValueError:
             return None
         seconds = (moment - (now or datetime.now(UTC))).total_seconds()

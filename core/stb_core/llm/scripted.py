@@ -1,4 +1,4 @@
-"""A model that answers by rule: deterministic, without a network, for tests and demonstrations."""
+"""A model that answers by a rule: deterministic and without a network, for tests and demonstrations."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from stb_core.usage import Usage
 
 
 class ScriptedModel:
-    """Answers each request by a function of it, or by the next of a row of replies.
+    """Answers each request by a function of it, or with the next reply of a sequence.
 
-    ``requests`` keeps what was asked, in order.
+    ``requests`` holds all requests, in order.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class ScriptedModel:
         return self._name
 
     async def complete(self, request: Request) -> Reply:
-        """The reply by the script; without usage of its own it counts as one call."""
+        """The reply from the script; a reply without usage counts as one call."""
         self.requests.append(request)
         reply = self._rule(request)
         if reply.usage == Usage():
@@ -36,11 +36,11 @@ class ScriptedModel:
 
 
 def _in_turn(replies: Iterable[Reply]) -> Callable[[Request], Reply]:
-    left = iter(replies)
+    remaining = iter(replies)
 
     def rule(_: Request) -> Reply:
         try:
-            return next(left)
+            return next(remaining)
         except StopIteration:
             raise AssertionError("the script has no further reply") from None
 

@@ -1,8 +1,8 @@
-"""Structured output: does a JSON value fit a schema, and where in a reply is the one that does.
+"""Structured output: checks JSON values against a schema, and finds the one in a reply that fits.
 
-Endpoints differ in how well they keep to a schema, so a reply is always checked. The keywords in
-``KEYWORDS`` are checked, those in ``NOTES`` demand nothing, and a schema with any other is refused:
-nobody would see that what it demands is not kept.
+Endpoints differ in how well they follow a schema, so a reply is always checked. The keywords in
+``KEYWORDS`` are checked and those in ``NOTES`` have no effect. A schema with any other keyword is refused,
+because a violation would go unnoticed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
 }
 
-# A reply longer than this is read as a whole or not at all: looking for an object inside takes
-# quadratic time in the worst case.
+# In a longer reply no object is searched for, as that takes quadratic time in the worst case; it must be
+# one as a whole.
 _MAX_SEARCHED = 50_000
 
 Schema = dict[str, Any]
@@ -53,10 +53,10 @@ NOTES = frozenset({"$schema", "$id", "$comment", "title", "description", "defaul
 
 
 def check_schema(schema: Any) -> None:
-    """See that all that a schema demands can be checked.
+    """Check that every keyword of a schema is supported.
 
     Raises:
-        UsageError: it has a keyword or a type that is not known here.
+        UsageError: it has a keyword or a type that is not supported.
     """
     for part in _parts(schema):
         if not isinstance(part, dict):
@@ -64,19 +64,19 @@ def check_schema(schema: Any) -> None:
         unknown = sorted(part.keys() - KEYWORDS - NOTES)
         if unknown:
             raise UsageError(
-                f"The schema has the keyword {unknown[0]!r}, which is not checked here.",
+                f"The schema has the keyword {unknown[0]!r}, which is not supported.",
                 hint=f"Use only {', '.join(sorted(KEYWORDS))}.",
             )
-        strange = sorted(_types(part) - _TYPES.keys())
-        if strange:
+        unknown_types = sorted(_types(part) - _TYPES.keys())
+        if unknown_types:
             raise UsageError(
-                f"The schema has the type {strange[0]!r}, which JSON does not know.",
+                f"The schema has the type {unknown_types[0]!r}, which is not a JSON type.",
                 hint=f"Use one of {', '.join(_TYPES)}.",
             )
 
 
 def _parts(schema: Any) -> Iterator[Any]:
-    """The schema and all schemas within it."""
+    """The schema and all schemas inside it."""
     yield schema
     if not isinstance(schema, dict):
         return
@@ -93,7 +93,7 @@ def _types(schema: Schema) -> set[str]:
 
 
 def fits(value: Any, schema: Schema) -> bool:
-    """Whether a decoded JSON value fits a schema that ``check_schema`` takes."""
+    """Whether a decoded JSON value fits a schema that ``check_schema`` accepts."""
     allowed = schema.get("enum", [schema["const"]] if "const" in schema else [value])
     return (
         value in allowed
@@ -132,7 +132,7 @@ def _has_type(value: Any, wanted: str | list[str] | None) -> bool:
 
 
 def _allowed(value: Any, schema: Schema | bool) -> bool:
-    """As ``fits``, for the places where a schema may be true or false."""
+    """As ``fits``, for places where a schema may also be true or false."""
     return schema if isinstance(schema, bool) else fits(value, schema)
 
 
@@ -145,10 +145,10 @@ def _object_fits(value: dict[str, Any], schema: Schema) -> bool:
 
 
 def find_object(text: str, schema: Schema) -> dict[str, Any] | None:
-    """The one object in a reply that fits the schema; None when there is none, or more than one.
+    """The one object in a reply that fits the schema; None if none fits, or more than one.
 
-    The whole text may be the object, alone or in a code fence, or there may be words around it.
-    Text with a repeated key, NaN or an infinity is no JSON.
+    The object may be the whole text, alone or in a code fence, or it may stand between words.
+    Text with a repeated key, NaN or an infinity is not JSON.
     """
     fenced = _FENCE.match(text)
     whole = _decode(fenced[1] if fenced else text)
@@ -161,11 +161,11 @@ def find_object(text: str, schema: Schema) -> dict[str, Any] | None:
 
 
 def is_strict(schema: Schema) -> bool:
-    """Whether OpenAI takes the schema with ``strict``, and so keeps to it token by token.
+    """Whether OpenAI accepts the schema with ``strict``, and so follows it token by token.
 
-    The whole is an object; every object is closed and requires all that it names; every list says
-    what its entries are; nothing is left open; lengths are not limited; and of several shapes each
-    object begins with another member, by which they are told apart.
+    The root is an object. Every object allows no other members and requires all its own. Every list
+    describes its entries. Everything has a type. Lengths are not limited. In ``anyOf`` the objects begin
+    with different members, which distinguish them.
     """
     return _types(schema) == {"object"} and "anyOf" not in schema and _is_strict_part(schema)
 
@@ -178,8 +178,10 @@ def _is_strict_part(schema: Schema) -> bool:
         return False
     if "anyOf" in schema:
         shapes = schema["anyOf"]
-        first = [next(iter(shape["properties"]), "") for shape in shapes if shape.get("properties")]
-        return len(set(first)) == len(first) and all(_is_strict_part(shape) for shape in shapes)
+        first_members = [next(iter(shape["properties"]), "") for shape in shapes if shape.get("properties")]
+        return len(set(first_members)) == len(first_members) and all(
+            _is_strict_part(shape) for shape in shapes
+        )
     kinds = _types(schema)
     if "object" in kinds or "properties" in schema:
         properties = schema.get("properties", {})
@@ -203,7 +205,7 @@ def _decode(text: str) -> dict[str, Any] | None:
 
 
 def _objects_within(text: str) -> list[dict[str, Any]]:
-    """Outermost objects in the text, from left to right."""
+    """The outermost objects in the text, from left to right."""
     found: list[dict[str, Any]] = []
     position = text.find("{")
     while position >= 0:

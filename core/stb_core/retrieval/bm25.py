@@ -1,4 +1,4 @@
-"""BM25 over the words of API documents (Robertson and Zaragoza, 2009; Lucene's form of it)."""
+"""BM25 over the words of API documents (Robertson and Zaragoza, 2009; Lucene's variant)."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from stb_core.values.tools import ApiRef
 
 # The package's own defaults; nothing was tuned.
 _FORMULA, _K1, _B = "lucene", 1.5, 0.75
-# Scores that differ by less differ by the rounding of one machine or another.
+# Smaller differences between scores come from rounding, which differs between machines.
 _DIGITS = 9
 _STOPWORDS = frozenset(STOPWORDS_EN)
-# ``getUserByID_v2`` is get, user, by, id, v, 2.
+# ``getUserByID_v2`` gives get, user, by, id, v, 2.
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 
 
 class Bm25:
-    """Ranks by the words that a text and an API's document share.
+    """Ranks APIs by the words that their documents share with a text.
 
     Args:
         texts: the document of each API.
@@ -36,8 +36,8 @@ class Bm25:
         self._refs = tuple(texts)
         documents = [self._words(text) for text in texts.values()]
         apis = [list(ref) for ref in self._refs]
-        found = {"k1": _K1, "b": _B, "formula": _FORMULA, "apis": apis, "documents": documents}
-        self._hash = hashlib.sha256(orjson.dumps(found)).hexdigest()
+        content = {"k1": _K1, "b": _B, "formula": _FORMULA, "apis": apis, "documents": documents}
+        self._hash = hashlib.sha256(orjson.dumps(content)).hexdigest()
         self._index = bm25s.BM25(k1=_K1, b=_B, method=_FORMULA, dtype="float64", backend="numpy")
         if any(documents):
             self._index.index(documents, show_progress=False)
@@ -45,16 +45,16 @@ class Bm25:
 
     @property
     def name(self) -> str:
-        """As in manifests."""
+        """Its name in manifests."""
         return "bm25"
 
     @property
     def index_hash(self) -> str:
-        """Of the words of every document, and of the formula."""
+        """Over the words of every document, and the formula."""
         return self._hash
 
     async def rank(self, texts: Sequence[str], k: int) -> list[list[ApiRef]]:
-        """See ``Retriever``; an API that shares no word with a text is not among its APIs."""
+        """See ``Retriever``; an API that shares no word with a text is not ranked."""
         return [self._rank(text, k) for text in texts]
 
     def _rank(self, text: str, k: int) -> list[ApiRef]:
@@ -66,7 +66,7 @@ class Bm25:
         return [self._refs[number] for number in order if scores[number] > 0]
 
     def _words(self, text: str) -> list[str]:
-        """Stems, without English words that say nothing."""
+        """The stems of a text, without English stop words."""
         words = (word.lower() for word in _WORD.findall(text))
         return [self._stem(word) for word in words if word not in _STOPWORDS]
 

@@ -1,4 +1,4 @@
-"""Retrieval by meaning: the cosine between the vectors of a text and of API documents."""
+"""Retrieval by meaning: the cosine between the vector of a text and those of API documents."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import orjson
 from stb_core.llm.embeddings import Embedding, Vectors
 from stb_core.values.tools import ApiRef
 
-# An endpoint's vectors are alike from call to call, not equal to the last bit.
+# An endpoint's vectors differ from call to call in the last bits.
 _DIGITS = 6
 
 
 class Dense:
-    """Ranks by an embedding; the documents are embedded once, when they are first needed.
+    """Ranks APIs by an embedding; their documents are embedded once, before the first ranking.
 
     Args:
         texts: the document of each API.
-        embedding: makes the vectors.
+        embedding: turns texts into vectors.
     """
 
     def __init__(self, texts: Mapping[ApiRef, str], embedding: Embedding) -> None:
@@ -36,10 +36,10 @@ class Dense:
 
     @property
     def index_hash(self) -> str:
-        """Of every document and the embedding's name: vectors cannot be known before they are paid for."""
+        """Over every document and the embedding's name; not over vectors, which cost money to compute."""
         documents = [[*ref, text] for ref, text in self._texts.items()]
-        found = {"embedding": self.name, "documents": documents}
-        return hashlib.sha256(orjson.dumps(found)).hexdigest()
+        content = {"embedding": self.name, "documents": documents}
+        return hashlib.sha256(orjson.dumps(content)).hexdigest()
 
     async def rank(self, texts: Sequence[str], k: int) -> list[list[ApiRef]]:
         """See ``Retriever``."""
@@ -47,7 +47,7 @@ class Dense:
             return [[] for _ in texts]
         if self._vectors is None:
             self._vectors = await self._embedding.embed(list(self._texts.values()))
-        asked = await self._embedding.embed(texts)
-        scores = np.round(asked @ self._vectors.T, _DIGITS)
+        queries = await self._embedding.embed(texts)
+        scores = np.round(queries @ self._vectors.T, _DIGITS)
         orders = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return [[self._refs[number] for number in order] for order in orders]

@@ -1,4 +1,4 @@
-"""What a retriever is, the texts that it searches, and how one is opened."""
+"""The interface of retrievers, the texts that they search, and how to open one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
 
 
 class Retriever(Protocol):
-    """Ranks the APIs of a dataset by how well they suit a text; the same text gives the same ranks."""
+    """Ranks the APIs of a dataset by how well they match a text; the same text gives the same ranks."""
 
     @property
     def name(self) -> str:
@@ -21,11 +21,11 @@ class Retriever(Protocol):
 
     @property
     def index_hash(self) -> str:
-        """SHA-256 of what is searched and of how: equal hashes mean equal ranks."""
+        """SHA-256 over the searched texts and the method: equal hashes mean equal ranks."""
         ...
 
     async def rank(self, texts: Sequence[str], k: int) -> list[list[ApiRef]]:
-        """For each text up to ``k`` APIs, the best first.
+        """Up to ``k`` APIs per text, the best first.
 
         Raises:
             ModelUnavailableError: an embedding's endpoint does not answer.
@@ -34,15 +34,15 @@ class Retriever(Protocol):
 
 
 def open_retriever(tools: Iterable[ToolDocument], embedding: str, settings: Settings) -> Retriever:
-    """A retriever over the APIs of these tools; nothing is asked of an endpoint yet.
+    """Open a retriever over the APIs of tools; no request is sent to an endpoint yet.
 
     Args:
         tools: all tools of a dataset.
-        embedding: ``PROVIDER/MODEL`` of an embedding; "" is BM25.
-        settings: where endpoints are.
+        embedding: ``PROVIDER/MODEL`` of an embedding; "" selects BM25.
+        settings: with the addresses of endpoints.
 
     Raises:
-        UsageError: it is not known where the embedding is, or BM25's package is not installed.
+        UsageError: the embedding's address is not known, or BM25's package is not installed.
     """
     texts = api_texts(tools)
     if embedding:
@@ -55,13 +55,13 @@ def open_retriever(tools: Iterable[ToolDocument], embedding: str, settings: Sett
     except ModuleNotFoundError:
         raise UsageError(
             "Retrieval needs the packages bm25s and snowballstemmer.",
-            hint="Install them: pip install 'stabletoolbench[retrieval]'; or name an --embedding.",
+            hint="Install them: pip install 'stabletoolbench[retrieval]'; or choose an --embedding.",
         ) from None
     return Bm25(texts)
 
 
 def api_texts(tools: Iterable[ToolDocument]) -> dict[ApiRef, str]:
-    """The text of each API: what it and its tool are called and do, and what its parameters are called."""
+    """The text of each API: the names and descriptions of the API and its tool, and its parameters' names."""
     return {
         ApiRef(tool.category, tool.standard_name, api.standard_name): _text(tool, api)
         for tool in tools

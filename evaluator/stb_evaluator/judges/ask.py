@@ -69,7 +69,7 @@ async def ask(
             return Asked(form.read(reply.content or ""), "", tuple(said), usage)
         except UnreadableReplyError as error:
             problem = error.message
-        repeats.unusable(reply)
+        repeats.count_unusable(reply)
     return Asked(None, problem, tuple(said), usage)
 
 

@@ -184,7 +184,7 @@ class OfficialJudge:
                 return Judgement(_status_in(reply, field, words), "", tuple(said), usage)
             except UnreadableReplyError as error:
                 problem = error.message
-            repeats.unusable(reply)
+            repeats.count_unusable(reply)
         return Judgement(Status.ERROR, problem, tuple(said), usage)
 
 

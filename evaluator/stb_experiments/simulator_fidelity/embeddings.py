@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stb_core.llm.embeddings import Vectors, unit
+from stb_core.llm.embeddings import Vectors, normalize_rows
 
 
 class CharacterTrigrams:
@@ -30,4 +30,4 @@ class CharacterTrigrams:
             raw = text.encode("utf-8", "replace")
             for start in range(max(1, len(raw) - 2)):
                 vectors[row, zlib.crc32(raw[start : start + 3]) % self.DIMENSIONS] += 1
-        return unit(vectors)
+        return normalize_rows(vectors)

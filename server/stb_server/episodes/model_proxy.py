@@ -20,8 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.llm.prices import price_of
-from stb_core.llm.providers import provider_address
+from stb_core.llm.providers import price_of, provider_address
 from stb_core.settings import Settings
 from stb_core.usage import Price, Usage
 from stb_core.values.episodes import Episode, ProxiedCall

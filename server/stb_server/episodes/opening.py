@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, UsageError
-from stb_core.llm.prices import price_of
+from stb_core.llm.providers import price_of
 from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.values import clock

@@ -15,7 +15,7 @@ import orjson
 
 from stb_core.errors import ModelError, UnreadableReplyError
 from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.llm.repeats import Repeats, repeated
+from stb_core.llm.repeats import Repeats, repeat_request
 from stb_core.llm.structured_output import Schema
 from stb_core.usage import Usage
 from stb_core.values.calls import JsonObject
@@ -120,12 +120,12 @@ async def ask(
         outcome = usable_answer(text, form)
         if isinstance(outcome, Answered):
             counts.usage += usage
-            asked = repeated(request, reply.repeats)
+            asked = repeat_request(request, reply.repeats)
             return ModelAnswer(outcome.error, outcome.response, hash_of(asked), asked.seed or 0, usage)
-        repeats.unusable(reply)
+        repeats.count_unusable(reply)
     counts.usage += usage
     raise UnreadableReplyError(
-        f"{model.name} gave {repeats.made} replies that are no answer.",
+        f"{model.name} gave {repeats.count} replies that are no answer.",
         reply=reply.content or "",
         usage=usage,
     )

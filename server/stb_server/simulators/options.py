@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.llm.endpoint import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.providers import endpoint_of, price_of
 from stb_core.llm.retries import Patience
 from stb_core.settings import Settings

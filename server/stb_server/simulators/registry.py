@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.llm.openai_client import OpenAIModel
 from stb_core.store import Store
 from stb_server.calls.answers import Layer
 from stb_server.simulators.ask import ReplyCounts
@@ -108,7 +107,9 @@ def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
             f"The simulator {options.simulator} needs a model.",
             hint="Name one with --simulator-model PROVIDER/MODEL.",
         )
-    gate = asyncio.Semaphore(options.connections)
+    from stb_core.llm.openai_client import OpenAIModel  # noqa: PLC0415 - imports the SDK, which is slow
+
+    concurrency = asyncio.Semaphore(options.connections)
     return Replicas(
         [
             OpenAIModel(
@@ -116,7 +117,7 @@ def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
                 endpoint,
                 patience=options.patience,
                 price=options.price,
-                gate=gate,
+                concurrency=concurrency,
                 seed=number,
                 find=counts.find,
             )

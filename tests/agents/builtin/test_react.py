@@ -17,8 +17,8 @@ from stb_agents.builtin.react_format import STOP, Written, cut, read
 from stb_agents.environment.agent import Outcome, Task
 from stb_agents.environment.server_client import VirtualClient
 from stb_core.errors import UsageError
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
-from stb_core.llm.protocol import Reply
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint, Reply
 from stb_core.llm.scripted import ScriptedModel
 from stb_core.values.trajectories import StopReason
 

@@ -31,9 +31,8 @@ from stb_core.errors import (
     UnreadableReplyError,
     UsageError,
 )
-from stb_core.llm.endpoint import Endpoint
 from stb_core.llm.openai_client import OpenAIModel
-from stb_core.llm.protocol import Reply, Request
+from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.values.trajectories import FunctionCall, Message, StopReason, Trajectory
 
 

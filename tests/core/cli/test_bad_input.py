@@ -216,14 +216,14 @@ CASES = [
     Case(
         "run -a cot -d demo -m nobody/gpt",
         2,
-        "It is not known where the provider 'nobody' is. "
+        "The address of the provider 'nobody' is not known. "
         "Set NOBODY_BASE_URL to its OpenAI-compatible address, such as http://127.0.0.1:8000/v1.",
     ),
     Case(
         "run -a cot -d demo -m local/x",
         1,
         "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached "
-        "(Connection refused). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "(Connection refused). Check that the endpoint is running, and that LOCAL_BASE_URL is right.",
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
     Case(
@@ -253,7 +253,7 @@ CASES = [
         "score {run} --judge local/x",
         1,
         "local/x is not available: http://127.0.0.1:{free}/v1 cannot be reached "
-        "(Connection refused). See that the endpoint is up, and that LOCAL_BASE_URL is right.",
+        "(Connection refused). Check that the endpoint is running, and that LOCAL_BASE_URL is right.",
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
     Case("compare {run}", 2, "A comparison needs two runs. See those that are there with: stb ls."),

@@ -1,4 +1,4 @@
-"""The gate limits what is in flight, yields to refusals, and loses nobody's turn."""
+"""The limit holds, yields to refusals, and loses nobody's turn."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_core.llm.concurrency import Gate
+from stb_core.llm.concurrency import AdaptiveLimit
 
 
 async def test_no_more_than_the_limit_are_inside() -> None:
     """And all get through."""
-    gate, inside, seen = Gate(3), 0, []
+    limit, inside, seen = AdaptiveLimit(3), 0, []
 
     async def pass_through() -> None:
         nonlocal inside
-        async with gate:
+        async with limit:
             inside += 1
             seen.append(inside)
             await asyncio.sleep(0.001)
@@ -27,48 +27,48 @@ async def test_no_more_than_the_limit_are_inside() -> None:
     assert (len(seen), max(seen)) == (20, 3)
 
 
-def test_a_storm_narrows_the_gate_and_calm_widens_it() -> None:
-    """To one at the least, and back to where it began."""
-    gate = Gate(64)
+def test_the_limit_falls_in_a_storm_and_rises_after_it() -> None:
+    """Down to one, and back to where it began."""
+    limit = AdaptiveLimit(64)
 
     for _ in range(1000):
-        gate.note(refused=True)
-    narrowed = gate.allowed
+        limit.count_answer(refused=True)
+    in_storm = limit.allowed
     for _ in range(1000):
-        gate.note(refused=False)
+        limit.count_answer(refused=False)
 
-    assert (narrowed, gate.allowed) == (1, 64)
+    assert (in_storm, limit.allowed) == (1, 64)
 
 
 def test_a_few_refusals_change_nothing() -> None:
     """One in twenty is each request's own affair."""
-    gate = Gate(16)
+    limit = AdaptiveLimit(16)
 
     for number in range(1000):
-        gate.note(refused=number % 20 == 0)
+        limit.count_answer(refused=number % 20 == 0)
 
-    assert gate.allowed == 16
+    assert limit.allowed == 16
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(1, 100))
-def test_the_gate_is_never_shut_nor_wider_than_it_was(answers: list[bool], limit: int) -> None:
+def test_at_least_one_and_at_most_the_maximum_are_allowed(answers: list[bool], maximum: int) -> None:
     """Whatever the endpoint says."""
-    gate = Gate(limit)
+    limit = AdaptiveLimit(maximum)
 
     for refused in answers:
-        gate.note(refused=refused)
-        assert 1 <= gate.allowed <= limit
+        limit.count_answer(refused=refused)
+        assert 1 <= limit.allowed <= maximum
 
 
 async def test_whoever_stops_waiting_gives_up_no_ones_turn() -> None:
     """Cancelled while waiting, or just when its turn had come."""
-    gate = Gate(1)
+    limit = AdaptiveLimit(1)
 
     async def wait() -> None:
-        async with gate:
+        async with limit:
             pass
 
-    async with gate:
+    async with limit:
         second, third, fourth = (asyncio.create_task(wait()) for _ in range(3))
         await asyncio.sleep(0)
         second.cancel()  # while it waits

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from llm_server import LLMServer, call, calls, drop, raw, status, text
+from raw_server import reply, running_raw_server
 from stb_core.errors import ModelUnavailableError, RequestRefusedError, UnreadableReplyError, UsageError
-from stb_core.llm.concurrency import Gate
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
-from stb_core.llm.protocol import Request
+from stb_core.http import MAX_RESPONSE_BYTES
+from stb_core.llm.concurrency import AdaptiveLimit
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint, Request
 from stb_core.llm.retries import Patience
 from stb_core.usage import Price, Usage
 from stb_core.values.functions import FunctionSchema
@@ -130,7 +132,7 @@ async def test_halves_of_characters_in_a_reply_are_replaced(llm: LLMServer, mode
     assert ({"why": "?"}, 2) == (json.loads(reply.content or ""), llm.count)
 
 
-async def test_a_prompt_is_gone_on_with(llm: LLMServer, model: OpenAIModel) -> None:
+async def test_a_prompt_is_continued(llm: LLMServer, model: OpenAIModel) -> None:
     """Models without a chat format are asked at /completions; the text is the reply's content."""
     llm.answer(text(" and so on."))
 
@@ -276,6 +278,30 @@ async def test_an_endpoint_that_is_not_there_is_named(llm: LLMServer) -> None:
     assert "STUB_BASE_URL" in caught.value.hint
 
 
+async def test_a_response_that_is_too_long_is_an_error_at_once(llm: LLMServer, model: OpenAIModel) -> None:
+    """A broken or hostile endpoint fills no memory, and is not asked again."""
+    llm.answer(raw(b" " * (MAX_RESPONSE_BYTES + 1)))
+
+    with pytest.raises(
+        ModelUnavailableError, match=f"the response is longer than {MAX_RESPONSE_BYTES} bytes"
+    ):
+        await model.complete(ASKED)
+
+    assert llm.count == 1
+
+
+async def test_a_redirect_is_followed(llm: LLMServer) -> None:
+    """To where the endpoint has moved, with the body."""
+    moved = reply("308 Permanent Redirect", Location=f"{llm.url}/chat/completions")
+    async with running_raw_server(**{"chat/completions": moved}) as server:
+        model = model_at(server.url)
+        llm.answer(text("Hello."))
+        assert "Hello." == (await model.complete(ASKED)).content
+        await model.close()
+
+    assert "authorization" not in llm.headers[0]
+
+
 async def test_checking_an_endpoint_asks_no_model(llm: LLMServer, model: OpenAIModel) -> None:
     """It costs nothing."""
     await model.check()
@@ -283,10 +309,10 @@ async def test_checking_an_endpoint_asks_no_model(llm: LLMServer, model: OpenAIM
     assert llm.count == 0
 
 
-async def test_no_more_requests_are_in_flight_than_the_gate_lets_through(llm: LLMServer) -> None:
-    """The limit is shared by all who use the gate."""
-    gate = Gate(3)
-    models = [model_at(llm.url, gate=gate) for _ in range(2)]
+async def test_no_more_requests_are_in_flight_than_the_limit_allows(llm: LLMServer) -> None:
+    """All models that share the limit count."""
+    limit = AdaptiveLimit(3)
+    models = [model_at(llm.url, concurrency=limit) for _ in range(2)]
     llm.behaviour.latency_s = 0.1
 
     await asyncio.gather(*(models[n % 2].complete(ASKED) for n in range(9)))
@@ -297,13 +323,13 @@ async def test_no_more_requests_are_in_flight_than_the_gate_lets_through(llm: LL
 
 
 async def test_an_endpoint_that_says_too_many_is_asked_by_fewer(llm: LLMServer) -> None:
-    """The gate narrows in a storm, and every request is answered after it."""
-    gate = Gate(32)
-    model = model_at(llm.url, gate=gate)
+    """The limit falls in a storm, and every request is answered after it."""
+    limit = AdaptiveLimit(32)
+    model = model_at(llm.url, concurrency=limit)
     llm.behaviour.rate_limit_share = 0.95
 
     asked = [asyncio.create_task(model.complete(ASKED)) for _ in range(32)]
-    await until(lambda: gate.allowed <= 4)
+    await until(lambda: limit.allowed <= 4)
     llm.behaviour.rate_limit_share = 0
     replies = await asyncio.gather(*asked)
     await model.close()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from stb_core.errors import UsageError
-from stb_core.llm.prices import price_of
-from stb_core.llm.providers import endpoint_of
+from stb_core.llm.providers import endpoint_of, price_of
 from stb_core.settings import Settings
 from stb_core.usage import Price
 
@@ -41,7 +42,7 @@ def test_the_key_is_not_shown() -> None:
     [
         ("any", "'any' does not name a model. Write PROVIDER/MODEL"),
         ("stub/", "'stub/' does not name a model."),
-        ("stub/any", "It is not known where the provider 'stub' is. Set STUB_BASE_URL to"),
+        ("stub/any", "The address of the provider 'stub' is not known. Set STUB_BASE_URL to"),
         ("openai/m", "OpenAI needs a key. Set OPENAI_API_KEY"),
     ],
 )
@@ -75,3 +76,19 @@ def test_cached_tokens_have_their_own_price() -> None:
     price = Price(input=2.0, output=10.0, cached_input=1.0)
 
     assert price.cost_usd(1_000_000, 100_000, 500_000) == pytest.approx(1.0 + 0.5 + 1.0)
+
+
+def test_the_sdk_is_imported_only_when_a_model_is_opened() -> None:
+    """It is slow to import: all modules of the room but the client itself work without it, and so does retrieval."""
+    program = """
+import pkgutil, sys
+import stb_core.llm, stb_core.retrieval
+for room in (stb_core.llm, stb_core.retrieval):
+    for module in pkgutil.iter_modules(room.__path__, room.__name__ + "."):
+        if module.name != "stb_core.llm.openai_client":
+            __import__(module.name)
+print(*sorted({"openai", "aiohttp", "httpx2"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert "" == done.stdout.strip()

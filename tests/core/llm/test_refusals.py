@@ -9,8 +9,8 @@ import pytest
 
 from llm_server import LLMServer, raw, status
 from stb_core.errors import ModelUnavailableError, RequestRefusedError
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
-from stb_core.llm.protocol import Request
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint, Request
 from stb_core.llm.refusals import reason_of
 from stb_core.values.trajectories import Message
 

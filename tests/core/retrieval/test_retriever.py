@@ -167,5 +167,5 @@ def test_without_its_package_it_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.delitem(sys.modules, "stb_core.retrieval.bm25")
     monkeypatch.setitem(sys.modules, "bm25s", None)
 
-    with pytest.raises(UsageError, match=r"stabletoolbench\[retrieval\]'; or name an --embedding"):
+    with pytest.raises(UsageError, match=r"stabletoolbench\[retrieval\]'; or choose an --embedding"):
         open_retriever(TOOLS, "", Settings("", {}, {}))

@@ -160,7 +160,11 @@ def test_the_two_blocks_never_share_a_table(run_stb, sqlite_store_url: str) -> N
         (("score", "nope"), "stb: There is no run 'nope'. See those that are there with: stb ls.", 2),
         (("score", "--judge", "recorded"), "stb: No run has recorded verdicts. Import some:", 2),
         (("score", "r", "--judge", "wise"), "stb: There is no judge 'wise'. Choose a judge:", 2),
-        (("score", "r", "--judge", "nowhere/x"), "stb: It is not known where the provider 'nowhere' is.", 2),
+        (
+            ("score", "r", "--judge", "nowhere/x"),
+            "stb: The address of the provider 'nowhere' is not known.",
+            2,
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_one_line(

@@ -9,7 +9,8 @@ from collections import Counter
 from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer, text
 from stb_core.errors import ModelUnavailableError
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import Patience
 from stb_core.store import Store
 from stb_core.store.runs import Run

@@ -374,7 +374,7 @@ def test_a_provider_that_nobody_knows_is_refused_at_the_start(in_process) -> Non
     """With the variable that is to be set."""
     code, said = in_process("serve", "--proxy", "nowhere", "--port", 0).said
 
-    assert (2, "stb: It is not known where the provider 'nowhere' is. Set NOWHERE_BASE_URL to its") == (
+    assert (2, "stb: The address of the provider 'nowhere' is not known. Set NOWHERE_BASE_URL to its") == (
         code,
         said.partition(" OpenAI")[0],
     )

@@ -6,7 +6,7 @@ import json
 
 import sim_world
 from llm_server import LLMServer, text
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.store import Store
 from stb_core.values.provenance import CacheMode
 from stb_server.simulators.options import SimulatorOptions

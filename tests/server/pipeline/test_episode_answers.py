@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import sim_world
 from llm_server import LLMServer, text
 from sim_world import THINGS
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import Patience
 from stb_core.store import Store, schema
 from stb_core.store.episodes import PriorCall

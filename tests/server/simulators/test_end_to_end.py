@@ -13,7 +13,7 @@ import pytest
 import services
 import sim_world
 from llm_server import LLMServer, obliging, text
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.store import open_store
 from stb_core.values.provenance import CacheMode
 from stb_core.values.trajectories import Trajectory

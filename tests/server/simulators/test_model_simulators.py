@@ -18,7 +18,7 @@ from llm_server import Answer as Said
 from llm_server import LLMServer, raw, status, text
 from sim_world import call
 from stb_core.errors import UsageError
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import Patience
 from stb_core.llm.structured_output import fits
 from stb_core.settings import Settings
@@ -531,7 +531,7 @@ async def test_the_template_simulator_is_one_of_them(sqlite_store: Store, datase
         ("llm", "", (), "The simulator llm needs a model."),
         ("llm", "stub", (), "'stub' does not name a model."),
         ("llm", "stub", ("http://127.0.0.1:1/v1",), "'stub' does not name a model."),
-        ("llm", "stub/any", (), "It is not known where the provider 'stub' is."),
+        ("llm", "stub/any", (), "The address of the provider 'stub' is not known."),
         ("llm", "stub/any", ("127.0.0.1:1",), "'127.0.0.1:1' is no address."),
     ],
 )

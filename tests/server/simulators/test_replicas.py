@@ -11,8 +11,8 @@ import pytest
 import services
 from llm_server import LLMServer, status, text
 from stb_core.errors import ModelUnavailableError
-from stb_core.llm.openai_client import Endpoint, OpenAIModel
-from stb_core.llm.protocol import Request
+from stb_core.llm.openai_client import OpenAIModel
+from stb_core.llm.protocol import Endpoint, Request
 from stb_core.llm.retries import Patience
 from stb_core.values.trajectories import Message
 from stb_server.simulators.replicas import Replicas
@@ -33,7 +33,10 @@ def servers() -> Generator[list[LLMServer]]:
 async def replicas(urls: list[str], patience: Patience = PATIENT) -> AsyncGenerator[Replicas]:
     models = [
         OpenAIModel(
-            "vllm/any", Endpoint(url, None, "URL", "KEY"), patience=patience, gate=asyncio.Semaphore(64)
+            "vllm/any",
+            Endpoint(url, None, "URL", "KEY"),
+            patience=patience,
+            concurrency=asyncio.Semaphore(64),
         )
         for url in urls
     ]

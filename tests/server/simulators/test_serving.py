@@ -20,7 +20,7 @@ from stb_agents.environment.budget import UNLIMITED
 from stb_agents.environment.environment import Environment
 from stb_agents.environment.server_client import VirtualClient
 from stb_agents.runs.trial import run_trial
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import Patience
 from stb_core.store import Store, schema
 from stb_core.usage import Price, Usage

@@ -20,7 +20,7 @@ from jsonschema.protocols import Validator
 
 import sim_world
 from stb_core.cli import console
-from stb_core.llm.openai_client import Endpoint
+from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import Patience
 from stb_core.store import Store
 from stb_core.values.calls import ToolCall

@@ -6,9 +6,8 @@ Each costs a call of one token, and one of a few tokens for the schema.
 from __future__ import annotations
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError, UsageError
-from stb_core.llm.endpoint import Endpoint
 from stb_core.llm.openai_client import Format, OpenAIModel
-from stb_core.llm.protocol import Request
+from stb_core.llm.protocol import Endpoint, Request
 from stb_core.llm.providers import endpoint_of
 from stb_core.llm.retries import Patience
 from stb_core.settings import Settings
