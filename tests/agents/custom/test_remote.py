@@ -17,6 +17,7 @@ from stb_agents.environment.budget import Budget, BudgetSpent
 from stb_agents.environment.environment import Environment
 from stb_agents.environment.server_client import VirtualClient
 from stb_core.errors import FormatError, ServiceError
+from stb_core.http import MAX_RESPONSE_BYTES
 from stb_core.llm.retries import Patience
 from stb_core.values.trajectories import StopReason
 
@@ -103,6 +104,14 @@ async def test_what_is_no_turn_is_the_agents_fault(
     """And a result."""
     with pytest.raises(FormatError):
         await solve(llm, environment, answer)
+
+
+async def test_a_turn_has_a_largest_size(llm: LLMServer, environment: Environment) -> None:
+    """It is the agent's fault as well, and the agent is not asked again."""
+    with pytest.raises(FormatError, match=f"answered too much: .* longer than {MAX_RESPONSE_BYTES} bytes"):
+        await solve(llm, environment, raw(b" " * (MAX_RESPONSE_BYTES + 1)))
+
+    assert 1 == llm.count
 
 
 async def test_its_turns_are_limited(llm: LLMServer, client: VirtualClient) -> None:
