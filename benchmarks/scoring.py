@@ -35,6 +35,7 @@ from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import load_rubric
 from stb_evaluator.scores.pass_verdicts import fill_verdicts
 from stb_evaluator.scores.rows import score_rows
+from stb_evaluator.scores.run_reader import RunReader
 
 SIZES = {
     "G1_instruction": 163,
@@ -130,7 +131,7 @@ async def rescoring(folder: Path, share: float, systems: int) -> dict[str, float
     made = [await make_run(store, f"system{n}", share, verdicts=True) for n in range(systems)]
     started = time.process_time()
     for run, _ in made:
-        await score_rows(store, run, panel_of_one("recorded", "recorded"), rounds=None)
+        await score_rows(RunReader(store, run), panel_of_one("recorded", "recorded"), rounds=None)
     ours = time.process_time() - started
     await store.close()
     theirs = rewrite_files(folder, made[0][1]) * systems
@@ -149,7 +150,10 @@ async def judging(folder: Path, share: float, latency_ms: int, connections: int)
         model = OpenAIModel("stub/judge", endpoint, concurrency=asyncio.Semaphore(connections))
         started, cpu = time.perf_counter(), time.process_time()
         tally = await fill_verdicts(
-            store, run, ModelJudge(model, load_rubric("sopr-1")), rounds=ROUNDS, connections=connections
+            RunReader(store, run),
+            ModelJudge(model, load_rubric("sopr-1")),
+            rounds=ROUNDS,
+            connections=connections,
         )
         makespan, cpu = time.perf_counter() - started, time.process_time() - cpu
         await model.close()

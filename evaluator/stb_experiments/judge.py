@@ -15,9 +15,9 @@ from stb_evaluator.judges.opening import RECORDED, OpenedJudges, logged_panel
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.labels import LabelSet
-from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.win_verdicts import load_win_comparison
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
 from stb_experiments.judge_probing import Findings, judged_answers, log_rows, try_judge
@@ -82,9 +82,10 @@ class JudgeTrial:
 
     async def _findings(self, run: Run) -> Findings:
         """All measures: those that need questions first."""
-        await judge_run(self.judges, self.store, run, self.rounds)
+        reader = RunReader(self.store, run)
+        await judge_run(self.judges, reader, self.rounds)
         panel = await self._panel(run)
-        table = await load_verdict_table(self.store, run, panel, rounds=self.judges.rounds(self.rounds))
+        table = await reader.verdict_table(panel, rounds=self.judges.rounds(self.rounds))
         judged = await judged_answers(self.store, run, table)
         chosen = random.Random(self.seed).sample(judged, min(self.sample, len(judged)))
         found = Findings([])

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import POINTS, SOWR, Status, Verdict
+from stb_core.values.verdicts import POINTS, SOWR, Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
-from stb_evaluator.judges.judge import Judgement
 from stb_evaluator.judges.pairs import Pair, PairJudge
 from stb_evaluator.scores.rows import Row
-from stb_evaluator.scores.verdict_table import Place
+from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.scores.win_verdicts import preferences
 from stb_evaluator.statistics.intervals import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
@@ -66,12 +65,12 @@ def count_swaps(verdicts: Sequence[tuple[Status | None, Status | None]]) -> Swap
     )
 
 
-def padded_pairs(trajectories: Sequence[Trajectory]) -> dict[Place, Pair]:
+def padded_pairs(trajectories: Sequence[Trajectory]) -> dict[TrialPlace, Pair]:
     """Each answer after its own padded form: the pair's first is longer and no richer."""
     return {(t.group, t.query_id, t.trial): Pair(pad(t), t, t.query) for t in trajectories}
 
 
-def rival_pairs(pairs: Mapping[Place, Pair], sample: int, seed: int) -> dict[Place, Pair]:
+def rival_pairs(pairs: Mapping[TrialPlace, Pair], sample: int, seed: int) -> dict[TrialPlace, Pair]:
     """So many of the pairs in which both gave an answer, and not the same."""
     open_ones = [
         place
@@ -87,7 +86,7 @@ async def ask_both_ways(
     store: Store,
     run: Run,
     judge: PairJudge,
-    pairs: Mapping[Place, Pair],
+    pairs: Mapping[TrialPlace, Pair],
     *,
     connections: int,
     tally: Tally,
@@ -103,7 +102,7 @@ async def ask_both_ways(
     """
     shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
 
-    async def lacking() -> list[tuple[Place, Pair]]:
+    async def lacking() -> list[tuple[TrialPlace, Pair]]:
         known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
         return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
 
@@ -147,20 +146,14 @@ def score_row(measure: str, scores: Sequence[float]) -> Row:
     return measure_row(measure, 100 * sum(scores) / len(scores), len(scores), ends=ends, note="50 is fair")
 
 
-def _verdict(run: Run, judge: PairJudge, place: Place, pair: Pair, judgement: Judgement) -> Verdict:
-    group, query_id, trial = place
-    return Verdict(
+def _verdict(run: Run, judge: PairJudge, place: TrialPlace, pair: Pair, judgement: Judgement) -> Verdict:
+    return Verdict.of(
+        judgement,
+        place,
         run=run.run,
-        group=group,
-        query_id=query_id,
-        trial=trial,
         metric=SOWR,
         judge=judge.name,
         rubric=judge.rubric,
-        round=0,
-        status=judgement.status,
-        reason=judgement.reason,
+        number=0,
         answer_hash=pair.hash,
-        raw=judgement.raw,
-        usage=judgement.usage,
     )

@@ -12,15 +12,15 @@ from stb_core.store.lease import Lease
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Status, Verdict
+from stb_core.values.verdicts import Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge, Judgement
+from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
-from stb_evaluator.scores.loading import unnamed
 from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.run_reader import without_agent_name
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
 
@@ -65,7 +65,7 @@ async def try_judge(
         BusyError: another session is trying this judge on this run.
     """
     trials = [
-        Trial(run.run, change(unnamed(run, t.model_copy(update={"tree": None}))), PROBE, 0)
+        Trial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))), PROBE, 0)
         for change in PROBES.values()
         for t, _ in chosen
     ]
@@ -192,20 +192,16 @@ async def _ask(
 
 
 def _verdict(judge: Judge, trial: Trial, judgement: Judgement) -> Verdict:
-    return Verdict(
+    answer = trial.trajectory
+    return Verdict.of(
+        judgement,
+        (answer.group, answer.query_id, answer.trial),
         run=trial.run,
-        group=trial.trajectory.group,
-        query_id=trial.trajectory.query_id,
-        trial=trial.trajectory.trial,
         metric=trial.metric,
         judge=judge.name,
         rubric=judge.rubric,
-        round=trial.number,
-        status=judgement.status,
-        reason=judgement.reason,
-        answer_hash=trial.trajectory.answer_hash,
-        raw=judgement.raw,
-        usage=judgement.usage,
+        number=trial.number,
+        answer_hash=answer.answer_hash,
     )
 
 

@@ -13,9 +13,8 @@ from stb_core.store.runs import Run
 from stb_core.values.calls import content_hash
 from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.panel import Panel, panel_of_one
-from stb_evaluator.scores.costs import accounts_of
-from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.points import faithful_table
+from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
 from stb_evaluator.statistics.sampling import codes
 from stb_evaluator.statistics.spending import (
     AXES,
@@ -184,7 +183,7 @@ async def _prices(store: Store, runs: Sequence[Run], panel: Panel, given: Prices
         for member in panel.members:
             marks = await store.verdicts.marks(run.run, metric=SOPR, judge=member.judge, rubric=member.rubric)
             verdicts += len(marks)
-        for account in (await accounts_of(store, run.run, panel, metric=SOPR)).values():
+        for account in (await RunReader(store, run).accounts(panel, metric=SOPR)).values():
             costs = {
                 "agent": account.agent_cost_usd,
                 "simulator": account.simulator_cost_usd,

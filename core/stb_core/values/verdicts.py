@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,17 @@ class Status(StrEnum):
 POINTS = {Status.SOLVED: 1.0, Status.UNSURE: 0.5, Status.UNSOLVED: 0.0}
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge decided, why, and what it really said, call by call."""
+
+    status: Status
+    reason: str = ""
+    raw: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    details: dict[str, Any] | None = None
+
+
 class Verdict(BaseModel):
     """One judgement: round ``round`` of ``judge`` with ``rubric`` on one trial of one query.
 
@@ -56,3 +68,48 @@ class Verdict(BaseModel):
     raw: tuple[str, ...] = ()
     usage: Usage = Usage()
     details: dict[str, Any] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        judgement: Judgement,
+        place: tuple[str, str, int],
+        *,
+        run: str,
+        metric: str,
+        judge: str,
+        rubric: str,
+        number: int,
+        answer_hash: str,
+        details: dict[str, Any] | None = None,
+    ) -> Verdict:
+        """A judgement as the log keeps it.
+
+        Args:
+            judgement: the decision, and all that led to it.
+            place: group, query id and trial.
+            run: the run with which the verdict is kept.
+            metric: the name under which it is kept.
+            judge: name of the judge.
+            rubric: hash of the judge's rubric, or the name of fixed rules.
+            number: the round, counted from 0.
+            answer_hash: what was judged.
+            details: what else to keep; the judgement's own are kept only if they are given here.
+        """
+        group, query_id, trial = place
+        return cls(
+            run=run,
+            group=group,
+            query_id=query_id,
+            trial=trial,
+            metric=metric,
+            judge=judge,
+            rubric=rubric,
+            round=number,
+            status=judgement.status,
+            reason=judgement.reason,
+            answer_hash=answer_hash,
+            raw=judgement.raw,
+            usage=judgement.usage,
+            details=details,
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -25,11 +26,11 @@ from stb_evaluator.judges.opening import (
     report_failures,
 )
 from stb_evaluator.scores.comparison import Row, Side, adjust, compare_runs, warnings_of
-from stb_evaluator.scores.loading import dataset_queries, load_verdict_table
 from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block
 from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.reference_rules import OURS, set_switches
 from stb_evaluator.scores.rows import NOT_COMPARABLE
+from stb_evaluator.scores.run_reader import RunReader, load_queries
 from stb_evaluator.scores.tool_clusters import tool_clusters
 from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, win_rows
 
@@ -76,7 +77,8 @@ async def command(
     With more than two RUNS every two are compared, and p-values are adjusted for that.
     Verdicts that are lacking are asked for, as in stb score.
     """
-    if (switches or block != "faithful") and metric != SOWR:
+    compared = _COMPARED[metric]
+    if (switches or block != "faithful") and not compared.has_blocks:
         raise UsageError("Differences are compared by the faithful rules only.", hint="Use --metric sowr.")
     if switches and block != "reference":
         raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
@@ -84,57 +86,67 @@ async def command(
     async with opened_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
         if len(chosen) < 2:
-            raise UsageError("A comparison needs two runs.", hint="See those that are there with: stb ls.")
-        named = judge or await default_judge(store, chosen)
+            raise UsageError("A comparison needs two runs.", hint="List the runs in the store with: stb ls.")
         async with open_judges(
-            named,
+            judge or await default_judge(store, chosen),
             current_settings(),
             connections=max_connections,
             retry_errors=retry_errors,
             quiet=as_json,
             evaluator=evaluator,
         ) as judges:
-            if metric == SOWR and len(judges.members) > 1:
+            if compared.by_one_judge and len(judges.members) > 1:
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
             sides: list[Side] = []
-            for run in chosen:
-                await judge_run(judges, store, run, rounds)
-                table = await load_verdict_table(store, run, judges.panel(), rounds=judges.rounds(rounds))
-                sides.append(Side(run, table))
-            if metric == SOWR:
-                rows = await _compare_wins(store, sides, judges, block, settings, pair_rounds, seed)
-            else:
-                queries = await dataset_queries(store, chosen[0]) if clustered else {}
-                clusters = tool_clusters(queries.values()) if clustered else None
-                rows = compare_runs(sides, judges.panel(), clusters=clusters, seed=seed)
+            for reader in [RunReader(store, run) for run in chosen]:
+                await judge_run(judges, reader, rounds)
+                table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
+                sides.append(Side(reader.run, table))
+            request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
+            rows = await compared.rows(request)
     show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 
 
-async def _compare_wins(
-    store: Store,
-    sides: Sequence[Side],
-    judges: OpenedJudges,
-    block: Block,
-    switches: Mapping[str, str],
-    rounds: int | None,
-    seed: int,
-) -> list[Row]:
+@dataclass(frozen=True)
+class _Request:
+    """What is to be compared: judged runs, and how."""
+
+    store: Store
+    sides: Sequence[Side]
+    judges: OpenedJudges
+    block: Block
+    switches: Mapping[str, str]
+    pair_rounds: int | None
+    clustered: bool
+    seed: int
+
+
+async def _pass_rate_differences(request: _Request) -> list[Row]:
+    """Differences of pass rates of every two runs."""
+    clusters = None
+    if request.clustered:
+        clusters = tool_clusters((await load_queries(request.store, request.sides[0].run)).values())
+    return compare_runs(request.sides, request.judges.panel(), clusters=clusters, seed=request.seed)
+
+
+async def _win_rates(request: _Request) -> list[Row]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
+    judges, switches = request.judges, request.switches
     (opened,) = judges.members
     is_cut = switches["sowr.text"] == "cut"
     judge = opened.of_pairs(cut=is_cut)
     checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
     rows: list[Row] = []
-    for one, other in combinations(sides, 2):
+    for one, other in combinations(request.sides, 2):
         comparison = await load_win_comparison(
-            store, one, other, rounds=rounds, switches=switches, recorded=judge is None
+            request.store, one, other, rounds=request.pair_rounds, switches=switches, recorded=judge is None
         )
         with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
             tally = await ask_for_preferences(
-                store,
+                request.store,
                 comparison,
                 judge,
                 checker=checker,
@@ -144,9 +156,24 @@ async def _compare_wins(
             )
         report_failures(f"{one.run.run} against {other.run.run}", tally)
         rubric = judge.rubric if judge else RECORDED
-        rows += win_rows(comparison, block, judge=opened.name, rubric=rubric, seed=seed)
+        rows += win_rows(comparison, request.block, judge=opened.name, rubric=rubric, seed=request.seed)
     adjust(rows)
     return rows
+
+
+@dataclass(frozen=True)
+class _ComparedMetric:
+    """How runs are compared by one metric; ``has_blocks`` says whether the reference rules are one way."""
+
+    rows: Callable[[_Request], Awaitable[list[Row]]]
+    has_blocks: bool = False
+    by_one_judge: bool = False
+
+
+_COMPARED = {
+    SOPR: _ComparedMetric(_pass_rate_differences),
+    SOWR: _ComparedMetric(_win_rates, has_blocks=True, by_one_judge=True),
+}
 
 
 def _notes(rows: Sequence[Row]) -> list[str]:

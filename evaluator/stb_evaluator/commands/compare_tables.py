@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -16,19 +17,17 @@ _ALPHA = 0.05
 
 def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
     """Print the comparison: warnings first; a verdict in words for each pair after the table."""
-    ranks = ranks_of(rows) if rows and rows[0]["metric"] == SOPR else []
+    shown = _SHOWN[rows[0]["metric"] if rows else SOPR]
+    ranks = ranks_of(rows) if shown.is_ranked else []
     if as_json:
         console.emit_json({"headline": list(lines), "rows": rows, "ranks": ranks})
         return
     for line in lines:
         click.echo(line)
-    if rows and rows[0]["metric"] == SOWR:
-        _show_wins(rows)
-    else:
-        _show_differences(rows)
+    shown.table(rows)
     for row in rows:
         if row["group"] == MACRO:
-            click.echo(_in_words(row))
+            click.echo(_in_words(row, shown))
     if ranks:
         places = ", ".join(f"{one['run']} {_places(one)}" for one in sorted(ranks, key=_by_rank))
         click.echo(f"Places that the runs may have, all together with 95 % confidence: {places}.")
@@ -92,13 +91,29 @@ def _shared_cells(row: Row) -> Row:
     }
 
 
-def _in_words(row: Row) -> str:
+def _in_words(row: Row, shown: _Shown) -> str:
     pair = f"{row['run']} and {row['run_b']}"
     if row["value"] is None:
         return f"{pair}: nothing can be compared."
-    lead = row["value"] - (50 if row["metric"] == SOWR else 0)
-    what = f"wins {row['value']:.1f} %" if row["metric"] == SOWR else f"{lead:+.1f} points"
+    what = shown.value_in_words.format(row["value"])
     if row["p_holm"] is None or row["p_holm"] >= _ALPHA:
         return f"{pair}: no difference shown (macro {what}, p {row['p_holm']:.3f})."
-    better, worse = (row["run"], row["run_b"]) if lead > 0 else (row["run_b"], row["run"])
+    is_ahead = row["value"] > shown.even
+    better, worse = (row["run"], row["run_b"]) if is_ahead else (row["run_b"], row["run"])
     return f"{better} is better than {worse} (macro {what}, p {row['p_holm']:.4f})."
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How a comparison by one metric is shown; ``even`` is the value at which neither run is ahead."""
+
+    table: Callable[[Sequence[Row]], None]
+    value_in_words: str
+    even: float
+    is_ranked: bool
+
+
+_SHOWN = {
+    SOPR: _Shown(_show_differences, "{:+.1f} points", 0, is_ranked=True),
+    SOWR: _Shown(_show_wins, "wins {:.1f} %", 50, is_ranked=False),
+}

@@ -27,7 +27,7 @@ from stb_evaluator.formats.converted_out import converted_record, openai_record,
 from stb_evaluator.formats.offered import offer_of
 from stb_evaluator.formats.raw_out import method_of, raw_record
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.loading import dataset_queries, load_verdict_table
+from stb_evaluator.scores.run_reader import load_queries, load_verdict_table
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.transfer.bundles import write_bundle
 
@@ -58,7 +58,7 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
         if form == "bundle":
             files = {output or Path(f"{named}.zip"): await _bundle(store, found, trajectories)}
         elif form == "openai-messages":
-            offer = await offer_of(store, found, await dataset_queries(store, found))
+            offer = await offer_of(store, found, await load_queries(store, found))
             records = (openai_record(t, offer.functions(t, with_finish=True)) for t in trajectories)
             lines = b"".join(orjson.dumps(record) + b"\n" for record in records)
             files = {output or Path(f"{named}.jsonl"): lines}
@@ -75,7 +75,7 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
 
 
 async def _bundle(store: Store, run: Run, trajectories: list[Trajectory]) -> bytes:
-    queries = await dataset_queries(store, run)
+    queries = await load_queries(store, run)
     asked = [
         queries[group, query_id]
         for group, ids in run.expected.items()
@@ -90,7 +90,7 @@ async def _toolbench(
 ) -> dict[Path, bytes]:
     first = [t for t in trajectories if t.trial == 0]
     method = method_of(first)
-    offer = await offer_of(store, run, await dataset_queries(store, run))
+    offer = await offer_of(store, run, await load_queries(store, run))
     files = _by_query(
         first, folder / "answer" / named, method, lambda t: raw_record(t, method, offer.functions(t))
     )

@@ -22,7 +22,7 @@ from stb_evaluator.reports.content import Report, gather
 from stb_evaluator.reports.page import as_html
 from stb_evaluator.reports.text import as_csv, as_json, as_markdown
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_verdict_table
+from stb_evaluator.scores.run_reader import load_verdict_table
 
 WRITERS: dict[str, Callable[[Report], bytes]] = {
     ".html": as_html,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,17 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.queries import group_order
-from stb_core.values.verdicts import FAC, SOPR
-from stb_evaluator.judges.opening import RECORDED, OpenedJudges, default_judge, evaluator_option, open_judges
-from stb_evaluator.judges.panel import Panel
+from stb_core.values.verdicts import SOPR
+from stb_evaluator.judges.metrics import METRICS
+from stb_evaluator.judges.opening import RECORDED, default_judge, evaluator_option, open_judges
 from stb_evaluator.judges.solvable_votes import MODE as VOTES
-from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
-from stb_evaluator.scores.loading import load_verdict_table
+from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, read_labels
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block
-from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.reference_rules import set_switches
-from stb_evaluator.scores.rows import TRAJECTORY, Row, headline, measure_rows, score_rows
-from stb_evaluator.scores.trial_rows import PASS_K, TRIALS, trial_rows
-
-METRICS = (SOPR, FAC, PASS_K, TRAJECTORY)
-LABELS = {SOPR: "SoPR", FAC: "FAC"}
+from stb_evaluator.scores.rows import TRAJECTORY, Row, headline
+from stb_evaluator.scores.run_reader import RunReader
+from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest, score_metrics
+from stb_evaluator.scores.trial_rows import TRIALS
 
 
 @stb_command("score")
@@ -44,7 +40,7 @@ LABELS = {SOPR: "SoPR", FAC: "FAC"}
     default=None,
     help="Verdicts on each answer: 3 by a model (1 for fac), 1 by rules, as many as are recorded.",
 )
-@click.option("--metric", default=SOPR, help=f"What to measure, of {', '.join(METRICS)}.")
+@click.option("--metric", default=SOPR, help=f"What to measure, of {', '.join(score_metrics())}.")
 @click.option("--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Which rules of scoring.")
 @click.option(
     "--switch", "switches", multiple=True, help="name=value in the reference block; see the manual."
@@ -82,8 +78,8 @@ async def command(
     Without RUNS it is the latest run; with --judge recorded all runs that have recorded verdicts.
     Verdicts are kept: the same command again asks the judge only for what is lacking.
     """
-    wanted = Wanted(
-        metrics=_metrics(metric),
+    metrics = _metrics(metric)
+    request = ScoreRequest(
         rounds=rounds,
         clustered=clustered,
         blocks=_blocks(block, switches),
@@ -93,45 +89,33 @@ async def command(
     )
     async with opened_store() as store:
         chosen = await choose_runs(store, runs, judge)
+        # Measures need trajectories whole: then they are parsed once, for judges and accounts as well.
+        keep = len(metrics) > 1 and any(not one.judged_by for one in metrics)
+        readers = [RunReader(store, run, keep_trajectories=keep) for run in chosen]
         rows: list[Row] = []
-        for name in wanted.metrics:
-            if name == TRAJECTORY:
-                rows += [row for run in chosen for row in await measure_rows(store, run, seed=seed)]
-                continue
-            judged = SOPR if name == PASS_K else name
+        for one in metrics:
+            name = (judge or await default_judge(store, chosen, one.judged_by)) if one.judged_by else ""
             async with open_judges(
-                judge or await default_judge(store, chosen, judged),
+                name,
                 current_settings(),
                 connections=max_connections,
                 retry_errors=retry_errors,
                 quiet=as_json,
                 evaluator=evaluator,
             ) as judges:
-                rows += [row for run in chosen for row in await _score(store, run, name, judges, wanted)]
-    show(rows, _notes(wanted.labels, chosen), as_json=as_json)
+                rows += [row for reader in readers for row in await one.rows(reader, judges, request)]
+    show(rows, _notes(request.labels, chosen), as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What a call of ``stb score`` asks for."""
-
-    metrics: Sequence[str]
-    rounds: int | None
-    clustered: bool
-    blocks: Sequence[Block]
-    switches: Mapping[str, str]
-    labels: LabelSet | None
-    seed: int
-
-
-def _metrics(names: str) -> list[str]:
-    found = list(dict.fromkeys(part.strip() for part in names.split(",")))
-    for name in found:
-        if name not in METRICS:
-            raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(METRICS)}.")
-    return found
+def _metrics(names: str) -> list[ScoreMetric]:
+    known = score_metrics()
+    chosen = list(dict.fromkeys(part.strip() for part in names.split(",")))
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(known)}.")
+    return [known[name] for name in chosen]
 
 
 def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
@@ -139,40 +123,6 @@ def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
     if switches and "reference" not in blocks:
         raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
     return blocks
-
-
-async def _score(store: Store, run: Run, metric: str, judges: OpenedJudges, wanted: Wanted) -> list[Row]:
-    """The rows of one run by one metric, those of a panel before those of its members."""
-    if metric == PASS_K:
-        await judge_run(judges, store, run, wanted.rounds)
-        rounds = judges.rounds(wanted.rounds)
-        table = await load_verdict_table(store, run, judges.panel(), rounds=rounds)
-        return trial_rows(run, table, judges.panel(), seed=wanted.seed)
-    await judge_run(judges, store, run, wanted.rounds, metric)
-    rounds = judges.rounds(wanted.rounds, metric)
-    rows: list[Row] = []
-    for panel in _panels(judges.panel(metric)):
-        rows += await score_rows(
-            store,
-            run,
-            panel,
-            metric=metric,
-            rounds=rounds,
-            blocks=wanted.blocks,
-            switches=wanted.switches,
-            clustered=wanted.clustered,
-            seed=wanted.seed,
-        )
-        if wanted.labels is not None and metric == SOPR:
-            table = await load_verdict_table(store, run, panel, rounds=rounds)
-            rows += corrected_rows(run.run, table, wanted.labels, panel)
-    return rows
-
-
-def _panels(panel: Panel) -> list[Panel]:
-    """A panel and each of its members; a single judge alone."""
-    alone = [Panel((member,)) for member in panel.members]
-    return alone if len(alone) == 1 else [panel, *alone]
 
 
 async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Run]:
@@ -218,7 +168,7 @@ def show(rows: Sequence[Row], notes: Sequence[str] = (), *, as_json: bool) -> No
         click.echo(line)
     for metric, block in dict.fromkeys((row["metric"], row["block"]) for row in scores):
         mine = [row for row in scores if (row["metric"], row["block"]) == (metric, block)]
-        console.emit_table(*_table(mine, f"{block} {LABELS[metric]}, %"))
+        console.emit_table(*_table(mine, f"{block} {METRICS[metric].label}, %"))
     corrected = [row for row in rows if row["block"] in {CORRECTED, QUALITY}]
     if corrected:
         shown = [{**row, "interval": _ends(row)} for row in corrected]

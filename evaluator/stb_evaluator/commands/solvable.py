@@ -22,7 +22,7 @@ from stb_evaluator.commands.export import file_name, write_file
 from stb_evaluator.judges.opening import report_failures
 from stb_evaluator.judges.replies import SOLVABILITY
 from stb_evaluator.judges.rubrics import load_rubric
-from stb_evaluator.judges.solvable_votes import Vote, load_tasks, vote
+from stb_evaluator.judges.solvable_votes import Vote, collect_votes, load_solvability_tasks
 
 RUBRIC = "solvable-1"
 _WORDS = {status: word for word, status in SOLVABILITY.items()}
@@ -48,7 +48,7 @@ async def command(
     wanted = [group for group in groups.split(",") if group]
     async with opened_store() as store, AsyncExitStack() as stack:
         found = await store.datasets.get(name)
-        tasks = await load_tasks(store, found, wanted)
+        tasks = await load_solvability_tasks(store, found, wanted)
         if not tasks:
             raise NotFoundError(f"{dataset} has no queries.", hint=f"See: stb data show {name}.")
         models = [
@@ -59,7 +59,7 @@ async def command(
             stack.push_async_callback(model.close)
         with console.progress(quiet=as_json) as bar:
             task = bar.add_task(f"Votes on {dataset}", total=None, note="")
-            votes, tally = await vote(
+            votes, tally = await collect_votes(
                 store,
                 found,
                 tasks,

@@ -14,8 +14,7 @@ from stb_core.store import Store
 from stb_core.store.group_commit import GroupCommit
 from stb_core.store.lease import Lease
 from stb_core.store.shielded import ShieldedTasks
-from stb_core.values.verdicts import Status, Verdict
-from stb_evaluator.judges.judge import Judgement
+from stb_core.values.verdicts import Judgement, Status, Verdict
 from stb_evaluator.judges.rules import RulesJudge
 
 # So many refusals in a row, and the judge is taken for gone.

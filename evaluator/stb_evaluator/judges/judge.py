@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from stb_core.llm.protocol import Model
-from stb_core.usage import Usage
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Status
-from stb_evaluator.judges.ask import Asked, Form, ask, describe_calls
+from stb_core.values.verdicts import Judgement, Status
+from stb_evaluator.judges.ask import Form, ask, describe_calls
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import VERDICT_SCHEMA, ReadVerdict, read_verdict
 from stb_evaluator.judges.rubrics import Rubric
@@ -24,17 +24,6 @@ class Case:
 
     trajectory: Trajectory
     query: Query | None = None
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What a judge decided, why, and what it really said, call by call."""
-
-    status: Status
-    reason: str = ""
-    raw: tuple[str, ...] = ()
-    usage: Usage = field(default_factory=Usage)
-    details: dict[str, Any] | None = None
 
 
 class Judge(Protocol):
@@ -62,8 +51,8 @@ class Judge(Protocol):
         ...
 
 
-class ModelJudge:
-    """A language model with a rubric of two stages: the answer alone, and when unsure the trajectory."""
+class RubricJudge:
+    """A language model with a rubric. A judge of some kind of thing adds the one method that asks about it."""
 
     reusable = True
 
@@ -78,28 +67,37 @@ class ModelJudge:
 
     @property
     def rubric(self) -> str:
-        """SHA-256 of the rubric's file."""
+        """SHA-256 of the rubric's file, and of limits that differ from it."""
         return self._rubric.hash
+
+    async def _ask(self, stage: str, pieces: Mapping[str, str], form: Form, number: int) -> Judgement:
+        """Ask one stage of the rubric in round ``number``; a reply that cannot be read is an error."""
+        asked = await ask(self._model, self._rubric, stage, pieces, form, number=number)
+        verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
+        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+
+    def _answer_pieces(self, case: Case) -> dict[str, str]:
+        """The query and the final answer, within the rubric's limit."""
+        return {
+            "request": case.trajectory.query,
+            "final answer": shorten(case.trajectory.final_answer, self._rubric.answer_limit),
+        }
+
+
+class ModelJudge(RubricJudge):
+    """Judges in two stages: by the answer alone, and when that is unsure by the trajectory."""
 
     async def judge(self, case: Case, number: int) -> Judgement:
         """Ask the first stage, and the second when the first is unsure."""
-        trajectory, rubric = case.trajectory, self._rubric
-        pieces = {
-            "request": trajectory.query,
-            "final answer": shorten(trajectory.final_answer, rubric.answer_limit),
-        }
-        asked = await ask(self._model, rubric, "answer", pieces, VERDICT, number=number)
-        found = _judgement(asked, "answer")
-        if found.status is not Status.UNSURE:
-            return found
-        pieces["calls"] = describe_calls(trajectory, rubric)
-        again = await ask(self._model, rubric, "trajectory", pieces, VERDICT, number=number)
-        return _judgement(again, "trajectory", before=found)
-
-
-def _judgement(asked: Asked, stage: str, *, before: Judgement | None = None) -> Judgement:
-    raw, usage = (before.raw, before.usage) if before else ((), Usage())
-    verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
-    return Judgement(
-        verdict.status, verdict.reason, raw + asked.raw, usage + asked.usage, {"decided_by": stage}
-    )
+        pieces = self._answer_pieces(case)
+        first = await self._ask("answer", pieces, VERDICT, number)
+        if first.status is not Status.UNSURE:
+            return replace(first, details={"decided_by": "answer"})
+        pieces["calls"] = describe_calls(case.trajectory, self._rubric)
+        second = await self._ask("trajectory", pieces, VERDICT, number)
+        return replace(
+            second,
+            raw=first.raw + second.raw,
+            usage=first.usage + second.usage,
+            details={"decided_by": "trajectory"},
+        )

@@ -27,10 +27,10 @@ from stb_core.llm.repeats import Repeats
 from stb_core.usage import Usage
 from stb_core.values.functions import FunctionSchema
 from stb_core.values.trajectories import Message, Trajectory
-from stb_core.values.verdicts import Status
+from stb_core.values.verdicts import Judgement, Status
 from stb_evaluator.formats.converted_out import converted_record
 from stb_evaluator.judges.ask import SEEDS_PER_ROUND
-from stb_evaluator.judges.judge import Case, Judgement
+from stb_evaluator.judges.judge import Case
 from stb_evaluator.judges.pairs import Pair, final_text
 from stb_evaluator.judges.replies import read_object
 

@@ -17,11 +17,11 @@ from stb_core.llm.providers import open_model
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.values.verdicts import FAC, SOPR
+from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.ask_many import Tally
-from stb_evaluator.judges.final_answer import FinalAnswerJudge
 from stb_evaluator.judges.judge import Judge, ModelJudge
-from stb_evaluator.judges.official_form import Evaluator, OfficialJudge, OfficialPairJudge, load_evaluator
+from stb_evaluator.judges.metrics import METRICS
+from stb_evaluator.judges.official_form import Evaluator, OfficialPairJudge, load_evaluator
 from stb_evaluator.judges.pairs import ModelPairJudge, PairJudge, RulesPairJudge
 from stb_evaluator.judges.panel import Panel, PanelMember
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 RECORDED = "recorded"
 RULES = "rules"
-RUBRICS = {SOPR: "sopr-1", FAC: "fac-1"}
 PAIR_RUBRIC = "sowr-1"
-DEFAULT_ROUNDS = {SOPR: 3, FAC: 1}
 
 # Providers that give one name to several models in turn.
 HOSTED = frozenset(
@@ -103,18 +101,16 @@ class OpenedJudge:
         Raises:
             UsageError: it cannot judge by this metric.
         """
-        if self.name == RULES and metric == SOPR:
-            return RulesJudge()
+        form = METRICS[metric]
         if self.name == RULES:
-            raise UsageError(f"There are no rules for {metric}.", hint="Use --judge PROVIDER/MODEL.")
+            if form.open_rules is None:
+                raise UsageError(f"There are no rules for {metric}.", hint="Use --judge PROVIDER/MODEL.")
+            return form.open_rules()
         if self.model is None:
             return None
-        if self.evaluator is not None and metric == SOPR:
-            return OfficialJudge(self.model, self.evaluator)
-        rubric = load_rubric(RUBRICS[metric])
-        if metric == FAC:
-            return FinalAnswerJudge(self.model, rubric)
-        return ModelJudge(self.model, rubric)
+        if self.evaluator is not None and form.open_official is not None:
+            return form.open_official(self.model, self.evaluator)
+        return form.open_judge(self.model, load_rubric(form.rubric))
 
     def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
         """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
@@ -130,7 +126,7 @@ class OpenedJudge:
         if self.model is not None and self.evaluator is not None:
             return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
         if self.model is not None:
-            rubric = load_rubric(RUBRICS[SOPR])
+            rubric = load_rubric(METRICS[SOPR].rubric)
             return ModelJudge(self.model, cut_rubric(rubric) if cut else rubric)
         return RulesJudge() if self.name == RULES else None
 
@@ -153,7 +149,7 @@ class OpenedJudges:
         """How many rounds count; None for all that are there."""
         if wanted is not None or all(opened.name == RECORDED for opened in self.members):
             return wanted
-        return 1 if all(opened.name == RULES for opened in self.members) else DEFAULT_ROUNDS[metric]
+        return 1 if all(opened.name == RULES for opened in self.members) else METRICS[metric].rounds
 
 
 @asynccontextmanager
@@ -166,7 +162,7 @@ async def open_judges(
     quiet: bool = False,
     evaluator: Path | None = None,
 ) -> AsyncGenerator[OpenedJudges]:
-    """The judges of these names, separated by commas, until the block ends.
+    """The judges of these names, separated by commas, until the block ends; none for no name.
 
     With ``evaluator``, a folder in the official form, the models judge by it instead of our rubrics.
 
@@ -176,7 +172,7 @@ async def open_judges(
     loaded = load_evaluator(evaluator) if evaluator is not None else None
     async with AsyncExitStack() as stack:
         judges: list[OpenedJudge] = []
-        for name in dict.fromkeys(part.strip() for part in names.split(",")):
+        for name in dict.fromkeys(part.strip() for part in names.split(",") if names):
             if name in {RECORDED, RULES}:
                 judges.append(OpenedJudge(name))
                 continue

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from stb_core.llm.protocol import Model
 from stb_core.values.calls import content_hash
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import POINTS, Status
-from stb_evaluator.judges.ask import Form, ask, describe_calls
-from stb_evaluator.judges.judge import Case, Judgement
+from stb_core.values.verdicts import POINTS, Judgement, Status
+from stb_evaluator.judges.ask import Form, describe_calls
+from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.quoting import shorten
-from stb_evaluator.judges.replies import PREFERENCE_SCHEMA, ReadVerdict, read_preference
-from stb_evaluator.judges.rubrics import Rubric
+from stb_evaluator.judges.replies import PREFERENCE_SCHEMA, read_preference
 from stb_evaluator.judges.rules import judge_by_rules
 
 PREFERENCE = Form("preference", PREFERENCE_SCHEMA, read_preference)
@@ -86,22 +84,8 @@ class PairJudge(Protocol):
         ...
 
 
-class ModelPairJudge:
-    """A language model with a rubric for pairs."""
-
-    def __init__(self, model: Model, rubric: Rubric) -> None:
-        self._model = model
-        self._rubric = rubric
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
-
-    @property
-    def rubric(self) -> str:
-        """SHA-256 of the rubric's file, and of limits that differ from it."""
-        return self._rubric.hash
+class ModelPairJudge(RubricJudge):
+    """Compares two answers by a rubric for pairs."""
 
     async def prefer(self, pair: Pair, number: int) -> Judgement:
         """Ask once, in the order of the pair."""
@@ -111,9 +95,7 @@ class ModelPairJudge:
             pieces[f"{name} assistant, final answer"] = shorten(answer, self._rubric.answer_limit)
             calls = describe_calls(trajectory, self._rubric) if trajectory else "No call was made."
             pieces[f"{name} assistant, calls"] = calls
-        asked = await ask(self._model, self._rubric, "pair", pieces, PREFERENCE, number=number)
-        verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
-        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+        return await self._ask("pair", pieces, PREFERENCE, number)
 
 
 class RulesPairJudge:

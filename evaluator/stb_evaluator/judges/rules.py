@@ -15,8 +15,8 @@ import orjson
 from stb_core.errors import FormatError
 from stb_core.values.python_notation import parse_literal
 from stb_core.values.trajectories import FINISH, Step, Trajectory
-from stb_core.values.verdicts import Status
-from stb_evaluator.judges.judge import Case, Judgement
+from stb_core.values.verdicts import Judgement, Status
+from stb_evaluator.judges.judge import Case
 
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w'-]{3,}")

@@ -20,12 +20,12 @@ from stb_core.values.calls import content_hash
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
-from stb_core.values.verdicts import SOLVABLE, Status, Verdict
-from stb_evaluator.judges.ask import Form, ask
+from stb_core.values.verdicts import SOLVABLE, Judgement, Status, Verdict
+from stb_evaluator.judges.ask import Form
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
-from stb_evaluator.judges.judge import Judgement
+from stb_evaluator.judges.judge import RubricJudge
 from stb_evaluator.judges.quoting import shorten
-from stb_evaluator.judges.replies import SOLVABILITY_SCHEMA, ReadVerdict, read_solvability
+from stb_evaluator.judges.replies import SOLVABILITY_SCHEMA, read_solvability
 from stb_evaluator.judges.rubrics import Rubric
 
 MODE = "solvability"
@@ -33,7 +33,7 @@ VOTE = Form("vote", SOLVABILITY_SCHEMA, read_solvability)
 
 
 @dataclass(frozen=True)
-class Task:
+class SolvabilityTask:
     """A query with the documents of its APIs, as a voter sees them."""
 
     query: Query
@@ -54,7 +54,19 @@ class Vote:
     solvable: bool | None
 
 
-async def load_tasks(store: Store, dataset: Dataset, groups: Sequence[str]) -> list[Task]:
+class SolvabilityVoter(RubricJudge):
+    """Votes on whether a query can be solved."""
+
+    async def vote(self, task: SolvabilityTask) -> Judgement:
+        """Ask once, about the query and the documents of its APIs."""
+        limit = self._rubric.trajectory_limit
+        pieces = {"request": task.query.text, "APIs": shorten(task.documents, limit)}
+        return await self._ask("task", pieces, VOTE, 0)
+
+
+async def load_solvability_tasks(
+    store: Store, dataset: Dataset, groups: Sequence[str]
+) -> list[SolvabilityTask]:
     """The queries of these groups, of all when none is named."""
     queries = await store.datasets.queries(dataset.id, groups)
     documents: dict[ApiRef, dict[str, Any]] = {}
@@ -69,15 +81,17 @@ async def load_tasks(store: Store, dataset: Dataset, groups: Sequence[str]) -> l
                 "optional": [parameter.name for parameter in api.optional_parameters],
             }
     return [
-        Task(query, orjson.dumps([documents.get(ref, {"api": ref.api}) for ref in query.apis]).decode())
+        SolvabilityTask(
+            query, orjson.dumps([documents.get(ref, {"api": ref.api}) for ref in query.apis]).decode()
+        )
         for query in queries
     ]
 
 
-async def vote(
+async def collect_votes(
     store: Store,
     dataset: Dataset,
-    tasks: Sequence[Task],
+    tasks: Sequence[SolvabilityTask],
     models: Sequence[Model],
     rubric: Rubric,
     *,
@@ -94,16 +108,22 @@ async def vote(
     await store.runs.create(run, manifest, {})
     tally = Tally()
 
-    async def lacking() -> list[tuple[Task, Model]]:
+    async def lacking() -> list[tuple[SolvabilityTask, Model]]:
         known = await _known(store, run, tasks, models, rubric)
         return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
 
-    async def ask_one(job: tuple[Task, Model]) -> Judgement:
+    def verdict(job: tuple[SolvabilityTask, Model], judgement: Judgement) -> Verdict:
         task, model = job
-        pieces = {"request": task.query.text, "APIs": shorten(task.documents, rubric.trajectory_limit)}
-        asked = await ask(model, rubric, "task", pieces, VOTE, number=0)
-        verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
-        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+        return Verdict.of(
+            judgement,
+            (task.query.group, task.query.query_id, 0),
+            run=run,
+            metric=SOLVABLE,
+            judge=model.name,
+            rubric=rubric.hash,
+            number=0,
+            answer_hash=task.hash,
+        )
 
     if jobs := await lacking():
         voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
@@ -111,8 +131,8 @@ async def vote(
             await judge_all(
                 store,
                 await lacking(),
-                ask_one,
-                lambda job, judgement: _verdict(run, *job, rubric, judgement),
+                lambda job: SolvabilityVoter(job[1], rubric).vote(job[0]),
+                verdict,
                 connections=connections,
                 tally=tally,
                 advance=advance,
@@ -123,7 +143,7 @@ async def vote(
 
 
 async def _known(
-    store: Store, run: str, tasks: Sequence[Task], models: Sequence[Model], rubric: Rubric
+    store: Store, run: str, tasks: Sequence[SolvabilityTask], models: Sequence[Model], rubric: Rubric
 ) -> dict[tuple[str, str], Status]:
     """The first readable vote of each model on each task."""
     found: dict[tuple[str, str], Status] = {}
@@ -136,25 +156,8 @@ async def _known(
     return found
 
 
-def _count(task: Task, models: Sequence[Model], known: dict[tuple[str, str], Status]) -> Vote:
+def _count(task: SolvabilityTask, models: Sequence[Model], known: dict[tuple[str, str], Status]) -> Vote:
     votes = {m.name: known[task.hash, m.name] for m in models if (task.hash, m.name) in known}
     in_favour = sum(status is Status.SOLVED for status in votes.values())
     decided = len(votes) == len(models)
     return Vote(task.query, votes, 2 * in_favour > len(models) if decided else None)
-
-
-def _verdict(run: str, task: Task, model: Model, rubric: Rubric, judgement: Judgement) -> Verdict:
-    return Verdict(
-        run=run,
-        group=task.query.group,
-        query_id=task.query.query_id,
-        metric=SOLVABLE,
-        judge=model.name,
-        rubric=rubric.hash,
-        round=0,
-        status=judgement.status,
-        reason=judgement.reason,
-        answer_hash=task.hash,
-        raw=judgement.raw,
-        usage=judgement.usage,
-    )

@@ -16,6 +16,7 @@ from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side, compare_runs, ranks_of, warnings_of
 from stb_evaluator.scores.pass_rate import BLOCKS
 from stb_evaluator.scores.rows import Row, headline, measure_rows, score_rows
+from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
 
@@ -66,8 +67,9 @@ async def gather(
     scores: list[Row] = []
     measures: list[Row] = []
     for side in sides:
-        scores += await score_rows(store, side.run, panel, rounds=rounds, blocks=BLOCKS, seed=seed)
-        measures += await measure_rows(store, side.run, seed=seed)
+        reader = RunReader(store, side.run, keep_trajectories=True)
+        scores += await score_rows(reader, panel, rounds=rounds, blocks=BLOCKS, seed=seed)
+        measures += await measure_rows(reader, seed=seed)
     comparisons = compare_runs(sides, panel, seed=seed) if len(sides) > 1 else []
     return Report(
         title=title,

@@ -11,16 +11,17 @@ from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.panel import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
 from stb_evaluator.scores.comparison import Row, Side, compare_runs
-from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.rows import score_rows
+from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
 
 
 async def scores(store: Store, runs: Sequence[str]) -> list[Row]:
     """The faithful rows of each run, by each judge that looked at it."""
     found: list[Row] = []
     for run in [await store.runs.get(name) for name in runs]:
-        for member in await _jurors(store, run):
-            found += await score_rows(store, run, Panel((member,)), rounds=None, blocks=("faithful",))
+        reader = RunReader(store, run)
+        for member in await _panel_members(store, run):
+            found += await score_rows(reader, Panel((member,)), rounds=None, blocks=("faithful",))
     return found
 
 
@@ -31,7 +32,7 @@ async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
         UsageError: two runs have no query in common that is scored in both.
     """
     there = [await store.runs.get(name) for name in runs]
-    judged = [await _jurors(store, run) for run in there]
+    judged = [await _panel_members(store, run) for run in there]
     found: list[Row] = []
     for member in judged[0] if judged else []:
         if all(member in members for members in judged):
@@ -51,6 +52,6 @@ def figures(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = F
     return [Figure(plot.name, plot.title, plot.caption, plot.svg) for plot in plots]
 
 
-async def _jurors(store: Store, run: Run) -> list[PanelMember]:
+async def _panel_members(store: Store, run: Run) -> list[PanelMember]:
     judges = await store.verdicts.judges(run.run, metric=SOPR)
     return [PanelMember(one.judge, one.rubric) for one in judges]

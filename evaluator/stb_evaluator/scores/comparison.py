@@ -31,7 +31,7 @@ from stb_evaluator.statistics.power import detectable_difference, queries_needed
 from stb_evaluator.statistics.significance import mcnemar
 
 Row = dict[str, Any]
-Place = tuple[str, str]
+QueryPlace = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare_runs(
     sides: Sequence[Side],
     panel: Panel,
     *,
-    clusters: Mapping[Place, str] | None = None,
+    clusters: Mapping[QueryPlace, str] | None = None,
     seed: int = 0,
 ) -> list[Row]:
     """The rows of every pair: groups, ``macro`` and ``micro``.
@@ -116,7 +116,7 @@ def _served(manifest: Manifest) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(manifest.server.items())) or "none"
 
 
-def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: int) -> list[Row]:
+def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, seed: int) -> list[Row]:
     first, second = query_scores(one.table), query_scores(other.table)
     shared = [place for place in _expected(one.table) if place in set(_expected(other.table))]
     scored = [place for place in shared if place in first and place in second]
@@ -153,7 +153,7 @@ def _pair(one: Side, other: Side, clusters: Mapping[Place, str] | None, seed: in
     return rows
 
 
-def _passes(one: Side, other: Side, places: Sequence[Place]) -> Row:
+def _passes(one: Side, other: Side, places: Sequence[QueryPlace]) -> Row:
     """Pass or fail by the majority of verdicts: the queries that one run alone passes, and McNemar's p.
 
     For runs of one trial; with several a query has no single pass or fail.
@@ -170,20 +170,20 @@ def _passes(one: Side, other: Side, places: Sequence[Place]) -> Row:
     return {"n_only_a": only_one, "n_only_b": only_other, "p_mcnemar": mcnemar(only_one, only_other).p}
 
 
-def _expected(table: VerdictTable) -> list[Place]:
+def _expected(table: VerdictTable) -> list[QueryPlace]:
     return [(group, query_id) for group, ids in table.expected.items() for query_id in ids]
 
 
-def _missing(table: VerdictTable, places: Sequence[Place]) -> int:
+def _missing(table: VerdictTable, places: Sequence[QueryPlace]) -> int:
     """Trials without any trajectory; they count as unsolved."""
     return sum((*place, trial) not in table.answers for place in places for trial in range(table.trials))
 
 
 def _compare(
-    places: Sequence[Place],
-    first: Mapping[Place, float],
-    second: Mapping[Place, float],
-    clusters: Mapping[Place, str] | None,
+    places: Sequence[QueryPlace],
+    first: Mapping[QueryPlace, float],
+    second: Mapping[QueryPlace, float],
+    clusters: Mapping[QueryPlace, str] | None,
     *,
     micro: bool,
     seed: int,
@@ -211,9 +211,9 @@ def _compare(
 
 def _fields(
     found: Comparison,
-    places: Sequence[Place],
-    first: Mapping[Place, float],
-    second: Mapping[Place, float],
+    places: Sequence[QueryPlace],
+    first: Mapping[QueryPlace, float],
+    second: Mapping[QueryPlace, float],
     *,
     micro: bool,
 ) -> Row:
@@ -241,7 +241,7 @@ def _needed(found: Comparison) -> int:
     return queries_needed(0.02, found.standard_error * found.n**0.5)
 
 
-def _mean(places: Sequence[Place], scores: Mapping[Place, float], *, micro: bool) -> float:
+def _mean(places: Sequence[QueryPlace], scores: Mapping[QueryPlace, float], *, micro: bool) -> float:
     """The mean score in percent: over queries, or over groups."""
     by_group: dict[str, list[float]] = {}
     for place in places:

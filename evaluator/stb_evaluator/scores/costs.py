@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from stb_core.store import Store
 from stb_core.values.trajectories import FINISH
-from stb_evaluator.judges.panel import Panel
 
 UNKNOWN = "unknown"
 
@@ -45,6 +41,22 @@ class Account:
             self.simulator_tokens = (self.simulator_tokens or 0) + other.simulator_tokens
         self.calls += other.calls
 
+    def add_trajectory(self, trajectory: Mapping[str, Any]) -> None:
+        """Add what agent and simulator consumed for one trajectory, as its JSON form says."""
+        self.add_usage("agent", trajectory["usage"])
+        if usage := trajectory.get("simulator_usage"):
+            self.add_usage("simulator", usage)
+        for step in trajectory["steps"]:
+            if step["function"] != FINISH:
+                self.calls[step["provenance"] or UNKNOWN] += 1
+
+    def add_usage(self, payer: str, usage: Mapping[str, Any]) -> None:
+        """Add tokens and cost to those of ``agent``, ``simulator`` or ``judge``."""
+        tokens = usage["prompt_tokens"] + usage["completion_tokens"]
+        setattr(self, f"{payer}_tokens", (getattr(self, f"{payer}_tokens") or 0) + tokens)
+        cost = f"{payer}_cost_usd"
+        setattr(self, cost, _sum(getattr(self, cost), usage["cost_usd"]))
+
     def as_row(self) -> dict[str, Any]:
         """The fields of a result row."""
         return {
@@ -61,42 +73,3 @@ class Account:
 def _sum(one: float | None, other: float | None) -> float | None:
     known = [cost for cost in (one, other) if cost is not None]
     return sum(known) if known else None
-
-
-async def accounts_of(
-    store: Store,
-    run: str,
-    panel: Panel,
-    *,
-    metric: str,
-    look: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> dict[str, Account]:
-    """The account of every group of a run, with what this panel consumed on it.
-
-    ``look`` is shown every trajectory, decoded from its JSON, so that nobody has to read them again.
-    """
-    found: dict[str, Account] = defaultdict(Account)
-    async for document in store.runs.documents(run):
-        trajectory = orjson.loads(document)
-        look(trajectory)
-        account = found[trajectory["group"]]
-        _add_usage(account, "agent", trajectory["usage"])
-        if usage := trajectory.get("simulator_usage"):
-            _add_usage(account, "simulator", usage)
-        for step in trajectory["steps"]:
-            if step["function"] != FINISH:
-                account.calls[step["provenance"] or UNKNOWN] += 1
-    for member in panel.members:
-        if member.judge not in FREE_JUDGES:
-            for verdict in await store.verdicts.of_run(
-                run, metric=metric, judge=member.judge, rubric=member.rubric
-            ):
-                _add_usage(found[verdict.group], "judge", verdict.usage.model_dump())
-    return found
-
-
-def _add_usage(account: Account, payer: str, usage: dict[str, Any]) -> None:
-    tokens = usage["prompt_tokens"] + usage["completion_tokens"]
-    setattr(account, f"{payer}_tokens", (getattr(account, f"{payer}_tokens") or 0) + tokens)
-    cost = f"{payer}_cost_usd"
-    setattr(account, cost, _sum(getattr(account, cost), usage["cost_usd"]))

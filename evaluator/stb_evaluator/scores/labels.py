@@ -107,7 +107,9 @@ def _read_point(label: Any, path: Path, where: str) -> float:
     )
 
 
-def corrected_rows(run: str, table: VerdictTable, labels: LabelSet, panel: Panel) -> list[Row]:
+def corrected_rows(
+    run: str, table: VerdictTable, labels: LabelSet, panel: Panel, *, metric: str = SOPR
+) -> list[Row]:
     """Scores as people would give them, with intervals, and how good the judge is.
 
     A group needs two labels; ``macro`` and ``micro`` need them in every group.
@@ -118,7 +120,7 @@ def corrected_rows(run: str, table: VerdictTable, labels: LabelSet, panel: Panel
     labelled = [g for g in groups if sum(not np.isnan(human[p]) for p in scores if p[0] == g) > 1]
     names = [*labelled, *([MACRO, MICRO] if labelled == groups and groups else [])]
     shared = {"run": run, "judge": panel.name, "rubric": panel.rubric, "complete": True}
-    rows = [{**shared, **_corrected(name, scores, human)} for name in names]
+    rows = [{**shared, "metric": metric, **_corrected(name, scores, human)} for name in names]
     return rows + [{**shared, **row} for row in _quality(table, human)]
 
 
@@ -133,7 +135,6 @@ def _corrected(
         weighting="micro" if name == MICRO else "macro",
     )
     return {
-        "metric": SOPR,
         "block": CORRECTED,
         "group": name,
         "value": found.value * 100,

@@ -1,7 +1,7 @@
-"""Filling the verdict log of a run: which verdicts are lacking, and asking the judge for them.
+"""Asking judges for the verdicts that a run lacks.
 
-An answer that is not there, is not finished or is blank needs no judge (see ``scores.gate``). What
-was judged is never judged again: not in this run, nor in another run with the very same answer.
+An answer that is missing, unfinished or blank needs no judge (see ``verdict_table.gate``). What was judged
+is never judged again: not in this run, nor in another run with the very same answer.
 """
 
 from __future__ import annotations
@@ -9,24 +9,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stb_core.cli import console
-from stb_core.store import Store
 from stb_core.store.lease import Lease
-from stb_core.store.runs import Done, Run
-from stb_core.values.trajectories import StopReason, Trajectory
-from stb_core.values.verdicts import SOPR, Status, Verdict
+from stb_core.store.runs import Done
+from stb_core.values.trajectories import StopReason
+from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge, Judgement
+from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.opening import OpenedJudges, report_failures
-from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.loading import dataset_queries, load_verdict_table, unnamed
+from stb_evaluator.judges.panel import PanelMember, panel_of_one
+from stb_evaluator.scores.run_reader import RunReader, without_agent_name
+from stb_evaluator.scores.verdict_table import TrialPlace
 
-Place = tuple[str, str, int]
-Job = tuple[Done, int]
+Question = tuple[Done, int]
+"""An answer that is to be judged, and the round."""
+
+
+async def judge_run(judges: OpenedJudges, reader: RunReader, rounds: int | None, metric: str = SOPR) -> None:
+    """Have every judge give the verdicts that a run lacks, with a progress bar unless quiet."""
+    for opened in judges.members:
+        judge = opened.of_answers(metric)
+        if judge is None:
+            continue
+        if opened.model is not None:
+            await opened.model.check()
+        with console.progress(quiet=judges.quiet) as bar:
+            task = bar.add_task(f"{opened.name} judges {reader.run.run}", total=None, note="")
+            tally = await fill_verdicts(
+                reader,
+                judge,
+                rounds=judges.rounds(rounds, metric) or 1,
+                metric=metric,
+                connections=judges.connections,
+                retry_errors=judges.retry_errors,
+                advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
+            )
+        report_failures(reader.run.run, tally)
 
 
 async def fill_verdicts(
-    store: Store,
-    run: Run,
+    reader: RunReader,
     judge: Judge,
     *,
     rounds: int,
@@ -35,145 +56,125 @@ async def fill_verdicts(
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Tally:
-    """Give every answer of a run its verdict in each of the first ``rounds`` rounds.
+    """Have one judge give every answer of a run its verdict in each of the first ``rounds`` rounds.
 
-    Any number of times: only what is lacking is asked. Each verdict is on disk before it is counted.
-    A judge that cannot be asked many times in a row is not asked any more; what is lacking then is
-    counted as ``unavailable``, and the next call asks for it.
+    Any number of times: the judge is asked only for what is missing. Each verdict is on disk before it is
+    counted. A judge that fails many times in a row is not asked any more; the verdicts that are then missing
+    are counted as ``unavailable``, and the next call asks for them.
 
     Raises:
-        BusyError: something is lacking, and another session is asking this judge for it.
+        BusyError: verdicts are missing, and another session is asking this judge for them.
     """
-    tally = Tally()
-    if not await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors):
+    tally, member = Tally(), PanelMember(judge.name, judge.rubric)
+    if not await _missing(reader, member, rounds, metric, retry_errors=retry_errors):
         return tally
-    async with alone(store, [(judge.name, judge.rubric)], metric, [run.run]) as lease:
-        jobs = await _lacking(store, run, judge, rounds, metric, retry_errors=retry_errors)
-        if jobs and judge.reusable:
-            jobs = await _reuse(store, run, judge, metric, jobs, tally, lease)
-        if not jobs:
+    async with alone(reader.store, [(judge.name, judge.rubric)], metric, [reader.run.run]) as lease:
+        # Another session may have asked between the first look and the lease.
+        reader.forget(metric, member)
+        questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
+        if questions and judge.reusable:
+            questions = await _reuse(reader, judge, metric, questions, tally, lease)
+        if not questions:
             return tally
-        cases = await _load_cases(store, run, jobs)
+        cases = await _load_cases(reader, questions)
+        given: list[Verdict] = []
+
+        def keep(question: Question, judgement: Judgement) -> Verdict:
+            given.append(_verdict(reader, judge, metric, *question, judgement))
+            return given[-1]
+
         await judge_all(
-            store,
-            jobs,
-            lambda job: judge.judge(cases[job[0].group, job[0].query_id, job[0].trial], job[1]),
-            lambda job, judgement: _verdict(run, judge, metric, *job, judgement),
+            reader.store,
+            questions,
+            lambda question: judge.judge(cases[_place(question[0])], question[1]),
+            keep,
             connections=connections,
             tally=tally,
             advance=advance,
             lease=lease,
         )
+    reader.add_verdicts(given)
     return tally
 
 
-async def _lacking(
-    store: Store, run: Run, judge: Judge, rounds: int, metric: str, *, retry_errors: bool
-) -> list[Job]:
+async def _missing(
+    reader: RunReader, member: PanelMember, rounds: int, metric: str, *, retry_errors: bool
+) -> list[Question]:
     """Judgeable answers and the rounds in which they have no verdict, round by round."""
-    panel = panel_of_one(judge.name, judge.rubric)
-    table = await load_verdict_table(store, run, panel, metric=metric, rounds=rounds)
-    wanted = {(group, query_id) for group, ids in run.expected.items() for query_id in ids}
-    jobs: list[Job] = []
+    panel = panel_of_one(member.judge, member.rubric)
+    table = await reader.verdict_table(panel, metric=metric, rounds=rounds)
+    expected = {(group, query_id) for group, ids in reader.run.expected.items() for query_id in ids}
+    questions: list[Question] = []
     for number in range(rounds):
-        for one in table.answers.values():
-            if not one.answer_hash or one.stop is not StopReason.ANSWERED:
+        for answer in table.answers.values():
+            if not answer.answer_hash or answer.stop is not StopReason.ANSWERED:
                 continue
-            if (one.group, one.query_id) not in wanted:
+            if (answer.group, answer.query_id) not in expected:
                 continue
-            mark = table.marks.get((one.group, one.query_id, one.trial, number))
+            mark = table.marks.get((*_place(answer), number))
             if mark is None or (retry_errors and mark.status is Status.ERROR):
-                jobs.append((one, number))
-    return jobs
+                questions.append((answer, number))
+    return questions
 
 
 async def _reuse(
-    store: Store,
-    run: Run,
+    reader: RunReader,
     judge: Judge,
     metric: str,
-    jobs: Sequence[Job],
+    questions: Sequence[Question],
     tally: Tally,
     lease: Lease | None,
-) -> list[Job]:
-    """Take verdicts on the same answers from the log; returns the jobs that are left."""
+) -> list[Question]:
+    """Take verdicts on the same answers from the log; returns the questions that are left."""
     known: dict[tuple[str, int], Verdict] = {}
-    hashes = {done.answer_hash for done, _ in jobs}
-    for verdict in await store.verdicts.by_answers(
-        hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=[run.run]
+    hashes = {answer.answer_hash for answer, _ in questions}
+    for verdict in await reader.store.verdicts.by_answers(
+        hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=[reader.run.run]
     ):
         if verdict.status is not Status.ERROR:
             known.setdefault((verdict.answer_hash, verdict.round), verdict)
-    taken: list[Verdict] = []
-    left: list[Job] = []
-    for done, number in jobs:
-        found = known.get((done.answer_hash, number))
-        if found is None:
-            left.append((done, number))
+    reused: list[Verdict] = []
+    left: list[Question] = []
+    for answer, number in questions:
+        earlier = known.get((answer.answer_hash, number))
+        if earlier is None:
+            left.append((answer, number))
             continue
-        details = {**(found.details or {}), "reused_from": found.run}
-        judgement = Judgement(found.status, found.reason, found.raw, details=details)
-        taken.append(_verdict(run, judge, metric, done, number, judgement))
-    await store.verdicts.append(taken, lease)
-    tally.reused = len(taken)
+        details = {**(earlier.details or {}), "reused_from": earlier.run}
+        judgement = Judgement(earlier.status, earlier.reason, earlier.raw, details=details)
+        reused.append(_verdict(reader, judge, metric, answer, number, judgement))
+    await reader.store.verdicts.append(reused, lease)
+    reader.add_verdicts(reused)
+    tally.reused = len(reused)
     return left
 
 
-async def _load_cases(store: Store, run: Run, jobs: Sequence[Job]) -> dict[Place, Case]:
-    wanted = {(done.group, done.query_id, done.trial) for done, _ in jobs}
-    queries = await dataset_queries(store, run)
-    cases: dict[Place, Case] = {}
-    async for trajectory in store.runs.trajectories(run.run):
+async def _load_cases(reader: RunReader, questions: Sequence[Question]) -> dict[TrialPlace, Case]:
+    asked = {_place(answer) for answer, _ in questions}
+    queries = await reader.queries()
+    cases: dict[TrialPlace, Case] = {}
+    async for trajectory in reader.trajectories():
         place = (trajectory.group, trajectory.query_id, trajectory.trial)
-        if place in wanted:
-            cases[place] = Case(unnamed(run, _without_tree(trajectory)), queries.get(place[:2]))
+        if place in asked:
+            cases[place] = Case(without_agent_name(reader.run, trajectory), queries.get(place[:2]))
     return cases
 
 
-def _without_tree(trajectory: Trajectory) -> Trajectory:
-    """No judge looks at the search tree, which may be most of the memory."""
-    return trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
+def _place(answer: Done) -> TrialPlace:
+    return answer.group, answer.query_id, answer.trial
 
 
-def _verdict(run: Run, judge: Judge, metric: str, done: Done, number: int, judgement: Judgement) -> Verdict:
-    return Verdict(
-        run=run.run,
-        group=done.group,
-        query_id=done.query_id,
-        trial=done.trial,
+def _verdict(
+    reader: RunReader, judge: Judge, metric: str, answer: Done, number: int, judgement: Judgement
+) -> Verdict:
+    return Verdict.of(
+        judgement,
+        _place(answer),
+        run=reader.run.run,
         metric=metric,
         judge=judge.name,
         rubric=judge.rubric,
-        round=number,
-        status=judgement.status,
-        reason=judgement.reason,
-        answer_hash=done.answer_hash,
-        raw=judgement.raw,
-        usage=judgement.usage,
+        number=number,
+        answer_hash=answer.answer_hash,
         details=judgement.details,
     )
-
-
-async def judge_run(
-    judges: OpenedJudges, store: Store, run: Run, rounds: int | None, metric: str = SOPR
-) -> None:
-    """Let every judge of a judges give a run the verdicts that it lacks, with a progress bar unless quiet."""
-    for opened in judges.members:
-        judge = opened.of_answers(metric)
-        if judge is None:
-            continue
-        if opened.model is not None:
-            await opened.model.check()
-        with console.progress(quiet=judges.quiet) as bar:
-            task = bar.add_task(f"{opened.name} judges {run.run}", total=None, note="")
-            tally = await fill_verdicts(
-                store,
-                run,
-                judge,
-                rounds=judges.rounds(rounds, metric) or 1,
-                metric=metric,
-                connections=judges.connections,
-                retry_errors=judges.retry_errors,
-                advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-            )
-        report_failures(run.run, tally)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stb_core.store.verdicts import Mark
 from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import POINTS, Status
-from stb_evaluator.scores.verdict_table import Place, VerdictTable, gate
+from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, gate
 from stb_evaluator.statistics.sampling import Array
 
 
@@ -147,7 +147,7 @@ def reference_table(table: VerdictTable, group: str, switches: Mapping[str, str]
 
 
 def _reference_status(
-    table: VerdictTable, place: Place, number: int, switches: Mapping[str, str]
+    table: VerdictTable, place: TrialPlace, number: int, switches: Mapping[str, str]
 ) -> Status | None:
     """The verdict of a round as the published code has it; None where it has none."""
     answer = table.answers.get(place)

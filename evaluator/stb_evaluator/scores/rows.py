@@ -7,18 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.values.verdicts import FAC, SOPR
-from stb_evaluator.judges import final_answer
+from stb_core.values.verdicts import SOPR
+from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.costs import Account, accounts_of
-from stb_evaluator.scores.loading import dataset_queries, is_worded, load_verdict_table
+from stb_evaluator.scores.costs import Account
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, Score, score
 from stb_evaluator.scores.reference_rules import PUBLISHED
+from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.tool_clusters import FEW, tool_clusters
 from stb_evaluator.scores.trajectory_measures import measure
-from stb_evaluator.scores.verdict_table import Place
 
 NOT_COMPARABLE = frozenset({"rules"})
 
@@ -29,8 +27,7 @@ Row = dict[str, Any]
 
 
 async def score_rows(
-    store: Store,
-    run: Run,
+    reader: RunReader,
     panel: Panel,
     *,
     rounds: int | None,
@@ -44,21 +41,16 @@ async def score_rows(
 
     ``clustered`` makes intervals allow for queries that share tools.
     """
-    worded: dict[Place, bool] = {}
-
-    def look(trajectory: Row) -> None:
-        if "reference" in blocks:
-            place = trajectory["group"], trajectory["query_id"], trajectory["trial"]
-            worded[place] = is_worded(trajectory)
-
-    accounts = await accounts_of(store, run.run, panel, metric=metric, look=look)
-    table = await load_verdict_table(store, run, panel, rounds=rounds, metric=metric, worded=worded)
+    run, accounts = reader.run, await reader.accounts(panel, metric=metric)
+    worded = (await reader.summary()).worded
+    table = await reader.verdict_table(panel, rounds=rounds, metric=metric, worded=worded)
     tables = dict.fromkeys(blocks, table)
-    if metric == FAC and switches["fac.reading"] == "words":
-        reread = await final_answer.reread_by_words(store, run, panel)
-        marks = {place: replace(m, status=reread.get(place, m.status)) for place, m in table.marks.items()}
+    reread = METRICS[metric].reread
+    if reread is not None and switches[f"{metric}.reading"] == "words":
+        statuses = await reader.reread(panel, metric, reread)
+        marks = {place: replace(m, status=statuses.get(place, m.status)) for place, m in table.marks.items()}
         tables["reference"] = replace(table, marks=marks)
-    queries = await dataset_queries(store, run)
+    queries = await reader.queries()
     whole = Counter(group for group, _ in queries)
     clusters = tool_clusters(queries.values())
     shared = {
@@ -93,9 +85,9 @@ async def score_rows(
     ]
 
 
-async def measure_rows(store: Store, run: Run, *, seed: int = 0) -> list[Row]:
-    """What the trajectories of a run tell without a judge; ``metric`` is the measure's name."""
-    trajectories = [t.model_copy(update={"tree": None}) async for t in store.runs.trajectories(run.run)]
+async def measure_rows(reader: RunReader, *, seed: int = 0) -> list[Row]:
+    """What the trajectories of a run say without a judge; ``metric`` is the measure's name."""
+    run, trajectories = reader.run, [trajectory async for trajectory in reader.trajectories()]
     return [
         {
             "run": run.run,

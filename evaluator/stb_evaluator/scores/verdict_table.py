@@ -11,7 +11,7 @@ from stb_core.store.verdicts import Mark
 from stb_core.values.trajectories import Step, StopReason
 from stb_core.values.verdicts import Status
 
-Place = tuple[str, str, int]
+TrialPlace = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class VerdictTable:
 
     expected: Mapping[str, list[str]]
     trials: int
-    answers: Mapping[Place, Done]
+    answers: Mapping[TrialPlace, Done]
     marks: Mapping[tuple[str, str, int, int], Mark]
     rounds: int | None = None
-    worded: Mapping[Place, bool] = field(default_factory=dict)
+    worded: Mapping[TrialPlace, bool] = field(default_factory=dict)
 
     @cached_property
     def n_rounds(self) -> int:
@@ -43,7 +43,7 @@ def build_verdict_table(
     marks: Iterable[Mark],
     *,
     rounds: int | None = None,
-    worded: Mapping[Place, bool] | None = None,
+    worded: Mapping[TrialPlace, bool] | None = None,
 ) -> VerdictTable:
     """Put a log in order: of several verdicts on one round the first that is none counts.
 

@@ -20,7 +20,7 @@ from stb_core.values.verdicts import POINTS, Status
 from stb_evaluator.judges.pairs import Pair
 from stb_evaluator.judges.rubrics import CUT
 from stb_evaluator.scores.reference_rules import OURS
-from stb_evaluator.scores.verdict_table import Place, VerdictTable
+from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
 
 Outcome = float | None
 """1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None when it cannot be told."""
@@ -42,7 +42,7 @@ _GIVES_UP = "give_up_and_restart"
 _SIGNS = {Status.SOLVED: 1, Status.UNSURE: 0, Status.UNSOLVED: -1}
 
 
-def majority(table: VerdictTable, place: Place) -> bool | None:
+def majority(table: VerdictTable, place: TrialPlace) -> bool | None:
     """Whether more than half of the readable verdicts find an answer solved; None without any.
 
     An answer that is missing, unfinished or blank is not solved; of a trial that infrastructure spoiled

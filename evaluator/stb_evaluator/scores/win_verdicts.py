@@ -12,16 +12,16 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.queries import Query, group_order
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOWR, Status, Verdict
+from stb_core.values.verdicts import SOWR, Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import Tally, alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge, Judgement
+from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.pairs import Pair, PairJudge
 from stb_evaluator.scores.comparison import Row, Side
-from stb_evaluator.scores.loading import dataset_queries
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.reference_rules import OURS
-from stb_evaluator.scores.verdict_table import Place
+from stb_evaluator.scores.run_reader import load_queries
+from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.scores.win_rate import Outcome, Question, answers_to_check, majority, outcome, questions
 from stb_evaluator.statistics.paired import compare
 
@@ -36,10 +36,10 @@ class WinComparison:
 
     one: Side
     other: Side
-    pairs: dict[Place, Pair]
+    pairs: dict[TrialPlace, Pair]
     rounds: int | None
     switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
-    outcomes: dict[Place, Outcome] = field(default_factory=dict)
+    outcomes: dict[TrialPlace, Outcome] = field(default_factory=dict)
     checks: dict[tuple[str, int], Status] = field(default_factory=dict)
 
     @property
@@ -53,11 +53,11 @@ class WinComparison:
         runs = self.one.run, self.other.run
         return [run.run for run in runs] if all(run.brought for run in runs) else []
 
-    def solved(self, place: Place) -> tuple[bool | None, bool | None]:
+    def solved(self, place: TrialPlace) -> tuple[bool | None, bool | None]:
         """What the majority of pass verdicts finds of both answers."""
         return majority(self.one.table, place), majority(self.other.table, place)
 
-    def questions(self) -> list[tuple[Place, Question]]:
+    def questions(self) -> list[tuple[TrialPlace, Question]]:
         """All that a judge is to be asked."""
         return [
             (place, question)
@@ -65,7 +65,7 @@ class WinComparison:
             for question in questions(pair, self.solved(place), self.rounds or 1, self.switches, self.checks)
         ]
 
-    def to_check(self) -> dict[tuple[str, int], tuple[Place, Pair, Trajectory, int]]:
+    def to_check(self) -> dict[tuple[str, int], tuple[TrialPlace, Pair, Trajectory, int]]:
         """All answers that a judge is to judge anew, by what identifies their verdicts."""
         return {
             (pair.hash_of(answer), number): (place, pair, answer, number)
@@ -99,8 +99,8 @@ async def load_win_comparison(
         if query_id in other.run.expected.get(group, ())
     }
     answers, others = await _answers(store, one.run), await _answers(store, other.run)
-    queries = await dataset_queries(store, one.run)
-    pairs: dict[Place, Pair] = {}
+    queries = await load_queries(store, one.run)
+    pairs: dict[TrialPlace, Pair] = {}
     for group, query_id in shared:
         query = queries.get((group, query_id))
         for trial in range(min(one.run.trials, other.run.trials)):
@@ -110,7 +110,7 @@ async def load_win_comparison(
     return WinComparison(one, other, pairs, rounds, switches)
 
 
-async def _answers(store: Store, run: Run) -> dict[Place, Trajectory]:
+async def _answers(store: Store, run: Run) -> dict[TrialPlace, Trajectory]:
     return {
         (t.group, t.query_id, t.trial): t.model_copy(update={"tree": None, "messages": ()})
         async for t in store.runs.trajectories(run.run)
@@ -203,7 +203,7 @@ async def _check(
                 first.setdefault((verdict.answer_hash, verdict.round), verdict.status)
         return first
 
-    async def lacking() -> list[tuple[Place, Pair, Trajectory, int]]:
+    async def lacking() -> list[tuple[TrialPlace, Pair, Trajectory, int]]:
         log = await logged()
         told = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
         return [job for asked, job in wanted.items() if asked not in told]
@@ -227,7 +227,7 @@ async def _check(
 
 async def _lacking(
     store: Store, comparison: WinComparison, judge: PairJudge, *, retry_errors: bool
-) -> list[tuple[Place, Pair, int]]:
+) -> list[tuple[TrialPlace, Pair, int]]:
     """The questions that the judge is still to be asked, each once."""
     jobs = comparison.questions()
     known = preferences if retry_errors else _asked_before
@@ -265,25 +265,24 @@ async def _asked_before(
 
 
 def _verdict(
-    comparison: WinComparison, judge: PairJudge, place: Place, pair: Pair, number: int, judgement: Judgement
+    comparison: WinComparison,
+    judge: PairJudge,
+    place: TrialPlace,
+    pair: Pair,
+    number: int,
+    judgement: Judgement,
 ) -> Verdict:
     runs = [comparison.one.run.run, comparison.other.run.run]
     shown = runs if pair.hash == comparison.pairs[place].hash else runs[::-1]
-    group, query_id, trial = place
-    return Verdict(
+    return Verdict.of(
+        judgement,
+        place,
         run=comparison.owner,
-        group=group,
-        query_id=query_id,
-        trial=trial,
         metric=SOWR,
         judge=judge.name,
         rubric=judge.rubric,
-        round=number,
-        status=judgement.status,
-        reason=judgement.reason,
+        number=number,
         answer_hash=pair.hash,
-        raw=judgement.raw,
-        usage=judgement.usage,
         details={"first": shown[0], "second": shown[1]},
     )
 
@@ -291,7 +290,7 @@ def _verdict(
 def _verdict_on_answer(
     comparison: WinComparison,
     checker: Judge,
-    place: Place,
+    place: TrialPlace,
     pair: Pair,
     answer: Trajectory,
     number: int,
@@ -300,21 +299,15 @@ def _verdict_on_answer(
     is_first = pair.first is answer
     is_candidate = is_first == (pair.hash == comparison.pairs[place].hash)
     whose = comparison.one if is_candidate else comparison.other
-    group, query_id, trial = place
-    return Verdict(
+    return Verdict.of(
+        judgement,
+        place,
         run=comparison.owner,
-        group=group,
-        query_id=query_id,
-        trial=trial,
         metric=CHECKS,
         judge=checker.name,
         rubric=checker.rubric,
-        round=number,
-        status=judgement.status,
-        reason=judgement.reason,
+        number=number,
         answer_hash=pair.hash_of(answer),
-        raw=judgement.raw,
-        usage=judgement.usage,
         details={"of": whose.run.run, "shown": "first" if is_first else "second"},
     )
 
@@ -384,7 +377,7 @@ def _missing(comparison: WinComparison, group: str) -> tuple[int, int]:
     return sum(pair.first is None for pair in pairs), sum(pair.second is None for pair in pairs)
 
 
-def _by_query(outcomes: Mapping[Place, Outcome]) -> dict[tuple[str, str], float | None]:
+def _by_query(outcomes: Mapping[TrialPlace, Outcome]) -> dict[tuple[str, str], float | None]:
     """The mean over trials; None where one of them cannot be told."""
     gathered: dict[tuple[str, str], list[Outcome]] = {}
     for (group, query_id, _), one in outcomes.items():

@@ -13,7 +13,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query, group_order
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Verdict
+from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.formats.functions import resolve_steps
 from stb_evaluator.formats.reading import Found, read_all
 from stb_evaluator.formats.records import Record
@@ -165,7 +165,7 @@ class _Job:
         wanted = {
             (group, one) for group, ids in (await store.runs.get(self.run)).expected.items() for one in ids
         }
-        marks = await store.verdicts.marks(self.run, metric="sopr", judge=RECORDED, rubric=RECORDED)
+        marks = await store.verdicts.marks(self.run, metric=SOPR, judge=RECORDED, rubric=RECORDED)
         return Imported(
             run=self.run,
             kind=self.manifest.imported_from,
@@ -226,7 +226,7 @@ async def _held(
             hint="Give the import another name with --name, or remove that run with: stb rm RUN.",
         )
     held = {(d.group, d.query_id): d.content_hash for d in await store.runs.done(run)}
-    marks = await store.verdicts.marks(run, metric="sopr", judge=RECORDED, rubric=RECORDED)
+    marks = await store.verdicts.marks(run, metric=SOPR, judge=RECORDED, rubric=RECORDED)
     return held, {(m.group, m.query_id, m.round): m.status.value for m in marks}
 
 
@@ -254,16 +254,14 @@ def _refuse_changes(
         )
 
 
-def _verdict(run: str, trajectory: Trajectory, number: int, status: object) -> Verdict:
-    return Verdict.model_validate(
-        {
-            "run": run,
-            "group": trajectory.group,
-            "query_id": trajectory.query_id,
-            "judge": RECORDED,
-            "rubric": RECORDED,
-            "round": number,
-            "status": status,
-            "answer_hash": trajectory.answer_hash,
-        }
+def _verdict(run: str, trajectory: Trajectory, number: int, status: Status) -> Verdict:
+    return Verdict.of(
+        Judgement(status),
+        (trajectory.group, trajectory.query_id, 0),
+        run=run,
+        metric=SOPR,
+        judge=RECORDED,
+        rubric=RECORDED,
+        number=number,
+        answer_hash=trajectory.answer_hash,
     )

@@ -14,15 +14,13 @@ from stb_core.errors import ConflictError
 from stb_core.store import Store
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import StopReason, Trajectory
-from stb_core.values.verdicts import FAC, SOPR, Status, Verdict
+from stb_core.values.verdicts import SOPR, Status, Verdict
 from stb_evaluator.judges.judge import Case
+from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.rules import RulesJudge, judge_by_rules
-from stb_evaluator.scores.loading import dataset_queries
-from stb_evaluator.scores.verdict_table import Place
+from stb_evaluator.scores.run_reader import load_queries
+from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.transfer.bundles import Bundle
-
-# Verdicts on single answers as they are. Others are on pairs, or on answers that were changed to try a judge.
-OF_ANSWERS = frozenset({SOPR, FAC})
 
 FOREIGN = "the run was made in this store, where only verdicts that were given here count"
 NOT_HELD = "the bundle does not hold the answers that they are on"
@@ -78,7 +76,7 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
     await store.runs.put_queries(run, bundle.queries)
     await store.runs.put_trajectories(run, new)
     known = {v.model_dump_json() for v in await store.verdicts.of_run(run, metric="")}
-    queries = await dataset_queries(store, made)
+    queries = await load_queries(store, made)
     verdicts = [verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts]
     unknown: list[Verdict] = []
     refused: Counter[str] = Counter()
@@ -94,11 +92,19 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
     return Merged(run, bundle.manifest.dataset, len(places), len(verdicts), len(new), len(unknown), refused)
 
 
+def is_on_answer(metric: str) -> bool:
+    """Whether verdicts by a metric are on single answers as they are.
+
+    Others are on pairs, or on answers that were changed to try a judge.
+    """
+    return metric in METRICS
+
+
 def doubt(
-    verdict: Verdict, answers: Mapping[Place, Trajectory], queries: Mapping[tuple[str, str], Query]
+    verdict: Verdict, answers: Mapping[TrialPlace, Trajectory], queries: Mapping[tuple[str, str], Query]
 ) -> str:
     """Why a verdict of a bundle with these answers is not to be believed; "" where nothing speaks against it."""
-    if verdict.metric not in OF_ANSWERS:
+    if not is_on_answer(verdict.metric):
         return ""
     answer = answers.get((verdict.group, verdict.query_id, verdict.trial))
     if answer is None or answer.answer_hash != verdict.answer_hash:

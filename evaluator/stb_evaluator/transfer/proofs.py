@@ -24,10 +24,10 @@ from stb_core.store.runs import Run
 from stb_core.values.calls import canonical_json
 from stb_core.values.lockfile import Lock
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.loading import dataset_queries
 from stb_evaluator.scores.rows import Row, measure_rows, score_rows
+from stb_evaluator.scores.run_reader import RunReader, load_queries
 from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, calls_of, read_bundle, write_bundle
-from stb_evaluator.transfer.merging import OF_ANSWERS, doubt, merge_bundle
+from stb_evaluator.transfer.merging import doubt, is_on_answer, merge_bundle
 
 # Another version of NumPy, or another processor, may change the last of 16 digits.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -51,7 +51,7 @@ class Finding:
 
 async def bundle_of(store: Store, run: Run) -> bytes:
     """The bundle of a run, as ``stb export`` writes it."""
-    queries = await dataset_queries(store, run)
+    queries = await load_queries(store, run)
     asked = [queries[g, q] for g, ids in run.expected.items() for q in ids if (g, q) in queries]
     trajectories = [trajectory async for trajectory in store.runs.trajectories(run.run)]
     return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
@@ -60,11 +60,12 @@ async def bundle_of(store: Store, run: Run) -> bytes:
 async def derive(store: Store, run: Run) -> list[Row]:
     """Every number that the store holds the grounds of: scores by each judge, measures of trajectories."""
     rows: list[Row] = []
+    reader = RunReader(store, run, keep_trajectories=True)
     for judged in await store.verdicts.judges(run.run):
-        if judged.metric in OF_ANSWERS:
+        if is_on_answer(judged.metric):
             panel = panel_of_one(judged.judge, judged.rubric)
-            rows += await score_rows(store, run, panel, rounds=None, metric=judged.metric)
-    rows += await measure_rows(store, run)
+            rows += await score_rows(reader, panel, rounds=None, metric=judged.metric)
+    rows += await measure_rows(reader)
     return [{name: value for name, value in row.items() if name not in _OF_DATASET} for row in rows]
 
 
@@ -179,7 +180,7 @@ def _judged_answers(bundle: Bundle) -> Finding:
     """Whether the verdicts are on the bundle's own answers, and those by rules are what the rules say."""
     answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
     queries = {(q.group, q.query_id): q for q in bundle.queries}
-    judged = [verdict for verdict in bundle.verdicts if verdict.metric in OF_ANSWERS]
+    judged = [verdict for verdict in bundle.verdicts if is_on_answer(verdict.metric)]
     for verdict in judged:
         if reason := doubt(verdict, answers, queries):
             place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOWR, Status, Verdict
+from stb_core.values.verdicts import SOWR, Judgement, Status, Verdict
 from stb_evaluator.formats.preferences import Votes
 from stb_evaluator.judges.pairs import Pair
 
@@ -73,15 +73,14 @@ async def _answers(store: Store, run: str, group: str) -> dict[str, Trajectory]:
 
 
 def _verdict(run: str, run_b: str, pair: Pair, trajectory: Trajectory, number: int, *, won: bool) -> Verdict:
-    return Verdict(
+    return Verdict.of(
+        Judgement(Status.SOLVED if won else Status.UNSOLVED),
+        (trajectory.group, trajectory.query_id, 0),
         run=run,
-        group=trajectory.group,
-        query_id=trajectory.query_id,
         metric=SOWR,
         judge=RECORDED,
         rubric=RECORDED,
-        round=number,
-        status=Status.SOLVED if won else Status.UNSOLVED,
+        number=number,
         answer_hash=pair.hash,
         details={"first": run, "second": run_b},
     )

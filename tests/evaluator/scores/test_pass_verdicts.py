@@ -15,10 +15,11 @@ from stb_core.llm.retries import Patience
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import StopReason
-from stb_core.values.verdicts import SOPR, Status
-from stb_evaluator.judges.judge import Case, Judgement, ModelJudge
+from stb_core.values.verdicts import SOPR, Judgement, Status
+from stb_evaluator.judges.judge import Case, ModelJudge
 from stb_evaluator.judges.rubrics import load_rubric
 from stb_evaluator.scores.pass_verdicts import fill_verdicts
+from stb_evaluator.scores.run_reader import RunReader
 
 
 class CountingJudge:
@@ -55,8 +56,8 @@ async def test_every_answer_gets_a_verdict_in_every_round(store: Store) -> None:
     run = await make_run(store, [trajectory("1"), trajectory("2")])
     judge = CountingJudge({"2": Status.UNSOLVED})
 
-    first = await fill_verdicts(store, run, judge, rounds=2)
-    again = await fill_verdicts(store, run, judge, rounds=2)
+    first = await fill_verdicts(RunReader(store, run), judge, rounds=2)
+    again = await fill_verdicts(RunReader(store, run), judge, rounds=2)
 
     assert (first.judged, again.judged) == (4, 0)
     assert set(judge.asked.values()) == {1}
@@ -72,9 +73,9 @@ async def test_more_rounds_add_to_those_that_are_there(sqlite_store: Store) -> N
     """Only the new round is asked for."""
     run = await make_run(sqlite_store, [trajectory("1")])
     judge = CountingJudge()
-    await fill_verdicts(sqlite_store, run, judge, rounds=1)
+    await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1)
 
-    assert (await fill_verdicts(sqlite_store, run, judge, rounds=3)).judged == 2
+    assert (await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=3)).judged == 2
 
 
 async def test_what_needs_no_judge_is_not_asked(sqlite_store: Store) -> None:
@@ -87,7 +88,7 @@ async def test_what_needs_no_judge_is_not_asked(sqlite_store: Store) -> None:
         sqlite_store, [*made, trajectory(blank, answer=" "), trajectory("other")], expected=expected
     )
 
-    assert (await fill_verdicts(sqlite_store, run, CountingJudge(), rounds=1)).judged == 0
+    assert (await fill_verdicts(RunReader(sqlite_store, run), CountingJudge(), rounds=1)).judged == 0
 
 
 async def test_the_same_answer_in_another_run_is_not_paid_for_again(sqlite_store: Store) -> None:
@@ -95,9 +96,9 @@ async def test_the_same_answer_in_another_run_is_not_paid_for_again(sqlite_store
     one = await make_run(sqlite_store, [trajectory("1"), trajectory("2")], run="one")
     other = await make_run(sqlite_store, [trajectory("1"), trajectory("2", answer="Else.")], run="other")
     judge = CountingJudge({"1": Status.UNSURE})
-    await fill_verdicts(sqlite_store, one, judge, rounds=1)
+    await fill_verdicts(RunReader(sqlite_store, one), judge, rounds=1)
 
-    tally = await fill_verdicts(sqlite_store, other, judge, rounds=1)
+    tally = await fill_verdicts(RunReader(sqlite_store, other), judge, rounds=1)
 
     assert (tally.reused, tally.judged) == (1, 1)
     (reused,) = await sqlite_store.verdicts.of_query("other", "G1_tool", "1", metric=SOPR)
@@ -108,11 +109,11 @@ async def test_errors_are_retried_alone_and_only_when_asked(sqlite_store: Store)
     """A failed verdict stays until --retry-errors; then nothing else is asked."""
     run = await make_run(sqlite_store, [trajectory("1"), trajectory("2")])
     judge = CountingJudge({"1": Status.ERROR})
-    await fill_verdicts(sqlite_store, run, judge, rounds=1)
+    await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1)
     judge.statuses = {}
 
-    plain = await fill_verdicts(sqlite_store, run, judge, rounds=1)
-    retried = await fill_verdicts(sqlite_store, run, judge, rounds=1, retry_errors=True)
+    plain = await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1)
+    retried = await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1, retry_errors=True)
 
     assert (plain.judged, retried.judged) == (0, 1)
     assert (await statuses(sqlite_store, run, judge))["1", 0] is Status.SOLVED
@@ -123,9 +124,9 @@ async def test_an_interrupted_scoring_goes_on_where_it_stopped(sqlite_store: Sto
     run = await make_run(sqlite_store, [trajectory(str(n)) for n in range(40)])
     judge = CountingJudge(fail_after=25)
 
-    cut = await fill_verdicts(sqlite_store, run, judge, rounds=2, connections=4)
+    cut = await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=2, connections=4)
     judge.fail_after = None
-    rest = await fill_verdicts(sqlite_store, run, judge, rounds=2, connections=4)
+    rest = await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=2, connections=4)
 
     assert (cut.judged, cut.unavailable) == (25, 55)
     assert (rest.judged, rest.unavailable) == (55, 0)
@@ -143,7 +144,7 @@ async def test_a_judge_that_is_gone_is_not_asked_for_ever(sqlite_store: Store) -
             asked += 1
             raise ModelUnavailableError("down")
 
-    tally = await fill_verdicts(sqlite_store, run, Gone(), rounds=1, connections=2)
+    tally = await fill_verdicts(RunReader(sqlite_store, run), Gone(), rounds=1, connections=2)
 
     assert (tally.judged, tally.unavailable, tally.last_problem) == (0, 100, "down")
     assert asked < 15
@@ -154,7 +155,7 @@ async def test_no_more_requests_at_once_than_allowed(sqlite_store: Store) -> Non
     run = await make_run(sqlite_store, [trajectory(str(n)) for n in range(20)])
     judge = CountingJudge()
 
-    await fill_verdicts(sqlite_store, run, judge, rounds=3, connections=5)
+    await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=3, connections=5)
 
     assert judge.most_busy == 5
 
@@ -163,10 +164,10 @@ async def test_a_trial_that_was_run_again_is_judged_again(sqlite_store: Store) -
     """The verdict on its former answer does not count for the new one."""
     run = await make_run(sqlite_store, [trajectory("1")])
     judge = CountingJudge()
-    await fill_verdicts(sqlite_store, run, judge, rounds=1)
+    await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1)
     await sqlite_store.runs.put_trajectories(run.run, [trajectory("1", answer="Another.")])
 
-    assert (await fill_verdicts(sqlite_store, run, judge, rounds=1)).judged == 1
+    assert (await fill_verdicts(RunReader(sqlite_store, run), judge, rounds=1)).judged == 1
 
 
 def model_at(llm: LLMServer) -> OpenAIModel:
@@ -184,7 +185,9 @@ async def test_a_storm_costs_no_verdict(sqlite_store: Store, llm: LLMServer) -> 
     llm.rule = lambda _: text('{"reason": "", "answer_status": "solved"}')
     model = model_at(llm)
 
-    tally = await fill_verdicts(sqlite_store, run, ModelJudge(model, load_rubric("sopr-1")), rounds=1)
+    tally = await fill_verdicts(
+        RunReader(sqlite_store, run), ModelJudge(model, load_rubric("sopr-1")), rounds=1
+    )
     await model.close()
 
     marks = await sqlite_store.verdicts.marks(
@@ -205,7 +208,9 @@ async def test_odd_replies_are_errors_and_spoil_nothing_else(sqlite_store: Store
     llm.rule = rule  # type: ignore[assignment]
     model = model_at(llm)
 
-    tally = await fill_verdicts(sqlite_store, run, ModelJudge(model, load_rubric("sopr-1")), rounds=1)
+    tally = await fill_verdicts(
+        RunReader(sqlite_store, run), ModelJudge(model, load_rubric("sopr-1")), rounds=1
+    )
     await model.close()
 
     (odd,) = await sqlite_store.verdicts.of_query(run.run, "G1_tool", "3", metric=SOPR)

@@ -13,6 +13,7 @@ import pytest
 from stb_core.store import Store, open_store
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.rows import Row, headline, score_rows
+from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.transfer.importing import import_answers
 
 GROUPS = "G1_instruction", "G1_category", "G1_tool", "G2_category", "G2_instruction", "G3_instruction"
@@ -43,7 +44,7 @@ def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 async def _rows(store: Store, name: str) -> list[Row]:
     run = await store.runs.get(name)
-    return await score_rows(store, run, panel_of_one("recorded", "recorded"), rounds=None)
+    return await score_rows(RunReader(store, run), panel_of_one("recorded", "recorded"), rounds=None)
 
 
 def pick(rows: list[Row], block: str, group: str) -> dict[str, Any]:

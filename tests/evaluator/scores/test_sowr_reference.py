@@ -29,8 +29,8 @@ from stb_core.store import open_store
 from stb_evaluator.judges.opening import open_judges
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.reference_rules import PUBLISHED
+from stb_evaluator.scores.run_reader import load_verdict_table
 from stb_evaluator.scores.win_rate import outcome_of_round
 from stb_evaluator.scores.win_verdicts import CHECKS, ask_for_preferences, load_win_comparison
 

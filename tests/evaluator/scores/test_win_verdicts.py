@@ -17,8 +17,8 @@ from stb_evaluator.judges.pairs import ModelPairJudge
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.loading import load_verdict_table
 from stb_evaluator.scores.reference_rules import set_switches
+from stb_evaluator.scores.run_reader import load_verdict_table
 from stb_evaluator.scores.win_verdicts import (
     WinComparison,
     ask_for_preferences,

@@ -15,6 +15,9 @@ from stb_core.errors import NotFoundError
 # Characters that the published code shows of an answer to its judge of pairs.
 CUT = 1000
 
+FOLDER = resources.files(__package__)
+"""Where the rubrics are."""
+
 _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -41,11 +44,10 @@ def load_rubric(name: str) -> Rubric:
     Raises:
         NotFoundError: there is none of that name.
     """
-    folder = resources.files(__package__)
-    known = sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+    known = sorted(f.name.removesuffix(".yaml") for f in FOLDER.iterdir() if f.name.endswith(".yaml"))
     if name not in known:
         raise NotFoundError(f"There is no rubric {name!r}.", hint=f"There are: {', '.join(known)}.")
-    data = (folder / f"{name}.yaml").read_bytes()
+    data = (FOLDER / f"{name}.yaml").read_bytes()
     fields: dict[str, Any] = yaml.safe_load(data)
     return Rubric.model_validate({**fields, "hash": hashlib.sha256(data).hexdigest()})
 

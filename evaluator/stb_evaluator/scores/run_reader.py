@@ -1,0 +1,198 @@
+"""What scoring reads from the store about one run, each part once for the length of a command."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from stb_core.store import Store
+from stb_core.store.runs import Done, Run
+from stb_core.store.verdicts import Mark
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import Step, Trajectory
+from stb_core.values.verdicts import SOPR, Status, Verdict
+from stb_evaluator.judges.panel import Panel, PanelMember, majority_marks
+from stb_evaluator.scores.costs import FREE_JUDGES, Account
+from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, build_verdict_table, gate_by_words
+
+_SUMMARIZED = {"group", "query_id", "query", "trial", "usage", "simulator_usage", "steps"}
+
+
+@dataclass
+class TrajectorySummary:
+    """What scores need of all trajectories of a run, gathered in one pass.
+
+    ``accounts`` holds what agent and simulator consumed, by group; ``worded`` says of each answer whether
+    the published code would take it for one (``gate_by_words``); ``texts`` are the queries as they were asked.
+    """
+
+    accounts: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
+    worded: dict[TrialPlace, bool] = field(default_factory=dict)
+    texts: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def add(self, trajectory: Mapping[str, Any]) -> None:
+        """Take in one trajectory, as its JSON form."""
+        group, query_id, steps = trajectory["group"], trajectory["query_id"], trajectory["steps"]
+        self.accounts[group].add_trajectory(trajectory)
+        last = Step.model_validate(steps[-1]) if steps else None
+        self.worded[group, query_id, trajectory["trial"]] = gate_by_words(last)
+        self.texts[group, query_id] = trajectory["query"]
+
+
+class RunReader:
+    """Reads one run; what was read once is not read again.
+
+    With ``keep_trajectories`` all trajectories stay in memory for a second use.
+    """
+
+    def __init__(self, store: Store, run: Run, *, keep_trajectories: bool = False) -> None:
+        self.store = store
+        self.run = run
+        self._keep = keep_trajectories
+        self._answers: list[Done] | None = None
+        self._marks: dict[tuple[str, PanelMember], list[Mark]] = {}
+        self._queries: dict[tuple[str, str], Query] | None = None
+        self._summary: TrajectorySummary | None = None
+        self._trajectories: list[Trajectory] | None = None
+
+    async def verdict_table(
+        self,
+        panel: Panel,
+        *,
+        rounds: int | None,
+        metric: str = SOPR,
+        worded: Mapping[TrialPlace, bool] | None = None,
+    ) -> VerdictTable:
+        """All that the scores of the run by one panel depend on; ``worded`` see ``VerdictTable``."""
+        if self._answers is None:
+            self._answers = await self.store.runs.done(self.run.run)
+        logs = [await self._log(metric, member) for member in panel.members]
+        return build_verdict_table(
+            self.run.expected,
+            self.run.trials,
+            self._answers,
+            majority_marks(logs),
+            rounds=rounds,
+            worded=worded,
+        )
+
+    async def _log(self, metric: str, member: PanelMember) -> list[Mark]:
+        key = metric, member
+        if key not in self._marks:
+            self._marks[key] = await self.store.verdicts.marks(
+                self.run.run, metric=metric, judge=member.judge, rubric=member.rubric
+            )
+        return self._marks[key]
+
+    def forget(self, metric: str, member: PanelMember) -> None:
+        """Read the answers, and the verdicts of one judge, again when they are needed next."""
+        self._answers = None
+        self._marks.pop((metric, member), None)
+
+    def add_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        """Count verdicts that were appended to the log since it was read."""
+        for v in verdicts:
+            log = self._marks.get((v.metric, PanelMember(v.judge, v.rubric)))
+            if log is not None:
+                log.append(Mark(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash))
+
+    async def summary(self) -> TrajectorySummary:
+        """What scores need of all trajectories."""
+        if self._summary is None:
+            summary = TrajectorySummary()
+            if self._keep:
+                async for _ in self.trajectories():
+                    pass
+                return await self.summary()
+            async for document in self.store.runs.documents(self.run.run):
+                summary.add(orjson.loads(document))
+            self._summary = summary
+        return self._summary
+
+    async def trajectories(self) -> AsyncGenerator[Trajectory]:
+        """Every trajectory without its search tree, which may be most of it and which no score depends on."""
+        if self._trajectories is not None:
+            for trajectory in self._trajectories:
+                yield trajectory
+            return
+        summary, kept = TrajectorySummary(), []
+        async for trajectory in self.store.runs.trajectories(self.run.run):
+            plain = trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
+            if self._summary is None:
+                summary.add(plain.model_dump(include=_SUMMARIZED))
+            if self._keep:
+                kept.append(plain)
+            yield plain
+        self._summary = self._summary or summary
+        self._trajectories = kept if self._keep else None
+
+    async def queries(self) -> dict[tuple[str, str], Query]:
+        """The queries of the run by (group, id): those that came with it, and of others what its dataset has.
+
+        Empty when neither is in the store.
+        """
+        if self._queries is None:
+            known = await self._dataset_queries()
+            known |= {(q.group, q.query_id): q for q in await self.store.runs.queries(self.run.run)}
+            self._queries = known
+        return self._queries
+
+    async def _dataset_queries(self) -> dict[tuple[str, str], Query]:
+        for dataset in await self.store.datasets.all():
+            if dataset.name == self.run.dataset:
+                known = {(q.group, q.query_id): q for q in await self.store.datasets.queries(dataset.id)}
+                if self.run.manifest.dataset_hash in {"", dataset.content_hash}:
+                    return known
+                # Changed since, or another of the same name: what has other words is not what was asked.
+                texts = (await self.summary()).texts
+                return {place: q for place, q in known.items() if texts.get(place, q.text) == q.text}
+        return {}
+
+    async def accounts(self, panel: Panel, *, metric: str) -> dict[str, Account]:
+        """The account of every group, with what this panel consumed on it."""
+        accounts: dict[str, Account] = defaultdict(Account)
+        for group, account in (await self.summary()).accounts.items():
+            accounts[group].add(account)
+        for member in panel.members:
+            if member.judge in FREE_JUDGES:
+                continue
+            for verdict in await self.store.verdicts.of_run(
+                self.run.run, metric=metric, judge=member.judge, rubric=member.rubric
+            ):
+                accounts[verdict.group].add_usage("judge", verdict.usage.model_dump())
+        return accounts
+
+    async def reread(
+        self, panel: Panel, metric: str, read: Callable[[str], Status]
+    ) -> dict[tuple[str, str, int, int], Status]:
+        """What another way of reading makes of the same replies, by (group, query, trial, round)."""
+        statuses: dict[tuple[str, str, int, int], Status] = {}
+        for member in panel.members:
+            for verdict in await self.store.verdicts.of_run(
+                self.run.run, metric=metric, judge=member.judge, rubric=member.rubric
+            ):
+                if verdict.raw:
+                    place = (verdict.group, verdict.query_id, verdict.trial, verdict.round)
+                    statuses[place] = read(verdict.raw[-1])
+        return statuses
+
+
+async def load_verdict_table(
+    store: Store, run: Run, panel: Panel, *, rounds: int | None, metric: str = SOPR
+) -> VerdictTable:
+    """The verdict table of a run of which nothing else is needed."""
+    return await RunReader(store, run).verdict_table(panel, rounds=rounds, metric=metric)
+
+
+async def load_queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:
+    """The queries of a run of which nothing else is needed; see ``RunReader.queries``."""
+    return await RunReader(store, run).queries()
+
+
+def without_agent_name(run: Run, trajectory: Trajectory) -> Trajectory:
+    """An answer as a judge may see it: of an imported run the agent is the system's or the folder's name."""
+    return trajectory.model_copy(update={"agent": ""}) if run.manifest.imported_from else trajectory
