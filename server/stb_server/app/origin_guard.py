@@ -65,7 +65,7 @@ def _is_own(origin: bytes, host: bytes, hosts: Hosts | None) -> bool:
     asked = host.decode("latin-1").strip().lower()
     if place.removesuffix(port) == asked.removesuffix(port):
         return True
-    return hosts is not None and hosts.was_told(place.encode("latin-1"))
+    return hosts is not None and hosts.is_configured(place.encode("latin-1"))
 
 
 class OriginGuard:

@@ -67,7 +67,7 @@ class Virtual:
                     ]
                     await send({"type": "http.response.start", "status": 200, "headers": headers})
                     await send({"type": "http.response.body", "body": entry.body})
-                    self._times.of(entry.provenance, "memory", 200).observe(monotonic() - started)
+                    self._times.histogram(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
             await self._answer(view, raw, digest, send, started, episode)
         except BadRequestError as problem:
@@ -104,7 +104,9 @@ class Virtual:
             headers.append((b"x-stb-usage", answer.usage.model_dump_json(exclude_none=True).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-        self._times.of(answer.provenance, answer.tier, 200, answer.error).observe(monotonic() - started)
+        self._times.histogram(answer.provenance, answer.tier, 200, answer.error).observe(
+            monotonic() - started
+        )
 
     async def _refuse(self, send: Send, problem: BadRequestError, started: float) -> None:
         body = encode_answer(problem.message)
@@ -114,7 +116,7 @@ class Virtual:
             (b"x-stb-error", problem.kind.encode()),
             *problem.headers,
         ]
-        self._times.of("", "", problem.status, problem.kind).observe(monotonic() - started)
+        self._times.histogram("", "", problem.status, problem.kind).observe(monotonic() - started)
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

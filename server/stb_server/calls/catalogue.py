@@ -1,9 +1,9 @@
-"""What a dataset's tools are called, and which API a client means by the names in its request.
+"""The names of a dataset's APIs, and which API a client means by the names in its request.
 
 Clients write names as RapidAPI does (``"Video, Images"``, ``"SQUAKE"``), in ToolBench's standard
 form, or with the suffixes that ToolBench gives them: ``<tool>_for_<Category>`` and
-``<api>_for_<tool>``. A name that fits as it stands always wins, so names that contain ``_for_``
-themselves are found; what the reference server does, to cut at the first ``_for_``, comes last.
+``<api>_for_<tool>``. A name that matches unchanged always wins, so names that contain ``_for_``
+themselves are found. The reference server cuts at the first ``_for_``; this is tried last.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _SHOWN_LENGTH = 80
 
 @dataclass(frozen=True)
 class Unknown:
-    """No API is meant by these names; ``what`` is the first of them that fits nothing."""
+    """These names mean no API; ``what`` is the first of them that matches nothing."""
 
     what: Literal["category", "tool", "api"]
     message: str
 
 
 class Catalogue:
-    """The names of all APIs of one dataset; documents stay in the store until they are asked for."""
+    """The names of all APIs of one dataset; documents stay in the store until they are needed."""
 
     def __init__(self, documented: Iterable[ApiRef], recorded: Iterable[ApiRef] = ()) -> None:
         """Make a catalogue of names.
@@ -67,10 +67,10 @@ class Catalogue:
                 yield from sorted(apis.values())
 
     def resolve(self, category: str, tool: str, api: str) -> ApiRef | Unknown:
-        """The API that a client means, or which of its names is unknown and what comes close."""
-        found = self._apis.get(category, {}).get(tool, {}).get(api)
-        if found is not None:
-            return found
+        """The API that a client means, or which of its names is unknown and which names are similar."""
+        exact = self._apis.get(category, {}).get(tool, {}).get(api)
+        if exact is not None:
+            return exact
         if max(len(category), len(tool), len(api)) > MAX_NAME_LENGTH:
             return self._unknown_long(category, tool)
         folder = category if category in self._apis else standardize_category(category)
@@ -99,7 +99,7 @@ class Catalogue:
 
 
 def tool_names(tool: str, category: str) -> list[str]:
-    """The standard tool names that a client may mean, the likeliest first.
+    """The standard tool names that a client may mean, most likely first.
 
     Args:
         tool: as the client writes it.
@@ -116,7 +116,7 @@ def tool_names(tool: str, category: str) -> list[str]:
 
 
 def api_names(api: str, tool: str, category: str) -> list[str]:
-    """The standard API names that a client may mean, the likeliest first.
+    """The standard API names that a client may mean, most likely first.
 
     Args:
         api: as the client writes it.
@@ -151,8 +151,8 @@ def _unknown(
 
 
 def close_names(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names that are much like ``name``, the most alike first, then by name."""
+    """Up to three known names that are similar to ``name``, most similar first, then by name."""
     scored = process.extract(
         name, sorted(known), scorer=fuzz.ratio, processor=str.lower, score_cutoff=_LEAST_LIKENESS, limit=None
     )
-    return [found for _, found in sorted((-score, found) for found, score, _ in scored)][:_SUGGESTIONS]
+    return [close for _, close in sorted((-score, close) for close, score, _ in scored)][:_SUGGESTIONS]

@@ -1,4 +1,4 @@
-"""ToolBench's response templates: an API's answer with type words in the place of its values.
+"""ToolBench's response templates: an answer of an API with type words in place of its values.
 
     "str" "int" "float" "bool" "NoneType"       a value of that type
     "empty list"                                 a list without entries
@@ -6,8 +6,8 @@
     [{"title": "str", "_list_length": 20}]       twenty objects of this shape
     anything else                                itself
 
-The lengths are those of one observed answer. They tell that there were several, not how many there
-must be, so a list is made with at most four entries, and fewer where it stands within lists.
+The lengths are those of one observed answer. They say that there were several entries, not how many there
+must be, so a list gets at most four entries, and fewer within other lists.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LIST_OF = re.compile(r"list of (\w+) with length (\d+)")
 
 
 class Leaf(NamedTuple):
-    """One value to make: its type word and the name of the member that it stands under."""
+    """One value to make: its type word and the name of the member that holds it."""
 
     type: str
     name: str
@@ -40,10 +40,10 @@ LEAF_TYPES = frozenset({"str", "int", "float", "bool", "NoneType", "list", "dict
 
 
 def parse_template(template: Any) -> Any:
-    """A template as a JSON value: as it is, or decoded from text; None if there is no shape in it.
+    """A template as a JSON value: as it is, or decoded from text; None if it describes no shape.
 
     ToolBench's release cuts long templates at 1,000 characters; of those, everything up to the last
-    whole member counts.
+    complete member counts.
     """
     if not isinstance(template, str):
         return template
@@ -59,7 +59,7 @@ def parse_template(template: Any) -> Any:
 
 
 def _parse_cut(text: str) -> Any:
-    """The longest beginning of cut JSON that ends with a whole member, with its brackets closed."""
+    """The longest beginning of cut JSON that ends with a complete member, with its brackets closed."""
     open_brackets: list[str] = []
     end, closing = 0, ""
     in_string = escaped = False
@@ -87,13 +87,13 @@ def _parse_cut(text: str) -> Any:
 def fill_template(template: Any, make: Callable[[Leaf], Any]) -> Any:
     """A value of the template's shape; ``make`` gives the value of a leaf.
 
-    What is nested deeper than ``MAX_DEPTH`` is null.
+    Values nested deeper than ``MAX_DEPTH`` become null.
     """
     return _Filling(make).value(template)
 
 
 class _Filling:
-    """One filling; ``name`` is that of the member a value stands under, ``lists`` counts lists around it."""
+    """One filling; ``name`` is the member that holds a value, ``lists`` counts the lists around it."""
 
     def __init__(self, make: Callable[[Leaf], Any]) -> None:
         self._make = make
@@ -117,7 +117,7 @@ class _Filling:
 
 
 def _repeated(template: Any, lists: int) -> list[Any]:
-    """The entries for which one entry of a list stands."""
+    """The entries that one entry of a list stands for."""
     listed = _LIST_OF.fullmatch(template) if isinstance(template, str) else None
     if listed:
         entry, observed = listed[1], int(listed[2])

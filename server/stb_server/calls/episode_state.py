@@ -1,4 +1,4 @@
-"""A call in the state of its episode: what the same tool was answered before."""
+"""A call in the state of its episode: the earlier calls of the same tool, with their answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stb_core.store.episodes import PriorCall
 from stb_core.values.calls import JsonObject, ToolCall, call_key, canonical_json
 
 STATE = "$episode"
-"""The argument that tells the state of the episode in which a kept answer holds; no API has it."""
+"""The argument that names the state of the episode in which a kept answer holds; no API has it."""
 
 
 MAX_NAME = 200
@@ -22,21 +22,21 @@ MAX_NAME = 200
 
 @dataclass(frozen=True)
 class CallInState(ToolCall):
-    """A call with what its episode was answered before; its key tells both.
+    """A call with the earlier calls of its episode; its key depends on both.
 
-    ``arguments`` are those of the call alone, ``canonical_arguments`` those that it is kept with.
+    ``arguments`` are those of the call alone; ``canonical_arguments`` are those that its answer is kept with.
     """
 
     history: tuple[PriorCall, ...] = ()
 
     @classmethod
-    def of(cls, call: ToolCall, history: Sequence[PriorCall]) -> CallInState:
-        """The call in this state."""
+    def after(cls, call: ToolCall, history: Sequence[PriorCall]) -> CallInState:
+        """The call after these earlier calls."""
         return cls(call.category, call.tool, call.api, call.arguments, tuple(history))
 
     @property
     def alone(self) -> ToolCall:
-        """The same call, in no episode."""
+        """The same call outside an episode."""
         return ToolCall(self.category, self.tool, self.api, self.arguments)
 
     @cached_property
@@ -66,11 +66,11 @@ def call_alone(call: ToolCall) -> ToolCall:
 
 
 def episode_history(call: ToolCall) -> list[JsonObject]:
-    """What the episode of a call was answered before, for a prompt; oldest first."""
+    """The earlier calls of a call's episode with their answers, for a prompt; oldest first."""
     history = call.history if isinstance(call, CallInState) else ()
-    return [_shown(prior) for prior in history]
+    return [_as_json(prior) for prior in history]
 
 
-def _shown(prior: PriorCall) -> JsonObject:
+def _as_json(prior: PriorCall) -> JsonObject:
     answer: Any = json_text.parse(prior.body)
     return {"api": prior.api, "arguments": json_text.parse(prior.arguments), "answer": answer}

@@ -1,4 +1,4 @@
-"""From a request to the call that it means: names resolved, arguments decoded, key made."""
+"""From a request to the call that it means: resolves names, decodes arguments, makes the key."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stb_core.values.tools import ApiRef
 from stb_server.calls.catalogue import Catalogue, Unknown
 from stb_server.calls.protocol import UNUSABLE_INPUT, VirtualRequest
 
-# An API that ToolBench's clients may offer under any tool and that no server stands behind:
-# the virtual server itself answers it with one sentence.
+# ToolBench's clients may offer this API under any tool. There is no server behind it:
+# the virtual server itself answers with one sentence.
 CHAT_WITH_USER = "chat_with_user"
 
 
@@ -25,7 +25,7 @@ class Refusal:
 
 
 def identify(request: VirtualRequest, catalogue: Catalogue) -> ToolCall | Refusal:
-    """The call that a request means, or why it means none."""
+    """The call that a request means, or why it does not mean one."""
     ref = catalogue.resolve(request.category, request.tool, request.api)
     if isinstance(ref, Unknown):
         if standardize_api(request.api.split("_for_", maxsplit=1)[0]) != CHAT_WITH_USER:
@@ -33,10 +33,10 @@ def identify(request: VirtualRequest, catalogue: Catalogue) -> ToolCall | Refusa
         ref = ApiRef(standardize_category(request.category), standardize_tool(request.tool), CHAT_WITH_USER)
     try:
         arguments = parse_arguments(request.tool_input)
-        canonical = canonical_json(arguments)  # may refuse what decoding let pass
+        canonical = canonical_json(arguments)  # may refuse what decoding accepted
     except CallError as problem:
         return Refusal(UNUSABLE_INPUT, problem.message)
     call = ToolCall(*ref, arguments)
-    # These two are cached properties, which take a lock to find out that they are not cached yet.
+    # These are cached properties; setting them here avoids the lock that computing them would take.
     vars(call).update(canonical_arguments=canonical, key=call_key(*ref, canonical))
     return call

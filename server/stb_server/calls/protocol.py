@@ -8,7 +8,7 @@ import orjson
 
 from stb_core.values.calls import JsonObject
 
-# What stands in the header X-STB-Error. Those that an agent is to see come with status 200.
+# Values of the header X-STB-Error. Errors that the agent must see come with status 200.
 MISS = "miss"
 UNUSABLE_INPUT = "unusable_input"
 
@@ -27,10 +27,10 @@ class BadRequestError(Exception):
 
 
 class VirtualRequest(NamedTuple):
-    """What a client asks: an API by its three names, and the arguments as it wrote them.
+    """The request of a client: an API by its three names, and the arguments as written.
 
-    ``toolbench_key`` is the caller's credential: handed on to the real API where one is asked, and
-    otherwise neither logged nor stored. ``strip`` and other members are ignored, as ToolBench's
+    ``toolbench_key`` is the caller's credential: passed on to the real API if one is asked, and never logged
+    or stored. ``strip`` and other members are ignored, as ToolBench's
     virtual server does.
     """
 
@@ -48,13 +48,13 @@ def read_request(raw: bytes) -> VirtualRequest:
     """Read a request body.
 
     Raises:
-        BadRequestError: it is not a JSON object (400), too deep (413), a name is missing or a
+        BadRequestError: it is not a JSON object (400), it is nested too deep (413), a name is missing or a
             member has the wrong type (422).
     """
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as problem:
-        if "depth" in problem.msg or "recursion" in problem.msg.lower():  # as orjson words it
+        if "depth" in problem.msg or "recursion" in problem.msg.lower():  # orjson's own words
             raise BadRequestError(413, "too_deep", "The request body is nested too deep.") from None
         raise BadRequestError(400, "not_json", "The request body is not JSON.") from None
     if not isinstance(body, dict):

@@ -188,7 +188,7 @@ class Host:
             provenance=answer.provenance.value,
         )
         seconds = monotonic() - started
-        self.worker.times.of(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
+        self.worker.times.histogram(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
         await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
         return Called(step, episode, answer.tier, answer.error)
 

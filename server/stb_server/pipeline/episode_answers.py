@@ -1,11 +1,11 @@
-"""Answers that agree within an episode: what was created is found again, listed, changed and deleted.
+"""Answers that agree within an episode: what a call creates, later calls find, list, change and delete.
 
 An episode is one attempt of one agent at one task, named by the header ``X-STB-Episode``; a name is
-used once. Within it a simulated answer depends on the earlier calls of the same tool and what they
-were answered: the model is shown them, and the answer is kept under them, so that the same calls in
-the same order get the same bytes when they are replayed. Real answers do not depend on an episode.
+used once. Within an episode, a simulated answer depends on the earlier calls of the same tool and their
+answers. The model is shown these, and the answer is kept with them, so that the same calls in the same
+order get the same bytes when they are replayed. Real answers do not depend on an episode.
 
-An answer that holds in one state alone is kept like any other, with the state as one more argument.
+An answer that holds in only one state is kept like any other, with the state as one more argument.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
 from stb_server.calls.episode_state import CallInState
 
 _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
-_NOT_TOLD = frozenset({Provenance.MISS, Provenance.FAULT})
+_LEAVING_NO_TRACE = frozenset({Provenance.MISS, Provenance.FAULT})
 
 
 class EpisodeLedger:
@@ -47,28 +47,28 @@ class EpisodeLedger:
 
         Args:
             request: the call.
-            episode: its name.
-            recorded: finds recordings of the call alone; None where none may answer.
+            episode: the name of the episode.
+            recorded: finds recordings of the call alone; None if recordings may not answer.
             answer: answers a call, in a state or alone.
 
         Raises:
-            StoreError: the store does not answer, or did not take what had to be written.
+            StoreError: the store does not answer, or something could not be written.
         """
         call = request.call
         place = Place(request.dataset.id, episode, call.category, call.tool)
         async with self._turns.setdefault(place, asyncio.Lock()):
             history = await self._store.episodes.history(place)
-            found: Answer | Decline | None = None
+            outcome: Answer | Decline | None = None
             if history and recorded:
-                found = await recorded.answer(request)
-            if not isinstance(found, Answer) or found.provenance not in _REAL:
-                in_state = request._replace(call=CallInState.of(call, history)) if history else request
-                found = await answer(in_state)
-            if found.provenance not in _NOT_TOLD:
-                await self._note(place, PriorCall(call.api, call.canonical_arguments, found.body))
-        return found
+                outcome = await recorded.answer(request)
+            if not isinstance(outcome, Answer) or outcome.provenance not in _REAL:
+                in_state = request._replace(call=CallInState.after(call, history)) if history else request
+                outcome = await answer(in_state)
+            if outcome.provenance not in _LEAVING_NO_TRACE:
+                await self._remember(place, PriorCall(call.api, call.canonical_arguments, outcome.body))
+        return outcome
 
-    async def _note(self, place: Place, prior: PriorCall) -> None:
+    async def _remember(self, place: Place, prior: PriorCall) -> None:
         async def work(connection: AsyncConnection) -> None:
             await self._store.episodes.note_within(connection, place, prior)
 

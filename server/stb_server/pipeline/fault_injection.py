@@ -36,7 +36,7 @@ _SERVER_ERRORS = {
 
 
 def refuse(kind: FaultKind, call: ToolCall, seed: int) -> Answer:
-    """What a fault answers that needs no true answer."""
+    """The answer of a fault that needs no true answer."""
     details: dict[str, Any] = {"fault": kind.value, "fault_seed": seed}
     if kind is FaultKind.SERVER_ERROR:
         chosen = int(uniform(seed, "status", call.key) * len(_SERVER_ERRORS))
@@ -51,7 +51,7 @@ def refuse(kind: FaultKind, call: ToolCall, seed: int) -> Answer:
 
 
 def damage(kind: FaultKind, answer: Answer, seed: int) -> Answer:
-    """A true answer with the fault in it; ``details`` keep where it came from."""
+    """A true answer with the fault in it; ``details`` say where the true answer came from."""
     envelope = _envelope(answer.body)
     response = (
         _shorten(envelope["response"]) if kind is FaultKind.TRUNCATED else _reshape(envelope["response"])
@@ -90,7 +90,7 @@ def _reshape(response: Any) -> Any:
 
 
 class FaultCounts:
-    """How many calls were hit so far in this process, by fault, and how many were delayed."""
+    """How many calls of this process were hit so far, by fault, and how many were delayed."""
 
     def __init__(self) -> None:
         self._calls: Counter[str] = Counter()
@@ -99,7 +99,7 @@ class FaultCounts:
         self._delay_s = 0.0
 
     def hit(self, kind: FaultKind, call: ToolCall) -> None:
-        """Count a fault that landed."""
+        """Count a fault that hit a call."""
         self._calls[kind.value] += 1
         self._apis.setdefault(kind.value, set()).add((call.category, call.tool, call.api))
 
@@ -109,7 +109,7 @@ class FaultCounts:
         self._delay_s += seconds
 
     def report(self) -> dict[str, Any]:
-        """Counts by fault: calls that it hit, and different APIs; and the delays, in seconds."""
+        """Counts by fault: the calls and the APIs that it hit; and the delays, in seconds."""
         return {
             "faults": {
                 kind.value: {"calls": self._calls[kind.value], "apis": len(self._apis[kind.value])}
@@ -122,7 +122,7 @@ class FaultCounts:
 
 
 class Faults:
-    """Applies a plan: before an answer is looked for, and to the answer that was found."""
+    """Applies a plan: before a call is answered, and to its answer."""
 
     def __init__(self, plan: FaultPlan, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.plan = plan
@@ -135,7 +135,7 @@ class Faults:
         return fault or self.after(request, await answer())
 
     async def before(self, request: CallRequest) -> Answer | None:
-        """Delay the call, and give the fault that needs no true answer, if such a fault hits it."""
+        """Delay the call; if a fault that needs no true answer hits it, return the answer of that fault."""
         if (seconds := self.plan.delay_s(request.call)) > 0:
             self.counts.delayed(seconds)
             await self._sleep(seconds)

@@ -2,8 +2,8 @@
 
 A plan is written ``down=0.5,429=0.1:0.5,latency=lognormal:0.3:0.5``: half of the APIs are down, a
 tenth refuse half of their calls as too many, and every call takes a log-normal time with median
-0.3 s. Which APIs and calls are hit depends on the seed and their names alone, so it is the same on
-any machine and in any order; the APIs hit at a share of 0.2 are among those hit at 0.5.
+0.3 s. Which APIs and calls are hit depends only on the seed and their names, so it is the same on any machine
+and in any order. The APIs hit at a share of 0.2 are among those hit at 0.5.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_DELAY_S = 60.0
 
 
 class FaultKind(StrEnum):
-    """What goes wrong; where several hit one call, the first in this order does."""
+    """What goes wrong; if several faults hit one call, the first in this order applies."""
 
     DOWN = "down"
     """The gateway cannot reach the API, whatever the call."""
@@ -37,11 +37,11 @@ class FaultKind(StrEnum):
     TRUNCATED = "truncated"
     """The answer's text ends half-way."""
     WRONG_SHAPE = "wrong_shape"
-    """The answer is an array where it should be an object, and the other way round."""
+    """The answer is an array where it should be an object, or the other way round."""
 
 
 DAMAGES = frozenset({FaultKind.TRUNCATED, FaultKind.WRONG_SHAPE})
-"""Faults of an answer that is there; all others need none."""
+"""Faults that damage a true answer; all others need no true answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +102,24 @@ class FaultPlan:
     def __str__(self) -> str:
         """The plan as it is written, without the seed."""
         parts = [
-            ":".join((f"{kind}={_written(rate.apis)}", *([_written(rate.calls)] if rate.calls < 1 else [])))
+            ":".join(
+                (f"{kind}={_number_text(rate.apis)}", *([_number_text(rate.calls)] if rate.calls < 1 else []))
+            )
             for kind, rate in self.rates
         ]
         if self.latency:
-            parts.append(":".join((f"latency={self.latency.name}", *map(_written, self.latency.parameters))))
+            parts.append(
+                ":".join((f"latency={self.latency.name}", *map(_number_text, self.latency.parameters)))
+            )
         return ",".join(parts)
 
 
-def _written(number: float) -> str:
+def _number_text(number: float) -> str:
     return repr(number).removesuffix(".0")
 
 
 def uniform(seed: int, *what: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments, the same on any machine."""
+    """A number in [0, 1) that depends only on the arguments; it is the same on any machine."""
     digest = sha256(orjson.dumps([str(seed), *what])).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) * 2.0**-53
 
@@ -131,7 +135,7 @@ def parse_faults(text: str, seed: int = 0) -> FaultPlan:
     """Read a plan.
 
     Raises:
-        UsageError: the text is none; the hint shows the form.
+        UsageError: the text is not a plan; the hint shows the form.
     """
     rates: dict[FaultKind, FaultRate] = {}
     latency: Latency | None = None

@@ -1,8 +1,7 @@
-"""Which process fetches an answer while the others wait: a lock by name, whose holder may die.
+"""Decides which process fetches an answer while the others wait: locks by name, whose holders may die.
 
-Two implementations: in Redis, where there is one, and in the store. A lock saves work and guards
-nothing; two holders at once, as when Redis is lost in between, cost a second fetch, and the store's
-unique key decides whose answer stands.
+Locks are in Redis if there is one, else in the store. A lock only saves work. If Redis is lost and two
+processes hold the same lock, an answer is fetched twice, and the store's unique key decides which is kept.
 """
 
 from __future__ import annotations
@@ -35,19 +34,19 @@ _RELEASE = b'return redis.call("get",KEYS[1])==ARGV[1] and redis.call("del",KEYS
 
 
 class Locks(Protocol):
-    """Takes, renews and gives back locks."""
+    """Takes, renews and releases locks."""
 
     async def take(self, name: str, token: str) -> bool:
-        """Take the lock, or renew it; False while another holds it."""
+        """Take the lock, or renew it; False while someone else holds it."""
         ...
 
     async def give_back(self, name: str, token: str) -> None:
-        """Give it back; nothing happens if another holds it."""
+        """Release the lock; nothing happens if someone else holds it."""
         ...
 
 
 class StoreLocks:
-    """Locks as leases in the store, taken in the writer's transactions."""
+    """Locks as leases in the store, taken in the store writer's transactions."""
 
     def __init__(self, store: Store, writer: StoreWriter) -> None:
         self._store = store
@@ -57,12 +56,12 @@ class StoreLocks:
         """Take or renew a lease.
 
         Raises:
-            StoreError: the store does not take it.
+            StoreError: the store cannot be written.
         """
         return await self._writer.do_together("take leases", (name, token), self._take_all)
 
     async def give_back(self, name: str, token: str) -> None:
-        """Give a lease back."""
+        """Release a lease."""
         await self._writer.do_together("give leases back", (name, token), self._give_back_all)
 
     async def _take_all(self, connection: AsyncConnection, wanted: Sequence[tuple[str, str]]) -> list[bool]:
@@ -76,7 +75,7 @@ class StoreLocks:
 
 
 class RedisLocks:
-    """Locks in Redis, and in the store while Redis is away."""
+    """Locks in Redis, or in the store while Redis is away."""
 
     def __init__(self, link: RedisLink, otherwise: Locks) -> None:
         self._link = link
@@ -94,7 +93,7 @@ class RedisLocks:
             return await self._otherwise.take(name, token)
 
     async def give_back(self, name: str, token: str) -> None:
-        """Give a lock back, wherever it was taken."""
+        """Release a lock, wherever it was taken."""
         try:
             freed = await self._link.call(b"EVAL", _RELEASE, b"1", _place(name), token.encode())
         except (RedisGoneError, RedisRefusedError):
@@ -109,10 +108,10 @@ def _place(name: str) -> bytes:
 
 @asynccontextmanager
 async def holding(locks: Locks, name: str) -> AsyncGenerator[bool]:
-    """Hold a lock while the block runs; gives whether another had to be waited for.
+    """Hold a lock while the block runs; yields whether it had to wait for another holder.
 
     Raises:
-        StoreError: locks are kept in the store, and it does not answer.
+        StoreError: locks are kept in the store, which does not answer.
     """
     token = secrets.token_hex(8)
     waited, pause_s = False, _FIRST_WAIT_S
@@ -126,7 +125,7 @@ async def holding(locks: Locks, name: str) -> AsyncGenerator[bool]:
     finally:
         renewing.cancel()
         await asyncio.gather(renewing, return_exceptions=True)
-        with contextlib.suppress(StoreError, TimeoutError):  # it runs out by itself
+        with contextlib.suppress(StoreError, TimeoutError):  # the lock expires by itself
             async with asyncio.timeout(_GIVE_BACK_S):
                 await locks.give_back(name, token)
 

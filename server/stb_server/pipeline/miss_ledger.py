@@ -1,4 +1,4 @@
-"""Notes calls that nothing could answer: counted in memory, written to the ledger in bulk."""
+"""Records calls that nothing could answer: counts them in memory, writes them to the ledger in bulk."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
 _log = logging.getLogger(__name__)
 
 MAX_WAITING = 100_000
-"""Distinct calls that may wait for the store; beyond, a new one is counted as lost and said so."""
+"""Distinct calls that may wait for the store; further new calls are counted as lost."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class MissLedger:
         return sum(len(calls) for calls in self._waiting.values())
 
     def add(self, request: CallRequest) -> None:
-        """Remember a miss."""
+        """Record a miss."""
         call = call_alone(request.call)
         calls, key = self._waiting[request.dataset.id], call.key
         waiting = calls.get(key)
@@ -60,14 +60,14 @@ class MissLedger:
         self._awake.set()
 
     def start(self) -> None:
-        """Begin to write in the background."""
+        """Start to write in the background."""
         self._task = asyncio.create_task(self._write_forever())
 
     async def close(self) -> None:
-        """Write what waits, then stop.
+        """Write all waiting misses, then stop.
 
         Raises:
-            StoreError: the store does not take it.
+            StoreError: the store cannot be written.
         """
         self._stopping.set()
         self._awake.set()
@@ -76,10 +76,10 @@ class MissLedger:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what waits now. What cannot be written goes on waiting.
+        """Write all waiting misses now. Those that cannot be written keep waiting.
 
         Raises:
-            StoreError: the store does not take it.
+            StoreError: the store cannot be written.
         """
         for dataset_id in list(self._waiting):
             batch = self._waiting.pop(dataset_id)
@@ -100,16 +100,16 @@ class MissLedger:
         for key, waiting in sorted(batch.items()):
             call = waiting.call
             by_api[ApiRef(call.category, call.tool, call.api)].append((key, waiting))
-        found: list[Miss] = []
+        misses: list[Miss] = []
         for ref, waiting_calls in by_api.items():
             recorded = await recorded_arguments(self._store, dataset_id, ref)
             arguments = [waiting.call.canonical_arguments for _, waiting in waiting_calls]
             neighbours = await asyncio.to_thread(_nearest_of_each, arguments, recorded)
-            found += [
+            misses += [
                 _miss(key, ref, waiting, neighbour)
                 for (key, waiting), neighbour in zip(waiting_calls, neighbours, strict=True)
             ]
-        return found
+        return misses
 
     async def _write_forever(self) -> None:
         while not self._stopping.is_set():

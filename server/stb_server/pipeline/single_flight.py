@@ -1,4 +1,4 @@
-"""Single flight: any number of identical requests at once, over all processes, are one piece of work."""
+"""Single flight: identical requests at the same time, in all processes, are done once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LANDING_S = 5.0
 
 
 class SingleFlight(Generic[T]):
-    """Runs work by name; whoever asks for work that is under way gets its result."""
+    """Runs work by name; a request for work that is already under way gets the same result."""
 
     def __init__(self, locks: Locks | None) -> None:
-        """Make a set of flights.
+        """Make an empty set of flights.
 
         Args:
-            locks: keep other processes from the same work; None if they may do it too.
+            locks: keep other processes from doing the same work; None if they may do it too.
         """
         self._locks = locks
         self._under_way: dict[str, asyncio.Task[T]] = {}
@@ -32,32 +32,32 @@ class SingleFlight(Generic[T]):
         return len(self._under_way)
 
     async def close(self) -> None:
-        """End all work under way, and wait until it has tidied up, for some seconds at most."""
-        flying = list(self._under_way.values())
-        for task in flying:
+        """Cancel all work under way, and wait some seconds at most until it has cleaned up."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
             task.cancel()
-        if flying:
-            await asyncio.wait(flying, timeout=_LANDING_S)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_LANDING_S)
 
     async def share(self, name: str, work: Callable[[bool], Awaitable[T]]) -> T:
-        """The result of the work of this name, done once however many ask for it meanwhile.
+        """The result of the work of this name, which is done once for all requests that come meanwhile.
 
         Args:
-            name: what is to be done.
-            work: does it; told whether another process did the same while we waited for it.
+            name: identifies the work.
+            work: does it; gets whether this process waited for another that did the same.
         """
         task = self._under_way.get(name)
         if task is None:
             self.counts["led"] += 1
-            task = asyncio.create_task(self._fly(name, work))
+            task = asyncio.create_task(self._run(name, work))
             self._under_way[name] = task
             task.add_done_callback(lambda _: self._under_way.pop(name, None))
         else:
             self.counts["joined"] += 1
-        # A caller that goes away must not take the work from the others.
+        # A caller that is cancelled must not cancel the work of the others.
         return await asyncio.shield(task)
 
-    async def _fly(self, name: str, work: Callable[[bool], Awaitable[T]]) -> T:
+    async def _run(self, name: str, work: Callable[[bool], Awaitable[T]]) -> T:
         if self._locks is None:
             return await work(False)
         async with holding(self._locks, name) as waited:

@@ -7,7 +7,7 @@ Every value of the asked-for schema is an answer that can be served. A grammar l
 the shortest thing that the schema admits, so the schema must admit nothing that is refused afterwards.
 
 The two are told apart by their first member, and stand one level down, because OpenAI's strict mode
-wants both. No keyword is used for "not empty", which endpoints refuse or ignore: a refusal without
+requires both. No keyword is used for "not empty", which endpoints refuse or ignore: a refusal without
 words is served in those of its kind.
 
 MirrorAPI was trained to write ``{"error": "…", "response": "…"}``, and is read in this form.
@@ -37,7 +37,7 @@ _ANYTHING = ("string", "object", "array", "number", "boolean")
 
 
 def asked_form(shape: Schema | None) -> Schema:
-    """The schema of a whole answer whose response has a shape; None for a response of any."""
+    """The schema of a whole answer with a response of this shape; None allows any shape."""
     return _closed(answer={"anyOf": [_closed(response=_without_null(shape or {})), _REFUSED]})
 
 
@@ -46,7 +46,7 @@ FREE_FORM: Schema = {
     "properties": {"error": {"type": "string"}, "response": {}},
     "required": ["error", "response"],
 }
-"""Of models that know nothing of schemas: any response counts, and members may be added."""
+"""The form for models without structured output: any response counts, and members may be added."""
 
 
 def _closed(**members: Schema) -> Schema:
@@ -62,7 +62,7 @@ _REFUSED = _closed(refusal={"type": "string", "enum": list(REFUSALS)}, error={"t
 
 
 def _without_null(shape: Schema) -> Schema:
-    """The shape for an answer that says something: null is none."""
+    """The shape without null, which is not an answer."""
     kinds = shape.get("type", _ANYTHING)
     left = [kind for kind in ([kinds] if isinstance(kinds, str) else kinds) if kind != "null"]
     return {**shape, "type": left[0] if len(left) == 1 else left or list(_ANYTHING)}
@@ -91,11 +91,11 @@ def usable_answer(text: str, form: Schema) -> Answered | Fault:
         return Fault.MISSING_FIELD
     if not fits(body, form):
         return Fault.UNFIT
-    said = body["answer"] if "answer" in form["properties"] else body
-    error = said.get("error", "")
-    if "refusal" in said and not error.strip():
-        error = said["refusal"]
-    response = said.get("response")
+    content = body["answer"] if "answer" in form["properties"] else body
+    error = content.get("error", "")
+    if "refusal" in content and not error.strip():
+        error = content["refusal"]
+    response = content.get("response")
     if not error and response is None:  # only the free form admits this
         return Fault.MISSING_FIELD
     return Answered(body, error, "" if response is None else response, reading.repairs)

@@ -1,7 +1,7 @@
-"""Asking a model for one answer of an API, until it gives one that can be served or the patience ends.
+"""Asks a model for one answer of an API, until an answer can be served or no repeat is left.
 
-What a reply was like is counted by kind: strict, each repair, each fault. A reply with a fault is
-never served; how often and how a model is then asked again, ``stb_core.llm.repeats`` says.
+Replies are counted by kind: strict, each repair, each fault. A reply with a fault is never served;
+``stb_core.llm.repeats`` says how often and how a model is then asked again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SimulatorSampling:
     max_tokens: int = 2048
     """Longest answer; one that is cut there cannot be used."""
     seed: int = 0
-    """Of the first request; each repeat has another."""
+    """Seed of the first request; each repeat has another."""
 
 
 DEFAULT_SAMPLING = SimulatorSampling()
@@ -43,7 +43,7 @@ DEFAULT_SAMPLING = SimulatorSampling()
 
 @dataclass(frozen=True)
 class ModelAnswer:
-    """What a model answered in an API's place, and what that took."""
+    """What a model answered in place of an API, and the tokens used."""
 
     error: str
     response: Any
@@ -53,14 +53,14 @@ class ModelAnswer:
 
 
 class ReplyCounts:
-    """Counts what replies were like, by kind, for the report and the metrics."""
+    """Counts replies by kind, and the tokens used, for reports and metrics."""
 
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self.usage = Usage()
 
     def find(self, text: str, schema: Schema) -> JsonObject | None:
-        """The answer in a reply, for ``OpenAIModel``; None for what cannot be used."""
+        """The answer in a reply, for ``OpenAIModel``; None if it cannot be used."""
         outcome = usable_answer(text, schema)
         if isinstance(outcome, Fault):
             self.kinds[outcome.value] += 1
@@ -83,7 +83,7 @@ async def ask(
     Args:
         model: is asked; when ``structured``, it must read replies by ``counts.find``.
         messages: the prompt.
-        counts: what replies were like is added here.
+        counts: replies are counted here.
         sampling: how to ask.
         shape: of the response; None when it is free.
         structured: ask for structured output, which the model repeats by itself; else the reply is
@@ -125,13 +125,13 @@ async def ask(
         repeats.count_unusable(reply)
     counts.usage += usage
     raise UnreadableReplyError(
-        f"{model.name} gave {repeats.count} replies that are no answer.",
+        f"{model.name} gave {repeats.count} replies that cannot be used.",
         reply=reply.content or "",
         usage=usage,
     )
 
 
 def hash_of(request: Request) -> str:
-    """SHA-256 of all that a model is asked: messages, schema, seed and sampling."""
+    """SHA-256 of the whole request: messages, schema, seed and sampling."""
     asked = orjson.dumps(request.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(asked).hexdigest()

@@ -1,4 +1,4 @@
-"""What is known of the API that is to be played: its tool, its document, its names."""
+"""What is known of the API to simulate: its tool, its document, its names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_REMEMBERED = 1024
 
 @dataclass(frozen=True)
 class Subject:
-    """One API; without a document it is known by its recorded answers alone."""
+    """One API; without a document, only its recorded answers are known."""
 
     ref: ApiRef
     tool_name: str
@@ -24,7 +24,7 @@ class Subject:
 
 
 class Subjects:
-    """Finds subjects in the store."""
+    """Reads subjects from the store, and remembers them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,7 +1,7 @@
-"""Which recorded answers a simulator is shown: of the same API, to the calls most like the one asked.
+"""Which recorded answers a simulator is shown: those of the same API to the most similar calls.
 
 Only answers of the real API count, those of the call's snapshot or, without one, those recorded
-before the server started: what a model invents never feeds it again, and the choice does not depend
+before the server started: a model is never shown what a model made up, and the choice does not depend
 on the calls made so far.
 """
 
@@ -33,7 +33,7 @@ MAX_APIS = 256
 MAX_REMEMBERED = 1024
 """Recorded answers that are kept in memory, decoded."""
 CHARACTERS_PER_TOKEN = 4
-"""For budgets only: text of JSON has rather fewer tokens than this makes of it."""
+"""For budgets only: JSON text usually has fewer tokens than this estimate."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Example:
 
 
 def most_similar(arguments: bytes, candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The candidates whose arguments are most alike, best first; of equals the first by key."""
+    """The candidates with the most similar arguments, best first; of equals the first by key."""
     text = _compared(arguments)
     scored = [
         (-round(fuzz.ratio(text, _compared(candidate.arguments)), 6), candidate.key, candidate)
@@ -74,7 +74,7 @@ def _compared(arguments: bytes) -> str:
 
 
 def within_budget(examples: Sequence[Example], tokens: int) -> list[Example]:
-    """As many of the first examples as fit, each after what of it can be left out has been left out."""
+    """As many of the first examples as fit, each shortened as far as needed."""
     kept: list[Example] = []
     left = tokens * CHARACTERS_PER_TOKEN
     for example in examples:
@@ -125,7 +125,7 @@ class RecordedExamples:
     Args:
         store: where they are.
         before: a moment as ``clock.now`` writes it; for calls without a snapshot, later recordings
-            are not looked at.
+            are ignored.
     """
 
     def __init__(self, store: Store, before: str) -> None:
@@ -137,7 +137,7 @@ class RecordedExamples:
     async def similar(
         self, dataset: Dataset, call: ToolCall, count: int, snapshot: Snapshot | None = None
     ) -> list[Example]:
-        """The recorded answers to the calls most like this one, best first; never to this very call.
+        """The recorded answers to the calls most similar to this one, best first; never to this very call.
 
         Raises:
             StoreError: the store cannot be read.
@@ -156,7 +156,7 @@ class RecordedExamples:
     async def _candidates_of(
         self, dataset: Dataset, call: ToolCall, snapshot: Snapshot | None
     ) -> list[Candidate]:
-        """Recorded calls of the same API; the set is frozen, so it is read once a state of the dataset."""
+        """Recorded calls of the same API; the set is frozen, so it is read once per state of the dataset."""
         place = dataset.id, dataset.changes, snapshot, (call.category, call.tool, call.api)
         known = self._candidates.get(place)
         if known is not None:

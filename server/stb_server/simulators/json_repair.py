@@ -1,4 +1,4 @@
-"""From what a model wrote to a JSON object: strict reading first, then repair of the slips really seen.
+"""From what a model wrote to a JSON object: first strict reading, then repair of slips that models really make.
 
     slip                                       what is done
     ```json … ``` around the object            the fence is taken off
@@ -8,8 +8,8 @@
     a dict in Python's notation                read as a literal, never evaluated
     bare quotes in the fields of the envelope  the envelope's own marks decide where a field ends
 
-What is cut short is not completed, and what could mean two things is not guessed: a fault has a
-name, and the caller asks again or gives up.
+Text that was cut is not completed, and ambiguous text is not guessed at: it is a fault with a name, and the
+caller asks again or gives up.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_CHARACTERS = 1_000_000
 
 
 class Repair(StrEnum):
-    """A slip that was mended."""
+    """A slip that was repaired."""
 
     FENCE = "code_fence"
     PROSE = "words_around"
@@ -89,7 +89,7 @@ def read_object(text: str) -> Reading:
 
 
 def _read(text: str) -> tuple[JsonObject, tuple[Repair, ...]]:
-    """The first way to read the text that works; a fault met on the way is final, not a reason to try more."""
+    """Read the text in the first way that works; a fault on the way is final."""
     for candidate, around in _candidates(text):
         for decode, repairs in _WAYS:
             try:
@@ -106,7 +106,7 @@ _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 
 
 def _candidates(text: str) -> Iterator[tuple[str, tuple[Repair, ...]]]:
-    """The parts of a text that may be the object, the likeliest first."""
+    """The parts of a text that may be the object, most likely first."""
     whole = text.strip().removeprefix("\ufeff")
     yield whole, ()
     fenced = _FENCE.findall(whole)
@@ -121,7 +121,7 @@ def _candidates(text: str) -> Iterator[tuple[str, tuple[Repair, ...]]]:
 
 
 def _objects_within(text: str) -> Iterator[str]:
-    """Outermost objects among words; none after a brace that begins no object, lest a part pass for the whole."""
+    """Outermost objects among words; stops at a brace that starts no object, so that no part passes for the whole."""
     position = text.find("{")
     while position >= 0:
         try:
@@ -145,10 +145,10 @@ _ESCAPE = re.compile(r'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|)')
 
 
 def _with_escapes(text: str) -> Any:
-    return _decode(_LENIENT, _mend_escapes(text))
+    return _decode(_LENIENT, _repair_escapes(text))
 
 
-def _mend_escapes(text: str) -> str:
+def _repair_escapes(text: str) -> str:
     return _ESCAPE.sub(lambda found: found[0] if found[1] else r"\\", text)
 
 
@@ -164,11 +164,11 @@ _MOST_LITERAL = 100_000
 
 def _python(text: str) -> Any:
     if not text.startswith("{'") or len(text) > _MOST_LITERAL:
-        raise ValueError("no dict in Python's notation")
+        raise ValueError("not a dict in Python's notation")
     try:
         return _strict(json.dumps(parse_literal(text)))
     except FormatError:
-        raise ValueError("no literal") from None
+        raise ValueError("not a literal") from None
     except TypeError:  # bytes, sets, complex numbers
         raise ValueError("a literal that JSON cannot carry") from None
 
@@ -185,23 +185,23 @@ _BARE_QUOTE = re.compile(r'(?<!\\)((?:\\\\)*)"')
 def _envelope(text: str) -> Any:
     first = _FIRST.match(text)
     if not first or first[1] not in _FIELDS[:2]:
-        raise ValueError("no envelope")
+        raise ValueError("not an envelope")
     name, start, fields = first[1], first.end(), {}
     for following in _FIELDS[_FIELDS.index(name) + 1 :]:
         found = _NEXT[following].search(text, start)
         if not found:
-            raise ValueError("no envelope")
+            raise ValueError("not an envelope")
         fields[name] = text[start : found.start()]
         name, start = following, found.end()
     end = _END.search(text, start)
     if not end:
-        raise ValueError("no envelope")
+        raise ValueError("not an envelope")
     fields[name] = text[start : end.start()]
     return {name: _decode(_LENIENT, f'"{_escaped(value)}"') for name, value in fields.items()}
 
 
 def _escaped(field: str) -> str:
-    return _BARE_QUOTE.sub(r'\1\\"', _mend_escapes(field))
+    return _BARE_QUOTE.sub(r'\1\\"', _repair_escapes(field))
 
 
 def _what_is_wrong(text: str) -> Fault:
@@ -223,7 +223,7 @@ def _what_is_wrong(text: str) -> Fault:
 
 
 def _check(value: Any, depth: int) -> None:
-    """Refuse text that no store and no client can carry, at whatever place it stands."""
+    """Refuse text anywhere in a value that stores and clients cannot hold."""
     if depth < 0:
         raise _FaultError(Fault.TOO_DEEP)
     if isinstance(value, str):

@@ -2,7 +2,7 @@
 
 What all calls of an API share comes first and the call last, so that an engine that caches prefixes
 reads the document once. The same call against the same recordings gives the same bytes, whatever
-was called before. Values are written as one line of JSON each, so none can leave its place.
+was called before. Each value is one line of JSON, so none can break out of its place.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def messages_of(occasion: PromptContents) -> tuple[Message, ...]:
     filled = Template(user).substitute(
         document=_document(occasion.subject),
         shape=_shape(occasion.shape),
-        # The most similar one stands nearest to the call.
+        # The most similar example comes last, next to the call.
         examples="\n".join(example.text for example in reversed(occasion.examples)) or _NONE,
         history="\n".join(_encode(entry) for entry in occasion.history) or _NONE,
         call=_encode(_call(occasion)),
@@ -76,7 +76,7 @@ def _call(occasion: PromptContents) -> dict[str, Any]:
 
 
 def visible(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in order of their names, without the credential that some clients put among them."""
+    """The arguments sorted by name, without the credential that some clients put among them."""
     return {name: arguments[name] for name in sorted(arguments) if name != CREDENTIAL}
 
 

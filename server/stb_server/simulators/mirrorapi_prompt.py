@@ -2,7 +2,7 @@
 
 The user message holds the document and the request, both in Python's notation of a dict, the
 document with its seven members in their order. The models know the official system prompts best:
-name your copy of one in the configuration. Without one, a prompt of ours asks for the same form.
+name your copy of one in the configuration. Without it, our own prompt asks for the same form.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Variant(StrEnum):
 
 
 def prompt_name(variant: Variant) -> str:
-    """The prompt of ours for a variant."""
+    """The name of our own prompt for a variant."""
     return f"mirrorapi-{variant}-1"
 
 
@@ -37,7 +37,7 @@ def messages_of(
     system: str,
     history: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[Message, ...]:
-    """System and user message; earlier calls of an episode, which training knew nothing of, stand between."""
+    """System and user message; earlier calls of an episode, which training did not have, come between."""
     parts = [f"API doc:\n{dict(api_doc)}"]
     if history:
         lines = "\n".join(json_text.encode(entry).decode() for entry in history)
@@ -56,10 +56,10 @@ def api_doc_of(subject: Subject) -> dict[str, Any]:
     document = subject.document
 
     def parameters(kind: str) -> list[dict[str, Any]]:
-        given = () if document is None else getattr(document, kind)
+        parameters_ = () if document is None else getattr(document, kind)
         return [
             {"name": p.name, "type": p.type, "description": p.description, "default": p.default}
-            for p in given
+            for p in parameters_
         ]
 
     return {

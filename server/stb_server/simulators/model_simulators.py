@@ -1,4 +1,4 @@
-"""The simulators ``llm`` and ``mirrorapi``: a language model answers in an API's place, or declines.
+"""The simulators ``llm`` and ``mirrorapi``: a language model answers in place of an API, or declines.
 
 A call with unknown or missing arguments is refused by rule, in the words in which ToolBench's APIs
 do it. For all others the model is asked. An answer is served only when it is whole, strict JSON and
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 WRONG_ARGUMENTS = "wrong_arguments"
 """The error type of an answer that refuses the call's arguments."""
 FEWEST_EXAMPLES = 2
-"""From fewer recorded successes no shape is derived: one answer, an error report even, is no pattern."""
+"""Recorded successes that are needed to derive a shape: a single answer, maybe an error report, is no pattern."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Prompt:
 
 
 class ModelSimulator(ABC):
-    """What the two have in common; a layer of the pipeline.
+    """What both have in common; a layer of the pipeline.
 
     Args:
         model: is asked; reads structured replies by ``counts.find``.
         subjects: finds documents; None when only ``simulate`` is called.
-        counts: what replies were like.
+        counts: counts the replies.
         sampling: how the model is asked.
     """
 
@@ -76,10 +76,10 @@ class ModelSimulator(ABC):
 
     @abstractmethod
     async def prompt(self, request: SimulationRequest) -> Prompt | None:
-        """What to ask for a call; None when nothing is known of the API."""
+        """What to ask for a call; None if nothing is known of the API."""
 
     async def answer(self, request: CallRequest) -> Answer | Decline:
-        """A simulated answer, or why there is none.
+        """A simulated answer, or why the call could not be simulated.
 
         Raises:
             StoreError: the store cannot be read.
@@ -102,7 +102,7 @@ class ModelSimulator(ABC):
         if prompt is None:
             return Decline("undocumented", f"Nothing is known of {call.api} of {call.tool}.")
         try:
-            made = await ask(
+            reply = await ask(
                 self._model,
                 prompt.messages,
                 counts=self.counts,
@@ -110,25 +110,25 @@ class ModelSimulator(ABC):
                 shape=prompt.shape,
                 structured=self.structured,
             )
-            body = json_text.encode({"error": made.error, "response": made.response})
+            body = json_text.encode({"error": reply.error, "response": reply.response})
         except (ModelError, FormatError) as problem:
             return _declined(call.key, problem)
         return Answer(
             body,
             Provenance.SIMULATED,
-            error=WRONG_ARGUMENTS if made.error and problems else "",
-            details=self._details(prompt, made, problems),
-            usage=made.usage,
+            error=WRONG_ARGUMENTS if reply.error and problems else "",
+            details=self._details(prompt, reply, problems),
+            usage=reply.usage,
         )
 
-    def _details(self, prompt: Prompt, made: ModelAnswer, problems: ArgumentProblems) -> dict[str, Any]:
+    def _details(self, prompt: Prompt, reply: ModelAnswer, problems: ArgumentProblems) -> dict[str, Any]:
         details: dict[str, Any] = {
             "simulator": f"{self.name}/1",
             "model": self._model.name,
             "prompt": prompt.version,
-            "prompt_hash": made.prompt_hash,
-            "seed": made.seed,
-            "usage": made.usage.model_dump(exclude_none=True),
+            "prompt_hash": reply.prompt_hash,
+            "seed": reply.seed,
+            "usage": reply.usage.model_dump(exclude_none=True),
         }
         return details | ({"argument_problems": problems.as_details()} if problems else {})
 
@@ -183,16 +183,16 @@ class LlmSimulator(ModelSimulator):
     async def prompt(self, request: SimulationRequest) -> Prompt | None:
         """The document, the recorded answers most like this call's, the episode so far, the call."""
         subject, call = request.subject, request.call
-        found: list[Example] = []
+        examples: list[Example] = []
         if self._recordings and request.dataset is not None:
-            found = await self._recordings.similar(request.dataset, call, self._examples, request.snapshot)
-        if subject.document is None and not found:
+            examples = await self._recordings.similar(request.dataset, call, self._examples, request.snapshot)
+        if subject.document is None and not examples:
             return None
-        shape = shape_of(subject, found)
+        shape = shape_of(subject, examples)
         occasion = llm_prompt.PromptContents(
             subject=subject,
             arguments=call.arguments,
-            examples=within_budget(found, self._example_tokens),
+            examples=within_budget(examples, self._example_tokens),
             history=request.history,
             problems=request.problems,
             shape=shape,
@@ -214,7 +214,7 @@ class MirrorApiSimulator(ModelSimulator):
     """MirrorAPI, asked as it was trained to be; its response is text in the API's own notation.
 
     Args:
-        system: the system prompt; empty for one of ours.
+        system: the system prompt; empty for our own.
     """
 
     name = "mirrorapi"

@@ -1,4 +1,4 @@
-"""What a simulator is told when it is opened: one frozen value that any worker process can be given."""
+"""The settings of a simulator: one frozen value that is passed to every worker process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stb_server.simulators.ask import DEFAULT_SAMPLING, SimulatorSampling
 from stb_server.simulators.mirrorapi_prompt import Variant
 
 PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
-"""An agent waits for the answer meanwhile, so less than a run's own model is borne with."""
+"""An agent waits for the answer, so a simulator gives up earlier than the agent's own model."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ class SimulatorOptions:
     model: str = ""
     """``PROVIDER/MODEL``; empty for a simulator that needs none."""
     endpoints: tuple[Endpoint, ...] = ()
-    """Where the model is; several replicas share the load."""
+    """Endpoints of the model; several share the load."""
     price: Price | None = None
-    """Of the model's tokens."""
+    """Price of the model's tokens."""
     patience: Patience = PATIENCE
     """Timeouts and retries of one request."""
     connections: int = 64
-    """Most requests in flight, over all endpoints of one worker."""
+    """Most concurrent requests of one worker, over all endpoints."""
     sampling: SimulatorSampling = DEFAULT_SAMPLING
     """How the model is asked."""
     examples: int = 3
     """Most recorded answers that are shown to the model."""
     example_tokens: int = 1500
-    """Budget for them, about four characters a token."""
+    """Budget for them, about four characters per token."""
     variant: Variant = Variant.SFT
-    """Of MirrorAPI."""
+    """How MirrorAPI was trained to answer."""
     system_prompt: str = field(default="", repr=False)
-    """MirrorAPI's system prompt; empty for one of ours."""
+    """MirrorAPI's system prompt; empty for our own."""
 
     @property
     def identity(self) -> str:
@@ -71,7 +71,7 @@ def read_options(
         simulator: its name.
         settings: provider variables and prices.
         model: ``PROVIDER/MODEL``.
-        urls: addresses of replicas, in the place of ``<PROVIDER>_BASE_URL``.
+        urls: addresses of replicas, in place of ``<PROVIDER>_BASE_URL``.
         system_prompt: a file with MirrorAPI's system prompt.
         others: further options by name.
 
@@ -105,7 +105,7 @@ def _endpoints(model: str, settings: Settings, urls: Sequence[str]) -> tuple[End
         raise UsageError(f"{model!r} does not name a model.", hint="Write PROVIDER/MODEL, such as vllm/qwen.")
     for url in urls:
         if not url.startswith(("http://", "https://")):
-            raise UsageError(f"{url!r} is no address.", hint="Write http://HOST:PORT/v1.")
+            raise UsageError(f"{url!r} is not a valid URL.", hint="Use the form http://HOST:PORT/v1.")
     _, key = settings.provider(provider)
     return tuple(
         Endpoint(url.rstrip("/"), key, "--simulator-endpoint", f"{provider.upper()}_API_KEY") for url in urls

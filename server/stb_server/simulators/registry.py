@@ -1,7 +1,9 @@
 """Simulators by name: entry points of the group ``stabletoolbench.simulators``.
 
-An entry point is a function of the options and the context that gives an async context manager of a
-simulator, which is a layer of the pipeline. One in another distribution is found like ours.
+An entry point is a function that takes the options and the context and returns an async context manager
+of a simulator, which is a layer of the pipeline. Simulators of other distributions are found like the
+built-in ones. A simulator that satisfies ``ModelBacked`` is also counted in the metrics, and measured by
+``stb experiment simulator``.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def open_simulator(options: SimulatorOptions, context: Context) -> AbstractAsync
     """The simulator that the options name; enter it before use.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no simulator of that name.
         UsageError: it lacks a model.
     """
     entries = importlib.metadata.entry_points(group=GROUP, name=options.simulator)
@@ -92,7 +94,7 @@ async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerat
 
 @asynccontextmanager
 async def template(_: SimulatorOptions, context: Context) -> AsyncGenerator[TemplateSimulator]:
-    """The rule-made stand-in, which needs no model."""
+    """Answers made by rule, without a model."""
     yield TemplateSimulator(context.store.datasets.api)
 
 
@@ -100,7 +102,7 @@ def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
     """The model of a simulator, over all its endpoints; replies are read and counted by ``counts``.
 
     Raises:
-        UsageError: the options name none.
+        UsageError: the options name no model.
     """
     if not options.endpoints:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""One model behind several endpoints: the least loaded one that is well is asked.
+"""One model behind several endpoints: the least loaded healthy one is asked.
 
-Each endpoint is looked at again and again; one that cannot be reached or refuses the key is left out
-until it answers, and what was waiting for it is asked of another. When none is well, all are tried,
-so that a single endpoint is borne with the client's own patience.
+Each endpoint is checked at regular intervals. One that cannot be reached or refuses the key is left out
+until it answers, and requests that wait for it go to another. If none is healthy, all are tried, so that
+a single endpoint is retried as long as the client allows.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from stb_core.usage import Usage
 _log = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 2.0
-"""Between two looks at an endpoint."""
+"""Seconds between two health checks of an endpoint."""
 CHECK_TIMEOUT_S = 5.0
-"""For an endpoint to answer a look."""
+"""Timeout of one health check, in seconds."""
 
 
 class Checked(Model, Protocol):
-    """A model whose endpoint can be looked at without asking the model."""
+    """A model whose endpoint can be checked without asking the model."""
 
     async def check(self) -> None:
-        """See that it can be reached.
+        """Check that it can be reached.
 
         Raises:
             ModelUnavailableError: it cannot.
@@ -46,12 +46,12 @@ class Replica:
     """One endpoint and its present state."""
 
     model: Checked
-    well: bool = True
+    is_healthy: bool = True
     in_flight: int = 0
 
 
 class Replicas:
-    """A model over several endpoints; ``async with`` looks after their health meanwhile."""
+    """A model over several endpoints; ``async with`` checks their health meanwhile."""
 
     def __init__(
         self,
@@ -116,17 +116,21 @@ class Replicas:
         """The endpoint with the fewest requests in flight; of equals the first."""
         left = [replica for replica in self.replicas if replica not in tried]
         return min(
-            [replica for replica in left if replica.well] or left, key=lambda replica: replica.in_flight
+            [replica for replica in left if replica.is_healthy] or left, key=lambda replica: replica.in_flight
         )
 
     async def _ask(self, replica: Replica, request: Request) -> Reply | None:
-        """Its reply; None when it failed meanwhile and another one is well."""
+        """Its reply; None if it failed meanwhile and another endpoint is healthy."""
         replica.in_flight += 1
         answering = asyncio.ensure_future(replica.model.complete(request))
         try:
             while not answering.done():
                 await asyncio.wait({answering}, timeout=self._interval_s)
-                if not answering.done() and not replica.well and any(other.well for other in self.replicas):
+                if (
+                    not answering.done()
+                    and not replica.is_healthy
+                    and any(other.is_healthy for other in self.replicas)
+                ):
                     return None
             return answering.result()
         finally:
@@ -137,16 +141,16 @@ class Replicas:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.gather(*(self._look(replica) for replica in self.replicas))
+            await asyncio.gather(*(self._check_health(replica) for replica in self.replicas))
             await asyncio.sleep(self._interval_s)
 
-    async def _look(self, replica: Replica) -> None:
+    async def _check_health(self, replica: Replica) -> None:
         try:
             async with asyncio.timeout(self._timeout_s):
                 await replica.model.check()
         except (ModelUnavailableError, TimeoutError) as problem:
-            if replica.well:
+            if replica.is_healthy:
                 _log.warning("an endpoint is left out", extra={"model": self.name, "reason": str(problem)})
-            replica.well = False
+            replica.is_healthy = False
         else:
-            replica.well = True
+            replica.is_healthy = True

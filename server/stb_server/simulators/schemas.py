@@ -21,7 +21,7 @@ from stb_server.calls.documented_answers import parse_template
 MAX_DEPTH = 12
 """Deeper parts of a shape are left open."""
 MAX_MEMBERS = 400
-"""A shape with more members is left open where they begin to be too many: servers refuse huge schemas."""
+"""A shape with more members is left open beyond this number: servers refuse huge schemas."""
 
 _SCALARS = ["boolean", "null", "number", "string"]
 _WORDS: dict[str, Schema] = {
@@ -29,7 +29,7 @@ _WORDS: dict[str, Schema] = {
     "int": {"type": "integer"},
     "float": {"type": "number"},
     "bool": {"type": "boolean"},
-    # What was null once is of an unknown type, not always null; of an empty list nobody knows the entries.
+    # A value that was null once may have any type; the entries of an empty list are unknown.
     "NoneType": {"type": _SCALARS},
     "list": {"type": "array"},
     "dict": {"type": "object"},
@@ -40,10 +40,10 @@ _LENGTH_MEMBER = "_list_length"
 
 
 def schema_of_template(template: Any) -> Schema | None:
-    """The schema of a ``template_response``; None when there is no shape in it.
+    """The schema of a ``template_response``; None if it describes no shape.
 
     Every member that the template shows is required, and no other is allowed. Lengths of lists are
-    those of one answer and are not demanded.
+    those of one answer and are not required.
     """
     parsed = parse_template(template)
     if parsed is None or parsed in ({}, [], ""):
@@ -86,8 +86,8 @@ def _is_list_of(template: Any) -> bool:
 
 
 def _entry(template: str) -> Schema:
-    found = _LIST_OF.fullmatch(template)
-    return _WORDS.get(found[1], {}) if found else {}
+    match = _LIST_OF.fullmatch(template)
+    return _WORDS.get(match[1], {}) if match else {}
 
 
 def schema_of_examples(values: Iterable[Any]) -> Schema | None:
@@ -167,10 +167,10 @@ _MOST_LITERAL = 200_000
 
 
 def decode_response(response: Any) -> Any:
-    """What a response says: text that is JSON or a literal in Python's notation is decoded.
+    """The value of a response: text that is JSON or a literal in Python's notation is decoded.
 
-    ToolBench's servers hand on bodies as they are, as JSON text or as ``str()`` of the decoded body.
-    Other text is itself.
+    ToolBench's servers pass bodies on as they are, as JSON text or as ``str()`` of the decoded body.
+    Other text stays as it is.
     """
     if not isinstance(response, str):
         return response
@@ -188,5 +188,5 @@ def decode_response(response: Any) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    """A literal as JSON would carry it; what it cannot carry is refused."""
+    """A literal as JSON would hold it; raises if JSON cannot hold it."""
     return orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))

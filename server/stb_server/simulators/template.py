@@ -1,8 +1,8 @@
-"""A rule-made stand-in for an API: an answer of its documented shape that depends on the call alone.
+"""Answers made by rule: of the API's documented shape, and dependent only on the call.
 
-It uses no model and no clock. Values are drawn from a generator that is seeded by the call's key,
-and members named like an argument carry that argument, so that an agent finds again what it request
-for. Its answers are marked with the provenance ``template``; they are plausible, not true.
+No model and no clock is used. Values come from a generator that is seeded with the call's key. A member
+named like an argument has the value of that argument, so that an agent finds what it asked for. The answers
+have the provenance ``template``; they are plausible, not true.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TemplateSimulator:
         self._documents = documents
 
     async def answer(self, request: CallRequest) -> Answer | Decline:
-        """A stand-in for the API's answer."""
+        """An answer in place of the API's."""
         call = request.call
         document = await self._documents(request.dataset.id, ApiRef(call.category, call.tool, call.api))
         template = None if document is None else parse_template(document.template_response)
@@ -94,7 +94,7 @@ _CURRENCIES = ("USD", "EUR", "GBP", "JPY")
 _FAILURES = frozenset({"error", "errors", "err", "failed", "haserror", "errormessage"})
 _DEGREES = frozenset({"lat", "lng", "lon", "latitude", "longitude"})
 
-# What a text is about, by the end of its member's name; the first that fits counts.
+# What a text is about, by the end of its member's name; the first match counts.
 _ENDINGS = {
     "nothing": tuple(_FAILURES),
     "link": ("url", "link", "href", "image", "img", "uri", "website", "thumbnail", "logo", "icon"),

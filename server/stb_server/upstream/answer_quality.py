@@ -1,6 +1,6 @@
-"""Whether a real answer is worth keeping: judged by its structure, never by digits or words in its data.
+"""Whether a real answer is worth keeping: assessed by its structure, never by digits or words in its data.
 
-An answer is turned down only on evidence of one of these kinds: the HTTP status, ToolBench's labels
+An answer is rejected only for one of these reasons: the HTTP status, ToolBench's labels
 in the ``error`` field, emptiness, or the whole body being a known envelope of a gateway or web
 server (a status line, an error page, a report that holds a status and a sentence and no data).
 An API that says "no such film" has answered; so has one whose data is an empty list.
@@ -29,12 +29,12 @@ from stb_server.upstream.failure_shapes import (
 
 
 class Rule(StrEnum):
-    """What decided; the first two keep an answer, the others turn it down."""
+    """The rule that decided; the first two keep an answer, the others reject it."""
 
     DATA = "data"
-    """Nothing speaks against it."""
+    """No other rule applies."""
     DATA_DESPITE_LABEL = "data_despite_label"
-    """ToolBench labelled it for a word that it found inside, and the body carries data."""
+    """ToolBench labelled it an error because of a word inside, but the body carries data."""
     STATUS = "status"
     """The HTTP status is not a success."""
     ERROR_FIELD = "error_field"
@@ -73,39 +73,39 @@ def assess(
     status: int | None = None,
     promises_json: bool = False,
 ) -> Quality:
-    """Judge one real answer.
+    """Assess one real answer.
 
     Args:
         response: decoded JSON, or text; ToolBench's proxy writes JSON and Python notation as text.
         error: ToolBench's ``error`` field.
-        status: the HTTP status, None where the protocol hides it.
+        status: the HTTP status, None if the protocol hides it.
         promises_json: the API is documented to answer in JSON.
     """
     if status is not None and not 200 <= status < 300:
-        return _verdict(Rule.STATUS, f"HTTP {status}")
+        return _quality(Rule.STATUS, f"HTTP {status}")
     value = _decoded(response)
     if error not in ("", None, False):
-        return _judge_label(str(error), response, value)
+        return _assess_label(str(error), response, value)
     if value is None or (isinstance(value, str) and not value.strip("\ufeff \t\r\n")):
-        return _verdict(Rule.EMPTY, "no body" if status is None else f"HTTP {status} without a body")
+        return _quality(Rule.EMPTY, "no body" if status is None else f"HTTP {status} without a body")
     if isinstance(value, str):
-        return _judge_text(value.strip("\ufeff \t\r\n"), status, promises_json=promises_json)
+        return _assess_text(value.strip("\ufeff \t\r\n"), status, promises_json=promises_json)
     if isinstance(value, dict):
-        return _judge_report(value)
+        return _assess_report(value)
     return Quality(Rule.DATA)
 
 
 # ToolBench's proxy gives these labels when "error" or "unauthorized" occurs anywhere in a body, so
 # they say nothing about a body that carries data.
 _WORD_LABELS = frozenset({"Message error...", "Unauthorized error..."})
-# The proxy cuts long bodies, so that they no longer parse; what was cut was no short report.
+# The proxy cuts long bodies, so that they no longer parse; a body that was cut is not a short report.
 _CUT_LENGTH = 1_000
 
 
-def _judge_label(label: str, response: Any, value: Any) -> Quality:
+def _assess_label(label: str, response: Any, value: Any) -> Quality:
     if label.strip() in _WORD_LABELS and _carries_data(response, value):
-        return _verdict(Rule.DATA_DESPITE_LABEL, label)
-    return _verdict(Rule.ERROR_FIELD, label)
+        return _quality(Rule.DATA_DESPITE_LABEL, label)
+    return _quality(Rule.ERROR_FIELD, label)
 
 
 def _carries_data(response: Any, value: Any) -> bool:
@@ -119,25 +119,25 @@ def _carries_data(response: Any, value: Any) -> bool:
     return isinstance(response, str) and len(response) >= _CUT_LENGTH and response.lstrip()[:1] in {"{", "["}
 
 
-def _judge_text(text: str, status: int | None, *, promises_json: bool) -> Quality:
+def _assess_text(text: str, status: int | None, *, promises_json: bool) -> Quality:
     if promises_json and is_page(text):
-        return _verdict(Rule.HTML_FOR_JSON, text)
+        return _quality(Rule.HTML_FOR_JSON, text)
     if (page := error_page(text)) is not None:
-        return _verdict(Rule.ERROR_PAGE, page)
-    # A success with this text may be data, a translation for instance; an unknown status may not.
+        return _quality(Rule.ERROR_PAGE, page)
+    # With status 2xx this text may be data, for instance a translation; with an unknown status it is not.
     if status is None and "\n" not in text and is_status_line(text):
-        return _verdict(Rule.STATUS_LINE, text)
+        return _quality(Rule.STATUS_LINE, text)
     return Quality(Rule.DATA)
 
 
-def _judge_report(body: Mapping[Any, Any]) -> Quality:
+def _assess_report(body: Mapping[Any, Any]) -> Quality:
     report = read_report(body)
     if report is None:
         return Quality(Rule.DATA)
     if (sentence := report.gateway_sentence) is not None:
-        return _verdict(Rule.GATEWAY_MESSAGE, sentence)
+        return _quality(Rule.GATEWAY_MESSAGE, sentence)
     if (declared := report.declared_failure) is not None:
-        return _verdict(Rule.DECLARED_STATUS, declared)
+        return _quality(Rule.DECLARED_STATUS, declared)
     return Quality(Rule.DATA)
 
 
@@ -145,13 +145,13 @@ _EVIDENCE_LENGTH = 120
 _LONGEST_NOTATION = 4_096
 
 
-def _verdict(rule: Rule, evidence: str) -> Quality:
+def _quality(rule: Rule, evidence: str) -> Quality:
     line = replace_surrogates(" ".join(evidence.split()))  # a literal may hold half a character
     return Quality(rule, line if len(line) <= _EVIDENCE_LENGTH else f"{line[: _EVIDENCE_LENGTH - 1]}…")
 
 
 def _decoded(response: Any) -> Any:
-    """What a text says when it is JSON or Python notation of a dict, a list, None or bytes."""
+    """The value of a text that is JSON or Python notation of a dict, a list, None or bytes."""
     if not isinstance(response, str):
         return response
     text = response.strip("\ufeff \t\r\n")

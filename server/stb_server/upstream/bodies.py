@@ -13,7 +13,7 @@ import orjson
 from stb_core import json_text
 from stb_server.upstream.values import UpstreamError
 
-# Servers that compress although the content cannot shrink add a little.
+# Compressing content that cannot shrink makes it a little larger.
 _SLACK = 65_536
 _MAX_DEPTH = 200
 
@@ -67,11 +67,11 @@ async def read_body(chunks: AsyncIterator[bytes], coding: str, limit: int) -> by
 
     Args:
         chunks: the body as sent.
-        coding: the value of Content-Encoding.
+        coding: the value of the header Content-Encoding.
         limit: the most bytes that the body may have, before and after unpacking.
 
     Raises:
-        UpstreamError: it is larger, or not packed as it says.
+        UpstreamError: it is larger, or not compressed as it says.
     """
     coding = coding.strip().lower()
     if coding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
@@ -102,7 +102,7 @@ class Content(NamedTuple):
 
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([\w.:-]+)", re.IGNORECASE)
-# Python has codecs that are no character sets; these are, and they are what APIs use.
+# Some of Python's codecs are not character sets; these are, and APIs use them.
 _CHARSETS = re.compile(
     r"utf-?(8|16|32)(-?[bl]e)?|us-ascii|ascii|latin-?1|iso-?8859-\d{1,2}|windows-125\d|cp125\d|koi8-[ru]"
     r"|shift[_-]jis|euc-(jp|kr)|iso-2022-jp|gb2312|gbk|gb18030|big5",
@@ -135,7 +135,7 @@ def decode_text(body: bytes, content_type: str) -> str:
 
 
 def parse_content(text: str) -> Content:
-    """What a text says: JSON wherever it is JSON.
+    """The content of a text: its JSON value if it is JSON.
 
     Raises:
         UpstreamError: it is nested too deep.

@@ -1,4 +1,4 @@
-"""What real APIs there are and how to reach them: read from a TOML or YAML file.
+"""The real APIs and how to reach them: read from a TOML or YAML file.
 
     [limits]
     total_s = 20
@@ -22,7 +22,7 @@
     path = "/title/{id}"
     query = ["q"]
 
-Secrets are never in the file: it names the environment variables that hold them.
+The file holds no secrets: it names the environment variables that do.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _web_address(value: str) -> str:
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError("must begin with http:// or https:// and a host")
     if url.userinfo or url.query or url.fragment:
-        raise ValueError("must have no user, query or fragment; keys belong into the environment")
+        raise ValueError("must have no user, query or fragment; put keys into the environment")
     return value.rstrip("/")
 
 
@@ -169,7 +169,7 @@ class UpstreamConfig(_Model):
         if missing:
             raise UsageError(
                 f"{', '.join(missing)} must be set in the environment.",
-                hint="The upstream configuration takes keys from there.",
+                hint="The upstream configuration takes its keys from there.",
             )
         for name in sorted(names):
             if not environment[name].isascii() or not environment[name].isprintable():
@@ -186,13 +186,13 @@ def read_upstream_config(path: Path) -> UpstreamConfig:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        found: Any = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        document: Any = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except FileNotFoundError:
         raise NotFoundError(f"There is no upstream configuration {path}.", hint="Check --upstream.") from None
     except (OSError, ValueError, yaml.YAMLError) as problem:
         raise _unreadable(path, " ".join(str(problem).split())) from None
     try:
-        return UpstreamConfig.model_validate(found or {})
+        return UpstreamConfig.model_validate(document or {})
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
@@ -201,5 +201,5 @@ def read_upstream_config(path: Path) -> UpstreamConfig:
 
 def _unreadable(path: Path, reason: str) -> FormatError:
     return FormatError(
-        f"The upstream configuration {path} cannot be used: {reason.rstrip('.')}.", hint="Mend it."
+        f"The upstream configuration {path} cannot be used: {reason.rstrip('.')}.", hint="Fix the file."
     )

@@ -30,11 +30,11 @@ def direct_request(
         call: arguments by standard parameter names.
         tool: how the tool is reached.
         api: how the API is called.
-        secrets: values by the names of environment variables.
-        document: where documented parameter names are taken from that the description does not give.
+        secrets: the values of environment variables, by name.
+        document: gives the documented parameter names that the description lacks.
 
     Raises:
-        UpstreamError: ``unsuited``: an argument is missing for the path, or cannot stand in it.
+        UpstreamError: ``unsuited``: an argument of the path is missing, or cannot be part of it.
     """
     named = {_documented(name, api, document): value for name, value in call.arguments.items()}
     path: str = _PLACE.sub(lambda place: _path_segment(place[1], named), api.path)
@@ -72,7 +72,7 @@ def _belongs_into_body(name: str, api: DirectApi) -> bool:
 def _path_segment(name: str, named: Mapping[str, Any]) -> str:
     value = named.get(name)
     if value is None or isinstance(value, dict | list) or value == "":
-        raise UpstreamError("unsuited", "The path of the API needs an argument that the call does not give.")
+        raise UpstreamError("unsuited", "The call lacks an argument that the path of the API needs.")
     return quote(_text(value), safe="")
 
 

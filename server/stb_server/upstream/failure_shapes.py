@@ -1,4 +1,4 @@
-"""The shapes in which web servers and API gateways fail: status lines, error pages, bare reports."""
+"""How web servers and API gateways report failures: status lines, error pages, bare reports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 _REASONS = {s.value: {s.phrase.casefold()} for s in HTTPStatus if s >= 400}
 for _code, _wording in (
     *((404, "page not found"), (500, "server error")),
-    # As they were and as they are called; which of them Python knows depends on its version.
+    # Old and new names of the same status; Python's version decides which of them it knows.
     *((413, "payload too large"), (413, "content too large"), (422, "unprocessable content")),
 ):
     _REASONS[_code].add(_wording)
-# Without its number a single word such as "Gone" may be anything.
+# Without its number, a single word such as "Gone" may mean anything.
 _BARE_REASONS = frozenset(
     reason
     for reasons in _REASONS.values()
@@ -41,9 +41,9 @@ def is_status_line(text: str) -> bool:
     numbered = _NUMBERED.match(plain)
     if not numbered:
         return False
-    said = numbered[2].strip()
+    words = numbered[2].strip()
     return any(
-        said == reason or said.startswith(f"{reason} ") for reason in _REASONS.get(int(numbered[1]), ())
+        words == reason or words.startswith(f"{reason} ") for reason in _REASONS.get(int(numbered[1]), ())
     )
 
 
@@ -53,15 +53,15 @@ def is_page(text: str) -> bool:
 
 
 def error_page(text: str) -> str | None:
-    """What shows that a text is a server's own error or redirection page: its title; None if nothing does."""
+    """The title that shows that a text is a server's own error or redirection page; None if it is not one."""
     if _REDIRECT.fullmatch(text):
         return text
     head = text[:_PAGE_HEAD]
     if not is_page(head):
         return None
     titles = [title.strip() for _, title in _TITLE.findall(head)]
-    found = next((title for title in titles if is_status_line(title)), None)
-    return found or (text if _NO_ROUTE.search(head) else None)
+    status_title = next((title for title in titles if is_status_line(title)), None)
+    return status_title or (text if _NO_ROUTE.search(head) else None)
 
 
 # What error reports consist of: a status, a sentence, and circumstances of the request.
@@ -133,16 +133,16 @@ class ErrorReport(NamedTuple):
     @property
     def gateway_sentence(self) -> str | None:
         """The sentence that an API gateway sends in an API's place, if it holds one."""
-        said = (text for name, text in self.sentences if name in _GATEWAY_MEMBERS)
-        return next((text for text in said if _GATEWAY_SENTENCE.fullmatch(text)), None)
+        sentences = (text for name, text in self.sentences if name in _GATEWAY_MEMBERS)
+        return next((text for text in sentences if _GATEWAY_SENTENCE.fullmatch(text)), None)
 
     @property
     def declared_failure(self) -> str | None:
         """The failed status that it declares, with the sentence of the failure, if it does."""
         failure_members = _FAILURE_MEMBERS | ({"title"} if self.members & _PROBLEM_MEMBERS else set())
-        said = next((text for name, text in self.sentences if name in failure_members), None)
+        sentence = next((text for name, text in self.sentences if name in failure_members), None)
         failed = next((status for status in self.statuses if status in _FAILED), None)
-        return None if said is None or failed is None else f"{failed} {said}"
+        return None if sentence is None or failed is None else f"{failed} {sentence}"
 
 
 def read_report(body: Mapping[Any, Any]) -> ErrorReport | None:
@@ -177,5 +177,5 @@ def is_report_member(name: Any) -> bool:
 
 
 def is_bare(item: Any) -> bool:
-    """Whether a value says nothing: null, or empty."""
+    """Whether a value is null or empty."""
     return item is None or item in ("", [], {})

@@ -1,4 +1,4 @@
-"""Fetches from hosts that may do anything: within a time, a size and a number of hops, or not at all."""
+"""Fetches from untrusted hosts, within limits of time, size and redirections."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """What one call may take."""
+    """Limits of one call."""
 
     connect_s: float = 5.0
     """Longest wait for a connection, name resolution and TLS included."""
     read_s: float = 15.0
-    """Longest silence of a server."""
+    """Longest time without data from the server."""
     total_s: float = 30.0
     """Longest a call may take with all waits, repetitions and redirections."""
     max_body_bytes: int = 1_000_000
@@ -47,9 +47,9 @@ class FetchLimits:
     max_redirects: int = 3
     """Redirections that are followed."""
     max_attempts: int = 3
-    """Attempts, while the server asks for patience (429 or 503 with Retry-After)."""
+    """Most attempts, if the server asks to retry later (429 or 503 with Retry-After)."""
     allowed_networks: tuple[Network, ...] = ()
-    """Networks that are not public and may be connected to nevertheless."""
+    """Private networks that may be connected to."""
     ca_file: Path | None = None
     """Certificates (PEM) to trust besides the usual ones, such as those of an institution."""
 
@@ -68,10 +68,10 @@ class Fetcher:
         """Make a fetcher.
 
         Args:
-            limits: what one call may take.
+            limits: the limits of one call.
             hosts: limits by ``host`` or ``host:port``.
             default_host: limits of all other hosts.
-            resolver: how names become addresses.
+            resolver: resolves host names to addresses.
         """
         self._limits = limits
         self._host_limits = dict(hosts or {})
@@ -81,7 +81,7 @@ class Fetcher:
         self._pool: httpcore.AsyncConnectionPool | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the connection pool; no proxy, cookie or setting of the environment has a say in it.
+        """Open the connection pool; it uses no proxy, cookie or setting of the environment.
 
         Raises:
             UsageError: the file of certificates cannot be used.
@@ -118,7 +118,7 @@ class Fetcher:
         """The reply to a request, whatever its status.
 
         Raises:
-            UpstreamError: there is none within the limits; its kind says why.
+            UpstreamError: no reply came within the limits; the kind says why.
         """
         deadline = asyncio.get_running_loop().time() + self._limits.total_s
         gate = self.gate(request.url)
@@ -158,7 +158,7 @@ class Fetcher:
         raise UpstreamError("redirects", f"More than {self._limits.max_redirects} redirections.")
 
     async def _send(self, request: UpstreamRequest) -> UpstreamReply | UpstreamRequest:
-        """One exchange: the reply, or the request that a redirection asks for."""
+        """Send one request; returns the reply, or the request that a redirection asks for."""
         assert self._pool, "the fetcher is not open"
         limits = self._limits
         times = {
@@ -178,17 +178,20 @@ class Fetcher:
                 content=request.content,
                 extensions={"timeout": times},
             ) as response:
-                found = httpx.Headers(response.headers)
-                if response.status in {301, 302, 303, 307, 308} and "location" in found:
-                    return redirected(request, response.status, found["location"])
-                if _length(found) > limits.max_body_bytes:
+                reply_headers = httpx.Headers(response.headers)
+                if response.status in {301, 302, 303, 307, 308} and "location" in reply_headers:
+                    return redirected(request, response.status, reply_headers["location"])
+                if _length(reply_headers) > limits.max_body_bytes:
                     raise UpstreamError(
                         "too_large", f"The body is larger than {limits.max_body_bytes} bytes."
                     )
-                coding = found.get("content-encoding", "")
+                coding = reply_headers.get("content-encoding", "")
                 body = await read_body(response.aiter_stream(), coding, limits.max_body_bytes)
                 return UpstreamReply(
-                    response.status, found.get("content-type", ""), body, found.get("retry-after", "")
+                    response.status,
+                    reply_headers.get("content-type", ""),
+                    body,
+                    reply_headers.get("retry-after", ""),
                 )
         except ForbiddenAddressError:
             raise UpstreamError(
@@ -197,13 +200,13 @@ class Fetcher:
         except (httpcore.ConnectTimeout, httpcore.PoolTimeout):
             raise UpstreamError("timeout", f"No connection within {limits.connect_s:g} s.") from None
         except httpcore.TimeoutException:
-            raise UpstreamError("timeout", f"Silence of {limits.read_s:g} s.") from None
+            raise UpstreamError("timeout", f"No data for {limits.read_s:g} s.") from None
         except (httpcore.ConnectError, ssl.SSLError):
             raise UpstreamError("unreachable", "The host cannot be connected to.") from None
         except httpcore.LocalProtocolError:
             raise UpstreamError("unsuited", "The call cannot be written as an HTTP request.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
-            raise UpstreamError("malformed", "The connection broke, or what came is not HTTP.") from None
+            raise UpstreamError("malformed", "The connection broke, or the reply is not HTTP.") from None
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -219,7 +222,7 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class _ServerError(UpstreamError):
-    """A reply with status 5xx on its way through the gate, where it counts against the host."""
+    """A reply with status 5xx, raised within the gate so that it counts against the host."""
 
     def __init__(self, reply: UpstreamReply) -> None:
         super().__init__("server_error", f"Status {reply.status}.")
@@ -241,8 +244,8 @@ def _length(headers: httpx.Headers) -> int:
 def redirected(request: UpstreamRequest, status: int, location: str) -> UpstreamRequest:
     """The request that a redirection asks for (RFC 9110, 15.4).
 
-    Another origin gets none of the request's headers. A redirection that would carry
-    content there is refused, because content may hold a key.
+    Another origin gets none of the request's headers. A redirection that would send content to another origin
+    is refused, because content may hold a key.
 
     Raises:
         UpstreamError: the redirection may not be followed.
@@ -251,7 +254,7 @@ def redirected(request: UpstreamRequest, status: int, location: str) -> Upstream
     try:
         new = old.join(location).copy_with(fragment=None)
     except (httpx.InvalidURL, ValueError):
-        raise UpstreamError("redirects", "The redirection leads nowhere.") from None
+        raise UpstreamError("redirects", "The redirection has no valid target.") from None
     if new.scheme not in {"http", "https"} or not new.host or new.userinfo:
         raise UpstreamError("redirects", "The redirection does not lead to a web address.")
     as_get = status == 303 or (status in {301, 302} and request.method == "POST")

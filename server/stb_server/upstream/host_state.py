@@ -1,4 +1,4 @@
-"""One gate a host: so many calls at a time and a second, and none while the host is broken or asks to wait."""
+"""One gate per host: limits concurrency and rate, and stops calls while the host is broken or asks to wait."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from stb_server.upstream.values import UpstreamError
 
 MAX_PAUSE_S = 600.0
-"""Longest time for which a host may ask to be left alone."""
+"""Longest pause that a host may ask for, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """What a host may be asked for."""
+    """Limits of the calls to one host."""
 
     concurrency: int = 4
-    """Calls under way at a time."""
+    """Most concurrent calls."""
     per_second: float = 0.0
-    """Calls begun a second; 0 for any number."""
+    """Most calls started per second; 0 for no limit."""
     breaker_failures: int = 5
     """Failures in a row after which the host counts as broken."""
     breaker_reset_s: float = 30.0
-    """How long a broken host is left alone before one call tries it again."""
+    """How long a broken host gets no calls before one call tries it again, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Breaker:
         return Breaker(failures, self.open_until)
 
     def withdrawn(self) -> Breaker:
-        """The state after a call that says nothing about the host, because it was given up."""
+        """The state after a call that was cancelled, which says nothing about the host."""
         return replace(self, on_trial=False)
 
 
@@ -69,12 +69,12 @@ class HostGate:
         self._paused_until = 0.0
 
     def pause(self, seconds: float) -> None:
-        """Begin no call for so long, at most ``MAX_PAUSE_S``: the host asked for it."""
+        """Start no call for this time, at most ``MAX_PAUSE_S``, because the host asked for it."""
         self._paused_until = max(self._paused_until, self._clock() + min(seconds, MAX_PAUSE_S))
 
     @asynccontextmanager
     async def admitted(self, deadline: float) -> AsyncGenerator[None]:
-        """Wait for a place and a turn, and hold the place; an ``UpstreamError`` within counts by its kind.
+        """Wait for a free place and for the rate limit, then hold the place; errors in the block count by kind.
 
         Raises:
             UpstreamError: ``circuit_open`` if the host is broken, ``busy`` if the call's turn would
@@ -85,7 +85,7 @@ class HostGate:
             async with asyncio.timeout_at(deadline):
                 await self._places.acquire()
         except TimeoutError:
-            raise UpstreamError("busy", "The host has more calls under way than it may have.") from None
+            raise UpstreamError("busy", "The host has its maximum of concurrent calls.") from None
         try:
             await self._wait_for_turn(deadline)
             self.breaker = self._admit()
@@ -108,7 +108,7 @@ class HostGate:
     def _admit(self) -> Breaker:
         admitted = self.breaker.admit(self._clock())
         if admitted is None:
-            raise UpstreamError("circuit_open", "The host failed repeatedly and is left alone for a while.")
+            raise UpstreamError("circuit_open", "The host failed repeatedly and gets no calls for a while.")
         return admitted
 
     async def _wait_for_turn(self, deadline: float) -> None:

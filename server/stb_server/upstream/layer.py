@@ -1,4 +1,4 @@
-"""The layer that asks the real API: directly where its tool is described, else through the proxy."""
+"""The layer that asks the real API: directly if its tool is configured, else through the proxy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Upstream:
-    """Answers from real APIs, with provenance ``live``; declines whatever is not worth keeping.
+    """Answers from real APIs, with provenance ``live``; declines answers that are not worth keeping.
 
     A failure of any kind is a decline with one of these kinds: ``not_configured``, ``unsuited``,
     ``forbidden_address``, ``unreachable``, ``timeout``, ``busy``, ``circuit_open``, ``redirects``,
@@ -47,7 +47,7 @@ class Upstream:
         """Make the layer; use it as an async context manager.
 
         Args:
-            config: what real APIs there are.
+            config: the real APIs.
             environment: where secrets are looked up.
             documents: finds the document of an API.
             resolver: how names become addresses.
@@ -88,15 +88,15 @@ class Upstream:
         url = direct[0].url if direct else self._config.proxy.url if self._config.proxy else ""
         host = httpx.URL(url).netloc.decode("ascii")
         try:
-            found = await (
+            outcome = await (
                 self._ask(request, direct, document) if direct else self._ask_proxy(request, document)
             )
         except UpstreamError as problem:
-            found = Decline(problem.kind, problem.message)
-        outcome = found.kind if isinstance(found, Decline) else "live"
-        self.counts[host, outcome] += 1
-        _log.info("asked a real API", extra={"host": host, "outcome": outcome, "stb_key": call.key})
-        return found
+            outcome = Decline(problem.kind, problem.message)
+        kind = outcome.kind if isinstance(outcome, Decline) else "live"
+        self.counts[host, kind] += 1
+        _log.info("asked a real API", extra={"host": host, "outcome": kind, "stb_key": call.key})
+        return outcome
 
     async def _ask(
         self, request: CallRequest, direct: tuple[DirectTool, DirectApi], document: ApiDocument | None
@@ -105,11 +105,11 @@ class Upstream:
         outgoing = direct_request(request.call, tool, api, self._secrets, document)
         secrets = [self._secrets[name] for name in tool.secret_headers.values()]
         reply, content = await self._exchange(outgoing, secrets)
-        verdict = assess(content.value, status=reply.status, promises_json=_promises_json(document))
-        # What is JSON goes on as it came: digits, order and all.
+        quality = assess(content.value, status=reply.status, promises_json=_promises_json(document))
+        # JSON is passed on unchanged, with its digits and its order.
         response = content.text.encode() if content.is_json else orjson.dumps(content.text)
         body = b'{"error":"","response":' + response + b"}"
-        return _outcome(verdict, body, {"upstream": "direct", "status": reply.status})
+        return _outcome(quality, body, {"upstream": "direct", "status": reply.status})
 
     async def _ask_proxy(self, request: CallRequest, document: ApiDocument | None) -> Answer | Decline:
         proxy = self._config.proxy
@@ -119,13 +119,13 @@ class Upstream:
         if not 200 <= reply.status < 300:
             return _outcome(assess("", status=reply.status), b"", {})
         said = read_proxy_answer(content.value)
-        verdict = assess(said.response, error=said.error, promises_json=_promises_json(document))
-        return _outcome(verdict, json_text.encode(said._asdict()), {"upstream": "toolbench_proxy"})
+        quality = assess(said.response, error=said.error, promises_json=_promises_json(document))
+        return _outcome(quality, json_text.encode(said._asdict()), {"upstream": "toolbench_proxy"})
 
     async def _exchange(self, request: UpstreamRequest, secrets: list[str]) -> tuple[UpstreamReply, Content]:
         reply = await self._fetcher.fetch(request)
         if not 200 <= reply.status < 300:
-            return reply, Content("", "", is_json=False)  # its body does not matter
+            return reply, Content("", "", is_json=False)  # its body is not used
         text = decode_text(reply.body, reply.content_type)
         return reply, parse_content(mask_secrets(text, secrets))
 
@@ -134,7 +134,7 @@ def _promises_json(document: ApiDocument | None) -> bool:
     return document is not None and isinstance(parse_template(document.template_response), dict | list)
 
 
-def _outcome(verdict: Quality, body: bytes, details: dict[str, Any]) -> Answer | Decline:
-    if not verdict.usable:
-        return Decline("unusable", f"Not worth keeping ({verdict.rule}): {verdict.evidence}.")
-    return Answer(body, Provenance.LIVE, details={**details, "rule": verdict.rule.value})
+def _outcome(quality: Quality, body: bytes, details: dict[str, Any]) -> Answer | Decline:
+    if not quality.usable:
+        return Decline("unusable", f"Not worth keeping ({quality.rule}): {quality.evidence}.")
+    return Answer(body, Provenance.LIVE, details={**details, "rule": quality.rule.value})

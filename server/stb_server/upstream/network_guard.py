@@ -1,7 +1,7 @@
 """Which addresses may be connected to: checked on the resolved address, at the moment of connecting.
 
-A name is resolved once for a connection, every address is checked, and the connection goes to a
-checked address itself, not to the name. So neither a name that points inwards, nor one that changes
+A name is resolved once per connection, every address is checked, and the connection goes to a checked
+address, not to the name. So neither a name that points inwards, nor one that changes
 between check and connection (DNS rebinding), nor a redirection reaches a private address.
 """
 
@@ -45,12 +45,12 @@ class ForbiddenAddressError(httpcore.ConnectError):
 
 @dataclass(frozen=True)
 class AddressRules:
-    """Public addresses are permitted, and those of the networks that are allowed by name."""
+    """Public addresses are permitted, and those of networks that are explicitly allowed."""
 
     allowed: tuple[Network, ...] = ()
 
     def permit(self, address: str) -> bool:
-        """Whether to connect to an address, given as text; what is no address is not permitted."""
+        """Whether to connect to an address, given as text; False for text that is not an address."""
         try:
             parsed = ip_address(address)
         except ValueError:
@@ -75,8 +75,8 @@ def _carried(address: IPv4Address | IPv6Address) -> IPv4Address | None:
 
 async def resolve(host: str, port: int) -> Sequence[str]:
     """The addresses of a host, as the system resolves it."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    rows = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in rows))
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
@@ -138,8 +138,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ARG002, ASYNC109
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.AsyncNetworkStream:
-        """Refuse: nothing upstream is a socket of this machine."""
-        raise ForbiddenAddressError("Sockets of this machine are not connected to.")
+        """Refuse: real APIs are never Unix sockets."""
+        raise ForbiddenAddressError("Unix sockets are not allowed.")
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

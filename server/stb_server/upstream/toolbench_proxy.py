@@ -1,4 +1,4 @@
-"""ToolBench's RapidAPI proxy protocol: one POST a call, answered by ``{"error", "response"}``.
+"""ToolBench's RapidAPI proxy protocol: one POST per call, answered by ``{"error", "response"}``.
 
 The protocol is that of the service behind ToolBench (arXiv:2307.16789): the names in standard form,
 the arguments as JSON text, and the caller's key both in the body and in a header.
@@ -15,7 +15,7 @@ from stb_server.upstream.values import UpstreamError, UpstreamRequest
 
 
 class ProxyAnswer(NamedTuple):
-    """What a proxy's body says."""
+    """The content of a proxy's body."""
 
     error: str
     response: Any

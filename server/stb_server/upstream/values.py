@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus
 
-# Kinds of trouble that speak against the host; the others are about one call or one answer.
+# Errors that count against the host; the others are about one call or one answer.
 _HOSTS_FAILURES = frozenset({"unreachable", "timeout", "malformed", "server_error"})
 _SHORTEST_SECRET = 8
 
@@ -15,7 +15,7 @@ _SHORTEST_SECRET = 8
 class UpstreamError(Exception):
     """A real API gave no answer; ``kind`` and ``message`` become those of the refusal.
 
-    The message is made of our own words alone: nothing that was sent or received stands in it.
+    The message holds only our own words, nothing that was sent or received.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -41,7 +41,7 @@ class UpstreamRequest:
 
 @dataclass(frozen=True)
 class UpstreamReply:
-    """One HTTP response with a body that was read to its end and unpacked."""
+    """One HTTP response with its complete, decompressed body."""
 
     status: int
     content_type: str
@@ -52,8 +52,8 @@ class UpstreamReply:
 def mask_secrets(text: str, secrets: Iterable[str]) -> str:
     """``text`` without the secrets that were sent, should the API have sent them back.
 
-    A secret is looked for as it is, as JSON writes it and as a URL does. What is shorter than eight
-    characters is taken for a placeholder, and left.
+    A secret is replaced as it is, and as JSON and URLs write it. A secret of fewer than eight characters is
+    taken for a placeholder and left.
     """
     for secret in secrets:
         if len(secret) < _SHORTEST_SECRET:

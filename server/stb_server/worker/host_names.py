@@ -11,29 +11,30 @@ _MOST_REMEMBERED = 1_000
 
 
 class Hosts:
-    """The names under which a server may be asked; those of the loopback are always among them.
+    """The host names that requests may use; those of the loopback are always allowed.
 
     Args:
-        names: host names without ports; ``*.example.org`` means all below it, ``*`` any at all.
+        names: host names without ports; ``*.example.org`` allows all names below it, ``*`` any name.
 
     Raises:
-        UsageError: one of them is no name.
+        UsageError: one of them is not a host name.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        given = [name.strip().lower().rstrip(".") for name in names]
-        for name in given:
+        configured = [name.strip().lower().rstrip(".") for name in names]
+        for name in configured:
             if not name or any(sign in name for sign in "/@ ") or (name.count(":") == 1):
                 raise UsageError(
-                    f"{name!r} is no host name.", hint="Write it as in stb.example.org, without a port."
+                    f"{name!r} is not a host name.",
+                    hint="Use a name such as stb.example.org, without a port.",
                 )
-        self._is_any = "*" in given
-        self._told = frozenset(name for name in given if not name.startswith("*"))
-        self._told_endings = tuple(name[1:] for name in given if name.startswith("*."))
+        self._is_any = "*" in configured
+        self._names = frozenset(name for name in configured if not name.startswith("*"))
+        self._endings = tuple(name[1:] for name in configured if name.startswith("*."))
         self._known: dict[bytes, bool] = {}
 
     def accept(self, header: bytes) -> bool:
-        """Whether the value of a ``Host`` header, with or without a port, is one of them."""
+        """Whether the value of a ``Host`` header, with or without a port, is allowed."""
         known = self._known.get(header)
         if known is None:
             known = self._is_any or self._is_ours(host_name(header))
@@ -41,13 +42,13 @@ class Hosts:
                 self._known[header] = known
         return known
 
-    def was_told(self, header: bytes) -> bool:
-        """Whether it is a name that the server was told, other than ``*``."""
+    def is_configured(self, header: bytes) -> bool:
+        """Whether the header holds a name that the server was given, other than by ``*``."""
         name = host_name(header)
-        return name in self._told or name.endswith(self._told_endings)
+        return name in self._names or name.endswith(self._endings)
 
     def _is_ours(self, name: str) -> bool:
-        if name == "localhost" or name.endswith((".localhost", *self._told_endings)) or name in self._told:
+        if name == "localhost" or name.endswith((".localhost", *self._endings)) or name in self._names:
             return True
         try:
             return ipaddress.ip_address(name).is_loopback

@@ -1,7 +1,7 @@
-"""Numbers about the server: counted in plain integers on the way, added up over workers when asked.
+"""Numbers about the server: each worker counts, and the numbers of all workers are added when asked for.
 
-Each worker counts for itself. Where there are several, each leaves its numbers in a file of a
-common folder once a second and when it ends, and whichever worker is asked adds the files up.
+If there are several workers, each writes its numbers into a file of a common folder once a second and when
+it ends. The worker that is asked adds up the files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class RequestTimes:
     def __init__(self) -> None:
         self.histograms: dict[tuple[str, str, int, str], Histogram] = defaultdict(Histogram)
 
-    def of(self, provenance: str, tier: str, status: int, error: str = "") -> Histogram:
+    def histogram(self, provenance: str, tier: str, status: int, error: str = "") -> Histogram:
         """The histogram of requests of one kind."""
         return self.histograms[provenance, tier, status, error]
 
@@ -67,16 +67,16 @@ class Numbers:
         _add(self.counters.setdefault(metric, {}), values)
 
     def gauge(self, metric: str, value: float) -> None:
-        """Set a number that goes up and down; those of several workers are added."""
+        """Set a number that goes up and down; the values of several workers are added."""
         self.gauges[metric] = {(): value}
 
     def add_times(self, times: RequestTimes) -> None:
-        """Take the latencies over."""
+        """Set the latencies."""
         for labels, histogram in times.histograms.items():
             self.times[tuple(map(str, labels))] = [histogram.sum_s, *histogram.buckets]
 
     def add(self, other: Numbers, *, alive: bool) -> None:
-        """Add another worker's numbers; of one that has ended only what it counted."""
+        """Add the numbers of another worker; if it has ended, only its counters and latencies."""
         for labels, values in other.times.items():
             mine = self.times.setdefault(labels, [0.0] * len(values))
             self.times[labels] = [a + b for a, b in zip(mine, values, strict=True)]
@@ -87,7 +87,7 @@ class Numbers:
                 _add(self.gauges.setdefault(metric, {}), series)
 
     def to_json(self) -> bytes:
-        """For a file; labels become lists."""
+        """JSON for a file; labels become lists."""
         return orjson.dumps(
             {
                 "times": list(self.times.items()),
@@ -98,34 +98,34 @@ class Numbers:
 
     @classmethod
     def from_json(cls, text: bytes) -> Numbers:
-        """What ``to_json`` wrote."""
-        found: Any = orjson.loads(text)
+        """Read what ``to_json`` wrote."""
+        document: Any = orjson.loads(text)
 
         def series(items: Iterable[Any]) -> dict[MetricLabels, Any]:
             return {tuple(labels): value for labels, value in items}
 
         return cls(
-            times=series(found["times"]),
-            counters={metric: series(items) for metric, items in found["counters"]},
-            gauges={metric: series(items) for metric, items in found["gauges"]},
+            times=series(document["times"]),
+            counters={metric: series(items) for metric, items in document["counters"]},
+            gauges={metric: series(items) for metric, items in document["gauges"]},
         )
 
 
-def _add(to: dict[MetricLabels, float], values: Mapping[MetricLabels, float]) -> None:
+def _add(totals: dict[MetricLabels, float], values: Mapping[MetricLabels, float]) -> None:
     for labels, value in values.items():
-        to[labels] = to.get(labels, 0) + value
+        totals[labels] = totals.get(labels, 0) + value
 
 
 def publish_numbers(numbers: Numbers, folder: Path) -> None:
-    """Put this worker's numbers where the others find them, whole or not at all."""
+    """Write this worker's numbers where the others read them, completely or not at all."""
     place = folder / f"{os.getpid()}.json"
-    with contextlib.suppress(OSError):  # numbers are not worth failing for
+    with contextlib.suppress(OSError):  # a request must not fail because of numbers
         place.with_suffix(".part").write_bytes(numbers.to_json())
         place.with_suffix(".part").replace(place)
 
 
 def add_other_workers(numbers: Numbers, folder: Path) -> Numbers:
-    """This worker's numbers and those that the others left."""
+    """The numbers of this worker plus those of the others."""
     for place in sorted(folder.glob("*.json")):
         pid = int(place.stem)
         if pid != os.getpid():
@@ -139,7 +139,7 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is there, and not ours
+    except OSError:  # the process exists, but belongs to another user
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""What a server is told when it starts: one frozen value, passed in."""
+"""The settings of a server: one frozen value."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ class ServerOptions:
     database_url: str = field(repr=False)
     """Database URL of the store; may hold a password."""
     dataset: str
-    """Name of the dataset that answers requests which name none."""
+    """Name of the dataset that answers requests without a dataset."""
     mode: CacheMode = DEFAULT_MODE
-    """What may answer a call whose request names no mode."""
+    """What may answer a call, unless its request names a mode."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
     hosts: Hosts | None = None
-    """The host names under which it answers; None for any."""
+    """The host names that requests may use; None for any."""
     write_token: str = field(default="", repr=False)
-    """When not empty, the inspector lets whoever shows it pin, annotate and delete responses."""
+    """When not empty, whoever has it may pin, annotate and delete responses in the inspector."""
     redis_url: str = field(default="", repr=False)
-    """Where the shared tier of the cache is; may hold a password. Empty for none."""
+    """URL of the cache's shared tier; may hold a password. Empty for none."""
     simulator: SimulatorOptions | None = None
     """What stands in for real APIs in the modes that allow it."""
     upstream: Path | None = None
-    """The file that says what real APIs there are; None for none."""
+    """The file that describes the real APIs; None for none."""
     faults: FaultPlan | None = None
     """Faults to inject, for studies of robustness."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -48,22 +48,22 @@ class ServerOptions:
     max_body_bytes: int = MEBIBYTE
     """Largest request body that is read; a larger one gets 413."""
     episode_idle_s: float = 3600.0
-    """How long an episode may be left alone before it counts as given up by its agent."""
+    """How long an episode may be idle before it counts as abandoned by its agent."""
     max_open_episodes: int = 1000
     """Episodes of one run, and of one client address, that may be open at once."""
     max_episode_calls: int = 200
     """Calls of functions in one episode."""
     proxy: str = ""
-    """The provider to which the recording proxy hands on model calls; empty for none."""
+    """The provider that the recording proxy passes model calls on to; empty for none."""
     prices: Mapping[str, Any] = field(default_factory=dict)
     """What models cost, by PROVIDER/MODEL, as in the settings' table ``prices``."""
     redis_timeout_s: float = 0.25
-    """How long Redis may take before it counts as away."""
+    """How long Redis may take to answer before it counts as down."""
     write_timeout_s: float = 10.0
-    """How long a transaction may take before its writes count as not done."""
+    """How long a transaction may take before its writes count as failed."""
     flush_interval_s: float = 0.5
     """How long a miss may wait before it is written to the ledger."""
     watch_interval_s: float = 1.0
-    """How often a worker looks whether others changed a dataset."""
+    """How often a worker checks whether others changed a dataset."""
     metrics_folder: Path | None = None
-    """Where workers leave their numbers for one another; None when there is one worker."""
+    """Where workers exchange their numbers; None if there is only one worker."""

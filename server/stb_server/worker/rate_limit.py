@@ -1,4 +1,4 @@
-"""How many calls one client may make: a token bucket for each address."""
+"""Limits the calls of one client: a token bucket per address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import OrderedDict
 from stb_server.calls.protocol import BadRequestError
 
 MAX_CLIENTS = 10_000
-"""Addresses that are remembered; the one not heard of for longest is forgotten, with a full bucket."""
+"""Addresses that are remembered; the one idle for longest is forgotten, so it starts with a full bucket."""
 
 
 class RateLimit:
@@ -21,7 +21,7 @@ class RateLimit:
         self.refused = 0
 
     def wait_s(self, client: str, now: float) -> float:
-        """How long the client must wait before this call, in seconds; 0 lets it pass and counts it."""
+        """How long the client must wait before this call, in seconds; 0 means that the call is allowed and counted."""
         tokens, seen = self._clients.pop(client, (self._burst, now))
         tokens = min(self._burst, tokens + (now - seen) * self._per_second)
         allowed = tokens >= 1
@@ -37,7 +37,7 @@ class RateLimit:
         """Count a call of a client.
 
         Raises:
-            BadRequestError: it comes too fast; the answer says when to come again.
+            BadRequestError: it comes too early; the answer says when to try again.
         """
         if wait_s := self.wait_s(client, now):
             raise BadRequestError(

@@ -161,7 +161,7 @@ CASES = [
     Case(
         "serve --dataset demo --upstream bad.toml",
         1,
-        "The upstream configuration bad.toml cannot be used: Invalid value (at end of document). Mend it.",
+        "The upstream configuration bad.toml cannot be used: Invalid value (at end of document). Fix the file.",
     ),
     Case(
         "serve --dataset demo --simulator nope",

@@ -62,7 +62,7 @@ def test_a_star_is_any_name() -> None:
     """And what is no name is refused when the server starts."""
     assert Hosts(["*"]).accept(b"evil.example")
     for name in ("", "http://stb.example.org", "stb.example.org:8080", "a b"):
-        with pytest.raises(UsageError, match="is no host name"):
+        with pytest.raises(UsageError, match="is not a host name"):
             Hosts([name])
 
 

@@ -244,7 +244,7 @@ EXPECTED = {
     "temporary-unwritable": (1, "TMPDIR"),
     "redis-never-forgets": (0, "allkeys-lru"),
     "redis-url-invalid": (1, "redis://"),
-    "upstream-invalid": (1, "Mend it"),
+    "upstream-invalid": (1, "Fix the file"),
     "schema-newer": (1, "Upgrade stabletoolbench"),
     "schema-behind": (0, "stb backup"),
     "clock-behind": (1, "timedatectl"),

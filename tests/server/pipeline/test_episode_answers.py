@@ -230,7 +230,7 @@ def test_a_state_is_told_by_calls_answers_and_their_order() -> None:
 def test_a_call_in_a_state_has_another_key_and_the_same_arguments() -> None:
     """Real APIs are asked with the call's own arguments."""
     call = ToolCall("c", "t", "a", {"x": 1})
-    in_state = CallInState.of(call, [PriorCall("a", b"{}", b"1")])
+    in_state = CallInState.after(call, [PriorCall("a", b"{}", b"1")])
 
     assert call.key != in_state.key
     assert call.arguments == in_state.arguments

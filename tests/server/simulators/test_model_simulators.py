@@ -532,7 +532,7 @@ async def test_the_template_simulator_is_one_of_them(sqlite_store: Store, datase
         ("llm", "stub", (), "'stub' does not name a model."),
         ("llm", "stub", ("http://127.0.0.1:1/v1",), "'stub' does not name a model."),
         ("llm", "stub/any", (), "The address of the provider 'stub' is not known."),
-        ("llm", "stub/any", ("127.0.0.1:1",), "'127.0.0.1:1' is no address."),
+        ("llm", "stub/any", ("127.0.0.1:1",), "'127.0.0.1:1' is not a valid URL."),
     ],
 )
 async def test_bad_choices_are_refused_in_one_line(

@@ -25,7 +25,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 def numbers(seconds: float) -> Numbers:
     times, made = RequestTimes(), Numbers()
-    times.of("recorded", "memory", 200).observe(seconds)
+    times.histogram("recorded", "memory", 200).observe(seconds)
     made.add_times(times)
     made.count("stb_writes", {("written",): 2})
     made.gauge("stb_workers", 1)
