@@ -94,7 +94,7 @@ async def test_an_endpoint_that_is_away_is_left_out(servers: list[LLMServer]) ->
         replies = await asyncio.gather(*(model.complete(ASKED) for _ in range(20)))
 
     assert (20, 20) == (len(replies), servers[0].count)
-    assert [False, True] == [replica.well for replica in model.replicas]
+    assert [False, True] == [replica.is_healthy for replica in model.replicas]
 
 
 async def test_an_endpoint_that_comes_back_is_asked_again(servers: list[LLMServer]) -> None:
@@ -103,9 +103,9 @@ async def test_an_endpoint_that_comes_back_is_asked_again(servers: list[LLMServe
     first.behaviour.required_key = "secret"
 
     async with replicas([first.url, second.url]) as model:
-        await eventually(lambda: not model.replicas[0].well)
+        await eventually(lambda: not model.replicas[0].is_healthy)
         first.behaviour.required_key = ""
-        await eventually(lambda: model.replicas[0].well)
+        await eventually(lambda: model.replicas[0].is_healthy)
         await model.complete(ASKED)
 
     assert (1, 0) == (first.count, second.count)
