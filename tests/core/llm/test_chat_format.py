@@ -21,19 +21,19 @@ def sent(arguments: str) -> str:
 
 @pytest.mark.parametrize("arguments", ["", " ", "\n", "null", " null "])
 def test_no_arguments_are_sent_as_an_empty_object(arguments: str) -> None:
-    """In whatever way the model wrote that there are none."""
+    """However the model wrote them."""
     assert sent(arguments) == "{}"
 
 
 @pytest.mark.parametrize("arguments", ["{}", '{ "city" : "Oslo"}', '{"n": 123456789012345678901234567890}'])
 def test_an_object_is_sent_as_it_was_written(arguments: str) -> None:
-    """To the byte, so that a server that keeps prompts finds this one again."""
+    """Byte for byte, so that a server that caches prompts finds this one again."""
     assert sent(arguments) == arguments
 
 
 @pytest.mark.parametrize(
     "arguments", ['{"city": "Os', "Oslo", '"{}"', "[]", "3", "\ufeff{}", '{"a": NaN}', "```json\n{}\n```"]
 )
-def test_what_is_no_object_is_sent_within_one(arguments: str) -> None:
+def test_other_arguments_are_sent_inside_an_object(arguments: str) -> None:
     """The server can parse it, and the model sees what it wrote."""
     assert json.loads(sent(arguments)) == {"unreadable_arguments": arguments}

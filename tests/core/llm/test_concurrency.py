@@ -41,7 +41,7 @@ def test_the_limit_falls_in_a_storm_and_rises_after_it() -> None:
 
 
 def test_a_few_refusals_change_nothing() -> None:
-    """One in twenty is each request's own affair."""
+    """One in twenty is left to the retries of each request."""
     limit = AdaptiveLimit(16)
 
     for number in range(1000):
@@ -60,7 +60,7 @@ def test_at_least_one_and_at_most_the_maximum_are_allowed(answers: list[bool], m
         assert 1 <= limit.allowed <= maximum
 
 
-async def test_whoever_stops_waiting_gives_up_no_ones_turn() -> None:
+async def test_a_cancelled_request_takes_nobodys_place() -> None:
     """Cancelled while waiting, or just when its turn had come."""
     limit = AdaptiveLimit(1)
 

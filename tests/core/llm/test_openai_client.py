@@ -107,7 +107,7 @@ async def test_the_request_is_sent_in_the_usual_form(llm: LLMServer, model: Open
 
 
 async def test_a_request_may_hold_any_number_and_any_text(llm: LLMServer, model: OpenAIModel) -> None:
-    """Tools come with defaults of more than 64 bits, and answers with halves of characters."""
+    """Tools have defaults above 64 bits, and answers contain halves of surrogate pairs."""
     parameters = {"type": "object", "properties": {"id": {"type": "integer", "default": 2**70}}}
     torn = Message(role="user", content="\ud83d")
     llm.answer(text("Well."))
@@ -121,8 +121,8 @@ async def test_a_request_may_hold_any_number_and_any_text(llm: LLMServer, model:
     assert sent["tools"][0]["function"]["parameters"] == parameters
 
 
-async def test_halves_of_characters_in_a_reply_are_replaced(llm: LLMServer, model: OpenAIModel) -> None:
-    """Whatever else it says is used; nothing is asked again."""
+async def test_halves_of_surrogate_pairs_in_a_reply_are_replaced(llm: LLMServer, model: OpenAIModel) -> None:
+    """The rest of the reply is used, and the request is not repeated."""
     llm.answer(text("half \ud83d"), text(r'{"why": "\ud83d"}'))
     free = ASKED.model_copy(update={"response_schema": {"type": "object"}})
 
@@ -184,8 +184,8 @@ async def test_without_a_count_of_tokens_the_cost_is_unknown(llm: LLMServer) -> 
         raw(b""),
     ],
 )
-async def test_passing_trouble_is_waited_out(llm: LLMServer, model: OpenAIModel, trouble) -> None:
-    """Overload, faults, a cut connection, and bodies that are no completion."""
+async def test_temporary_failures_are_retried(llm: LLMServer, model: OpenAIModel, trouble) -> None:
+    """Overload, server errors, a broken connection, and bodies that are not a completion."""
     llm.answer(trouble, trouble, text("at last"))
 
     reply = await model.complete(ASKED)
@@ -194,7 +194,7 @@ async def test_passing_trouble_is_waited_out(llm: LLMServer, model: OpenAIModel,
 
 
 async def test_retry_after_is_obeyed(llm: LLMServer, model: OpenAIModel) -> None:
-    """The next attempt comes no sooner than the server asked."""
+    """The next attempt comes no sooner than the server requested."""
     llm.answer(status(429, retry_after=0.3), text("now"))
 
     before = asyncio.get_running_loop().time()
@@ -204,7 +204,7 @@ async def test_retry_after_is_obeyed(llm: LLMServer, model: OpenAIModel) -> None
 
 
 async def test_a_silent_endpoint_is_not_waited_for_without_end(llm: LLMServer) -> None:
-    """A read timeout counts as trouble, and the deadline ends it."""
+    """A read timeout is a temporary failure, until the deadline."""
     model = model_at(llm.url, patience=Patience(deadline_s=3, read_timeout_s=0.1, first_wait_s=0.001))
     llm.behaviour.latency_s = 600
 
@@ -216,7 +216,7 @@ async def test_a_silent_endpoint_is_not_waited_for_without_end(llm: LLMServer) -
 
 
 async def test_an_exhausted_quota_is_not_repeated(llm: LLMServer, model: OpenAIModel) -> None:
-    """That 429 does not pass by waiting."""
+    """Waiting does not help against that 429."""
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}
     llm.answer(raw(json.dumps(body).encode(), 429))
 
@@ -392,8 +392,8 @@ async def test_a_format_that_the_endpoint_refuses_is_tried_once(
     assert '"enum":["solved","unsolved"]' in llm.requests[-1]["messages"][-1]["content"]
 
 
-async def test_a_format_that_the_endpoint_ignores_is_left(llm: LLMServer, model: OpenAIModel) -> None:
-    """Words alone where JSON was asked for: then the schema goes into the prompt. All is counted."""
+async def test_a_format_that_the_endpoint_ignores_is_given_up(llm: LLMServer, model: OpenAIModel) -> None:
+    """After a reply without JSON the schema goes into the prompt. Both replies are counted."""
     llm.behaviour.ignored_formats = frozenset({"json_schema"})
     llm.rule = lambda _: text('{"status": "solved"}')
 
@@ -405,8 +405,8 @@ async def test_a_format_that_the_endpoint_ignores_is_left(llm: LLMServer, model:
     assert (reply.usage.model_calls, reply.repeats) == (2, 1)
 
 
-async def test_one_slip_does_not_condemn_a_format(llm: LLMServer, model: OpenAIModel) -> None:
-    """A torn object is asked for again in the same way."""
+async def test_one_bad_reply_does_not_rule_a_format_out(llm: LLMServer, model: OpenAIModel) -> None:
+    """After half an object the request is repeated in the same format."""
     llm.answer(text('{"status": "sol'))
 
     await model.complete(ASKED_FOR_JSON)
@@ -414,8 +414,10 @@ async def test_one_slip_does_not_condemn_a_format(llm: LLMServer, model: OpenAIM
     assert [request["response_format"]["type"] for request in llm.requests] == ["json_schema"] * 2
 
 
-async def test_a_server_error_on_a_format_is_taken_as_a_refusal(llm: LLMServer, model: OpenAIModel) -> None:
-    """Some servers answer 500 to a response_format that they do not know."""
+async def test_a_repeated_server_error_on_a_format_counts_as_a_refusal(
+    llm: LLMServer, model: OpenAIModel
+) -> None:
+    """Some servers answer 500 if they do not know the response_format."""
 
     def rule(body: dict[str, Any]):
         kind = (body.get("response_format") or {}).get("type")
@@ -429,10 +431,10 @@ async def test_a_server_error_on_a_format_is_taken_as_a_refusal(llm: LLMServer, 
     assert llm.count == 3
 
 
-async def test_json_of_another_shape_is_a_slip_that_may_come_twice(
+async def test_a_format_is_given_up_after_two_replies_that_do_not_fit(
     llm: LLMServer, model: OpenAIModel
 ) -> None:
-    """An endpoint may ignore the schema and write JSON all the same; then it is told in the prompt."""
+    """An endpoint may ignore the schema and still write JSON; then the schema goes into the prompt."""
     llm.answer(text('{"result": 1}'), text('{"result": 1}'), text('{"status": "solved"}'))
 
     await model.complete(ASKED_FOR_JSON)
@@ -466,7 +468,7 @@ async def test_every_repeat_is_another_request(
 
 
 async def test_a_second_reply_that_is_cut_is_the_last(llm: LLMServer, model: OpenAIModel) -> None:
-    """Replies of the greatest length are the dearest, and the limit will cut the next one too."""
+    """The longest replies cost most, and the limit would probably cut the next one too."""
     llm.rule = lambda _: text('{"status": "sol', finish_reason="length")
 
     with pytest.raises(UnreadableReplyError):
@@ -475,8 +477,10 @@ async def test_a_second_reply_that_is_cut_is_the_last(llm: LLMServer, model: Ope
     assert llm.count == 2
 
 
-async def test_a_repeat_that_is_refused_leaves_the_first_trouble(llm: LLMServer, model: OpenAIModel) -> None:
-    """An endpoint may take no seed; what was wrong is the reply, and it was paid for."""
+async def test_if_a_repeat_is_refused_the_first_failure_is_reported(
+    llm: LLMServer, model: OpenAIModel
+) -> None:
+    """The endpoint may accept no seed; the fault was in the reply, which was paid for."""
     await model.complete(ASKED_FOR_JSON)
     llm.rule = lambda body: status(400, "no seed, please") if "seed" in body else text("{}")
 
@@ -488,8 +492,8 @@ async def test_a_repeat_that_is_refused_leaves_the_first_trouble(llm: LLMServer,
     assert caught.value.usage.model_calls == 1
 
 
-async def test_what_was_paid_before_an_endpoint_failed_is_told(llm: LLMServer, model: OpenAIModel) -> None:
-    """A refused key after a reply that was of no use: the error carries the reply's tokens."""
+async def test_an_error_carries_the_cost_of_earlier_replies(llm: LLMServer, model: OpenAIModel) -> None:
+    """The key is refused after an unusable reply: the error has the reply's tokens."""
     llm.answer(text("{", usage={"prompt_tokens": 100, "completion_tokens": 20}), status(401, "bad key"))
 
     with pytest.raises(ModelUnavailableError) as caught:
@@ -498,8 +502,8 @@ async def test_what_was_paid_before_an_endpoint_failed_is_told(llm: LLMServer, m
     assert caught.value.usage == Usage(model_calls=1, prompt_tokens=100, completion_tokens=20)
 
 
-async def test_torn_bodies_are_asked_for_three_times(llm: LLMServer, model: OpenAIModel) -> None:
-    """Over all that is asked for one answer: each may have been paid for."""
+async def test_unreadable_bodies_are_requested_three_times(llm: LLMServer, model: OpenAIModel) -> None:
+    """In total for one answer, as each may have been paid for."""
     llm.rule = lambda _: raw(b'{"choices": [{"mess')
 
     with pytest.raises(ModelUnavailableError):
@@ -508,8 +512,8 @@ async def test_torn_bodies_are_asked_for_three_times(llm: LLMServer, model: Open
     assert llm.count == 3
 
 
-async def test_a_schema_that_cannot_be_checked_is_not_asked_for(llm: LLMServer, model: OpenAIModel) -> None:
-    """Nothing is paid for a reply of which nobody could say whether it fits."""
+async def test_a_schema_that_cannot_be_checked_is_not_sent(llm: LLMServer, model: OpenAIModel) -> None:
+    """Nothing is paid for a reply that could not be checked."""
     schema = {"type": "object", "properties": {"day": {"type": "string", "pattern": "^[0-9]+$"}}}
 
     with pytest.raises(UsageError, match="'pattern'"):
@@ -518,8 +522,10 @@ async def test_a_schema_that_cannot_be_checked_is_not_asked_for(llm: LLMServer, 
     assert llm.count == 0
 
 
-async def test_words_to_the_end_are_an_error_with_the_reply(llm: LLMServer, model: OpenAIModel) -> None:
-    """After three replies without the object, and what was said last is kept."""
+async def test_replies_without_json_end_in_an_error_with_the_last_one(
+    llm: LLMServer, model: OpenAIModel
+) -> None:
+    """After three replies."""
     llm.rule = lambda _: text("I would rather not.")
 
     with pytest.raises(UnreadableReplyError) as caught:
@@ -536,8 +542,10 @@ async def test_a_refusal_in_every_format_gives_the_first_reason(llm: LLMServer, 
         await model.complete(ASKED_FOR_JSON)
 
 
-async def test_what_is_openais_stays_there(llm: LLMServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An organisation and a project set for OpenAI are not shown to other providers."""
+async def test_settings_for_openai_are_not_sent_elsewhere(
+    llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other providers do not learn the organisation and project that are set for OpenAI."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-mine")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-mine")
     model = model_at(llm.url)

@@ -19,7 +19,7 @@ def settings(**environment: str) -> Settings:
 
 
 def test_any_provider_is_found_by_its_variables() -> None:
-    """<PROVIDER>_BASE_URL and <PROVIDER>_API_KEY, with signs made into underscores."""
+    """<PROVIDER>_BASE_URL and <PROVIDER>_API_KEY, with underscores in place of signs."""
     here = settings(TOGETHER_AI_BASE_URL="http://x/v1", TOGETHER_AI_API_KEY="k")
 
     endpoint = endpoint_of("together-ai/meta/llama", here)
@@ -27,7 +27,7 @@ def test_any_provider_is_found_by_its_variables() -> None:
     assert (endpoint.base_url, endpoint.api_key) == ("http://x/v1", "k")
 
 
-def test_openai_has_an_address_of_its_own() -> None:
+def test_the_address_of_openai_is_known() -> None:
     """The key alone is enough for openai/…."""
     assert endpoint_of("openai/m", settings(OPENAI_API_KEY="k")).base_url == "https://api.openai.com/v1"
 
@@ -46,7 +46,7 @@ def test_the_key_is_not_shown() -> None:
         ("openai/m", "OpenAI needs a key. Set OPENAI_API_KEY"),
     ],
 )
-def test_what_is_missing_is_said(name: str, message: str) -> None:
+def test_the_error_names_what_is_missing(name: str, message: str) -> None:
     """One line with the variable to set."""
     with pytest.raises(UsageError) as caught:
         endpoint_of(name, settings())
@@ -66,7 +66,7 @@ def test_prices_are_the_users() -> None:
 
 @pytest.mark.parametrize("entry", ["cheap", {"input": 1}, {"input": -1, "output": 1}, {"in": 1, "output": 1}])
 def test_a_price_that_cannot_be_read_is_refused(entry: Any) -> None:
-    """It is said how to write one."""
+    """The error says how to write one."""
     with pytest.raises(UsageError, match="The price of stub/any cannot be read"):
         price_of("stub/any", {"prices": {"stub/any": entry}})
 

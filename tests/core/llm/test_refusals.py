@@ -76,12 +76,12 @@ async def model(llm: LLMServer) -> AsyncGenerator[OpenAIModel]:
     ],
 )
 def test_the_reason_of_a_refusal(reason: str, body: Any) -> None:
-    """Length and content are told from all else."""
+    """Too long, filtered, or anything else."""
     assert reason_of(body) == reason
 
 
 async def test_the_reason_is_part_of_the_error(llm: LLMServer, model: OpenAIModel) -> None:
-    """Whoever asked can tell what to do about it."""
+    """The caller can decide what to do."""
     llm.answer(raw(b'{"error": {"message": "no", "code": "context_length_exceeded"}}', 400))
 
     with pytest.raises(RequestRefusedError) as caught:
@@ -103,7 +103,7 @@ async def test_a_conversation_that_is_too_long_is_not_sent_in_other_formats(
 
 
 async def test_an_account_without_money_is_an_outage(llm: LLMServer, model: OpenAIModel) -> None:
-    """Some endpoints answer 400 to it, as to a request that is at fault."""
+    """Some endpoints answer 400 to it, as if the request were at fault."""
     llm.answer(status(400, "Your credit balance is too low to access the API."))
 
     with pytest.raises(ModelUnavailableError, match="Your credit balance is too low"):

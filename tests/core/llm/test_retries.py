@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_waits() -> None:
 
 
 def test_a_longer_retry_after_is_obeyed() -> None:
-    """What the server asks for is the least that is waited."""
+    """The wait is never shorter than the server requests."""
     wait = Retries(Patience(longest_wait_s=1), random.Random(0)).next_wait_s(45.0)
 
     assert wait is not None
@@ -38,7 +38,7 @@ def test_a_longer_retry_after_is_obeyed() -> None:
 
 
 def test_a_wait_beyond_the_deadline_ends_it() -> None:
-    """There is no point in sleeping until it is too late."""
+    """Nobody sleeps past the deadline."""
     assert Retries(Patience(deadline_s=10), random.Random(0)).next_wait_s(60.0) is None
 
 
@@ -56,7 +56,7 @@ def test_a_wait_beyond_the_deadline_ends_it() -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) -> None:
-    """RFC 9110, section 10.2.3; a date in the past is now, and nonsense is nothing."""
+    """RFC 9110, section 10.2.3; a date in the past means now, and an unreadable value is ignored."""
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
     assert retry_after_s({"retry-after": header}, now) == seconds

@@ -14,7 +14,7 @@ def asked(text: str) -> Request:
 
 
 async def test_a_rule_answers_by_the_request() -> None:
-    """The reply is a function of what was asked; each counts as one call."""
+    """The reply is a function of the request; each counts as one call."""
     model = ScriptedModel(lambda request: Reply(content=(request.messages[-1].content or "").upper()))
 
     reply = await model.complete(asked("well"))
@@ -22,8 +22,8 @@ async def test_a_rule_answers_by_the_request() -> None:
     assert (reply.content, reply.usage.model_calls, len(model.requests)) == ("WELL", 1, 1)
 
 
-async def test_a_row_of_replies_is_given_in_turn() -> None:
-    """And when it is used up, the test that asks further is wrong."""
+async def test_a_sequence_of_replies_is_given_in_order() -> None:
+    """A request after the last one is an error in the test."""
     model = ScriptedModel([Reply(content="one"), Reply(content="two")])
 
     said = [(await model.complete(asked("?"))).content for _ in range(2)]

@@ -55,8 +55,8 @@ def test_the_object_is_found_with_or_without_words_around_it(text: str) -> None:
         "[" * 100_000,
     ],
 )
-def test_anything_else_is_no_answer(text: str) -> None:
-    """A wrong value, a missing, repeated or unknown key, NaN, torn text, two answers, hopeless depth."""
+def test_anything_else_is_not_an_answer(text: str) -> None:
+    """A wrong value, a missing, repeated or unknown key, NaN, half a text, two answers, extreme nesting."""
     assert find_object(text, SCHEMA) is None
 
 
@@ -67,11 +67,11 @@ def test_anything_else_is_no_answer(text: str) -> None:
     )
 )
 def test_any_value_fits_the_empty_schema(value: object) -> None:
-    """A schema that asks nothing is fitted by everything."""
+    """It demands nothing."""
     assert fits(value, {})
 
 
-def test_strictness_looks_into_every_object() -> None:
+def test_strictness_depends_on_every_object() -> None:
     """OpenAI's strict mode needs closed objects with nothing optional, all the way down."""
     closed = {**SCHEMA, "required": ["status", "reason", "points"]}
 
@@ -94,8 +94,8 @@ def test_strictness_looks_into_every_object() -> None:
         {"type": "array", "items": ["string"]},
     ],
 )
-def test_a_demand_that_is_not_checked_is_refused(schema: Schema) -> None:
-    """At whatever depth it stands: nobody would see that it is not kept."""
+def test_a_keyword_that_is_not_checked_is_refused(schema: Schema) -> None:
+    """At any depth, as a violation would go unnoticed."""
     with pytest.raises(UsageError):
         check_schema(schema)
 
@@ -115,9 +115,7 @@ def test_a_demand_that_is_not_checked_is_refused(schema: Schema) -> None:
         ({"title": "t", "description": "d", "const": 1}, [1], [2]),
     ],
 )
-def test_every_keyword_that_is_let_through_is_checked(
-    schema: Schema, good: list[object], bad: list[object]
-) -> None:
+def test_every_supported_keyword_is_checked(schema: Schema, good: list[object], bad: list[object]) -> None:
     """What it allows fits, and what it forbids does not."""
     check_schema(schema)
 
@@ -139,7 +137,7 @@ def test_every_keyword_that_is_let_through_is_checked(
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, True),
     ],
 )
-def test_strictness_wants_every_part_told(member: Schema, strict: bool) -> None:
+def test_strictness_requires_a_type_everywhere(member: Schema, strict: bool) -> None:
     """OpenAI's strict mode leaves nothing open."""
     whole = {"type": "object", "properties": {"x": member}, "required": ["x"], "additionalProperties": False}
 
@@ -147,7 +145,7 @@ def test_strictness_wants_every_part_told(member: Schema, strict: bool) -> None:
     assert not is_strict(member)
 
 
-def test_strict_alternatives_begin_with_members_of_their_own() -> None:
+def test_strict_alternatives_begin_with_different_members() -> None:
     """OpenAI refuses objects within anyOf that share their first member."""
 
     def either(*names: str) -> Schema:

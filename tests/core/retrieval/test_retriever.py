@@ -46,8 +46,8 @@ SEARCH = ApiRef("Data", "inns", "search")
 RATE = ApiRef("Data", "coins", "rate")
 
 
-def test_the_text_of_an_api_is_what_its_documents_say_in_words() -> None:
-    """Names and descriptions of the tool and the API, and the names of parameters."""
+def test_the_text_of_an_api_is_made_of_names_and_descriptions() -> None:
+    """Those of the tool and the API, and the names of parameters."""
     assert api_texts(TOOLS) == {
         CURRENT: "Weather\nSky Watch\nCurrent\nThe weather now.\ncity",
         FORECAST: "Weather\nSky Watch\ngetForecastByCity\nForecasts for days to come.",
@@ -69,12 +69,12 @@ def test_the_text_of_an_api_is_what_its_documents_say_in_words() -> None:
     ],
 )
 async def test_bm25_ranks_by_shared_words(text: str, k: int, found: list[ApiRef]) -> None:
-    """In any form of a word and inside of names; what shares no word is not found."""
+    """In any form of a word and inside names; APIs that share no word are not ranked."""
     assert await Bm25(api_texts(TOOLS)).rank([text], k) == [found]
 
 
 async def test_equals_keep_the_order_of_the_dataset() -> None:
-    """So that ranks depend on nothing else."""
+    """Ranks depend on nothing else."""
     tools = [tool(name, {"name": "Same"}) for name in ("a one", "b two", "c three")]
 
     (found,) = await Bm25(api_texts(tools)).rank(["same"], 3)
@@ -83,7 +83,7 @@ async def test_equals_keep_the_order_of_the_dataset() -> None:
 
 
 async def test_a_dataset_without_documents_has_nothing_to_find() -> None:
-    """Nor is it an error."""
+    """And is no error."""
     assert await Bm25({}).rank(["weather"], 3) == [[]]
     assert await Bm25({CURRENT: "the"}).rank(["weather"], 3) == [[]]
     assert await Dense({}, Letters()).rank(["weather"], 3) == [[]]
@@ -91,14 +91,14 @@ async def test_a_dataset_without_documents_has_nothing_to_find() -> None:
 
 @given(st.text(), st.integers(1, 5))
 async def test_any_text_can_be_asked(text: str, k: int) -> None:
-    """Up to k different APIs come of it."""
+    """The result is at most k different APIs."""
     (found,) = await Bm25(api_texts(TOOLS)).rank([text], k)
 
     assert len(found) == len(set(found)) <= k
 
 
-def test_the_hash_of_an_index_moves_with_its_documents() -> None:
-    """And is that of other processes, whatever their hash seed."""
+def test_the_hash_of_an_index_depends_on_its_documents() -> None:
+    """It is the same in other processes, whatever their hash seed."""
     program = (
         "from stb_core.retrieval.bm25 import Bm25; from stb_core.values.tools import ApiRef;"
         "print(Bm25({ApiRef('A', 'b', 'c'): 'Some words', ApiRef('A', 'b', 'd'): 'more'}).index_hash)"
@@ -143,7 +143,7 @@ async def test_an_embedding_ranks_by_the_cosine() -> None:
 
 
 async def test_an_embedding_is_asked_at_its_endpoint(llm: LLMServer) -> None:
-    """A text that is a document's is nearest to it."""
+    """The text of a document is nearest to that document."""
     settings = Settings("", {}, {"STUB_BASE_URL": llm.url})
     retriever = open_retriever(TOOLS, "stub/vectors", settings)
 
@@ -153,8 +153,8 @@ async def test_an_embedding_is_asked_at_its_endpoint(llm: LLMServer) -> None:
     assert len(retriever.index_hash) == 64
 
 
-async def test_an_endpoint_that_does_not_embed_is_named(llm: LLMServer) -> None:
-    """With the variable to look at."""
+async def test_an_endpoint_that_returns_no_embeddings_is_named(llm: LLMServer) -> None:
+    """With the variable to check."""
     llm.behaviour.required_key = "other"
     settings = Settings("", {}, {"STUB_BASE_URL": llm.url})
 
