@@ -10,13 +10,13 @@ from stb_core.cli import console
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import Trajectory
-from stb_evaluator.judges.ask_many import Tally
+from stb_evaluator.judges.ask_many import JudgingTally
 from stb_evaluator.judges.opening import RECORDED, OpenedJudges, logged_panel
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.labels import LabelSet
+from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run
-from stb_evaluator.scores.rows import Row
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.win_verdicts import load_win_comparison
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
@@ -44,7 +44,7 @@ class JudgeTrial:
     labels: LabelSet | None = None
     rival: Run | None = None
     seed: int = 0
-    tally: Tally = field(default_factory=Tally)
+    tally: JudgingTally = field(default_factory=JudgingTally)
 
     async def result(self, runs: Sequence[Run]) -> Result:
         """All measures on all runs.
@@ -52,8 +52,8 @@ class JudgeTrial:
         Raises:
             StbError: the judge cannot be asked, or a run lacks its verdicts.
         """
-        rows: list[Row] = []
-        data: list[Row] = []
+        rows: list[ResultRow] = []
+        data: list[ResultRow] = []
         for run in runs:
             found = await self._findings(run)
             rows += found.rows
@@ -112,7 +112,7 @@ class JudgeTrial:
             return await logged_panel(self.store, [run], RECORDED)
         return self.judges.panel()
 
-    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[Row]:
+    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[ResultRow]:
         judge, run = self.judges.members[0].of_pairs(), side.run
         assert judge is not None
         connections, tally = self.judges.connections, self.tally
@@ -137,7 +137,7 @@ class JudgeTrial:
         return rows
 
 
-def _in_words(judge: str, rows: list[Row]) -> tuple[str, ...]:
+def _in_words(judge: str, rows: list[ResultRow]) -> tuple[str, ...]:
     runs = dict.fromkeys(row["run"] for row in rows)
     lines = [f"Judge {judge}, run{'s' if len(runs) > 1 else ''} {', '.join(runs)}."]
     kinds = {
@@ -156,7 +156,7 @@ def _in_words(judge: str, rows: list[Row]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _chart(rows: list[Row]) -> DotChart:
+def _chart(rows: list[ResultRow]) -> DotChart:
     several = len({row["run"] for row in rows}) > 1
     dots = {
         (f"{row['run']}: {row['measure']}" if several else row["measure"]): (

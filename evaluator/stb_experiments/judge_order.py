@@ -10,9 +10,9 @@ from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import POINTS, SOWR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.pairs import Pair, PairJudge
-from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.scores.win_verdicts import preferences
 from stb_evaluator.statistics.intervals import Interval, mean_interval, wilson_interval
@@ -89,7 +89,7 @@ async def ask_both_ways(
     pairs: Mapping[TrialPlace, Pair],
     *,
     connections: int,
-    tally: Tally,
+    tally: JudgingTally,
     against: Sequence[str] = (),
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Swaps:
@@ -107,7 +107,7 @@ async def ask_both_ways(
         return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
 
     if await lacking():
-        async with alone(store, [(judge.name, judge.rubric)], SOWR, [run.run, *against]) as lease:
+        async with ask_alone(store, [(judge.name, judge.rubric)], SOWR, [run.run, *against]) as lease:
             await judge_all(
                 store,
                 await lacking(),
@@ -124,7 +124,7 @@ async def ask_both_ways(
     )
 
 
-def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[Row]:
+def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[ResultRow]:
     """How often another order makes another answer better, and how the answer shown first fares; 50 is fair."""
     interval = swaps.interval
     ends = None if interval is None else (interval.low * 100, interval.high * 100)
@@ -137,7 +137,7 @@ def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[Row]:
     ]
 
 
-def score_row(measure: str, scores: Sequence[float]) -> Row:
+def score_row(measure: str, scores: Sequence[float]) -> ResultRow:
     """A mean of scores per pair, in percent."""
     if not scores:
         return measure_row(measure, None, 0, note="50 is fair")

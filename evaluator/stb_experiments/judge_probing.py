@@ -13,13 +13,13 @@ from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
-from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.run_reader import without_agent_name
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
@@ -32,8 +32,8 @@ ANCHOR_RUN = "judge-anchors"
 class Findings:
     """What trying a judge found: ``rows`` are measures, ``data`` the verdicts that they were computed from."""
 
-    rows: list[Row]
-    data: list[Row] = field(default_factory=list)
+    rows: list[ResultRow]
+    data: list[ResultRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ async def try_judge(
     *,
     chosen: Sequence[tuple[Trajectory, Status]],
     connections: int,
-    tally: Tally,
+    tally: JudgingTally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Findings:
     """Ask a judge about answers in the clothes of each probe, and about the anchors.
@@ -71,7 +71,7 @@ async def try_judge(
     ]
     name, anchors = load_anchors()
     await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
-    async with alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
+    async with ask_alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
         past = await _anchor_rounds(store, judge)
         trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
         known = await _ask(store, judge, trials, connections, tally, advance, lease)
@@ -113,7 +113,7 @@ async def log_rows(
     table: VerdictTable,
     judged: Sequence[tuple[Trajectory, Status]],
     labels: LabelSet | None,
-) -> list[Row]:
+) -> list[ResultRow]:
     """What the verdicts of a judge on a run tell without asking it anything more."""
     lengths = [len(t.final_answer) for t, _ in judged]
     correlation = length_correlation(lengths, [status for _, status in judged])
@@ -129,7 +129,7 @@ async def log_rows(
     return rows
 
 
-def noise_row(table: VerdictTable) -> Row:
+def noise_row(table: VerdictTable) -> ResultRow:
     """How often the second round has another verdict than the first: flips that need no change of clothes."""
     pairs = [
         (mark.status, second.status)
@@ -142,7 +142,7 @@ def noise_row(table: VerdictTable) -> Row:
     return _flip_row("by_chance", flips, "the same answer in the second round")
 
 
-def _flip_row(probe: str, flips: Flips, note: str = "") -> Row:
+def _flip_row(probe: str, flips: Flips, note: str = "") -> ResultRow:
     interval = flips.interval
     return measure_row(
         f"flipped_{probe}",
@@ -158,7 +158,7 @@ async def _ask(
     judge: Judge,
     trials: Sequence[Trial],
     connections: int,
-    tally: Tally,
+    tally: JudgingTally,
     advance: Callable[[int, int], None],
     lease: Lease | None,
 ) -> dict[tuple[str, str, int], Status]:
@@ -220,7 +220,7 @@ async def _latest(store: Store, judge: Judge, number: int) -> dict[str, Status]:
     return rounds[number] if number < len(rounds) else {}
 
 
-def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[Row]:
+def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[ResultRow]:
     """How many anchors got the grade that they deserve, and how many another than the first time."""
     latest, first = times[-1], times[0]
     readable = {q: s for q, s in latest.items() if s is not Status.ERROR}
@@ -234,7 +234,7 @@ def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]])
     ]
 
 
-def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[Row]:
+def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[ResultRow]:
     found = consistency_row(run, table, panel)
     return [
         measure_row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
@@ -243,7 +243,7 @@ def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[Row]:
     ]
 
 
-async def _cost(store: Store, run: Run, panel: Panel) -> list[Row]:
+async def _cost(store: Store, run: Run, panel: Panel) -> list[ResultRow]:
     verdicts = [
         verdict
         for member in panel.members
@@ -274,7 +274,7 @@ def measure_row(
     unit: str = "%",
     ends: tuple[float | None, float | None] | None = None,
     note: str = "",
-) -> Row:
+) -> ResultRow:
     """One measure of a judge; ``ends`` are those of its 95 % interval, in the same unit."""
     low, high = ends if ends is not None else (None, None)
     return {

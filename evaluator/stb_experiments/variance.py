@@ -30,7 +30,7 @@ from stb_evaluator.statistics.spending import (
     sources_of,
     split,
 )
-from stb_evaluator.statistics.variance import Components, Source
+from stb_evaluator.statistics.variance import Components, VarianceSource
 from stb_experiments.output import Result, Row
 from stb_experiments.variance_tables import SHARES, TABLES, chart_of, in_words, offer_row, share_rows
 
@@ -77,7 +77,7 @@ async def variance(
     systems = [await _system(store, mine, panel, rounds, prices) for mine in together.values()]
     found: dict[str, tuple[Components, Counts, Prices]] = {}
     rows: list[Row] = []
-    kinds: set[tuple[Source, ...]] = set()
+    kinds: set[tuple[VarianceSource, ...]] = set()
     for system in systems:
         sources = sources_of(system.seen)
         kinds.add(tuple(sources))

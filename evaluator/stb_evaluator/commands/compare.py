@@ -25,8 +25,13 @@ from stb_evaluator.judges.opening import (
     open_judges,
     report_failures,
 )
-from stb_evaluator.scores.comparison import Row, Side, adjust, compare_runs, warnings_of
-from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block
+from stb_evaluator.scores.comparison import (
+    Side,
+    adjust_p_values,
+    compare_runs,
+    comparison_warnings,
+)
+from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block, ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.reference_rules import OURS, set_switches
 from stb_evaluator.scores.rows import NOT_COMPARABLE
@@ -104,7 +109,7 @@ async def command(
                 sides.append(Side(reader.run, table))
             request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
             rows = await compared.rows(request)
-    show(rows, [*warnings_of(sides), *_notes(rows)], as_json=as_json)
+    show(rows, [*comparison_warnings(sides), *_notes(rows)], as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 
@@ -123,7 +128,7 @@ class _Request:
     seed: int
 
 
-async def _pass_rate_differences(request: _Request) -> list[Row]:
+async def _pass_rate_differences(request: _Request) -> list[ResultRow]:
     """Differences of pass rates of every two runs."""
     clusters = None
     if request.clustered:
@@ -131,14 +136,14 @@ async def _pass_rate_differences(request: _Request) -> list[Row]:
     return compare_runs(request.sides, request.judges.panel(), clusters=clusters, seed=request.seed)
 
 
-async def _win_rates(request: _Request) -> list[Row]:
+async def _win_rates(request: _Request) -> list[ResultRow]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
     judges, switches = request.judges, request.switches
     (opened,) = judges.members
     is_cut = switches["sowr.text"] == "cut"
     judge = opened.of_pairs(cut=is_cut)
     checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for one, other in combinations(request.sides, 2):
         comparison = await load_win_comparison(
             request.store, one, other, rounds=request.pair_rounds, switches=switches, recorded=judge is None
@@ -157,7 +162,7 @@ async def _win_rates(request: _Request) -> list[Row]:
         report_failures(f"{one.run.run} against {other.run.run}", tally)
         rubric = judge.rubric if judge else RECORDED
         rows += win_rows(comparison, request.block, judge=opened.name, rubric=rubric, seed=request.seed)
-    adjust(rows)
+    adjust_p_values(rows)
     return rows
 
 
@@ -165,7 +170,7 @@ async def _win_rates(request: _Request) -> list[Row]:
 class _ComparedMetric:
     """How runs are compared by one metric; ``has_blocks`` says whether the reference rules are one way."""
 
-    rows: Callable[[_Request], Awaitable[list[Row]]]
+    rows: Callable[[_Request], Awaitable[list[ResultRow]]]
     has_blocks: bool = False
     by_one_judge: bool = False
 
@@ -176,7 +181,7 @@ _COMPARED = {
 }
 
 
-def _notes(rows: Sequence[Row]) -> list[str]:
+def _notes(rows: Sequence[ResultRow]) -> list[str]:
     notes: list[str] = []
     if any(judge in row["judge"] for judge in NOT_COMPARABLE for row in rows):
         notes.append("NOT COMPARABLE: judged by rules, without a model; see stb score.")

@@ -9,16 +9,16 @@ import click
 
 from stb_core.cli import console
 from stb_core.values.verdicts import SOPR, SOWR
-from stb_evaluator.scores.comparison import Row, ranks_of
-from stb_evaluator.scores.pass_rate import MACRO
+from stb_evaluator.scores.comparison import rank_runs
+from stb_evaluator.scores.pass_rate import MACRO, ResultRow
 
 _ALPHA = 0.05
 
 
-def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
+def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> None:
     """Print the comparison: warnings first; a verdict in words for each pair after the table."""
     shown = _SHOWN[rows[0]["metric"] if rows else SOPR]
-    ranks = ranks_of(rows) if shown.is_ranked else []
+    ranks = rank_runs(rows) if shown.is_ranked else []
     if as_json:
         console.emit_json({"headline": list(lines), "rows": rows, "ranks": ranks})
         return
@@ -39,20 +39,20 @@ def show(rows: Sequence[Row], lines: Sequence[str], *, as_json: bool) -> None:
         )
 
 
-def _needed(rows: Sequence[Row]) -> int:
+def _needed(rows: Sequence[ResultRow]) -> int:
     return max(int(row["queries_for_2_points"]) for row in rows if row["group"] == MACRO)
 
 
-def _by_rank(one: Row) -> tuple[int, int]:
+def _by_rank(one: ResultRow) -> tuple[int, int]:
     return one["rank_low"], one["rank"]
 
 
-def _places(one: Row) -> str:
+def _places(one: ResultRow) -> str:
     low, high = one["rank_low"], one["rank_high"]
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _show_differences(rows: Sequence[Row]) -> None:
+def _show_differences(rows: Sequence[ResultRow]) -> None:
     table = [
         {
             **_shared_cells(row),
@@ -67,7 +67,7 @@ def _show_differences(rows: Sequence[Row]) -> None:
     console.emit_table(table, [*columns, "queries:better / equal / worse"])
 
 
-def _show_wins(rows: Sequence[Row]) -> None:
+def _show_wins(rows: Sequence[ResultRow]) -> None:
     table = [
         {
             **_shared_cells(row),
@@ -82,7 +82,7 @@ def _show_wins(rows: Sequence[Row]) -> None:
     console.emit_table(table, ["pair", "group", rate, "p", "p_holm:p (Holm)", "queries:wins / ties / losses"])
 
 
-def _shared_cells(row: Row) -> Row:
+def _shared_cells(row: ResultRow) -> ResultRow:
     return {
         "pair": f"{row['run']} - {row['run_b']}",
         "group": row["group"],
@@ -91,7 +91,7 @@ def _shared_cells(row: Row) -> Row:
     }
 
 
-def _in_words(row: Row, shown: _Shown) -> str:
+def _in_words(row: ResultRow, shown: _Shown) -> str:
     pair = f"{row['run']} and {row['run_b']}"
     if row["value"] is None:
         return f"{pair}: nothing can be compared."
@@ -107,7 +107,7 @@ def _in_words(row: Row, shown: _Shown) -> str:
 class _Shown:
     """How a comparison by one metric is shown; ``even`` is the value at which neither run is ahead."""
 
-    table: Callable[[Sequence[Row]], None]
+    table: Callable[[Sequence[ResultRow]], None]
     value_in_words: str
     even: float
     is_ranked: bool

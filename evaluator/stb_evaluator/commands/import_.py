@@ -13,7 +13,7 @@ from stb_core.cli import console
 from stb_core.cli.program import stb_command
 from stb_core.cli.store import opened_store
 from stb_evaluator.transfer.bundles import is_bundle, read_bundle
-from stb_evaluator.transfer.importing import NO_DATASET, Summary, import_answers
+from stb_evaluator.transfer.importing import NO_DATASET, ImportSummary, import_answers
 from stb_evaluator.transfer.merging import FOREIGN, Merged, merge_bundle
 
 _SHOWN = 20
@@ -68,7 +68,7 @@ def _show_merged(merged: Merged, *, as_json: bool) -> None:
     console.emit_table([row], columns)
 
 
-def _show(summary: Summary, *, as_json: bool) -> None:
+def _show(summary: ImportSummary, *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [{**asdict(run), "missing": run.missing} for run in summary.runs]
     for skipped in summary.skipped[:_SHOWN]:
         console.say(f"skipped: {skipped}")

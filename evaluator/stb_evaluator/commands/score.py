@@ -21,9 +21,9 @@ from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.opening import RECORDED, default_judge, evaluator_option, open_judges
 from stb_evaluator.judges.solvable_votes import MODE as VOTES
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, read_labels
-from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block
+from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow
 from stb_evaluator.scores.reference_rules import set_switches
-from stb_evaluator.scores.rows import TRAJECTORY, Row, headline
+from stb_evaluator.scores.rows import TRAJECTORY, headline
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest, score_metrics
 from stb_evaluator.scores.trial_rows import TRIALS
@@ -92,7 +92,7 @@ async def command(
         # Measures need trajectories whole: then they are parsed once, for judges and accounts as well.
         keep = len(metrics) > 1 and any(not one.judged_by for one in metrics)
         readers = [RunReader(store, run, keep_trajectories=keep) for run in chosen]
-        rows: list[Row] = []
+        rows: list[ResultRow] = []
         for one in metrics:
             name = (judge or await default_judge(store, chosen, one.judged_by)) if one.judged_by else ""
             async with open_judges(
@@ -157,7 +157,7 @@ def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
     return [f"NOTE: {of_all} are on queries or runs that are not scored here (left out)."]
 
 
-def show(rows: Sequence[Row], notes: Sequence[str] = (), *, as_json: bool) -> None:
+def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool) -> None:
     """Print rows: one JSON document, or one table a metric and block beneath the first lines and notes."""
     scores = [row for row in rows if row["block"] in BLOCKS]
     lines = [*headline(scores), *notes]
@@ -185,7 +185,7 @@ def show(rows: Sequence[Row], notes: Sequence[str] = (), *, as_json: bool) -> No
         console.emit_table(shown, ("run", "metric:measure", "value", "interval:95 %", "unit", "n"))
 
 
-def _table(rows: Sequence[Row], title: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _table(rows: Sequence[ResultRow], title: str) -> tuple[list[dict[str, Any]], list[str]]:
     groups = list(dict.fromkeys(row["group"] for row in rows))
     groups.sort(key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
     lines: dict[tuple[str, str], dict[str, Any]] = {}
@@ -195,7 +195,7 @@ def _table(rows: Sequence[Row], title: str) -> tuple[list[dict[str, Any]], list[
     return list(lines.values()), [f"run:{title}", "judge", *groups]
 
 
-def _cell(row: Row) -> str:
+def _cell(row: ResultRow) -> str:
     if row["value"] is None:
         return "?"
     mark = "" if row["complete"] else "*"
@@ -205,5 +205,5 @@ def _cell(row: Row) -> str:
     return f"{row['value']:.1f} {_ends(row)}{mark}"
 
 
-def _ends(row: Row) -> str:
+def _ends(row: ResultRow) -> str:
     return "" if row["ci_low"] is None else f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"

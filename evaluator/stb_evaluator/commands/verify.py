@@ -13,7 +13,7 @@ from stb_core.errors import StoreError
 from stb_core.store import open_store
 from stb_core.values.lockfile import Lock, read_lock
 from stb_evaluator.transfer.bundles import read_bundle
-from stb_evaluator.transfer.proofs import Finding, bundle_of, derive, prove
+from stb_evaluator.transfer.proofs import Finding, bundle_of, derive_numbers, prove
 
 
 @stb_command("verify")
@@ -56,7 +56,7 @@ async def _prove_run(name: str, lock: Lock | None) -> list[Finding]:
     store = await open_store(cli.current_settings().database_url)
     try:
         run = await store.runs.get(name)
-        data, known = await bundle_of(store, run), await derive(store, run)
+        data, known = await bundle_of(store, run), await derive_numbers(store, run)
     finally:
         await store.close()
     return await prove(data, lock=lock, known=known)

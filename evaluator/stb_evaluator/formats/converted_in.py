@@ -9,7 +9,7 @@ from stb_core.values.trajectories import Message, Step, Trajectory
 from stb_evaluator.formats.finish import ended
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, to_messages, to_nodes
-from stb_evaluator.formats.records import Record, object_field, text_field
+from stb_evaluator.formats.records import AnswerRecord, object_field, text_field
 from stb_evaluator.formats.steps import make_step, read_call
 
 KIND = "converted"
@@ -20,7 +20,7 @@ def is_record(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("answer"), dict) and "available_tools" in value
 
 
-def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> Record:
+def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> AnswerRecord:
     """One record.
 
     Raises:
@@ -48,7 +48,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         final_answer=final,
         imported={"method": str(answer.get("method", "")), "total_steps": answer.get("total_steps")},
     )
-    return Record(trajectory)
+    return AnswerRecord(trajectory)
 
 
 def _branches(details: Any, tools: tuple[str, ...]) -> list[Branch]:

@@ -9,11 +9,11 @@ import orjson
 
 from stb_core.values.trajectories import FINISH, Message, Step, Trajectory
 from stb_core.values.verdicts import Status
-from stb_evaluator.formats.offered import Offer
+from stb_evaluator.formats.offered import OfferedFunctions
 from stb_evaluator.formats.raw_out import answer_of, path_of, points_of
 
 Function = dict[str, Any]
-"""Name, description and parameters, as ``Offer.functions`` gives them."""
+"""Name, description and parameters, as ``OfferedFunctions.functions`` gives them."""
 
 _WORDS = {
     Status.SOLVED: "AnswerStatus.Solved",
@@ -38,7 +38,7 @@ def converted_record(
     details = [{"role": "system", "message": "", "next": details}]
     return {
         "query": trajectory.query,
-        "available_tools": Offer().functions(trajectory) if functions is None else list(functions),
+        "available_tools": OfferedFunctions().functions(trajectory) if functions is None else list(functions),
         "answer": {
             "method": _method_of(trajectory),
             "total_steps": len(path) + 2,

@@ -15,7 +15,7 @@ from stb_core.values.trajectories import FINISH, Trajectory
 
 
 @dataclass(frozen=True)
-class Offer:
+class OfferedFunctions:
     """Documents by API and queries by place; both empty when the dataset is not in the store."""
 
     documents: dict[ApiRef, OfferedApi] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Offer:
         return self._schemas(tuple(self.documents))
 
 
-async def offer_of(store: Store, run: Run, queries: dict[tuple[str, str], Query]) -> Offer:
+async def offer_of(store: Store, run: Run, queries: dict[tuple[str, str], Query]) -> OfferedFunctions:
     """What a run offered; ``queries`` are those of the run, by group and id."""
     for dataset in await store.datasets.all():
         if dataset.name == run.dataset:
@@ -55,5 +55,5 @@ async def offer_of(store: Store, run: Run, queries: dict[tuple[str, str], Query]
                 for api in tool.api_list
                 for ref in (ApiRef(tool.category, tool.standard_name, api.standard_name),)
             }
-            return Offer(documents, queries)
-    return Offer()
+            return OfferedFunctions(documents, queries)
+    return OfferedFunctions()

@@ -8,7 +8,7 @@ from stb_core.errors import FormatError
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import Status
 from stb_evaluator.formats.finish import stop_of
-from stb_evaluator.formats.records import Record, read_status, text_field, whole_object
+from stb_evaluator.formats.records import AnswerRecord, read_status, text_field, whole_object
 from stb_evaluator.formats.steps import read_call, read_text
 
 KIND = "pass_rate_results"
@@ -20,7 +20,7 @@ def is_record(value: Any) -> bool:
     return isinstance(value, dict) and "is_solved" in value and "answer_steps" in value
 
 
-def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> Record:
+def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> AnswerRecord:
     """One record.
 
     Raises:
@@ -45,7 +45,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         stop=stop,
         final_answer=answer,
     )
-    return Record(trajectory, _verdicts(record["is_solved"]))
+    return AnswerRecord(trajectory, _verdicts(record["is_solved"]))
 
 
 def _verdicts(value: Any) -> dict[int, Status]:

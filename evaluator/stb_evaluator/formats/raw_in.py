@@ -11,7 +11,7 @@ from stb_core.values.trajectories import Message, Trajectory
 from stb_evaluator.formats.finish import ended
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, gives_answer, to_messages, to_nodes
-from stb_evaluator.formats.records import Record, object_field, text_field
+from stb_evaluator.formats.records import AnswerRecord, object_field, text_field
 from stb_evaluator.formats.steps import make_step
 
 KIND = "raw"
@@ -22,7 +22,7 @@ def is_record(value: Any) -> bool:
     return isinstance(value, dict) and "answer_generation" in value and ("trys" in value or "tree" in value)
 
 
-def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> Record:
+def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> AnswerRecord:
     """One answer: of several tries the first that ended with an answer, or else the last.
 
     Raises:
@@ -49,7 +49,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         usage=Usage(model_calls=_count(generation.get("query_count"))),
         imported={"total_tokens": _count(generation.get("total_tokens"))},
     )
-    return Record(trajectory)
+    return AnswerRecord(trajectory)
 
 
 def _count(value: Any) -> int:

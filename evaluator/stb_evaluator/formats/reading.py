@@ -10,10 +10,10 @@ from pathlib import Path
 from stb_core.errors import FormatError, UsageError
 from stb_evaluator.formats import preferences, raw_in
 from stb_evaluator.formats.preferences import Votes
-from stb_evaluator.formats.records import Record
+from stb_evaluator.formats.records import AnswerRecord
 from stb_evaluator.formats.sources import (
+    AnswerSource,
     Skipped,
-    Source,
     find_files,
     group_of,
     read_records,
@@ -23,11 +23,11 @@ from stb_evaluator.formats.sources import (
 
 
 @dataclass
-class Found:
+class ReadAnswers:
     """All that lies under a path: by system, its records by (group, query id)."""
 
     kinds: dict[str, str] = field(default_factory=dict)
-    records: dict[str, dict[tuple[str, str], Record]] = field(default_factory=dict)
+    records: dict[str, dict[tuple[str, str], AnswerRecord]] = field(default_factory=dict)
     votes: list[Votes] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     unread: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
@@ -49,7 +49,7 @@ class Found:
         }
 
 
-def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, _all: None) -> Found:
+def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, _all: None) -> ReadAnswers:
     """Read every answer file under a path; what cannot be read is named in ``skipped``.
 
     Raises:
@@ -57,7 +57,7 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
         FormatError: nothing under it is an answer file.
         UsageError: one system has answers of two kinds.
     """
-    found = Found()
+    found = ReadAnswers()
     files = find_files(path)
     unreadable: list[Path] = []
     for number, file in enumerate(files, start=1):
@@ -86,7 +86,7 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
     return found
 
 
-def _take(found: Found, source: Source) -> None:
+def _take(found: ReadAnswers, source: AnswerSource) -> None:
     if found.kinds.setdefault(source.system, source.kind) != source.kind:
         raise UsageError(
             f"{source.system!r} has answers of the kinds {found.kinds[source.system]} and {source.kind}.",
@@ -105,7 +105,7 @@ def _take(found: Found, source: Source) -> None:
             mine[place] = record
 
 
-def _expect(found: Found, file: Path) -> None:
+def _expect(found: ReadAnswers, file: Path) -> None:
     """Note what a file that cannot be read has answers to, as far as its name tells."""
     if place := unread_answer(file):
         system, group, query_id = place

@@ -15,7 +15,7 @@ from stb_core.values.verdicts import Status
 
 
 @dataclass(frozen=True)
-class Record:
+class AnswerRecord:
     """One answer of one system; ``verdicts`` by round."""
 
     trajectory: Trajectory

@@ -10,7 +10,7 @@ from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
 from stb_evaluator.formats import converted_in, pass_rates, preferences, raw_in
-from stb_evaluator.formats.records import Record, read_json
+from stb_evaluator.formats.records import AnswerRecord, read_json
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
     module.KIND: module.is_record for module in (pass_rates, converted_in, preferences)
@@ -22,7 +22,7 @@ _RAW_ID = re.compile(r"(?P<id>[^_]+)_.+|(?P<whole>.+)")
 
 
 @dataclass(frozen=True)
-class Source:
+class AnswerSource:
     """One file of answers: the system's name and the group are told by its place."""
 
     path: Path
@@ -60,7 +60,7 @@ def find_files(path: Path) -> list[Path]:
     return sorted(p for p in path.resolve().rglob("*.json") if p.is_file())
 
 
-def read_source(path: Path) -> Source:
+def read_source(path: Path) -> AnswerSource:
     """Read a file and tell what it is.
 
     Raises:
@@ -68,14 +68,14 @@ def read_source(path: Path) -> Source:
     """
     document = read_json(path)
     if raw_in.is_record(document):
-        return Source(path, raw_in.KIND, path.parent.parent.name, path.parent.name, document)
+        return AnswerSource(path, raw_in.KIND, path.parent.parent.name, path.parent.name, document)
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
     system, group = path.parent.name, group_of(path)
     for record in document.values():  # the first that can be read tells
         for kind, is_record in _KINDS.items():
             if is_record(record):
-                return Source(path, kind, system, group, document)
+                return AnswerSource(path, kind, system, group, document)
     raise FormatError(
         "it is neither pass_rate_results, nor preference_results, nor converted or raw answers of ToolBench"
     )
@@ -93,9 +93,9 @@ def unread_answer(path: Path) -> tuple[str, str, str] | None:
     return path.parent.parent.name, path.parent.name, _id_of(path)
 
 
-def read_records(source: Source) -> Iterator[Record | Skipped]:
+def read_records(source: AnswerSource) -> Iterator[AnswerRecord | Skipped]:
     """The records of a file, in order; a broken one is named and the rest are read."""
-    read: Callable[..., Record] = _READERS[source.kind]
+    read: Callable[..., AnswerRecord] = _READERS[source.kind]
     records = {_id_of(source.path): source.document} if source.kind == raw_in.KIND else source.document
     for query_id, record in records.items():
         try:

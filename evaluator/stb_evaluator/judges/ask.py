@@ -21,7 +21,7 @@ SEEDS_PER_ROUND = 2
 
 
 @dataclass(frozen=True)
-class Asked:
+class StageReply:
     """What came of a question: the verdict, or None and the problem; and all that was said."""
 
     verdict: ReadVerdict | None
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Form:
+class ReplyForm:
     """In which form a verdict is asked for, and how it is read."""
 
     name: str
@@ -40,8 +40,8 @@ class Form:
 
 
 async def ask(
-    model: Model, rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, *, number: int
-) -> Asked:
+    model: Model, rubric: Rubric, stage: str, pieces: Mapping[str, str], form: ReplyForm, *, number: int
+) -> StageReply:
     """Ask one stage of a rubric about pieces of material, in round ``number``.
 
     What is asked again, and how often, ``stb_core.llm.repeats`` says.
@@ -57,20 +57,20 @@ async def ask(
             reply = await model.complete(request)
         except UnreadableReplyError as error:  # the model has asked several times by itself
             said.append(replace_surrogates(error.reply))
-            return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
+            return StageReply(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
-            return Asked(None, error.message, tuple(said), usage + (error.usage or Usage()))
+            return StageReply(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except ModelError as error:
             error.add_usage(usage)
             raise
         usage += reply.usage
         said.append(replace_surrogates(reply.content or ""))
         try:
-            return Asked(form.read(reply.content or ""), "", tuple(said), usage)
+            return StageReply(form.read(reply.content or ""), "", tuple(said), usage)
         except UnreadableReplyError as error:
             problem = error.message
         repeats.count_unusable(reply)
-    return Asked(None, problem, tuple(said), usage)
+    return StageReply(None, problem, tuple(said), usage)
 
 
 def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:
@@ -85,7 +85,7 @@ def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:
     return shorten("\n\n".join(lines) or "No call was made.", rubric.trajectory_limit)
 
 
-def _request(rubric: Rubric, stage: str, pieces: Mapping[str, str], form: Form, *, seed: int) -> Request:
+def _request(rubric: Rubric, stage: str, pieces: Mapping[str, str], form: ReplyForm, *, seed: int) -> Request:
     nonce = make_nonce(pieces)
     user = fill(rubric.stages[stage], material=quote(pieces, nonce), nonce=nonce)
     return Request(

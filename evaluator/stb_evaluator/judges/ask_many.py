@@ -24,7 +24,7 @@ Job = TypeVar("Job")
 
 
 @dataclass
-class Tally:
+class JudgingTally:
     """What became of the questions, in verdicts; ``unavailable`` are still to be given."""
 
     judged: int = 0
@@ -33,9 +33,9 @@ class Tally:
     unavailable: int = 0
     last_problem: str = ""
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: JudgingTally) -> JudgingTally:
         """Of the questions of both."""
-        return Tally(
+        return JudgingTally(
             judged=self.judged + other.judged,
             reused=self.reused + other.reused,
             errors=self.errors + other.errors,
@@ -45,7 +45,7 @@ class Tally:
 
 
 @asynccontextmanager
-async def alone(
+async def ask_alone(
     store: Store, judges: Sequence[tuple[str, str]], metric: str, about: Sequence[str]
 ) -> AsyncGenerator[Lease | None]:
     """No other session asks these judges the same questions while the block runs.
@@ -78,13 +78,13 @@ async def judge_all(
     verdict: Callable[[Job, Judgement], Verdict],
     *,
     connections: int,
-    tally: Tally,
+    tally: JudgingTally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
     lease: Lease | None = None,
 ) -> None:
     """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log.
 
-    A judge that cannot be asked many times in a row is not asked any more. ``lease`` is that of ``alone``.
+    A judge that cannot be asked many times in a row is not asked any more. ``lease`` is that of ``ask_alone``.
 
     Raises:
         StbError: the judge cannot be asked at all, or a verdict cannot be kept.

@@ -7,11 +7,11 @@ project page, 2025).
 from __future__ import annotations
 
 from stb_core.values.verdicts import Judgement
-from stb_evaluator.judges.ask import Form
+from stb_evaluator.judges.ask import ReplyForm
 from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.replies import CORRECTNESS_SCHEMA, read_correctness
 
-CORRECTNESS = Form("correctness", CORRECTNESS_SCHEMA, read_correctness)
+CORRECTNESS = ReplyForm("correctness", CORRECTNESS_SCHEMA, read_correctness)
 
 
 class FinalAnswerJudge(RubricJudge):

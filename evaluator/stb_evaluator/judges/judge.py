@@ -10,12 +10,12 @@ from stb_core.llm.protocol import Model
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import Judgement, Status
-from stb_evaluator.judges.ask import Form, ask, describe_calls
+from stb_evaluator.judges.ask import ReplyForm, ask, describe_calls
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import VERDICT_SCHEMA, ReadVerdict, read_verdict
 from stb_evaluator.judges.rubrics import Rubric
 
-VERDICT = Form("verdict", VERDICT_SCHEMA, read_verdict)
+VERDICT = ReplyForm("verdict", VERDICT_SCHEMA, read_verdict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class RubricJudge:
         """SHA-256 of the rubric's file, and of limits that differ from it."""
         return self._rubric.hash
 
-    async def _ask(self, stage: str, pieces: Mapping[str, str], form: Form, number: int) -> Judgement:
+    async def _ask(self, stage: str, pieces: Mapping[str, str], form: ReplyForm, number: int) -> Judgement:
         """Ask one stage of the rubric in round ``number``; a reply that cannot be read is an error."""
         asked = await ask(self._model, self._rubric, stage, pieces, form, number=number)
         verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)

@@ -18,7 +18,7 @@ from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.ask_many import Tally
+from stb_evaluator.judges.ask_many import JudgingTally
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.official_form import Evaluator, OfficialPairJudge, load_evaluator
@@ -206,7 +206,7 @@ evaluator_option = click.option(
 )
 
 
-def report_failures(what: str, tally: Tally) -> None:
+def report_failures(what: str, tally: JudgingTally) -> None:
     """Say on stderr what the judge did not manage."""
     if tally.unavailable:
         console.say(f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")

@@ -9,13 +9,13 @@ from stb_core.values.calls import content_hash
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import POINTS, Judgement, Status
-from stb_evaluator.judges.ask import Form, describe_calls
+from stb_evaluator.judges.ask import ReplyForm, describe_calls
 from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import PREFERENCE_SCHEMA, read_preference
 from stb_evaluator.judges.rules import judge_by_rules
 
-PREFERENCE = Form("preference", PREFERENCE_SCHEMA, read_preference)
+PREFERENCE = ReplyForm("preference", PREFERENCE_SCHEMA, read_preference)
 
 _NO_ANSWER = "(The assistant gave no answer.)"
 

@@ -21,15 +21,15 @@ from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_core.values.verdicts import SOLVABLE, Judgement, Status, Verdict
-from stb_evaluator.judges.ask import Form
-from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.ask import ReplyForm
+from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.judge import RubricJudge
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import SOLVABILITY_SCHEMA, read_solvability
 from stb_evaluator.judges.rubrics import Rubric
 
 MODE = "solvability"
-VOTE = Form("vote", SOLVABILITY_SCHEMA, read_solvability)
+VOTE = ReplyForm("vote", SOLVABILITY_SCHEMA, read_solvability)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ async def collect_votes(
     *,
     connections: int,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> tuple[list[Vote], Tally]:
+) -> tuple[list[Vote], JudgingTally]:
     """Have every model vote on every task that it has not voted on yet.
 
     Raises:
@@ -106,7 +106,7 @@ async def collect_votes(
     run = f"{MODE}-{dataset.name}"
     manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
     await store.runs.create(run, manifest, {})
-    tally = Tally()
+    tally = JudgingTally()
 
     async def lacking() -> list[tuple[SolvabilityTask, Model]]:
         known = await _known(store, run, tasks, models, rubric)
@@ -127,7 +127,7 @@ async def collect_votes(
 
     if jobs := await lacking():
         voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
-        async with alone(store, voters, SOLVABLE, [run]) as lease:
+        async with ask_alone(store, voters, SOLVABLE, [run]) as lease:
             await judge_all(
                 store,
                 await lacking(),

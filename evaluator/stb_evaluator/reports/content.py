@@ -13,9 +13,9 @@ import yaml
 from stb_core.store import Store
 from stb_core.values.verdicts import POINTS
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.comparison import Side, compare_runs, ranks_of, warnings_of
-from stb_evaluator.scores.pass_rate import BLOCKS
-from stb_evaluator.scores.rows import Row, headline, measure_rows, score_rows
+from stb_evaluator.scores.comparison import Side, compare_runs, comparison_warnings, rank_runs
+from stb_evaluator.scores.pass_rate import BLOCKS, ResultRow
+from stb_evaluator.scores.rows import headline, measure_rows, score_rows
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
@@ -39,13 +39,13 @@ class Report:
 
     title: str
     lines: list[str]
-    runs: list[Row]
-    scores: list[Row]
-    comparisons: list[Row]
-    measures: list[Row]
-    consistency: list[Row]
+    runs: list[ResultRow]
+    scores: list[ResultRow]
+    comparisons: list[ResultRow]
+    measures: list[ResultRow]
+    consistency: list[ResultRow]
     published: list[Published] = field(default_factory=list)
-    ranks: list[Row] = field(default_factory=list)
+    ranks: list[ResultRow] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -64,8 +64,8 @@ async def gather(
     seed: int = 0,
 ) -> Report:
     """Collect everything about these runs that needs no further verdict."""
-    scores: list[Row] = []
-    measures: list[Row] = []
+    scores: list[ResultRow] = []
+    measures: list[ResultRow] = []
     for side in sides:
         reader = RunReader(store, side.run, keep_trajectories=True)
         scores += await score_rows(reader, panel, rounds=rounds, blocks=BLOCKS, seed=seed)
@@ -73,18 +73,18 @@ async def gather(
     comparisons = compare_runs(sides, panel, seed=seed) if len(sides) > 1 else []
     return Report(
         title=title,
-        lines=[*headline(scores), *warnings_of(sides)],
+        lines=[*headline(scores), *comparison_warnings(sides)],
         runs=[_run_row(side, panel) for side in sides],
         scores=scores,
         comparisons=comparisons,
         measures=measures,
         consistency=[consistency_row(side.run.run, side.table, panel) for side in sides],
         published=load_published() if published else [],
-        ranks=ranks_of(comparisons),
+        ranks=rank_runs(comparisons),
     )
 
 
-def _run_row(side: Side, panel: Panel) -> Row:
+def _run_row(side: Side, panel: Panel) -> ResultRow:
     run, manifest = side.run, side.run.manifest
     return {
         "run": run.run,
@@ -103,10 +103,10 @@ def _run_row(side: Side, panel: Panel) -> Row:
     }
 
 
-def consistency_row(run: str, verdict_table: VerdictTable, panel: Panel) -> Row:
+def consistency_row(run: str, verdict_table: VerdictTable, panel: Panel) -> ResultRow:
     """How much the rounds of a panel agree on the answers that were judged in all of them."""
     ratings = _ratings(verdict_table)
-    row: Row = {"run": run, "judge": panel.name, "n": len(ratings), "rounds": verdict_table.n_rounds}
+    row: ResultRow = {"run": run, "judge": panel.name, "n": len(ratings), "rounds": verdict_table.n_rounds}
     if len(ratings) == 0 or verdict_table.n_rounds < 2:
         return row | {"unanimous": None, "fleiss_kappa": None, "krippendorff_alpha": None}
     return row | {

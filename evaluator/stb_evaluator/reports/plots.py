@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stb_core.errors import UsageError
 from stb_evaluator.reports.content import Report
 from stb_evaluator.reports.text import groups_of
-from stb_evaluator.scores.pass_rate import MACRO, MICRO
-from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +52,9 @@ def draw_all(report: Report) -> list[Plot]:
     return _draw(report, (_forest, _groups, _matrix, _provenance, _cost, _consistency), _LIGHT)
 
 
-def draw_comparison(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False) -> list[Plot]:
+def draw_comparison(
+    scores: Sequence[ResultRow], differences: Sequence[ResultRow], *, dark: bool = False
+) -> list[Plot]:
     """The figures that set runs against one another, for a light ground or a dark one.
 
     Args:
@@ -96,7 +97,7 @@ def _save(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def _faithful(report: Report, group: str) -> list[Row]:
+def _faithful(report: Report, group: str) -> list[ResultRow]:
     return [
         row
         for row in report.scores
@@ -105,7 +106,7 @@ def _faithful(report: Report, group: str) -> list[Row]:
 
 
 def _whiskers(
-    axes: Axes, rows: Sequence[Row], heights: Sequence[float], colour: str, label: str = ""
+    axes: Axes, rows: Sequence[ResultRow], heights: Sequence[float], colour: str, label: str = ""
 ) -> None:
     for row, height in zip(rows, heights, strict=True):
         ends = [row["ci_low"], row["ci_high"]] if row["ci_low"] is not None else [row["value"]] * 2

@@ -10,14 +10,15 @@ from stb_core.store.runs import Run
 from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.panel import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
-from stb_evaluator.scores.comparison import Row, Side, compare_runs
+from stb_evaluator.scores.comparison import Side, compare_runs
+from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.rows import score_rows
 from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
 
 
-async def scores(store: Store, runs: Sequence[str]) -> list[Row]:
+async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:
     """The faithful rows of each run, by each judge that looked at it."""
-    found: list[Row] = []
+    found: list[ResultRow] = []
     for run in [await store.runs.get(name) for name in runs]:
         reader = RunReader(store, run)
         for member in await _panel_members(store, run):
@@ -25,7 +26,7 @@ async def scores(store: Store, runs: Sequence[str]) -> list[Row]:
     return found
 
 
-async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
+async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
     """The rows of every two runs, by each judge that looked at all of them.
 
     Raises:
@@ -33,7 +34,7 @@ async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
     """
     there = [await store.runs.get(name) for name in runs]
     judged = [await _panel_members(store, run) for run in there]
-    found: list[Row] = []
+    found: list[ResultRow] = []
     for member in judged[0] if judged else []:
         if all(member in members for members in judged):
             panel = Panel((member,))
@@ -42,7 +43,9 @@ async def differences(store: Store, runs: Sequence[str]) -> list[Row]:
     return found
 
 
-def figures(scores: Sequence[Row], differences: Sequence[Row], *, dark: bool = False) -> list[Figure]:
+def figures(
+    scores: Sequence[ResultRow], differences: Sequence[ResultRow], *, dark: bool = False
+) -> list[Figure]:
     """The forest of scores and the matrix of differences, as they stand in a report.
 
     Raises:

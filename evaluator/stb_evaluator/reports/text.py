@@ -12,8 +12,7 @@ import orjson
 
 from stb_core.values.queries import group_order
 from stb_evaluator.reports.content import Report
-from stb_evaluator.scores.pass_rate import MACRO, MICRO
-from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 
 CSV_COLUMNS = (
     *("run", "run_b", "metric", "block", "group", "value", "unit", "ci_low", "ci_high", "interval_method"),
@@ -89,13 +88,13 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
     return [(title, table) for title, table in tables if len(table) > 1]
 
 
-def groups_of(rows: Iterable[Row]) -> list[str]:
+def groups_of(rows: Iterable[ResultRow]) -> list[str]:
     """Groups in their usual order, ``macro`` and ``micro`` last."""
     found = {row["group"] for row in rows}
     return sorted(found, key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
 
 
-def _score_table(rows: Sequence[Row], block: str) -> list[list[str]]:
+def _score_table(rows: Sequence[ResultRow], block: str) -> list[list[str]]:
     mine = [row for row in rows if row["block"] == block]
     groups = groups_of(mine)
     lines: dict[str, dict[str, str]] = {}
@@ -105,7 +104,7 @@ def _score_table(rows: Sequence[Row], block: str) -> list[list[str]]:
     return [["run", *groups], *body]
 
 
-def score_cell(row: Row) -> str:
+def score_cell(row: ResultRow) -> str:
     """A score as text; an incomplete one carries a star."""
     if row["value"] is None:
         return "?"
@@ -115,7 +114,7 @@ def score_cell(row: Row) -> str:
     return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{mark}"
 
 
-def _pair_table(rows: Sequence[Row]) -> list[list[str]]:
+def _pair_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     heads = ["run", "against", "difference [95 %]", "p", "p (Holm)", "McNemar's p"]
     heads += ["better / equal / worse", "detectable"]
     body = [
@@ -141,7 +140,7 @@ def _rank_table(report: Report) -> list[list[str]]:
     return [["run", "place by score", "may be"], *body]
 
 
-def _measure_table(rows: Sequence[Row]) -> list[list[str]]:
+def _measure_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     mine = [row for row in rows if row["group"] == MICRO]
     units = {row["metric"]: row["unit"] for row in mine}
     lines: dict[str, dict[str, str]] = {}
@@ -152,14 +151,14 @@ def _measure_table(rows: Sequence[Row]) -> list[list[str]]:
     return [["run", *heads], *body]
 
 
-def _measure_cell(row: Row) -> str:
+def _measure_cell(row: ResultRow) -> str:
     if row["value"] is None:
         return ""
     ends = "" if row["ci_low"] is None else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
     return f"{row['value']:.3g}{ends}"
 
 
-def _consumption_table(rows: Sequence[Row]) -> list[list[str]]:
+def _consumption_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     """Tokens and USD of agent, simulator and judge; a payer that nobody tells of is left empty."""
     payers = "agent", "simulator", "judge"
     mine = [row for row in rows if (row["block"], row["group"]) == ("faithful", MICRO)]
@@ -180,7 +179,7 @@ def _tokens(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
 
 
-def _consistency_table(rows: Sequence[Row]) -> list[list[str]]:
+def _consistency_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     heads = [
         "run",
         "judge",
@@ -209,7 +208,7 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _run_table(rows: Sequence[Row]) -> list[list[str]]:
+def _run_table(rows: Sequence[ResultRow]) -> list[list[str]]:
     names = "run", "dataset", "agent", "model", "mode", "trials", "judge", "rubric", "manifest_hash"
     body = [[str(row[name] if row[name] is not None else "")[:64] for name in names] for row in rows]
     return [[name.replace("_", " ") for name in names], *body]

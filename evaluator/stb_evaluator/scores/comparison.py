@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -21,16 +20,15 @@ from stb_core.values.manifest import Manifest
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.scores.win_rate import solved_by_majority
 from stb_evaluator.statistics.multiplicity import holm, rank_bounds
 from stb_evaluator.statistics.paired import Comparison, compare
 from stb_evaluator.statistics.power import detectable_difference, queries_needed
 from stb_evaluator.statistics.significance import mcnemar
 
-Row = dict[str, Any]
 QueryPlace = tuple[str, str]
 
 
@@ -48,23 +46,23 @@ def compare_runs(
     *,
     clusters: Mapping[QueryPlace, str] | None = None,
     seed: int = 0,
-) -> list[Row]:
+) -> list[ResultRow]:
     """The rows of every pair: groups, ``macro`` and ``micro``.
 
     With ``clusters``, the names of clusters by (group, query id), queries that hang together are
     drawn together. ``n_error`` counts what either run lacks, as the score of one run counts it.
 
-    p-values are adjusted by Holm's method, see ``adjust``.
+    p-values are adjusted by Holm's method, see ``adjust_p_values``.
 
     Raises:
         UsageError: two runs have no query in common that is scored in both.
     """
     rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
-    adjust(rows)
+    adjust_p_values(rows)
     return [{**row, "judge": panel.name, "rubric": panel.rubric} for row in rows]
 
 
-def adjust(rows: Sequence[Row]) -> None:
+def adjust_p_values(rows: Sequence[ResultRow]) -> None:
     """Fill in ``p_holm``: groups over all groups and pairs, ``macro`` and ``micro`` each over all pairs."""
     for family in ({MACRO}, {MICRO}, {row["group"] for row in rows} - {MACRO, MICRO}):
         mine = [row for row in rows if row["group"] in family and row["p"] is not None]
@@ -73,7 +71,7 @@ def adjust(rows: Sequence[Row]) -> None:
                 row["p_holm"] = float(adjusted)
 
 
-def warnings_of(sides: Sequence[Side]) -> list[str]:
+def comparison_warnings(sides: Sequence[Side]) -> list[str]:
     """What makes a comparison of runs doubtful; each line begins with WARNING."""
     found: list[str] = []
     for one, other in combinations((side.run for side in sides), 2):
@@ -116,7 +114,7 @@ def _served(manifest: Manifest) -> str:
     return ", ".join(f"{name} {value}" for name, value in sorted(manifest.server.items())) or "none"
 
 
-def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, seed: int) -> list[Row]:
+def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, seed: int) -> list[ResultRow]:
     first, second = query_scores(one.table), query_scores(other.table)
     shared = [place for place in _expected(one.table) if place in set(_expected(other.table))]
     scored = [place for place in shared if place in first and place in second]
@@ -127,7 +125,7 @@ def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, see
         )
     groups = sorted({group for group, _ in scored}, key=group_order)
     errors = errors_by_group(one.table, shared) + errors_by_group(other.table, shared)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for name in [*groups, MACRO, MICRO]:
         mine = [place for place in scored if name in {place[0], MACRO, MICRO}]
         asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
@@ -153,7 +151,7 @@ def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, see
     return rows
 
 
-def _passes(one: Side, other: Side, places: Sequence[QueryPlace]) -> Row:
+def _passes(one: Side, other: Side, places: Sequence[QueryPlace]) -> ResultRow:
     """Pass or fail by the majority of verdicts: the queries that one run alone passes, and McNemar's p.
 
     For runs of one trial; with several a query has no single pass or fail.
@@ -163,7 +161,7 @@ def _passes(one: Side, other: Side, places: Sequence[QueryPlace]) -> Row:
         return {"n_only_a": None, "n_only_b": None, "p_mcnemar": None}
     for group, query_id in places:
         place = (group, query_id, 0)
-        a, b = majority(one.table, place), majority(other.table, place)
+        a, b = solved_by_majority(one.table, place), solved_by_majority(other.table, place)
         if a is not None and b is not None:
             only_one += a and not b
             only_other += b and not a
@@ -216,7 +214,7 @@ def _fields(
     second: Mapping[QueryPlace, float],
     *,
     micro: bool,
-) -> Row:
+) -> ResultRow:
     return {
         "value": found.difference * 100,
         "ci_low": found.interval.low * 100,
@@ -251,7 +249,7 @@ def _mean(places: Sequence[QueryPlace], scores: Mapping[QueryPlace, float], *, m
     return float(np.mean([np.mean(values) for values in by_group.values()])) * 100
 
 
-def ranks_of(rows: Sequence[Row]) -> list[Row]:
+def rank_runs(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """The rank of every run by the macro score, with bounds that hold for all ranks together at 95 %.
 
     ``rows`` are those of ``compare_runs``. Empty for fewer than three runs, of which the difference says

@@ -21,15 +21,13 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.values.queries import group_order
 from stb_core.values.verdicts import POINTS, SOPR, Status
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.pass_rate import MACRO, MICRO, query_scores
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
 from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.scores.win_rate import solved_by_majority
 from stb_evaluator.statistics.judge_error import Rate, judge_quality, ppi_mean
 
 CORRECTED = "corrected"
 QUALITY = "judge"
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _read_point(label: Any, path: Path, where: str) -> float:
 
 def corrected_rows(
     run: str, table: VerdictTable, labels: LabelSet, panel: Panel, *, metric: str = SOPR
-) -> list[Row]:
+) -> list[ResultRow]:
     """Scores as people would give them, with intervals, and how good the judge is.
 
     A group needs two labels; ``macro`` and ``micro`` need them in every group.
@@ -126,7 +124,7 @@ def corrected_rows(
 
 def _corrected(
     name: str, scores: Mapping[tuple[str, str], float], human: Mapping[tuple[str, str], float]
-) -> Row:
+) -> ResultRow:
     places = [place for place in scores if name in {place[0], MACRO, MICRO}]
     found = ppi_mean(
         np.array([scores[place] for place in places]),
@@ -148,12 +146,12 @@ def _corrected(
     }
 
 
-def _quality(table: VerdictTable, human: Mapping[tuple[str, str], float]) -> list[Row]:
+def _quality(table: VerdictTable, human: Mapping[tuple[str, str], float]) -> list[ResultRow]:
     """Sensitivity, specificity and accuracy of the majority verdict, on answers labelled yes or no."""
     pairs = [
         (said, label == 1.0)
         for place, label in human.items()
-        if label in {0.0, 1.0} and (said := majority(table, (*place, 0))) is not None
+        if label in {0.0, 1.0} and (said := solved_by_majority(table, (*place, 0))) is not None
     ]
     if not pairs:
         return []

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,9 @@ Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")
 MACRO: Literal["macro"] = "macro"
 MICRO: Literal["micro"] = "micro"
+
+ResultRow = dict[str, Any]
+"""A score or a difference with all that qualifies it, as JSON and tables show it."""
 
 
 @dataclass(frozen=True)

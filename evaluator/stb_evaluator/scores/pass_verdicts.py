@@ -13,14 +13,14 @@ from stb_core.store.lease import Lease
 from stb_core.store.runs import Done
 from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.opening import OpenedJudges, report_failures
 from stb_evaluator.judges.panel import PanelMember, panel_of_one
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
 
-Question = tuple[Done, int]
+AnswerQuestion = tuple[Done, int]
 """An answer that is to be judged, and the round."""
 
 
@@ -55,7 +55,7 @@ async def fill_verdicts(
     connections: int = 16,
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Tally:
+) -> JudgingTally:
     """Have one judge give every answer of a run its verdict in each of the first ``rounds`` rounds.
 
     Any number of times: the judge is asked only for what is missing. Each verdict is on disk before it is
@@ -65,10 +65,10 @@ async def fill_verdicts(
     Raises:
         BusyError: verdicts are missing, and another session is asking this judge for them.
     """
-    tally, member = Tally(), PanelMember(judge.name, judge.rubric)
+    tally, member = JudgingTally(), PanelMember(judge.name, judge.rubric)
     if not await _missing(reader, member, rounds, metric, retry_errors=retry_errors):
         return tally
-    async with alone(reader.store, [(judge.name, judge.rubric)], metric, [reader.run.run]) as lease:
+    async with ask_alone(reader.store, [(judge.name, judge.rubric)], metric, [reader.run.run]) as lease:
         # Another session may have asked between the first look and the lease.
         reader.forget(metric, member)
         questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
@@ -79,7 +79,7 @@ async def fill_verdicts(
         cases = await _load_cases(reader, questions)
         given: list[Verdict] = []
 
-        def keep(question: Question, judgement: Judgement) -> Verdict:
+        def keep(question: AnswerQuestion, judgement: Judgement) -> Verdict:
             given.append(_verdict(reader, judge, metric, *question, judgement))
             return given[-1]
 
@@ -99,12 +99,12 @@ async def fill_verdicts(
 
 async def _missing(
     reader: RunReader, member: PanelMember, rounds: int, metric: str, *, retry_errors: bool
-) -> list[Question]:
+) -> list[AnswerQuestion]:
     """Judgeable answers and the rounds in which they have no verdict, round by round."""
     panel = panel_of_one(member.judge, member.rubric)
     table = await reader.verdict_table(panel, metric=metric, rounds=rounds)
     expected = {(group, query_id) for group, ids in reader.run.expected.items() for query_id in ids}
-    questions: list[Question] = []
+    questions: list[AnswerQuestion] = []
     for number in range(rounds):
         for answer in table.answers.values():
             if not answer.answer_hash or answer.stop is not StopReason.ANSWERED:
@@ -121,10 +121,10 @@ async def _reuse(
     reader: RunReader,
     judge: Judge,
     metric: str,
-    questions: Sequence[Question],
-    tally: Tally,
+    questions: Sequence[AnswerQuestion],
+    tally: JudgingTally,
     lease: Lease | None,
-) -> list[Question]:
+) -> list[AnswerQuestion]:
     """Take verdicts on the same answers from the log; returns the questions that are left."""
     known: dict[tuple[str, int], Verdict] = {}
     hashes = {answer.answer_hash for answer, _ in questions}
@@ -134,7 +134,7 @@ async def _reuse(
         if verdict.status is not Status.ERROR:
             known.setdefault((verdict.answer_hash, verdict.round), verdict)
     reused: list[Verdict] = []
-    left: list[Question] = []
+    left: list[AnswerQuestion] = []
     for answer, number in questions:
         earlier = known.get((answer.answer_hash, number))
         if earlier is None:
@@ -149,7 +149,7 @@ async def _reuse(
     return left
 
 
-async def _load_cases(reader: RunReader, questions: Sequence[Question]) -> dict[TrialPlace, Case]:
+async def _load_cases(reader: RunReader, questions: Sequence[AnswerQuestion]) -> dict[TrialPlace, Case]:
     asked = {_place(answer) for answer, _ in questions}
     queries = await reader.queries()
     cases: dict[TrialPlace, Case] = {}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from stb_core.store.runs import Run
 from stb_core.values.verdicts import SOPR
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.costs import Account
-from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, Score, score
+from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, Score, score
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.tool_clusters import FEW, tool_clusters
@@ -22,8 +21,6 @@ NOT_COMPARABLE = frozenset({"rules"})
 
 # The block, and the name as a metric, of what is measured without a judge.
 TRAJECTORY = "trajectory"
-
-Row = dict[str, Any]
 
 
 async def score_rows(
@@ -36,7 +33,7 @@ async def score_rows(
     switches: Mapping[str, str] = PUBLISHED,
     clustered: bool = False,
     seed: int = 0,
-) -> list[Row]:
+) -> list[ResultRow]:
     """The rows of one run by one panel, block by block.
 
     ``clustered`` makes intervals allow for queries that share tools.
@@ -85,7 +82,7 @@ async def score_rows(
     ]
 
 
-async def measure_rows(reader: RunReader, *, seed: int = 0) -> list[Row]:
+async def measure_rows(reader: RunReader, *, seed: int = 0) -> list[ResultRow]:
     """What the trajectories of a run say without a judge; ``metric`` is the measure's name."""
     run, trajectories = reader.run, [trajectory async for trajectory in reader.trajectories()]
     return [
@@ -112,7 +109,7 @@ def _n_expected(run: Run, group: str) -> int:
     return sum(len(ids) for name, ids in run.expected.items() if group in {name, MICRO})
 
 
-def _score_fields(row: Score) -> Row:
+def _score_fields(row: Score) -> ResultRow:
     fields = asdict(row)
     block, group = fields.pop("block"), fields.pop("group")
     return {"block": block, "group": group, **fields}
@@ -144,7 +141,7 @@ def _account(group: str, accounts: dict[str, Account]) -> Account:
     return total
 
 
-def headline(rows: Sequence[Row]) -> list[str]:
+def headline(rows: Sequence[ResultRow]) -> list[str]:
     """The first lines of a table: what is missing, or that nothing is; never a bare number."""
     lines: list[str] = []
     if any(not row["comparable"] for row in rows):
@@ -172,7 +169,7 @@ def headline(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _fault(row: Row) -> str:
+def _fault(row: ResultRow) -> str:
     counts = row["counts"]
     names = {
         "missing": "answers missing (counted as unsolved)",

@@ -11,9 +11,9 @@ from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.opening import OpenedJudges
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.labels import LabelSet, corrected_rows
-from stb_evaluator.scores.pass_rate import Block
+from stb_evaluator.scores.pass_rate import Block, ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run
-from stb_evaluator.scores.rows import TRAJECTORY, Row, measure_rows, score_rows
+from stb_evaluator.scores.rows import TRAJECTORY, measure_rows, score_rows
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.trial_rows import PASS_K, trial_rows
 
@@ -35,7 +35,7 @@ class ScoreMetric:
     """One name that ``--metric`` takes: whose verdicts it counts ("" for none), and the rows of one run."""
 
     judged_by: str
-    rows: Callable[[RunReader, OpenedJudges, ScoreRequest], Awaitable[list[Row]]]
+    rows: Callable[[RunReader, OpenedJudges, ScoreRequest], Awaitable[list[ResultRow]]]
 
 
 def score_metrics() -> dict[str, ScoreMetric]:
@@ -49,11 +49,11 @@ def score_metrics() -> dict[str, ScoreMetric]:
 
 async def _judged_rows(
     metric: str, reader: RunReader, judges: OpenedJudges, request: ScoreRequest
-) -> list[Row]:
+) -> list[ResultRow]:
     """The rows of one run, those of a panel before those of its members."""
     await judge_run(judges, reader, request.rounds, metric)
     rounds = judges.rounds(request.rounds, metric)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for panel in _with_members(judges.panel(metric)):
         rows += await score_rows(
             reader,
@@ -77,11 +77,11 @@ def _with_members(panel: Panel) -> list[Panel]:
     return alone if len(alone) == 1 else [panel, *alone]
 
 
-async def _trial_rows(reader: RunReader, judges: OpenedJudges, request: ScoreRequest) -> list[Row]:
+async def _trial_rows(reader: RunReader, judges: OpenedJudges, request: ScoreRequest) -> list[ResultRow]:
     await judge_run(judges, reader, request.rounds, SOPR)
     table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(request.rounds))
     return trial_rows(reader.run, table, judges.panel(), seed=request.seed)
 
 
-async def _measure_rows(reader: RunReader, _: OpenedJudges, request: ScoreRequest) -> list[Row]:
+async def _measure_rows(reader: RunReader, _: OpenedJudges, request: ScoreRequest) -> list[ResultRow]:
     return await measure_rows(reader, seed=request.seed)

@@ -9,10 +9,9 @@ import numpy as np
 from stb_core.store.runs import Run
 from stb_core.values.queries import group_order
 from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.pass_rate import MACRO, MICRO
-from stb_evaluator.scores.rows import Row
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.scores.win_rate import majority
+from stb_evaluator.scores.win_rate import solved_by_majority
 from stb_evaluator.statistics.intervals import mean_interval
 from stb_evaluator.statistics.pass_at_k import pass_at_k, pass_hat_k
 
@@ -21,7 +20,7 @@ TRIALS = "trials"
 MEASURES = {"pass@": pass_at_k, "pass^": pass_hat_k}
 
 
-def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) -> list[Row]:
+def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) -> list[ResultRow]:
     """Both measures in percent for every k up to the number of trials, by group, ``macro`` and ``micro``.
 
     A trial solves a query when a majority of its verdicts says so. A query with a trial that cannot be
@@ -42,7 +41,7 @@ def _solved(table: VerdictTable) -> dict[tuple[str, str], list[bool]]:
     found: dict[tuple[str, str], list[bool]] = {}
     for group, ids in table.expected.items():
         for query_id in ids:
-            told = [majority(table, (group, query_id, trial)) for trial in range(table.trials)]
+            told = [solved_by_majority(table, (group, query_id, trial)) for trial in range(table.trials)]
             known = [one for one in told if one is not None]
             if len(known) == table.trials:
                 found[group, query_id] = known
@@ -65,9 +64,9 @@ def _row(
     k: int,
     *,
     seed: int,
-) -> Row:
+) -> ResultRow:
     known = [place for place in places if place in solved]
-    row: Row = {
+    row: ResultRow = {
         "run": run.run,
         "metric": metric,
         "block": TRIALS,

@@ -22,10 +22,10 @@ from stb_evaluator.judges.rubrics import CUT
 from stb_evaluator.scores.reference_rules import OURS
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
 
-Outcome = float | None
+WinOutcome = float | None
 """1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None when it cannot be told."""
 
-Question = tuple[Pair, int]
+PairQuestion = tuple[Pair, int]
 """A pair in the order in which it is shown, and the round."""
 
 Preferences = Mapping[tuple[str, int], Status]
@@ -42,7 +42,7 @@ _GIVES_UP = "give_up_and_restart"
 _SIGNS = {Status.SOLVED: 1, Status.UNSURE: 0, Status.UNSOLVED: -1}
 
 
-def majority(table: VerdictTable, place: TrialPlace) -> bool | None:
+def solved_by_majority(table: VerdictTable, place: TrialPlace) -> bool | None:
     """Whether more than half of the readable verdicts find an answer solved; None without any.
 
     An answer that is missing, unfinished or blank is not solved; of a trial that infrastructure spoiled
@@ -58,13 +58,13 @@ def majority(table: VerdictTable, place: TrialPlace) -> bool | None:
     return 2 * statuses.count(Status.SOLVED) > len(statuses) if statuses else None
 
 
-def questions(
+def pair_questions(
     pair: Pair,
     solved: tuple[bool | None, bool | None],
     rounds: int,
     switches: Mapping[str, str] = OURS,
     checks: Checks = _NO_CHECKS,
-) -> list[Question]:
+) -> list[PairQuestion]:
     """What a judge is to be asked, so that the outcome can be told; nothing where it is known already."""
     if _known(pair, solved, switches) is not None or _is_untold(pair, solved, switches):
         return []
@@ -89,14 +89,14 @@ def answers_to_check(pair: Pair, rounds: int, switches: Mapping[str, str]) -> li
     ]
 
 
-def outcome(
+def decide_outcome(
     pair: Pair,
     solved: tuple[bool | None, bool | None],
     rounds: int,
     preferences: Preferences,
     switches: Mapping[str, str] = OURS,
     checks: Checks = _NO_CHECKS,
-) -> Outcome:
+) -> WinOutcome:
     """How the candidate, who is first in ``pair``, did: over the rounds, or by what is known already.
 
     In the published way a query goes to whoever wins more rounds; by our rules it is the mean.
@@ -108,7 +108,7 @@ def outcome(
         return None
     found: list[float] = []
     for number in range(rounds):
-        one = outcome_of_round(pair, number, preferences, switches, checks)
+        one = decide_round(pair, number, preferences, switches, checks)
         if one is None:
             return None
         found.append(one)
@@ -118,13 +118,13 @@ def outcome(
     return 1.0 if mean > 0.5 else 0.0 if mean < 0.5 else 0.5
 
 
-def outcome_of_round(
+def decide_round(
     pair: Pair,
     number: int,
     preferences: Preferences,
     switches: Mapping[str, str] = OURS,
     checks: Checks = _NO_CHECKS,
-) -> Outcome:
+) -> WinOutcome:
     """What the verdicts of one round say; None unless all that are needed are there.
 
     Votes on record were cast in one order only, and count as they are.
@@ -144,7 +144,7 @@ def outcome_of_round(
 
 def _rejudged(
     pair: Pair, number: int, preferences: Preferences, switches: Mapping[str, str], checks: Checks
-) -> Outcome:
+) -> WinOutcome:
     """Who wins a round by the better status, and where both have the same by the judge of pairs."""
     signs: set[int] = set()
     for shown in _shown(pair, number, switches):
@@ -160,7 +160,7 @@ def _rejudged(
 def _shown(pair: Pair, number: int, switches: Mapping[str, str]) -> list[Pair]:
     """The orders in which a pair is shown in a round."""
     orders = [pair, pair.swapped]
-    return [orders[coin(pair, number, "order")]] if switches["sowr.order"] == "one" else orders
+    return [orders[toss_coin(pair, number, "order")]] if switches["sowr.order"] == "one" else orders
 
 
 def _sign_of_statuses(shown: Pair, number: int, checks: Checks) -> int | None:
@@ -181,12 +181,12 @@ def _is_checked(answer: Trajectory) -> bool:
     return answer.finished and _GIVES_UP not in answer.final_answer[:CUT]
 
 
-def coin(pair: Pair, number: int, purpose: str) -> int:
+def toss_coin(pair: Pair, number: int, purpose: str) -> int:
     """0 or 1: chance, but always the same for the same pair in the same order, round and purpose."""
     return hashlib.sha256(f"{purpose}:{number}:{pair.hash}".encode()).digest()[0] & 1
 
 
-def _known(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> Outcome:
+def _known(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> WinOutcome:
     """The outcome without a judge of pairs; None when one is needed."""
     first, second = solved
     if switches["sowr.verdicts"] == "used" and None not in solved and first != second:
@@ -194,11 +194,11 @@ def _known(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mappin
     if switches["sowr.verdicts"] == "rejudged":
         return _known_unchecked(pair, switches)
     if pair.identical:
-        return float(coin(pair, 0, "identical")) if switches["sowr.identical"] == "coin" else 0.5
+        return float(toss_coin(pair, 0, "identical")) if switches["sowr.identical"] == "coin" else 0.5
     return None
 
 
-def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> Outcome:
+def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> WinOutcome:
     """The outcome without judging the answers anew; None when that is needed, or a trial was spoiled."""
     if _is_spoiled(pair):
         return None
@@ -208,7 +208,7 @@ def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> Outcome:
     if pair.first is None or pair.second is None:  # the candidate also wins what neither run answered
         return 1.0 if pair.second is None else 0.0
     # The published code tosses its coin only where the calls are the same, too.
-    return float(coin(pair, 0, "identical")) if pair.identical_throughout else None
+    return float(toss_coin(pair, 0, "identical")) if pair.identical_throughout else None
 
 
 def _is_untold(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> bool:

@@ -13,16 +13,23 @@ from stb_core.store.runs import Run
 from stb_core.values.queries import Query, group_order
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import SOWR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import Tally, alone, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.judge import Case, Judge
 from stb_evaluator.judges.pairs import Pair, PairJudge
-from stb_evaluator.scores.comparison import Row, Side
-from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block
+from stb_evaluator.scores.comparison import Side
+from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block, ResultRow
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.reference_rules import OURS
 from stb_evaluator.scores.run_reader import load_queries
 from stb_evaluator.scores.verdict_table import TrialPlace
-from stb_evaluator.scores.win_rate import Outcome, Question, answers_to_check, majority, outcome, questions
+from stb_evaluator.scores.win_rate import (
+    PairQuestion,
+    WinOutcome,
+    answers_to_check,
+    decide_outcome,
+    pair_questions,
+    solved_by_majority,
+)
 from stb_evaluator.statistics.paired import compare
 
 CHECKS = "sowr-answer"
@@ -39,7 +46,7 @@ class WinComparison:
     pairs: dict[TrialPlace, Pair]
     rounds: int | None
     switches: Mapping[str, str] = field(default_factory=lambda: dict(OURS))
-    outcomes: dict[TrialPlace, Outcome] = field(default_factory=dict)
+    outcomes: dict[TrialPlace, WinOutcome] = field(default_factory=dict)
     checks: dict[tuple[str, int], Status] = field(default_factory=dict)
 
     @property
@@ -55,14 +62,16 @@ class WinComparison:
 
     def solved(self, place: TrialPlace) -> tuple[bool | None, bool | None]:
         """What the majority of pass verdicts finds of both answers."""
-        return majority(self.one.table, place), majority(self.other.table, place)
+        return solved_by_majority(self.one.table, place), solved_by_majority(self.other.table, place)
 
-    def questions(self) -> list[tuple[TrialPlace, Question]]:
+    def questions(self) -> list[tuple[TrialPlace, PairQuestion]]:
         """All that a judge is to be asked."""
         return [
             (place, question)
             for place, pair in self.pairs.items()
-            for question in questions(pair, self.solved(place), self.rounds or 1, self.switches, self.checks)
+            for question in pair_questions(
+                pair, self.solved(place), self.rounds or 1, self.switches, self.checks
+            )
         ]
 
     def to_check(self) -> dict[tuple[str, int], tuple[TrialPlace, Pair, Trajectory, int]]:
@@ -132,7 +141,7 @@ async def ask_for_preferences(
     connections: int,
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Tally:
+) -> JudgingTally:
     """Ask what the log does not tell yet, and fill in ``comparison.outcomes``; None for votes on record.
 
     ``checker`` judges single answers anew where the comparison's switches say so. A question on which a
@@ -141,7 +150,7 @@ async def ask_for_preferences(
     Raises:
         BusyError: something is not told yet, and another session is asking a judge for it.
     """
-    tally = Tally()
+    tally = JudgingTally()
     if checker is not None:
         checking = await _check(
             store,
@@ -155,7 +164,7 @@ async def ask_for_preferences(
     asked = [pair for _, (pair, _) in comparison.questions()]
     if judge is not None and await _lacking(store, comparison, judge, retry_errors=retry_errors):
         runs = [comparison.one.run.run, comparison.other.run.run]
-        async with alone(store, [(name, rubric)], SOWR, runs) as lease:
+        async with ask_alone(store, [(name, rubric)], SOWR, runs) as lease:
             await judge_all(
                 store,
                 await _lacking(store, comparison, judge, retry_errors=retry_errors),
@@ -170,7 +179,7 @@ async def ask_for_preferences(
     if comparison.rounds is None:
         comparison.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
     comparison.outcomes = {
-        place: outcome(
+        place: decide_outcome(
             pair, comparison.solved(place), comparison.rounds, known, comparison.switches, comparison.checks
         )
         for place, pair in comparison.pairs.items()
@@ -186,9 +195,9 @@ async def _check(
     connections: int,
     retry_errors: bool,
     advance: Callable[[int, int], None],
-) -> Tally:
+) -> JudgingTally:
     """Have the answers judged anew that are to be, and fill in ``comparison.checks``."""
-    tally, wanted = Tally(), comparison.to_check()
+    tally, wanted = JudgingTally(), comparison.to_check()
 
     async def logged() -> list[Verdict]:
         hashes = {answer for answer, _ in wanted}
@@ -210,7 +219,7 @@ async def _check(
 
     if await lacking():
         runs = [comparison.one.run.run, comparison.other.run.run]
-        async with alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
+        async with ask_alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
             await judge_all(
                 store,
                 await lacking(),
@@ -312,7 +321,9 @@ def _verdict_on_answer(
     )
 
 
-def win_rows(comparison: WinComparison, block: Block, *, judge: str, rubric: str, seed: int = 0) -> list[Row]:
+def win_rows(
+    comparison: WinComparison, block: Block, *, judge: str, rubric: str, seed: int = 0
+) -> list[ResultRow]:
     """Win rates of the candidate in percent by group, ``macro`` and ``micro``; p is against 50.
 
     ``n_error`` counts comparisons that the judge of pairs did not decide and, where pass verdicts decide
@@ -321,7 +332,7 @@ def win_rows(comparison: WinComparison, block: Block, *, judge: str, rubric: str
     scores = _by_query(comparison.outcomes)
     groups = sorted({group for group, _ in scores}, key=group_order)
     errors = _errors(comparison, scores)
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for name in [*groups, MACRO, MICRO] if groups else []:
         mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
         told = {place: score for place, score in mine.items() if score is not None}
@@ -377,9 +388,9 @@ def _missing(comparison: WinComparison, group: str) -> tuple[int, int]:
     return sum(pair.first is None for pair in pairs), sum(pair.second is None for pair in pairs)
 
 
-def _by_query(outcomes: Mapping[TrialPlace, Outcome]) -> dict[tuple[str, str], float | None]:
+def _by_query(outcomes: Mapping[TrialPlace, WinOutcome]) -> dict[tuple[str, str], float | None]:
     """The mean over trials; None where one of them cannot be told."""
-    gathered: dict[tuple[str, str], list[Outcome]] = {}
+    gathered: dict[tuple[str, str], list[WinOutcome]] = {}
     for (group, query_id, _), one in outcomes.items():
         gathered.setdefault((group, query_id), []).append(one)
     return {
@@ -388,7 +399,7 @@ def _by_query(outcomes: Mapping[TrialPlace, Outcome]) -> dict[tuple[str, str], f
     }
 
 
-def _fields(told: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> Row:
+def _fields(told: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> ResultRow:
     names = "value", "ci_low", "ci_high", "interval_method", "p", "p_holm", "test"
     if not told:
         return dict.fromkeys(names)

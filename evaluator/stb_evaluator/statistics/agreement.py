@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from stb_evaluator.statistics.sampling import Array
 
-Metric = Literal["nominal", "ordinal", "interval"]
+RatingScale = Literal["nominal", "ordinal", "interval"]
 Weights = Literal["linear", "quadratic"]
 
 
@@ -70,7 +70,7 @@ def cohen_kappa(a: ArrayLike, b: ArrayLike, *, weights: Weights | None = None) -
     return _beyond_chance(float((distance * joint).sum()), float((distance * chance).sum()))
 
 
-def krippendorff_alpha(ratings: ArrayLike, *, metric: Metric = "nominal") -> float:
+def krippendorff_alpha(ratings: ArrayLike, *, metric: RatingScale = "nominal") -> float:
     """Krippendorff's alpha; ratings: (items, raters), NaN where missing; at most 1.
 
     ``metric`` is how far two ratings are apart: not at all alike (nominal), by rank (ordinal), or by
@@ -89,7 +89,7 @@ def krippendorff_alpha(ratings: ArrayLike, *, metric: Metric = "nominal") -> flo
     return _beyond_chance(float((distance * pairs).sum() / n), float((distance * chance).sum() / n))
 
 
-def _distances(values: Array, totals: Array, metric: Metric) -> Array:
+def _distances(values: Array, totals: Array, metric: RatingScale) -> Array:
     """Squared distances between every two categories, shape (categories, categories)."""
     if metric == "nominal":
         return 1.0 - np.eye(len(values))

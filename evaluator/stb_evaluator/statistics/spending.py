@@ -17,7 +17,7 @@ import numpy as np
 from stb_evaluator.statistics.sampling import Array, Codes, design_of
 from stb_evaluator.statistics.variance import (
     Components,
-    Source,
+    VarianceSource,
     purchases,
     standard_error,
     variance_components,
@@ -53,14 +53,14 @@ class Observations:
         return len(np.unique(self.labels[factor]))
 
 
-def sources_of(seen: Observations) -> list[Source]:
+def sources_of(seen: Observations) -> list[VarianceSource]:
     """What can be told apart in these scores, from the outermost to the innermost.
 
     Simulators and judges also shift all queries alike, which is a source of its own.
     """
     many = {factor for factor in AXES if _per(seen, factor) > 1}
     answer = [QUERY, *(factor for factor in (SIMULATOR, TRIAL) if factor in many)]
-    sources: list[Source] = [(GROUP,)] if len(np.unique(seen.group)) > 1 else []
+    sources: list[VarianceSource] = [(GROUP,)] if len(np.unique(seen.group)) > 1 else []
     sources.append((QUERY,))
     if SIMULATOR in many:
         sources += [(SIMULATOR,), (QUERY, SIMULATOR)]
@@ -85,7 +85,7 @@ def _per(seen: Observations, factor: str) -> int:
     return int(counts.max())
 
 
-def split(seen: Observations, sources: Sequence[Source]) -> Components:
+def split(seen: Observations, sources: Sequence[VarianceSource]) -> Components:
     """The variance of each source; ValueError where they cannot be told apart."""
     return variance_components(seen.scores, {**seen.labels, GROUP: seen.group}, sources)
 
@@ -103,7 +103,7 @@ def shares(components: Components) -> dict[str, float]:
 
 
 def share_ends(
-    seen: Observations, sources: Sequence[Source], *, seed: int = 0, draws: int = DRAWS
+    seen: Observations, sources: Sequence[VarianceSource], *, seed: int = 0, draws: int = DRAWS
 ) -> dict[str, tuple[float, float]]:
     """Ends of 95 % intervals of the shares: queries drawn again within their groups."""
     rng = np.random.default_rng(seed)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 
 from stb_evaluator.statistics.sampling import Array, Codes, Labels, codes, finite, sum_in_order
 
-Source = tuple[str, ...]
+VarianceSource = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Components:
     Variances are of scores in [0, 1].
     """
 
-    variances: Mapping[Source, float]
-    raw: Mapping[Source, float]
+    variances: Mapping[VarianceSource, float]
+    raw: Mapping[VarianceSource, float]
     n: int
 
     @property
@@ -41,7 +41,7 @@ class Components:
         return sum_in_order(self.variances.values())
 
     @property
-    def shares(self) -> dict[Source, float]:
+    def shares(self) -> dict[VarianceSource, float]:
         """The share of each source in it; all 0 where nothing varies."""
         total = self.total
         return {source: value / total if total else 0.0 for source, value in self.variances.items()}
@@ -60,7 +60,7 @@ class Purchase:
 
 
 def variance_components(
-    scores: ArrayLike, factors: Mapping[str, Labels], sources: Sequence[Source]
+    scores: ArrayLike, factors: Mapping[str, Labels], sources: Sequence[VarianceSource]
 ) -> Components:
     """Split the variance of scores by source; scores: (N,), each factor: N labels.
 

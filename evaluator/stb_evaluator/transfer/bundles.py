@@ -45,7 +45,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, Valu
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-class Header(BaseModel):
+class BundleHeader(BaseModel):
     """``bundle.json``."""
 
     model_config = ConfigDict(frozen=True)
@@ -79,10 +79,10 @@ def write_bundle(
     members = {
         "queries.jsonl": _lines(query.model_dump(mode="json") for query in queries),
         "trajectories.jsonl": _lines(t.model_dump(mode="json") for t in trajectories),
-        "calls.jsonl": _lines(call for t in trajectories for call in calls_of(t)),
+        "calls.jsonl": _lines(call for t in trajectories for call in call_lines(t)),
         "verdicts.jsonl": _lines(verdict.model_dump(mode="json") for verdict in verdicts),
     }
-    header = Header(
+    header = BundleHeader(
         format=FORMAT,
         run=run.run,
         name=run.name,
@@ -106,7 +106,7 @@ def _lines(values: Iterable[Any]) -> bytes:
     return b"".join(orjson.dumps(value) + b"\n" for value in values)
 
 
-def calls_of(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
+def call_lines(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
     """The lines of ``calls.jsonl`` that a trajectory makes."""
     place = {"group": trajectory.group, "query_id": trajectory.query_id, "trial": trajectory.trial}
     for number, step in enumerate(trajectory.steps):
@@ -132,7 +132,7 @@ def read_bundle(path: Path) -> Bundle:
                 raise FormatError(f"{path} is no bundle: it lacks {_lacking(sizes)}.")
             if sum(sizes.values()) > MAX_BYTES:
                 raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
-            header = Header.model_validate_json(_unpacked(archive, HEADER, path))
+            header = BundleHeader.model_validate_json(_unpacked(archive, HEADER, path))
             members = {name: _unpacked(archive, name, path) for name in MEMBERS}
     except ValidationError as problem:
         raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None

@@ -15,8 +15,8 @@ from stb_core.values.queries import Query, group_order
 from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.formats.functions import resolve_steps
-from stb_evaluator.formats.reading import Found, read_all
-from stb_evaluator.formats.records import Record
+from stb_evaluator.formats.reading import ReadAnswers, read_all
+from stb_evaluator.formats.records import AnswerRecord
 from stb_evaluator.formats.sources import Skipped
 from stb_evaluator.transfer.votes import ImportedVotes, import_votes
 
@@ -27,7 +27,7 @@ _ENOUGH = 0.9  # share of imported queries that a dataset must have, word for wo
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedSystem:
     """What became of one system: counts are of all that the run now holds, ``new`` of this import."""
 
     run: str
@@ -48,10 +48,10 @@ class Imported:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ImportSummary:
     """The outcome of an import; ``dataset`` is None when the denominator is the union of all answers."""
 
-    runs: list[Imported]
+    runs: list[ImportedSystem]
     votes: list[ImportedVotes]
     skipped: list[Skipped]
     dataset: str | None
@@ -64,7 +64,7 @@ async def import_answers(
     dataset: str = "",
     name: str = "",
     advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Summary:
+) -> ImportSummary:
     """Import all answers under a path. The same import again changes nothing.
 
     The query ids of ``dataset`` are the denominator; it is found by the queries when empty. When it
@@ -92,7 +92,7 @@ async def import_answers(
         groups = _groups_of(found, system)
         runs.append(await job.write(store, {g: ids for g, ids in expected.items() if g in groups}))
     votes = [await import_votes(store, one) for one in found.votes]
-    return Summary(runs, votes, found.skipped, known.name if known else None)
+    return ImportSummary(runs, votes, found.skipped, known.name if known else None)
 
 
 async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], str]) -> Dataset | None:
@@ -109,7 +109,7 @@ async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], st
     return best[1]
 
 
-def _expected(found: Found, queries: Sequence[Query]) -> dict[str, list[str]]:
+def _expected(found: ReadAnswers, queries: Sequence[Query]) -> dict[str, list[str]]:
     """The denominator of every group that any system of this import has answers to, readable or not.
 
     Which answers a file without one readable record holds can be told by the dataset or by other systems.
@@ -126,7 +126,7 @@ def _expected(found: Found, queries: Sequence[Query]) -> dict[str, list[str]]:
     }
 
 
-def _groups_of(found: Found, system: str) -> set[str]:
+def _groups_of(found: ReadAnswers, system: str) -> set[str]:
     """The groups that a system is to answer: its own, and those of systems that share one with it.
 
     So a group that one system lacks and its companions have is missing, while answers to something
@@ -152,11 +152,11 @@ class _Job:
 
     run: str
     manifest: Manifest
-    records: dict[tuple[str, str], Record]
+    records: dict[tuple[str, str], AnswerRecord]
     new: list[Trajectory]
     verdicts: list[Verdict]
 
-    async def write(self, store: Store, expected: dict[str, list[str]]) -> Imported:
+    async def write(self, store: Store, expected: dict[str, list[str]]) -> ImportedSystem:
         await store.runs.create(self.run, self.manifest, expected)
         await store.runs.expect(self.run, expected)
         await store.runs.put_trajectories(self.run, self.new)
@@ -166,7 +166,7 @@ class _Job:
             (group, one) for group, ids in (await store.runs.get(self.run)).expected.items() for one in ids
         }
         marks = await store.verdicts.marks(self.run, metric=SOPR, judge=RECORDED, rubric=RECORDED)
-        return Imported(
+        return ImportedSystem(
             run=self.run,
             kind=self.manifest.imported_from,
             dataset=self.manifest.dataset,
@@ -184,7 +184,7 @@ async def _prepare(
     store: Store,
     run: str,
     kind: str,
-    records: dict[tuple[str, str], Record],
+    records: dict[tuple[str, str], AnswerRecord],
     dataset: Dataset | None,
     queries: Iterable[Query],
 ) -> _Job:
@@ -197,7 +197,7 @@ async def _prepare(
     )
     by_place = {(q.group, q.query_id): q for q in queries}
     resolved = {
-        place: Record(resolve_steps(record.trajectory, by_place.get(place)), record.verdicts)
+        place: AnswerRecord(resolve_steps(record.trajectory, by_place.get(place)), record.verdicts)
         for place, record in records.items()
     }
     held, given = await _held(store, run, manifest)
@@ -232,7 +232,7 @@ async def _held(
 
 def _refuse_changes(
     run: str,
-    records: dict[tuple[str, str], Record],
+    records: dict[tuple[str, str], AnswerRecord],
     held: dict[tuple[str, str], str],
     given: dict[tuple[str, str, int], str],
 ) -> None:

@@ -83,7 +83,7 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
     for verdict in verdicts:
         if verdict.model_dump_json() in known:
             continue
-        reason = doubt(verdict, places, queries) if made.brought else FOREIGN
+        reason = reason_to_refuse(verdict, places, queries) if made.brought else FOREIGN
         if reason:
             refused[reason] += 1
         else:
@@ -100,7 +100,7 @@ def is_on_answer(metric: str) -> bool:
     return metric in METRICS
 
 
-def doubt(
+def reason_to_refuse(
     verdict: Verdict, answers: Mapping[TrialPlace, Trajectory], queries: Mapping[tuple[str, str], Query]
 ) -> str:
     """Why a verdict of a bundle with these answers is not to be believed; "" where nothing speaks against it."""

@@ -24,10 +24,11 @@ from stb_core.store.runs import Run
 from stb_core.values.calls import canonical_json
 from stb_core.values.lockfile import Lock
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.rows import Row, measure_rows, score_rows
+from stb_evaluator.scores.pass_rate import ResultRow
+from stb_evaluator.scores.rows import measure_rows, score_rows
 from stb_evaluator.scores.run_reader import RunReader, load_queries
-from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, calls_of, read_bundle, write_bundle
-from stb_evaluator.transfer.merging import doubt, is_on_answer, merge_bundle
+from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, call_lines, read_bundle, write_bundle
+from stb_evaluator.transfer.merging import is_on_answer, merge_bundle, reason_to_refuse
 
 # Another version of NumPy, or another processor, may change the last of 16 digits.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -44,7 +45,7 @@ class Finding:
     n: int
     first_difference: str = ""
 
-    def row(self) -> Row:
+    def row(self) -> ResultRow:
         """As a table shows it."""
         return {**asdict(self), "identical": not self.first_difference}
 
@@ -57,9 +58,9 @@ async def bundle_of(store: Store, run: Run) -> bytes:
     return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
 
 
-async def derive(store: Store, run: Run) -> list[Row]:
+async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
     """Every number that the store holds the grounds of: scores by each judge, measures of trajectories."""
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     reader = RunReader(store, run, keep_trajectories=True)
     for judged in await store.verdicts.judges(run.run):
         if is_on_answer(judged.metric):
@@ -91,7 +92,7 @@ async def lock_run(store: Store, run: Run) -> Lock:
         manifest=run.manifest,
         members=member_hashes(await bundle_of(store, run)),
         judges=tuple(judges),
-        scores=tuple(await derive(store, run)),
+        scores=tuple(await derive_numbers(store, run)),
     )
 
 
@@ -106,7 +107,7 @@ async def prove(
     *,
     bundle: Bundle | None = None,
     lock: Lock | None = None,
-    known: Sequence[Row] | None = None,
+    known: Sequence[ResultRow] | None = None,
 ) -> list[Finding]:
     """Check a bundle and derive all its numbers again, in an empty store and from nothing else.
 
@@ -119,7 +120,7 @@ async def prove(
     Raises:
         FormatError: a part is not what was exported, or it is no bundle; the message names it.
     """
-    bundle = opened(data) if bundle is None else bundle
+    bundle = parse_bundle(data) if bundle is None else bundle
     findings = [
         _listed(data),
         _calls(bundle, data),
@@ -132,14 +133,14 @@ async def prove(
         store = await open_store(sqlite_url(Path(folder) / "store.db"))
         try:
             await merge_bundle(store, bundle)
-            derived = await derive(store, await store.runs.get(bundle.run))
+            derived = await derive_numbers(store, await store.runs.get(bundle.run))
         finally:
             await store.close()
     findings.append(_numbers(derived, derived if known is None else known))
     return findings
 
 
-def opened(data: bytes) -> Bundle:
+def parse_bundle(data: bytes) -> Bundle:
     """A bundle that is in memory; FormatError if it is none."""
     with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
         path = Path(folder) / "bundle.zip"
@@ -165,7 +166,7 @@ def _calls(bundle: Bundle, data: bytes) -> Finding:
     """Whether the list of calls is that of the trajectories; fields that this version lacks are not told."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = [orjson.loads(line) for line in archive.read("calls.jsonl").splitlines()]
-    derived = [call for trajectory in bundle.trajectories for call in calls_of(trajectory)]
+    derived = [call for trajectory in bundle.trajectories for call in call_lines(trajectory)]
     nothing: Mapping[str, Any] = {}
     for mine, other in zip_longest(derived, listed, fillvalue=nothing):
         if not (mine and other) or any(mine[name] != other[name] for name in mine.keys() & other.keys()):
@@ -182,7 +183,7 @@ def _judged_answers(bundle: Bundle) -> Finding:
     queries = {(q.group, q.query_id): q for q in bundle.queries}
     judged = [verdict for verdict in bundle.verdicts if is_on_answer(verdict.metric)]
     for verdict in judged:
-        if reason := doubt(verdict, answers, queries):
+        if reason := reason_to_refuse(verdict, answers, queries):
             place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
             said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
             return Finding("answers that were judged", len(judged), f"{place}: {said}")
@@ -197,7 +198,7 @@ def _members(lock: Lock, data: bytes) -> Finding:
     return Finding("parts of the locked run", len(lock.members))
 
 
-def _numbers(derived: Sequence[Row], known: Sequence[Mapping[str, Any]]) -> Finding:
+def _numbers(derived: Sequence[ResultRow], known: Sequence[Mapping[str, Any]]) -> Finding:
     """Numbers by row; the first that differs is named with both values."""
     here, there = _by_place(derived), _by_place(known)
     count = sum(isinstance(value, int | float) for row in there.values() for value in row.values())

@@ -16,7 +16,7 @@ from stb_core.values.tools import ApiRef, ToolDocument
 from stb_core.values.trajectories import FINISH, FunctionCall, Message, Node, Step, StopReason, Trajectory
 from stb_evaluator.formats import converted_in, raw_in
 from stb_evaluator.formats.converted_out import converted_record, openai_record
-from stb_evaluator.formats.offered import Offer, offer_of
+from stb_evaluator.formats.offered import OfferedFunctions, offer_of
 from stb_evaluator.formats.raw_out import COT, DFS, method_of, path_of, points_of, raw_record
 from stb_evaluator.formats.sources import Skipped, find_files, read_records, read_source
 
@@ -138,7 +138,7 @@ def test_nothing_done_is_an_empty_try() -> None:
 def test_ours_come_back_with_the_path_that_led_to_the_answer(make: Callable[..., dict[str, Any]]) -> None:
     """Calls, observations, answer and the way it stopped; of a raw search also the other branches."""
     found = search()
-    record = orjson.loads(orjson.dumps(make(found, DFS, Offer().functions(found))))
+    record = orjson.loads(orjson.dumps(make(found, DFS, OfferedFunctions().functions(found))))
     reader = raw_in if "answer_generation" in record else converted_in
 
     again = reader.read_record(record, "a", "g", "7").trajectory
@@ -172,10 +172,12 @@ def test_official_answers_lose_nothing_that_scoring_uses(real_data: Path, folder
             assert not isinstance(record, Skipped)
             found = record.trajectory
             method = method_of([found])
-            written = orjson.loads(orjson.dumps(raw_record(found, method, Offer().functions(found))))
+            written = orjson.loads(
+                orjson.dumps(raw_record(found, method, OfferedFunctions().functions(found)))
+            )
             again = raw_in.read_record(written, found.agent, found.group, found.query_id).trajectory
             assert essence(again) == essence(found)
-            written = orjson.loads(orjson.dumps(converted_record(found, Offer().functions(found))))
+            written = orjson.loads(orjson.dumps(converted_record(found, OfferedFunctions().functions(found))))
             again = converted_in.read_record(written, found.agent, found.group, found.query_id).trajectory
             assert {**essence(again), "model_calls": 0} == {**essence(found), "model_calls": 0}
             n += 1

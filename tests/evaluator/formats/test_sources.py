@@ -11,8 +11,8 @@ import pytest
 from stb_core.errors import FormatError
 from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import Status
-from stb_evaluator.formats.records import Record
-from stb_evaluator.formats.sources import Skipped, Source, read_records, read_source
+from stb_evaluator.formats.records import AnswerRecord
+from stb_evaluator.formats.sources import AnswerSource, Skipped, read_records, read_source
 
 FINISH = {"return_type": "give_answer", "final_answer": "42"}
 
@@ -23,8 +23,8 @@ def write(path: Path, document: Any) -> Path:
     return path
 
 
-def records(source: Source) -> list[Record]:
-    return [r for r in read_records(source) if isinstance(r, Record)]
+def records(source: AnswerSource) -> list[AnswerRecord]:
+    return [r for r in read_records(source) if isinstance(r, AnswerRecord)]
 
 
 def pass_rate(**fields: Any) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def test_a_broken_record_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         "query 3: query is not text",
         "query 4: it is not an object",
     ]
-    assert sum(isinstance(r, Record) for r in found) == 1
+    assert sum(isinstance(r, AnswerRecord) for r in found) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_broken_converted_answer_is_named_in_words_about_the_file(
     found = list(read_records(read_source(path)))
 
     assert [str(s).split(", ", 1)[1] for s in found if isinstance(s, Skipped)] == [f"query 1: {reason}"]
-    assert sum(isinstance(r, Record) for r in found) == 1
+    assert sum(isinstance(r, AnswerRecord) for r in found) == 1
 
 
 @pytest.mark.parametrize(

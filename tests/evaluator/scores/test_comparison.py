@@ -10,7 +10,7 @@ from stb_core.errors import UsageError
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.comparison import Side, compare_runs, ranks_of, warnings_of
+from stb_evaluator.scores.comparison import Side, compare_runs, comparison_warnings, rank_runs
 from stb_evaluator.scores.pass_rate import score
 from stb_evaluator.scores.verdict_table import build_verdict_table
 
@@ -162,7 +162,7 @@ def test_p_values_are_adjusted_over_all_pairs() -> None:
 )
 def test_different_grounds_are_said_loudly(change: dict[str, str], words: str) -> None:
     """Dataset, its content, the snapshot and the cache mode."""
-    found = warnings_of([side("a", {"1": "s"}), side("b", {"1": "s"}, **change)])
+    found = comparison_warnings([side("a", {"1": "s"}), side("b", {"1": "s"}, **change)])
 
     assert found == [f"WARNING: a and b {words}."]
 
@@ -171,7 +171,7 @@ def test_different_queries_are_said_loudly() -> None:
     """Only those in common are compared."""
     sides = [side("a", {"1": "s", "2": "s"}), side("b", {"1": "n", "3": "s"})]
 
-    assert "were to answer different queries" in warnings_of(sides)[0]
+    assert "were to answer different queries" in comparison_warnings(sides)[0]
     assert rows(*sides)["G1_tool"]["n_total"] == 1
 
 
@@ -207,7 +207,7 @@ def test_another_simulator_is_named() -> None:
     """It could change an answer."""
     sides = [side(name, {"1": "s"}, server={"simulator": name}) for name in "ab"]
 
-    assert warnings_of(sides) == [
+    assert comparison_warnings(sides) == [
         "WARNING: a and b differ in simulator and faults (simulator a and simulator b)."
     ]
 
@@ -221,11 +221,11 @@ def test_places_are_told_from_three_runs_on() -> None:
         for name, share in shares.items()
     ]
 
-    found = {row["run"]: row for row in ranks_of(compare_runs(made, panel_of_one("j", "r")))}
+    found = {row["run"]: row for row in rank_runs(compare_runs(made, panel_of_one("j", "r")))}
 
     assert [(found[name]["rank_low"], found[name]["rank_high"]) for name in shares] == [
         (1, 1),
         (2, 3),
         (2, 3),
     ]
-    assert ranks_of(compare_runs(made[:2], panel_of_one("j", "r"))) == []
+    assert rank_runs(compare_runs(made[:2], panel_of_one("j", "r"))) == []

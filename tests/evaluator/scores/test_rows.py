@@ -12,7 +12,8 @@ import pytest
 
 from stb_core.store import Store, open_store
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.rows import Row, headline, score_rows
+from stb_evaluator.scores.pass_rate import ResultRow
+from stb_evaluator.scores.rows import headline, score_rows
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.transfer.importing import import_answers
 
@@ -28,10 +29,10 @@ PUBLISHED = {
 
 
 @pytest.fixture(scope="module")
-def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Row]]:
+def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[ResultRow]]:
     """All rows of the six systems, imported once."""
 
-    async def make() -> dict[str, list[Row]]:
+    async def make() -> dict[str, list[ResultRow]]:
         store = await open_store(f"sqlite:///{tmp_path_factory.mktemp('real') / 'store.db'}")
         try:
             summary = await import_answers(store, real_data / "pass_rate_results")
@@ -42,17 +43,19 @@ def rows_of_all(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     return asyncio.run(make())
 
 
-async def _rows(store: Store, name: str) -> list[Row]:
+async def _rows(store: Store, name: str) -> list[ResultRow]:
     run = await store.runs.get(name)
     return await score_rows(RunReader(store, run), panel_of_one("recorded", "recorded"), rounds=None)
 
 
-def pick(rows: list[Row], block: str, group: str) -> dict[str, Any]:
+def pick(rows: list[ResultRow], block: str, group: str) -> dict[str, Any]:
     return next(row for row in rows if (row["block"], row["group"]) == (block, group))
 
 
 @pytest.mark.parametrize("system", PUBLISHED)
-def test_the_reference_block_is_the_published_table(rows_of_all: dict[str, list[Row]], system: str) -> None:
+def test_the_reference_block_is_the_published_table(
+    rows_of_all: dict[str, list[ResultRow]], system: str
+) -> None:
     """Score and deviation of each of the 36 cells to 0.05."""
     cells = PUBLISHED[system].split()[:6]
 
@@ -64,7 +67,9 @@ def test_the_reference_block_is_the_published_table(rows_of_all: dict[str, list[
 
 
 @pytest.mark.parametrize("system", PUBLISHED)
-def test_the_faithful_average_has_an_honest_interval(rows_of_all: dict[str, list[Row]], system: str) -> None:
+def test_the_faithful_average_has_an_honest_interval(
+    rows_of_all: dict[str, list[ResultRow]], system: str
+) -> None:
     """Its 95 percent interval is within 0.2 points of the one computed independently."""
     value, low, high = map(float, PUBLISHED[system].split()[6].replace("[", ",").rstrip("]").split(","))
 
@@ -75,7 +80,7 @@ def test_the_faithful_average_has_an_honest_interval(rows_of_all: dict[str, list
     assert row["interval_method"] == "bootstrap"
 
 
-def test_nothing_is_missing_from_the_six_systems(rows_of_all: dict[str, list[Row]]) -> None:
+def test_nothing_is_missing_from_the_six_systems(rows_of_all: dict[str, list[ResultRow]]) -> None:
     """765 queries each, all judged in three rounds."""
     rows = [row for rows in rows_of_all.values() for row in rows]
 
@@ -84,7 +89,7 @@ def test_nothing_is_missing_from_the_six_systems(rows_of_all: dict[str, list[Row
 
 
 async def test_an_import_with_deleted_answers_scores_lower_and_says_so(
-    real_data: Path, tmp_path: Path, sqlite_store: Store, rows_of_all: dict[str, list[Row]]
+    real_data: Path, tmp_path: Path, sqlite_store: Store, rows_of_all: dict[str, list[ResultRow]]
 ) -> None:
     """Three solved answers deleted from one system: three are missing, and its score falls."""
     copy = tmp_path / "results"

@@ -31,7 +31,7 @@ from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.run_reader import load_verdict_table
-from stb_evaluator.scores.win_rate import outcome_of_round
+from stb_evaluator.scores.win_rate import decide_round
 from stb_evaluator.scores.win_verdicts import CHECKS, ask_for_preferences, load_win_comparison
 
 ROUNDS = 3
@@ -156,7 +156,7 @@ def test_every_round_goes_to_whom_the_published_code_gave_it(
         found = {}
         for (_, query_id, _), pair in comparison.pairs.items():
             won = [
-                outcome_of_round(pair, number, preferences, PUBLISHED, comparison.checks)
+                decide_round(pair, number, preferences, PUBLISHED, comparison.checks)
                 for number in range(ROUNDS)
             ]
             found[query_id] = (sum(won), ROUNDS - sum(won))  # type: ignore[arg-type]

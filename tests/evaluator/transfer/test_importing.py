@@ -16,7 +16,7 @@ from stb_core.store import Store
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
-from stb_evaluator.transfer.importing import Imported, import_answers
+from stb_evaluator.transfer.importing import ImportedSystem, import_answers
 
 FINISH = json.dumps({"return_type": "give_answer", "final_answer": "42"})
 
@@ -293,7 +293,7 @@ async def test_two_answers_to_one_query_are_not_left_to_the_order_of_files(
 
     summary = await import_answers(sqlite_store, tmp_path)
 
-    assert isinstance(summary.runs[0], Imported)
+    assert isinstance(summary.runs[0], ImportedSystem)
     assert [s.reason for s in summary.skipped] == ["another file has an answer to it already"]
 
 
