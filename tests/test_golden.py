@@ -1,7 +1,7 @@
 """Stores, dumps and bundles of every release open, and give the scores and bytes that they gave then.
 
 ``golden/VERSION`` holds what ``stb demo`` of that version left: its store, a dump of its responses, a
-bundle of its first run, and the scores of both runs.
+bundle of its first run, and the scores of both runs; ``make_golden.py`` writes it.
 """
 
 from __future__ import annotations

@@ -210,7 +210,8 @@ async def restore(path: Path, url: str) -> Manifest:
         # Opened, and brought up to date where it is older, is a copy: the back-up itself is only read.
         working = Path(folder) / "store.db"
         await asyncio.to_thread(_copy_pages, str(path), working)
-        source, target = await open_store(sqlite_url(working)), await open_store(url)
+        source = await open_store(sqlite_url(working), keep_copy=False)
+        target = await open_store(url)
         try:
             async with source.reading() as reader, target.writing() as writer:
                 if not await is_empty(writer):

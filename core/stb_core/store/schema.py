@@ -23,6 +23,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON
 
+from stb_core.values.calls import KEY_SCHEME
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -49,6 +51,8 @@ datasets = Table(
     Column("changes", BigInteger, nullable=False, default=0, server_default="0"),
     Column("source", Text, nullable=False, default="", server_default=""),
     Column("created_at", String(32), nullable=False),
+    # How the keys of its calls were made, see stb_core.values.calls.
+    Column("key_scheme", Integer, nullable=False, default=KEY_SCHEME, server_default="1"),
 )
 
 tools = Table(

@@ -33,8 +33,13 @@ class Store(Database):
         self.verdicts = Verdicts(self, self.runs)
 
 
-async def open_store(url: str, *, migrate: bool = True) -> Store:
+async def open_store(url: str, *, migrate: bool = True, keep_copy: bool = True) -> Store:
     """Open the store at a database URL, make it if it is not there, and bring its schema up to date.
+
+    Args:
+        url: where it is.
+        migrate: whether it is made, checked and brought up to date, see ``stb_core.store.migrations``.
+        keep_copy: whether an older SQLite store is copied before it is changed.
 
     Raises:
         StoreError: it cannot be opened, or was written by a newer version of this program.
@@ -43,7 +48,7 @@ async def open_store(url: str, *, migrate: bool = True) -> Store:
     try:
         await use_wal(store)
         if migrate:
-            await migrations.upgrade(store)
+            await migrations.upgrade(store, keep_copy=keep_copy)
     except BaseException:
         await store.close()
         raise

@@ -23,6 +23,14 @@ from stb_core.errors import CallError, FormatError
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 64
+KEY_SCHEME = 1
+"""Number of the rules by which ``call_key`` makes keys.
+
+Whoever changes the rules counts up, adds the new number to ``_FIRST_VERSIONS``, and adds a migration
+that makes the keys of stores anew. Dumps get theirs when they are loaded.
+"""
+_FIRST_VERSIONS = {1: "0.1.0"}
+"""Scheme → the version of stabletoolbench that first used it."""
 _MAX_EXACT_INTEGER = 2**53 - 1
 
 
@@ -144,6 +152,12 @@ class ToolCall:
 def call_key(category: str, tool: str, api: str, canonical_arguments: bytes) -> str:
     """The key of a call whose arguments are already canonical; names in standard form."""
     return hashlib.sha256(_key_prefix(category, tool, api) + canonical_arguments + b"]").hexdigest()
+
+
+def readers_of_scheme(scheme: int) -> str:
+    """Which version of this program has keys of that scheme, for hints."""
+    known = _FIRST_VERSIONS.get(scheme)
+    return f"stabletoolbench {known}" if known else "a newer version of stabletoolbench"
 
 
 @lru_cache(maxsize=4096)

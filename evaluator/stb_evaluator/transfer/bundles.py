@@ -25,16 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stb_core.errors import FormatError
 from stb_core.store.runs import Run
+from stb_core.values.calls import KEY_SCHEME, readers_of_scheme
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import FINISH, Trajectory
 from stb_core.values.verdicts import Verdict
 
 FORMAT = "stabletoolbench-bundle/1"
+FORMAT_WITH_SCHEME = "stabletoolbench-bundle/2"
+"""As ``FORMAT``, and the header has ``key_scheme``: for bundles whose keys are not of scheme 1."""
 MEMBERS = ("queries.jsonl", "trajectories.jsonl", "calls.jsonl", "verdicts.jsonl")
 HEADER = "bundle.json"
 # Uncompressed; a bundle beyond it is refused before it is unpacked.
@@ -57,6 +60,8 @@ class BundleHeader(BaseModel):
     expected: dict[str, list[str]]
     lines: dict[str, int]
     sha256: dict[str, str]
+    # Left out of bundles with the first scheme, so that they stay the same bytes.
+    key_scheme: int = Field(default=1, exclude_if=lambda scheme: scheme == 1)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ def write_bundle(
         "verdicts.jsonl": _lines(verdict.model_dump(mode="json") for verdict in verdicts),
     }
     header = BundleHeader(
-        format=FORMAT,
+        format=FORMAT if KEY_SCHEME == 1 else FORMAT_WITH_SCHEME,
+        key_scheme=KEY_SCHEME,
         run=run.run,
         name=run.name,
         manifest=run.manifest,
@@ -138,9 +144,15 @@ def read_bundle(path: Path) -> Bundle:
         raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
     except _DAMAGE as problem:
         raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
-    if header.format != FORMAT:
+    if header.format not in {FORMAT, FORMAT_WITH_SCHEME}:
         raise FormatError(
-            f"{path} has the format {header.format}.", hint=f"This version reads {FORMAT}; upgrade."
+            f"{path} has the format {header.format}.",
+            hint=f"This version reads {FORMAT_WITH_SCHEME} and older; upgrade.",
+        )
+    if header.key_scheme != KEY_SCHEME:
+        raise FormatError(
+            f"{path} has keys of scheme {header.key_scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
+            hint=f"Read it with {readers_of_scheme(header.key_scheme)}.",
         )
     for name, data in members.items():
         if hashlib.sha256(data).hexdigest() != header.sha256.get(name):

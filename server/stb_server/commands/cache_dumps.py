@@ -16,6 +16,7 @@ from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
+from stb_core.values.calls import KEY_SCHEME
 from stb_server.datasets import transfer
 from stb_server.datasets.differences import Change, differences, opened_side
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
@@ -87,6 +88,8 @@ async def _dump(store: Store, dataset: Dataset, output: Path, advance: Any) -> d
 async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool) -> None:
     """Bring the responses of a dump into a dataset: all of them, or none if the dump is damaged."""
     with opened_dump(file) as reader:
+        if (scheme := reader.header.key_scheme) != KEY_SCHEME:
+            console.say(f"{file} has keys of scheme {scheme}; its responses get keys of scheme {KEY_SCHEME}.")
         async with opened_store() as store:
             with counted("loading responses", reader.header.count) as advance:
                 loaded = await transfer.load(

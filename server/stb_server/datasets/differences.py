@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from stb_core.errors import FormatError
 from stb_core.store import Store, browsing
+from stb_core.values.calls import KEY_SCHEME
 from stb_core.values.recordings import Recording
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 
@@ -97,6 +99,11 @@ async def opened_side(store: Store, what: str) -> AsyncGenerator[Side]:
     """
     if what.endswith(SUFFIXES):
         with opened_dump(Path(what)) as reader:
+            if (scheme := reader.header.key_scheme) != KEY_SCHEME:
+                raise FormatError(
+                    f"{what} has keys of scheme {scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
+                    hint="Load it into a dataset, which makes the keys anew, and compare that.",
+                )
             yield Side(what, reader.header.dataset_hash, _slowly(reader))
         return
     dataset = await store.datasets.get(what)

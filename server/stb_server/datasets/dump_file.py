@@ -26,13 +26,15 @@ import zstandard
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
-from stb_core.values.calls import call_key, canonical_json
+from stb_core.values.calls import KEY_SCHEME, call_key, canonical_json
 from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.provenance import Provenance
 from stb_core.values.recordings import Recording
 from stb_server.datasets.dataset_names import name_problem
 
 FORMAT = "stabletoolbench-responses/1"
+FORMAT_WITH_SCHEME = "stabletoolbench-responses/2"
+"""As ``FORMAT``, and the header has ``key_scheme``: for dumps whose keys are not of scheme 1."""
 SUFFIXES = (".jsonl", ".jsonl.zst")
 _FAMILY = FORMAT.rsplit("/", maxsplit=1)[0]
 _CHECK = b',"check":"'
@@ -51,11 +53,17 @@ class Header:
     count: int
     content_hash: str
     """Hash of all responses, see ``stb_core.values.fingerprint``."""
+    key_scheme: int = KEY_SCHEME
+    """How its keys were made, see ``stb_core.values.calls``."""
 
     @property
     def line(self) -> bytes:
         """The header as it stands in the file."""
-        return orjson.dumps({"format": FORMAT, **asdict(self)}) + b"\n"
+        fields = {"format": FORMAT_WITH_SCHEME, **asdict(self)}
+        if self.key_scheme == 1:  # the same responses are the same bytes, whatever version writes them
+            fields["format"] = FORMAT
+            del fields["key_scheme"]
+        return orjson.dumps(fields) + b"\n"
 
 
 def response_line(response: Recording) -> bytes:
@@ -85,8 +93,8 @@ def response_line(response: Recording) -> bytes:
     return line + _CHECK + _check(line) + b'"}\n'
 
 
-def parse_response_line(line: bytes) -> Recording:
-    """One response out of its line.
+def parse_response_line(line: bytes, key_scheme: int = KEY_SCHEME) -> Recording:
+    """One response out of its line, with the key that stands there.
 
     Raises:
         FormatError: the line is damaged or not one of ours; the message is the reason alone.
@@ -104,14 +112,14 @@ def parse_response_line(line: bytes) -> Recording:
         arguments = canonical_json(value["arguments"])
         details = value.get("details")
         body = value["body_text"].encode() if "body_text" in value else orjson.dumps(value["body"])
-        key = value["key"]
+        key = str(value["key"])
     except (KeyError, TypeError, AttributeError, ValueError, CallError):
         raise FormatError("is not a response") from None
     if problem := name_problem(*names):
         raise FormatError(f"is not a response: {problem}")
     if provenance in _NEVER_KEPT or not isinstance(value["arguments"], dict):
         raise FormatError("is not a response that is kept")
-    if key != call_key(*names, arguments):
+    if key_scheme == KEY_SCHEME and key != call_key(*names, arguments):
         raise FormatError("its key is not that of its call")
     return Recording(
         key, *names, arguments, body, provenance.value, None if details is None else json.dumps(details)
@@ -138,17 +146,24 @@ class DumpReader:
         self.header = self._header()
 
     def __iter__(self) -> Iterator[Recording]:
-        """The responses in order; a dump that is not whole raises ``FormatError`` at its end."""
+        """The responses in order, with keys of today's scheme.
+
+        Raises:
+            FormatError: a line is damaged, or at the end: the dump is not complete.
+        """
         fingerprint, count, last = Fingerprint(), 0, ""
         while line := self._line():
             try:
-                response = parse_response_line(line)
+                response = parse_response_line(line, self.header.key_scheme)
             except FormatError as problem:
                 raise self._refuse(problem.message) from None
             if response.key <= last:
                 raise self._refuse("is out of order")
             last, count = response.key, count + 1
             fingerprint.add(response_element(response.key, response.provenance, response.body))
+            if self.header.key_scheme != KEY_SCHEME:
+                names = response.category, response.tool, response.api
+                response = response._replace(key=call_key(*names, response.arguments))
             yield response
         if count != self.header.count:
             raise self._refuse(
@@ -165,14 +180,21 @@ class DumpReader:
         kind = value.get("format") if isinstance(value, dict) else None
         if not isinstance(kind, str) or not kind.startswith(f"{_FAMILY}/"):
             raise self._refuse("is not the header of a dump")
-        if kind != FORMAT:
+        if kind not in {FORMAT, FORMAT_WITH_SCHEME}:
             raise self._refuse(f"has the format {kind}, which this version does not know")
         try:
-            header = Header(*(value[name] for name in ("dataset", "dataset_hash", "count", "content_hash")))
+            header = Header(
+                value["dataset"],
+                value["dataset_hash"],
+                value["count"],
+                value["content_hash"],
+                value["key_scheme"] if kind == FORMAT_WITH_SCHEME else 1,
+            )
         except KeyError as problem:
             raise self._refuse(f"is a header without {problem.args[0]}") from None
         texts = (header.dataset, header.dataset_hash, header.content_hash)
-        if type(header.count) is not int or not all(isinstance(text, str) for text in texts):
+        whole = type(header.count) is int and type(header.key_scheme) is int
+        if not whole or not all(isinstance(text, str) for text in texts):
             raise self._refuse("is a header with fields of the wrong type")
         return header
 

@@ -57,7 +57,7 @@ async def leave_behind(store: Store, token: str, seconds: float) -> None:
 @pytest.fixture
 def dead() -> str:
     """The mark of a process on this machine that has ended."""
-    code = "from stb_core import processes; print(processes.make_mark())"
+    code = "from stb_core.values import processes; print(processes.make_mark())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -225,7 +225,7 @@ def test_a_process_that_has_the_number_of_another_is_not_the_other() -> None:
 
 def test_a_killed_process_is_gone_before_its_parent_looks() -> None:
     """A zombie does nothing any more."""
-    code = "from stb_core import processes; print(processes.make_mark(), flush=True); input()"
+    code = "from stb_core.values import processes; print(processes.make_mark(), flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
 from stb_core.store import Store, backups, migrations, open_store, schema
-from stb_core.store.table_copy import last_ids, sums
+from stb_core.store.table_copy import last_ids, sums, sums_of_file
+from stb_core.values import clock
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from virtual_server import put_weather, recorded
@@ -170,24 +171,24 @@ async def test_what_is_no_backup(tmp_path: Path, sqlite_store: Store, sqlite_sto
         await backups.back_up(sqlite_store_url, tmp_path / "text" / "b.db")
 
 
-async def test_an_older_backup_is_brought_up_to_date(
-    tmp_path: Path, elsewhere: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_older_backup_is_brought_up_to_date(old_store: Path, elsewhere: str) -> None:
     """One that was made with the first schema is verified as it was, and restored into the newest."""
-    first = f"sqlite:///{tmp_path / 'old.db'}"
-    newer = {"response_events", "episodes", "episode_events", "run_queries"}
-    with monkeypatch.context() as old:
-        old.setattr(migrations, "HEAD", "0001")
-        known = [table for table in backups.copied() if table.name not in newer]
-        old.setattr(backups, "copied", lambda: known)
-        store = await open_store(first)
-        await put_weather(store, BONN)
-        await store.close()
-        await backups.back_up(first, tmp_path / "b.db")
+    with closing(sqlite3.connect(old_store)) as file:
+        tables = file.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        columns = {
+            table: [row[1] for row in file.execute(f"PRAGMA table_info({table})")]
+            for (table,) in tables
+            if table not in {"alembic_version", "leases", "sqlite_sequence"}
+        }
+        numbers = dict(file.execute("SELECT name, seq FROM sqlite_sequence"))
+    then = sums_of_file(old_store, columns)
+    made = backups.Manifest(backups.FORMAT, clock.now(), "0.1.0.dev0", "0001", then, numbers)
+    backups._finish(old_store, made)
 
-    await backups.restore(tmp_path / "b.db", elsewhere)
+    await backups.restore(old_store, elsewhere)
 
     store = await open_store(elsewhere)
     assert migrations.HEAD == await migrations.current(store)
-    assert await store.responses.get((await store.datasets.get("weather")).id, BONN.key)
+    assert 181 == (await store.datasets.get("demo")).responses_count
+    assert made == backups.read_manifest(old_store)
     await store.close()

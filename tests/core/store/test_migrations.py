@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sqlite3
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +19,28 @@ from stb_core.errors import StoreError
 from stb_core.store import Store, migrations, open_store, schema
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
-from virtual_server import put_weather, recorded
+from virtual_server import put_weather
 
-BONN = recorded({"city": "Bonn"})
+# What it takes to be killed in the middle of an upgrade, by the name of the step.
+KILLED = """
+import asyncio, os, signal, sys
+from stb_core.store import migrations, open_store
+step = getattr(migrations, sys.argv[1])
+def killed(*args):
+    step(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(migrations, sys.argv[1], killed)
+asyncio.run(open_store(sys.argv[2]))
+"""
+
+
+def contents(file: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows by table."""
+    with closing(sqlite3.connect(file)) as connection:
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        ).fetchall()
+        return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in tables}
 
 
 async def test_migrations_build_the_declared_schema(unmigrated_url: str) -> None:
@@ -36,23 +60,19 @@ def test_the_head_is_the_last_script() -> None:
     assert migrations.HEAD == ScriptDirectory(migrations.__path__[0]).get_current_head()
 
 
-async def test_a_store_of_the_first_version_is_brought_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_store_of_the_first_version_is_brought_up_to_date(old_store: Path) -> None:
     """With what it holds, and then it can do what the newest can."""
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    monkeypatch.setattr(migrations, "HEAD", "0001")
-    old = await open_store(url)
-    dataset = await put_weather(old, BONN)
-    await old.close()
-    monkeypatch.undo()
+    assert "0001" == contents(old_store)["alembic_version"][0][0]
 
-    store = await open_store(url)
-    await store.curation.note(dataset.id, BONN.key, "old")
+    store = await open_store(f"sqlite:///{old_store}")
+    (dataset,) = await store.datasets.all()
+    (ref, *_) = await store.responses.api_refs(dataset.id)
+    (response, *_) = await store.responses.of_api(dataset.id, *ref)
+    await store.curation.note(dataset.id, response.key, "old")
 
     assert migrations.HEAD == await migrations.current(store)
-    assert await store.responses.get(dataset.id, BONN.key)
-    assert {BONN.key: "old"} == await store.curation.notes(dataset.id, [BONN.key])
+    assert 181 == dataset.responses_count
+    assert {response.key: "old"} == await store.curation.notes(dataset.id, [response.key])
     await store.close()
 
 
@@ -61,6 +81,7 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
     await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
     async with store.writing() as connection:
         await connection.run_sync(schema.run_queries.drop)
+        await connection.execute(sa.text("ALTER TABLE datasets DROP COLUMN key_scheme"))
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
 
     newer = await open_store(store_url)
@@ -68,6 +89,93 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
 
     assert ["1"] == [query.query_id for query in await newer.runs.queries("r")]
     await newer.close()
+
+
+async def test_an_older_store_is_copied_before_it_is_upgraded(
+    old_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The copy lies beside it, holds what it held, its write-ahead log included, and one line says where."""
+    with closing(sqlite3.connect(old_store)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        with writer:
+            writer.execute("UPDATE datasets SET source = 'only in the log'")
+        before = contents(old_store)
+
+        store = await open_store(f"sqlite:///{old_store}")
+        await store.close()
+
+    copy = old_store.with_name("stb.db.before-0005")
+    assert before == contents(copy)
+    assert "0001" == before["alembic_version"][0][0]
+    assert [f"a copy of it as it is now is written to {copy} first"] == [
+        record.getMessage().partition("; ")[2] for record in caplog.records
+    ]
+
+
+async def test_a_copy_that_is_there_is_not_overwritten(old_store: Path) -> None:
+    """The next one gets a number."""
+    first = old_store.with_name("stb.db.before-0005")
+    first.write_text("precious")
+
+    store = await open_store(f"sqlite:///{old_store}")
+    await store.close()
+
+    assert "precious" == first.read_text()
+    assert "0001" == contents(old_store.with_name("stb.db.before-0005.2"))["alembic_version"][0][0]
+
+
+async def test_nothing_is_upgraded_without_a_copy(old_store: Path) -> None:
+    """Where no copy can be written, the error says what to do and the store stays as it is."""
+    before = contents(old_store)
+    in_the_way = old_store.with_name("stb.db.before-0005.part")
+    in_the_way.mkdir()
+
+    with pytest.raises(
+        StoreError, match=r"no copy of it can be written to .* Nothing was changed.*Make room"
+    ):
+        await open_store(f"sqlite:///{old_store}")
+
+    assert before == contents(old_store)
+
+
+@pytest.mark.parametrize("step", ["_write_copy", "_run"])
+async def test_a_process_that_is_killed_while_it_upgrades_leaves_the_store_as_it_was(
+    old_store: Path, step: str
+) -> None:
+    """The next process upgrades it, and its responses are all there; every copy is complete."""
+    url = f"sqlite:///{old_store}"
+    before = contents(old_store)
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, step, url)
+    assert -signal.SIGKILL == await killed.wait()
+    assert before == contents(old_store)
+
+    store = await open_store(url)
+    version, datasets = await migrations.current(store), await store.datasets.all()
+    await store.close()
+
+    assert (migrations.HEAD, 181) == (version, datasets[0].responses_count)
+    copies = [old_store.with_name(f"stb.db.before-0005{number}") for number in ("", ".2")]
+    assert [before, before] == [contents(copy) for copy in copies]
+
+
+async def test_a_new_store_needs_no_copy(tmp_path: Path) -> None:
+    """Nor is anything said."""
+    store = await open_store(f"sqlite:///{tmp_path / 'stb.db'}")
+    await store.close()
+
+    assert not (tmp_path / f"stb.db.before-{migrations.HEAD}").exists()
+
+
+async def test_a_store_with_keys_of_another_scheme_is_refused(store: Store, store_url: str) -> None:
+    """At once, since every call would be a miss; the error says which version reads it and the way here."""
+    await put_weather(store)
+    async with store.writing() as connection:
+        await connection.execute(sa.text("UPDATE datasets SET key_scheme = 2"))
+
+    with pytest.raises(
+        StoreError, match=r"keys of scheme 2.*newer version of stabletoolbench.*stb cache load"
+    ):
+        await open_store(store_url)
 
 
 async def test_a_store_of_a_newer_version_is_refused(store: Store, store_url: str) -> None:

@@ -358,6 +358,24 @@ def test_a_damaged_bundle_is_one_line(
     assert run_stb("ls", "--json").document["rows"] == []
 
 
+@pytest.mark.usefixtures("judged")
+def test_a_bundle_with_keys_of_another_scheme_is_refused(run_stb, tmp_path: Path) -> None:
+    """The error says which version reads it."""
+    run_stb("export", "r", "-o", "r.zip")
+    with zipfile.ZipFile(tmp_path / "r.zip") as archive:
+        header = json.loads(archive.read("bundle.json"))
+    header |= {"format": "stabletoolbench-bundle/2", "key_scheme": 7}
+    damage(tmp_path / "r.zip", bundle_json=json.dumps(header).encode())
+
+    ended = run_stb("import", "r.zip")
+
+    assert ended.code == 1
+    assert ended.err == (
+        "stb: r.zip has keys of scheme 7, and this version makes keys of scheme 1."
+        " Read it with a newer version of stabletoolbench.\n"
+    )
+
+
 def test_a_zip_that_is_cut_is_one_line(run_stb, tmp_path: Path) -> None:
     """It says that it cannot be unpacked."""
     (tmp_path / "r.zip").write_bytes(b"PK\x03\x04 and no more")

@@ -22,6 +22,7 @@ from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.provenance import Provenance
 from stb_core.values.recordings import Recording
 from stb_server.datasets.content_hash import NO_CONTENTS
+from stb_server.datasets.differences import opened_side
 from stb_server.datasets.dump_file import Header, is_dump, opened_dump, parse_response_line, response_line
 from stb_server.datasets.importing import import_release
 from stb_server.datasets.official_layout import write_official_cache
@@ -239,7 +240,8 @@ DAMAGE = [
     (lambda lines: [lines[0].replace(b'"count":5', b'"count":6'), *lines[1:]], "line 6 is the last, but the header promises 6 responses, not 5"),
     (lambda lines: [lines[0].replace(b'"count":5', b'"count":"5"'), *lines[1:]], "line 1 is a header with fields of the wrong type"),
     (lambda lines: [lines[0].replace(b'"count":5,', b""), *lines[1:]], "line 1 is a header without count"),
-    (lambda lines: [lines[0].replace(b"responses/1", b"responses/2"), *lines[1:]], "line 1 has the format stabletoolbench-responses/2, which this version does not know"),
+    (lambda lines: [lines[0].replace(b"responses/1", b"responses/3"), *lines[1:]], "line 1 has the format stabletoolbench-responses/3, which this version does not know"),
+    (lambda lines: [lines[0].replace(b"responses/1", b"responses/2"), *lines[1:]], "line 1 is a header without key_scheme"),
     (lambda lines: lines[1:], "line 1 is not the header of a dump"),
     (lambda _: [], "line 1 is not the header of a dump"),
     (lambda lines: [lines[0].replace(b'"content_hash":"', b'"content_hash":"0'), *lines[1:]], "line 6 is the last, and the responses do not have the hash in the header"),
@@ -444,3 +446,47 @@ def test_bodies_that_json_would_change_are_written_as_text() -> None:
 
     assert orjson.loads(line)["body_text"] == body.decode()
     assert parse_response_line(line).body == body
+
+
+def test_the_scheme_of_keys_stands_only_in_dumps_that_need_it(tmp_path: Path) -> None:
+    """Dumps with the first scheme are what they always were; others are of the next format."""
+    first, other = (json.loads(Header("d", "", 0, "", key_scheme=scheme).line) for scheme in (1, 7))
+
+    assert ("stabletoolbench-responses/1", None) == (first["format"], first.get("key_scheme"))
+    assert ("stabletoolbench-responses/2", 7) == (other["format"], other["key_scheme"])
+
+
+async def test_responses_with_keys_of_another_scheme_get_new_ones(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """A dump holds the calls, so loading makes their keys anew."""
+    foreign = [response._replace(key=f"{number:04}") for number, response in enumerate(SOME[:5])]
+    path = written(tmp_path / "x.jsonl", foreign, key_scheme=7)
+
+    await loaded(sqlite_store, path)
+
+    dataset = await sqlite_store.datasets.get("d")
+    for response in SOME[:5]:
+        stored = await sqlite_store.responses.get(dataset.id, response.key)
+        assert stored
+        assert stored.body == response.body
+
+
+async def test_damage_is_found_in_a_dump_with_keys_of_another_scheme(tmp_path: Path) -> None:
+    """Its order and its hash are those of the keys that stand in it."""
+    foreign = [response._replace(key=f"{number:04}") for number, response in enumerate(SOME[:5])]
+    path = written(tmp_path / "x.jsonl", foreign, key_scheme=7, content_hash="0" * 64)
+
+    with opened_dump(path) as reader, pytest.raises(FormatError, match="do not have the hash in the header"):
+        list(reader)
+
+
+async def test_a_dump_with_keys_of_another_scheme_cannot_be_compared(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Nothing would be equal; the error says what to do."""
+    path = written(tmp_path / "x.jsonl", SOME[:1], key_scheme=7)
+
+    with pytest.raises(FormatError, match=r"keys of scheme 7, and this version .* Load it into a dataset"):
+        async with opened_side(sqlite_store, str(path)):
+            pass
