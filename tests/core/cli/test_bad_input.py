@@ -175,7 +175,9 @@ CASES = [
     ),
     Case("serve --dataset demo --faults nonsense", 2, "There is no fault 'nonsense'. Write NAME=SHARE …"),
     Case(
-        "serve --dataset demo --redis-url nonsense", 2, "The Redis URL is none. Write redis://HOST:6379/0, …"
+        "serve --dataset demo --redis-url nonsense",
+        2,
+        "This is not a valid Redis URL. Use redis://HOST:6379/0, …",
     ),
     Case("view nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
     Case("serve --dataset nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
@@ -256,7 +258,7 @@ CASES = [
         "(Connection refused). Check that the endpoint is running, and that LOCAL_BASE_URL is right.",
         "LOCAL_BASE_URL=http://127.0.0.1:{free}/v1",
     ),
-    Case("compare {run}", 2, "A comparison needs two runs. See those that are there with: stb ls."),
+    Case("compare {run}", 2, "A comparison needs two runs. List the runs in the store with: stb ls."),
     Case(
         "score {run} --judge rules --metric nope",
         2,
