@@ -9,13 +9,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from stb_agents.agent import ModelUse, Outcome, Task
-from stb_agents.budget import UNLIMITED, Budget
-from stb_agents.callables import hand_in
-from stb_agents.guessing import guesses
-from stb_agents.scripted import call, needed, seen, summary
-
-from stb_agents.environment import Environment
+from stb_agents.builtin.argument_guesses import guesses
+from stb_agents.builtin.scripted import call, needed, seen, summary
+from stb_agents.custom.callables import hand_in
+from stb_agents.environment.agent import ModelUse, Outcome, Task
+from stb_agents.environment.budget import UNLIMITED, Budget
+from stb_agents.environment.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 
 from stb_core.cli import program as cli
 from stb_core.cli.program import Commands
+from stb_server.commands.cache import command as cache_group
 
 SLOW = ("openai", "scipy.stats", "scipy.sparse", "fastapi", "mcp")
 
@@ -57,6 +58,7 @@ def test_others_add_to_groups_of_ours(
     """What cannot be loaded is named, and the rest works."""
     ours = Commands("stb")
     monkeypatch.setattr(cli, "stb", ours)
+    monkeypatch.setattr(cache_group, "commands", dict(cache_group.commands))
     theirs = SimpleNamespace(
         name="cache.frob",
         dist=SimpleNamespace(name="theirs"),

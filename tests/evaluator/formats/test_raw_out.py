@@ -19,6 +19,7 @@ from stb_evaluator.formats.converted_out import converted_record, openai_record
 from stb_evaluator.formats.offered import OfferedFunctions, offer_of
 from stb_evaluator.formats.raw_out import COT, DFS, method_of, path_of, points_of, raw_record
 from stb_evaluator.formats.sources import Skipped, find_files, read_records, read_source
+from stb_evaluator.scores.loading import dataset_queries
 
 ANSWER = '{"return_type": "give_answer", "final_answer": "42"}'
 GIVE_UP = '{"return_type": "give_up_and_restart"}'
@@ -207,7 +208,9 @@ async def test_functions_are_written_as_they_were_offered(sqlite_store: Store) -
     names = ("now_for_sky", "later_for_sky", "elsewhere")
     found = trajectory((call("f"), call(FINISH, ANSWER))).model_copy(update={"available_tools": names})
 
-    functions = (await offer_of(sqlite_store, run)).functions(found, with_finish=True)
+    functions = (await offer_of(sqlite_store, run, await dataset_queries(sqlite_store, run))).functions(
+        found, with_finish=True
+    )
 
     assert [function["name"] for function in functions] == [*names, FINISH]
     assert functions[0]["parameters"]["properties"]["city"] == {"type": "string", "description": "Where."}

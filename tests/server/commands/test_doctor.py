@@ -327,7 +327,7 @@ def test_it_shows_no_secret(in_process: Run, healthy: str, monkeypatch: pytest.M
 
 def test_every_problem_is_documented() -> None:
     """Each name that a check can give stands in ``docs/operations.md``."""
-    sources = (REPOSITORY / "server/stb_server/doctor").glob("*.py")
+    sources = (REPOSITORY / "server/stb_server/commands/doctor_checks").glob("*.py")
     names = {
         name
         for source in sources

@@ -300,7 +300,7 @@ async def test_a_stream_that_breaks_off_breaks_off(
         return await used(player, "model_calls") == [1]
 
     await eventually(is_noted)
-    warnings = [one.getMessage() for one in caplog.records if one.name.endswith("episodes.proxy")]
+    warnings = [one.getMessage() for one in caplog.records if one.name.endswith("episodes.model_proxy")]
     assert ["a model call broke off"] == warnings
     assert not [one for one in caplog.records if one.exc_info]
 
