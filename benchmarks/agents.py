@@ -1,14 +1,14 @@
-"""How close a run comes to waiting for its model and for nothing else, and what it needs for itself.
+"""How close a run comes to only waiting for its model, and the CPU time and memory that it needs itself.
 
-    python benchmarks/agents.py            765 queries, 8 trials, 256 at a time, a model of 500 ms: a minute
+    python benchmarks/agents.py            765 queries, 8 trials, 256 concurrent, a model that takes 500 ms: a minute
     python benchmarks/agents.py --short    a few seconds
 
-Printed as one JSON object. A stub model calls three functions one after the other, then Finish; a server
-replays their answers. Stub, server and run are processes of their own. *makespan_ratio* is the time of
-the run to the ideal, in which every trial in turn waits for the model alone (calls / connections ·
-latency); *cpu_ms_per_step* is the run's own CPU time for a step, which is a call of the model with what
-it leads to; *peak_memory_mb* is the run's largest resident size. Starting Python is not counted, opening
-the store and reading the queries are.
+Prints one JSON object. A stub model calls three functions one after the other, then Finish; a server replays
+their answers. Stub, server and run are three processes. *makespan_ratio* is the time of the run over the ideal,
+in which every trial waits only for the model (calls / connections · latency). *cpu_ms_per_step* is the CPU
+time of the run's process per step: a call of the model with all that follows from it. *peak_memory_mb* is the
+largest resident size of that process. The start of Python is not counted; opening the store and reading the
+queries are.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ANSWER = json.dumps({"error": "", "response": {"items": [{"id": n, "name": f"ite
 
 
 def tool(number: int) -> ToolDocument:
-    """One with two APIs, described at some length, as real ones are."""
+    """A tool with two APIs, described at some length, as real ones are."""
     words = f"Finds what is known about subject {number}, by name, place and date. " * 3
     parameters = [
         {"name": "query", "type": "STRING", "description": "What to look for.", "default": "harbour"},
@@ -62,7 +62,7 @@ def tool(number: int) -> ToolDocument:
 
 
 async def fill(database_url: str, queries: int) -> None:
-    """A store with tools, queries that offer five APIs each, and a recording of each API."""
+    """Fill a store with tools, queries that offer five APIs each, and a recording of each API."""
     tools = [tool(number) for number in range(TOOLS)]
     refs = [ApiRef(t.category, t.standard_name, a.standard_name) for t in tools for a in t.api_list]
     asked = [
@@ -100,13 +100,13 @@ async def fill(database_url: str, queries: int) -> None:
 
 
 async def run(url: str, trials: int, connections: int) -> dict[str, Any]:
-    """Do the run in this process, by the settings of the environment."""
+    """Do the run in this process, with the settings of the environment."""
     from stb_agents.runs.request import RunRequest  # noqa: PLC0415 - not needed by the parent
-    from stb_agents.runs.run import carry_out  # noqa: PLC0415
+    from stb_agents.runs.run import run_agent  # noqa: PLC0415
 
     request = RunRequest("cot", DATASET, "stub/any", trials=trials, max_connections=connections, server=url)
     started, cpu = time.perf_counter(), time.process_time()
-    done = await carry_out(load_settings(), request, quiet=True)
+    done = await run_agent(load_settings(), request, quiet=True)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
     total = done.summary.tallies[-1]
     return {
@@ -120,7 +120,7 @@ async def run(url: str, trials: int, connections: int) -> dict[str, Any]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    """Set everything up, run, and hold the times against the ideal."""
+    """Start stub and server, run, and compare the time with the ideal."""
     with tempfile.TemporaryDirectory() as folder:
         database_url = f"sqlite:///{Path(folder) / 'store.db'}"
         asyncio.run(fill(database_url, args.queries))
@@ -148,7 +148,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, or with ``--run`` be what is measured."""
+    """Measure; with ``--run``, do the run that is measured."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The ceiling that the server is measured against: one Starlette route with nothing around it.
+"""The ceiling with which the server is compared: one Starlette route with nothing around it.
 
 It parses the same JSON body, makes the same canonical key, and returns the same bytes: from a dict,
 or by one GET over a multiplexed Redis connection.

@@ -1,12 +1,12 @@
-"""How long an import takes, beside a bare ``json.load`` of the same files in the same run.
+"""How long an import takes, compared with a bare ``json.load`` of the same files in the same run.
 
     python benchmarks/import_release.py                    165,000 responses over 2,000 APIs
     python benchmarks/import_release.py --responses 5000   a short form
     python benchmarks/import_release.py --database-url postgresql://…
 
 Makes a synthetic release in the official layout, then reads and imports it in turn, each import into
-an empty dataset, and prints one JSON object with the medians and their ratio. Read the ratio: times
-of one machine at one moment mean nothing alone.
+an empty dataset, and prints one JSON object with the medians and their ratio. Only the ratio means something:
+the times depend on the machine and the moment.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The inspector's lists and searches with a million responses, against the same pages with ten thousand.
+"""The inspector's lists and searches with a million responses, compared with ten thousand.
 
-Each page is asked for by HTTP from a server in a thread of this process; what is compared is the
-median time of a page, after the responses were counted once. The aim: no page takes more than three
-times as long, and none is larger than 500 kB, which is the one thing that fails here: times are for
-people. ``--quick`` uses small stores; with ``--folder`` the stores are kept and found again.
+Each page is requested over HTTP from a server in a thread of this process; the median times of a page are compared,
+after the responses were counted once. The aim: no page takes more than three times as long, and none is larger
+than 500 kB. Only the size can make this command fail; the times are for people. ``--quick`` uses small
+stores; with ``--folder`` the stores are kept and used again.
 """
 
 from __future__ import annotations

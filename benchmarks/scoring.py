@@ -1,12 +1,12 @@
-"""How long scoring takes, beside what cannot be avoided, in the same run.
+"""How long scoring takes, compared with the least that it could take, in the same run.
 
-    python benchmarks/scoring.py                  765 queries, 3 rounds, 6 systems; then a judge of 500 ms
+    python benchmarks/scoring.py                  765 queries, 3 rounds, 6 systems; then a judge that takes 500 ms
     python benchmarks/scoring.py --queries 100    a short form
 
-Two measurements, printed as one JSON object. *Rescoring*: scores of all systems from verdicts that are
-in the store, against writing a result file anew after every verdict, as evaluators do that keep their
-state in one JSON file. *Judging*: the makespan with a model that takes 500 ms, against the ideal
-(calls / connections · latency), and our own CPU time per verdict. Read the ratios.
+Prints two measurements as one JSON object. *Rescoring*: scores of all systems from stored verdicts, compared
+with writing a result file again after every verdict, as evaluators do that keep their state in one JSON file.
+*Judging*: the makespan with a model that takes 500 ms, compared with the ideal (calls / connections · latency),
+and the CPU time of the evaluator per verdict. Only the ratios mean something.
 """
 
 from __future__ import annotations

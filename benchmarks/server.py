@@ -1,4 +1,4 @@
-"""What a replayed call costs in the server, as a share of a bare Starlette route's, in one run.
+"""What a replayed call costs in the server, compared with a bare Starlette route, in one run.
 
     python benchmarks/server.py [--short] [--data FOLDER] [--responses 1000 1000000] [--rounds 5] [--json]
 
@@ -6,7 +6,7 @@ The bare route parses the same body, makes the same canonical key and returns th
 dict. Both run as one process each with the same uvicorn; they are loaded in turn, A B A B, from 32
 connections, and medians over the rounds are compared. Two workloads: ``repeated`` sends the same
 request bytes again and again, ``unlike`` changes a member of each request that does not matter, so
-that nothing can be remembered by the bytes of a request. Where there is a redis-server, a third
+that no answer can be found by the bytes of a request. Where there is a redis-server, a third
 comparison answers unlike requests from Redis, against a bare route with one GET.
 """
 

@@ -1,10 +1,10 @@
-"""How much a server adds to its simulator's model: makespan of misses against the ideal, in one run.
+"""How much a server adds to the time of its simulator's model: the makespan of misses over the ideal.
 
     python benchmarks/simulator.py [--short] [--calls 1280] [--connections 64] [--latency-ms 500] [--json]
 
 A stub model answers after a fixed time. ``calls`` distinct calls, all of them misses, are sent over
-``connections`` connections; the ideal is that every connection waits for the model and for nothing
-else. The same is then done with the model alone, which tells what the client and the stub cost.
+``connections`` connections; ideally every connection only waits for the model. The same is then done
+with the model alone, which shows what the client and the stub cost.
 """
 
 from __future__ import annotations

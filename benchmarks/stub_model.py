@@ -1,9 +1,9 @@
-"""A model that takes its time and always says the same, for benchmarks: one process, one line of JSON.
+"""A stub model for benchmarks that answers the same after a fixed time: one process, one line of JSON.
 
     python benchmarks/stub_model.py LATENCY_MS [CONTENT]
 
-Who offers it functions is answered with a call of the first, the second and the third, and then of
-``Finish``. ``GET /v1/stats`` tells how many completions were asked for, and how many at most at once.
+A request with functions is answered with a call of the first, the second and the third, and then of ``Finish``.
+``GET /v1/stats`` shows how many completions were requested, and how many at most at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plays the first queries of a group: opens an episode for each, and sees that it is finished."""
+"""Runs an agent on the first queries of a group: opens an episode for each, and makes sure that it is finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LangGraph over MCP: a graph of a model and its tools, which are those of a query.
+"""LangGraph over MCP: a graph of a model and the tools of a query.
 
 Start a server with ``stb serve --dataset demo --proxy openai``, then run
 ``python examples/langgraph_mcp.py --group G1_tool --run langgraph --model gpt-4o-mini``.

@@ -1,4 +1,4 @@
-"""The OpenAI Agents SDK over MCP: an agent's tools are those of a query, its answer goes to ``Finish``.
+"""The OpenAI Agents SDK over MCP: the agent's tools are those of a query, and its answer goes to ``Finish``.
 
 Start a server with ``stb serve --dataset demo --proxy openai``, then run
 ``python examples/openai_agents_mcp.py --group G1_tool --run openai-agents --model gpt-4o-mini``.

@@ -3,10 +3,10 @@
 Start a server with ``stb serve --dataset demo``, then run
 ``python examples/rl_loop.py --group G1_tool --run rl``.
 
-An action is a tool of the query, called with the examples of its documentation, or the end of the episode
-with all that was seen as the answer. The reward here is a stand-in, 1 for a call that brought something
-new and -0.1 for any other; a real one comes from a judge: ``stb score``. The learner is a bandit that
-keeps the mean reward of each action. After training it plays each query once, as a run of its own.
+An action is a call of a tool with the examples of its documentation, or the end of the episode with all
+observations as the answer. The reward here is a stand-in: 1 for a call that returned something new, and -0.1 for
+any other; a real reward comes from a judge, see ``stb score``. The learner is a bandit that keeps the mean
+reward of each action. After training it solves each query once, in a separate run.
 """
 
 from __future__ import annotations

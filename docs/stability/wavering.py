@@ -1,4 +1,4 @@
-"""An agent without a model that does not do the same in every trial: it leaves out what it needs by chance.
+"""An agent without a model that acts differently in each trial: by chance it leaves out calls that it needs.
 
 stb run -a docs/stability/wavering.py:agent -k 3
 """
@@ -19,28 +19,28 @@ from stb_agents.environment.environment import Environment
 
 @dataclass(frozen=True)
 class Wavering:
-    """Calls the APIs that a query needs, each with a chance of 70 %, once, and tells what it saw."""
+    """Calls the APIs that a query needs, each with a chance of 70 %, once, and reports what it saw."""
 
     name: ClassVar[str] = "wavering"
     model_use: ClassVar[ModelUse] = "none"
     budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """It has none."""
+        """Empty: it has no settings."""
         return {}
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """One call for each API that chance leaves, then an answer."""
-        told = []
+        """Make one call of each API that is not left out, then answer."""
+        lines = []
         for function in needed(task, environment):
             place = f"{task.query.group}/{task.query.query_id}/{task.trial}/{function.name}"
             if hashlib.sha256(place.encode()).digest()[0] < 77:
                 continue
-            found = guesses(function, task.text, seen(environment.steps))
-            step = await call(environment, function, found[0])
+            arguments = guesses(function, task.text, seen(environment.steps))
+            step = await call(environment, function, arguments[0])
             if not step.error:
-                told.append(summary(function, step))
-        return hand_in("\n".join(told) or "I could not find it out.", environment)
+                lines.append(summary(function, step))
+        return hand_in("\n".join(lines) or "I could not find it out.", environment)
 
 
 agent = Wavering()

@@ -1,4 +1,4 @@
-"""Benches: a folder and a store of their own with a copy of the dataset, and the commands on them."""
+"""Benches: a new folder and store with a copy of a dataset, and the commands of ``stb`` that run on them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _LOCAL_URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What every experiment with agents is told: who solves, who judges, on which queries."""
+class ExperimentPlan:
+    """What an experiment with agents runs: which agents, by which judge, on which queries."""
 
     agents: tuple[str, ...] = ("scripted",)
     model: str = ""
@@ -41,7 +41,7 @@ class Plan:
     seed: int = 0
 
     def document(self) -> dict[str, Any]:
-        """As the manifest of an experiment shows it."""
+        """The plan as the manifest of an experiment shows it."""
         return {
             "agents": list(self.agents),
             "model": self.model or None,
@@ -53,19 +53,23 @@ class Plan:
 
 @dataclass(frozen=True)
 class Bench:
-    """One copy of the dataset; ``steps`` runs commands on it."""
+    """One copy of the dataset, and the commands that run on it."""
 
     steps: Steps
     database_url: str = field(repr=False)
     original: Original
-    plan: Plan
+    plan: ExperimentPlan
 
     def serving(self, *args: str) -> AbstractAsyncContextManager[str]:
-        """A server of this copy, on a free port, for the length of the block."""
+        """A server of this copy, on a free port, while the block runs."""
         return self.steps.serving("--dataset", self.original.name, "--port", "0", *args)
 
     async def solve(self, agent: str, url: str, *, connections: int = 16) -> str:
-        """Have an agent solve all queries at a server; the run's name."""
+        """Let an agent solve all queries at a server; returns the id of the run.
+
+        Raises:
+            StbError: the command failed.
+        """
         model = ("-m", self.plan.model) if self.plan.model else ()
         rows = await self.steps.run(
             *("run", "-a", agent, *model, "-d", self.original.name, "--server", url),
@@ -74,18 +78,22 @@ class Bench:
         return str(rows[0]["run"])
 
     async def judge(self, run: str) -> list[dict[str, Any]]:
-        """Have a run judged; the rows of ``stb score``."""
+        """Let the judge of the plan judge a run; returns the rows of ``stb score``.
+
+        Raises:
+            StbError: the command failed.
+        """
         return await self.steps.run("score", run, "--judge", self.plan.judge)
 
 
 @dataclass
-class Workshop:
-    """Makes benches in a scratch folder; ``typed`` gathers the commands that were run on them."""
+class BenchMaker:
+    """Makes benches in a scratch folder; ``typed`` holds the commands that were run on each."""
 
     scratch: Path
     settings: Settings
     original: Original
-    plan: Plan
+    plan: ExperimentPlan
     typed: dict[str, list[str]] = field(default_factory=dict)
 
     @asynccontextmanager
@@ -97,30 +105,44 @@ class Workshop:
         variables: Mapping[str, str] | None = None,
         postgres_url: str = "",
     ) -> AsyncGenerator[Bench]:
-        """A new bench for the length of the block; in SQLite, or in a new database of a PostgreSQL server."""
+        """A new bench while the block runs.
+
+        Args:
+            name: of the bench and of its folder.
+            original: the dataset that is copied; None for that of the maker.
+            variables: of the environment of its commands.
+            postgres_url: server on which its store is a new database; "" for SQLite.
+
+        Raises:
+            StoreError: its store cannot be made.
+        """
         copied = original or self.original
         folder = self.scratch / name
         async with _database(folder, postgres_url) as url:
-            given = {**(variables or {}), "STB_DATABASE_URL": url}
-            steps = Steps(folder, self.settings.environment, variables=given)
+            environment = {**(variables or {}), "STB_DATABASE_URL": url}
+            steps = Steps(folder, self.settings.environment, variables=environment)
             await write_copy(copied, url)
             try:
                 yield Bench(steps, url, copied, self.plan)
             finally:
-                # The port is another each time.
+                # The port differs each time.
                 self.typed[name] = [_LOCAL_URL.sub("URL", line) for line in steps.typed]
 
     @property
     def commands(self) -> list[str]:
-        """The commands that were run, bench by bench."""
+        """All commands that were run, with the name of their bench."""
         return [f"{name}: {line}" for name, lines in sorted(self.typed.items()) for line in lines]
 
 
 @asynccontextmanager
-async def opened_workshop(settings: Settings, plan: Plan) -> AsyncGenerator[Workshop]:
-    """A workshop in a temporary folder, with the dataset that the plan names.
+async def open_bench_maker(settings: Settings, plan: ExperimentPlan) -> AsyncGenerator[BenchMaker]:
+    """A maker of benches in a temporary folder, with the dataset that the plan names.
 
-    Without a name it is the only dataset of the store or, where there is none, the bundled one.
+    If the plan names none, it is the only dataset in the store or, if the store has none, the bundled one.
+
+    Raises:
+        NotFoundError: there is no such dataset.
+        UsageError: the plan names no dataset, and there are several.
     """
     with tempfile.TemporaryDirectory(prefix="stb-experiment-") as folder:
         scratch = Path(folder)
@@ -128,8 +150,8 @@ async def opened_workshop(settings: Settings, plan: Plan) -> AsyncGenerator[Work
         if not plan.dataset and not await _has_datasets(url):
             url = await _demo_store(scratch / DEMO, settings)
         original = await read_original(url, plan.dataset)
-        limited = original.of_groups("", plan.limit)
-        yield Workshop(scratch, settings, limited, plan)
+        limited = original.with_groups("", plan.limit)
+        yield BenchMaker(scratch, settings, limited, plan)
 
 
 async def _has_datasets(url: str) -> bool:
@@ -143,7 +165,7 @@ async def _has_datasets(url: str) -> bool:
 
 
 def _may_exist(url: str) -> bool:
-    """Whether opening the store makes nothing new."""
+    """Whether the store may exist: opening one that does not would create it."""
     parsed = make_url(url)
     return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
@@ -178,7 +200,7 @@ async def _administer(url: str, statement: str) -> None:
     except (SQLAlchemyError, OSError) as problem:
         reason = " ".join(str(getattr(problem, "orig", None) or problem).split())
         raise StoreError(
-            f"A database for the experiment cannot be made ({reason}).",
+            f"A database for the experiment cannot be created ({reason}).",
             hint="--postgres-url needs a server that is up, and a user that may create databases.",
         ) from None
     finally:

@@ -1,4 +1,4 @@
-"""``cache``: how often two kinds of keys find a recording, what else answers, and whether any is wrong."""
+"""``cache``: how often two kinds of keys find a recording, and whether it is ever the recording of another call."""
 
 from __future__ import annotations
 
@@ -17,24 +17,30 @@ import orjson
 from stb_core.cli.subcommands import Steps
 from stb_core.errors import ServiceError
 from stb_core.store.database import sqlite_url
-from stb_experiments.near_calls import KINDS, TWINS, exact, near_calls, twins
-from stb_experiments.official_keys import Keyed, Recalled, recordings, request_body, workload
+from stb_experiments.near_calls import KINDS, TWINS, exact_text, near_calls, twins
+from stb_experiments.official_keys import (
+    KeyedCall,
+    WorkloadCall,
+    read_recordings,
+    read_workload,
+    request_body,
+)
 from stb_experiments.originals import read_original
-from stb_experiments.output import Result, Row, described
+from stb_experiments.output import ExperimentRow, Result, describe_original
 from stb_experiments.plots import LineChart
 
 DATASET = "recorded"
 HITS, GROWTH, NEAR = "Calls that find a recording", "Growth from an empty cache", "Nearly the same call"
 _CONNECTIONS = 16
 LIMITS = (
-    "Recordings that come from the replayed systems themselves say nothing of the rates of new agents.",
-    "The near calls are made by rules from recorded ones; they are not what agents wrote.",
+    "Where the recordings come from the replayed systems, the rates say nothing about new agents.",
+    "The near calls are made from recorded calls by rules; agents did not write them.",
 )
 
 
 @dataclass(frozen=True)
-class Served:
-    """How the server answered one call: where the answer comes from, and which tier of the cache had it."""
+class ServedCall:
+    """How the server answered one call: the source of the answer, and the tier of the cache that had it."""
 
     provenance: str
     tier: str
@@ -43,7 +49,7 @@ class Served:
 Progress = Callable[[int], None]
 
 
-async def cache(
+async def measure_cache(
     release: Path,
     calls: Path,
     scratch: Path,
@@ -54,42 +60,54 @@ async def cache(
     seed: int = 0,
     advance: Progress = lambda _: None,
 ) -> Result:
-    """Replay a workload on a server that has a release's recordings, then calls that are nearly recorded.
+    """Replay calls on a server with the recordings of a release, then calls that differ slightly from recorded ones.
 
     Args:
-        release: absolute path of one in the official layout.
-        calls: a workload, JSON Lines.
+        release: absolute path of a release in the official layout.
+        calls: file of calls, JSON Lines.
         scratch: an empty folder.
         environment: of the processes.
-        limit: the first so many calls of each system.
-        near: as many recordings, drawn by ``seed``, are changed; None for all.
-        seed: of everything drawn.
-        advance: told of calls done.
+        limit: only the first calls of each system, this many; None for all.
+        near: number of recordings that are changed, drawn by ``seed``; None for all.
+        seed: of everything that is drawn.
+        advance: called with the number of calls that were just answered.
 
     Raises:
         StbError: a file cannot be used, or the server fails.
     """
-    there = recordings(release)
-    asked = list(workload(calls, limit))
-    chosen = there if near is None else random.Random(seed).sample(there, min(near, len(there)))
-    trials = list(_trials(chosen, there, random.Random(seed)))
+    recordings = read_recordings(release)
+    workload = list(read_workload(calls, limit))
+    chosen = recordings
+    if near is not None:
+        chosen = random.Random(seed).sample(recordings, min(near, len(recordings)))
+    trials = list(_trials(chosen, recordings, random.Random(seed)))
     steps = Steps(scratch, environment, variables={"STB_DATABASE_URL": sqlite_url(scratch / "store.db")})
     await steps.run("data", "import", str(release), "--name", DATASET)
     serving = steps.serving("--dataset", DATASET, "--port", "0", "--mode", "simulate")
     async with serving as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-        served = await _ask_all(client, [call.body for call in asked], advance)
+        served = await _ask_all(client, [call.body for call in workload], advance)
         answered = await _ask_all(client, [trial.body for trial in trials], advance)
-    rows = [*hit_rows(asked, served, there), *growth_rows(asked), *near_rows(trials, answered, there)]
+    rows = [
+        *hit_rows(workload, served, recordings),
+        *growth_rows(workload),
+        *near_rows(trials, answered, recordings),
+    ]
     original = await read_original(sqlite_url(scratch / "store.db"), DATASET)
-    digest = hashlib.sha256(b"".join(call.body for call in asked)).hexdigest()
-    settings = {**described(original), "calls_sha256": digest, "limit": limit, "near": near, "seed": seed}
+    digest = hashlib.sha256(b"".join(call.body for call in workload)).hexdigest()
+    settings = {
+        **describe_original(original),
+        "calls_sha256": digest,
+        "limit": limit,
+        "near": near,
+        "seed": seed,
+    }
     return _result(rows, settings)
 
 
-async def _ask_all(client: httpx.AsyncClient, bodies: Sequence[bytes], advance: Progress) -> list[Served]:
+async def _ask_all(client: httpx.AsyncClient, bodies: Sequence[bytes], advance: Progress) -> list[ServedCall]:
     turns = asyncio.Semaphore(_CONNECTIONS)
 
-    async def ask(body: bytes) -> Served:
+    async def ask(body: bytes) -> ServedCall:
         async with turns:
             try:
                 response = await client.post("/virtual", content=body)
@@ -100,25 +118,27 @@ async def _ask_all(client: httpx.AsyncClient, bodies: Sequence[bytes], advance: 
                 ) from None
             advance(1)
             headers = response.headers
-            return Served(headers.get("x-stb-provenance", ""), headers.get("x-stb-cache", ""))
+            return ServedCall(headers.get("x-stb-provenance", ""), headers.get("x-stb-cache", ""))
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(ask(body)) for body in bodies]
     return [task.result() for task in tasks]
 
 
-def _systems(asked: Iterable[Recalled]) -> list[str]:
-    return list(dict.fromkeys(call.system for call in asked))
+def _systems(workload: Iterable[WorkloadCall]) -> list[str]:
+    return list(dict.fromkeys(call.system for call in workload))
 
 
-def hit_rows(asked: Sequence[Recalled], served: Sequence[Served], there: Sequence[Keyed]) -> list[Row]:
-    """For each system and all: rates of hits by kind of key, in percent, and what answered."""
-    official, canonical = {k.official for k in there}, {k.canonical for k in there}
+def hit_rows(
+    workload: Sequence[WorkloadCall], served: Sequence[ServedCall], recordings: Sequence[KeyedCall]
+) -> list[ExperimentRow]:
+    """Per system, and for all: how often each kind of key finds a recording, and what answered, in percent."""
+    official, canonical = {k.official for k in recordings}, {k.canonical for k in recordings}
     rows = []
-    for system in [*_systems(asked), "all"]:
+    for system in [*_systems(workload), "all"]:
         mine = [
             (call.keys, how)
-            for call, how in zip(asked, served, strict=True)
+            for call, how in zip(workload, served, strict=True)
             if system in {call.system, "all"}
         ]
         n = len(mine)
@@ -143,13 +163,13 @@ def hit_rows(asked: Sequence[Recalled], served: Sequence[Served], there: Sequenc
     return rows
 
 
-def growth_rows(asked: Sequence[Recalled]) -> list[Row]:
-    """For each system in order: how many of its calls an earlier call had been, and all keys so far."""
+def growth_rows(workload: Sequence[WorkloadCall]) -> list[ExperimentRow]:
+    """Per system, in order: share of its calls that were made before, in percent, and the number of keys so far."""
     seen: dict[str, set[object]] = {"official": set(), "canonical": set()}
-    rows: list[Row] = []
-    for system in _systems(asked):
-        row: Row = {"table": GROWTH, "system": system}
-        mine = [call.keys for call in asked if call.system == system and call.keys]
+    rows: list[ExperimentRow] = []
+    for system in _systems(workload):
+        row: ExperimentRow = {"table": GROWTH, "system": system}
+        mine = [call.keys for call in workload if call.system == system and call.keys]
         row["calls"] = len(mine)
         for kind, known in seen.items():
             hits = 0
@@ -164,34 +184,38 @@ def growth_rows(asked: Sequence[Recalled]) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A call made from a recorded one; ``is_recorded`` says whether a recording is its right answer."""
+class NearCallTrial:
+    """A call made from a recorded one; ``is_recorded`` says whether it should get a recording."""
 
     kind: str
     body: bytes
-    keys: Keyed
+    keys: KeyedCall
     is_recorded: bool
 
 
-def _trials(chosen: Sequence[Keyed], there: Sequence[Keyed], rng: random.Random) -> Iterable[Trial]:
-    known = {(k.call.category, k.call.tool, k.call.api, exact(k.call.arguments)) for k in there}
+def _trials(
+    chosen: Sequence[KeyedCall], recordings: Sequence[KeyedCall], rng: random.Random
+) -> Iterable[NearCallTrial]:
+    known = {(k.call.category, k.call.tool, k.call.api, exact_text(k.call.arguments)) for k in recordings}
     for keys in chosen:
         call = keys.call
         names = call.category, call.tool, call.api
         for kind, text in twins(call.arguments):
-            there_too = Keyed(call, (*names, str(orjson.loads(text))))
-            yield Trial(kind, request_body(*names, text), there_too, is_recorded=True)
+            same_call = KeyedCall(call, (*names, str(orjson.loads(text))))
+            yield NearCallTrial(kind, request_body(*names, text), same_call, is_recorded=True)
         for kind, arguments in near_calls(call.arguments, rng):
-            changed = Keyed(type(call)(*names, arguments), (*names, str(arguments)))
-            is_recorded = (*names, exact(arguments)) in known
-            # As JSON text: a lone surrogate and the like are to arrive as an agent would send them.
+            changed = KeyedCall(type(call)(*names, arguments), (*names, str(arguments)))
+            is_recorded = (*names, exact_text(arguments)) in known
+            # As JSON text, so that a lone surrogate arrives as an agent would send it.
             text = orjson.dumps(arguments).decode()
-            yield Trial(kind, request_body(*names, text), changed, is_recorded)
+            yield NearCallTrial(kind, request_body(*names, text), changed, is_recorded)
 
 
-def near_rows(trials: Sequence[Trial], answered: Sequence[Served], there: Sequence[Keyed]) -> list[Row]:
-    """For each kind: recordings given for another call, and twins that were not given theirs."""
-    official = {k.official for k in there}
+def near_rows(
+    trials: Sequence[NearCallTrial], answered: Sequence[ServedCall], recordings: Sequence[KeyedCall]
+) -> list[ExperimentRow]:
+    """Per kind: calls that got the recording of another call, and twins that did not get their own."""
+    official = {k.official for k in recordings}
     rows = []
     for kind in (*TWINS, *KINDS):
         mine = [(t, how) for t, how in zip(trials, answered, strict=True) if t.kind == kind]
@@ -215,7 +239,7 @@ def _percent(part: int, whole: int) -> float:
     return 100 * part / whole if whole else 0.0
 
 
-def _result(rows: list[Row], settings: dict[str, Any]) -> Result:
+def _result(rows: list[ExperimentRow], settings: dict[str, Any]) -> Result:
     near, growth = ([row for row in rows if row["table"] == table] for table in (NEAR, GROWTH))
     total = next(row for row in rows if row["table"] == HITS and row["system"] == "all")
     wrong, lost = (sum(row[name] for row in near) for name in ("wrong_hits", "lost_hits"))
@@ -223,8 +247,8 @@ def _result(rows: list[Row], settings: dict[str, Any]) -> Result:
     same = sum(row["same_calls"] for row in near)
     finding = (
         f"Of {total['calls']} calls {total['hits_official']:.2f} % find a recording by the official text key and"
-        f" {total['hits_canonical']:.2f} % by the canonical key. {tried} calls that nearly are a recorded one were"
-        f" given {wrong} wrong recordings; {same} other spellings of recorded calls lost {lost} of theirs"
+        f" {total['hits_canonical']:.2f} % by the canonical key. {tried} calls that differ slightly from a recorded call"
+        f" got {wrong} wrong recordings; {same} other spellings of recorded calls missed {lost} of theirs"
         f" ({sum(row['lost_official'] for row in near)} by the official key)."
     )
     lines = {
@@ -248,7 +272,7 @@ def _result(rows: list[Row], settings: dict[str, Any]) -> Result:
                 "keys_canonical:keys so far, canonical",
             ),
             NEAR: (
-                *("kind:what is other", "other_calls:other calls", "wrong_hits:wrong hits"),
+                *("kind:what differs", "other_calls:other calls", "wrong_hits:wrong hits"),
                 *("same_calls:same calls", "lost_hits:lost hits", "lost_official:lost by the official key"),
             ),
         },

@@ -1,4 +1,4 @@
-"""What a run left behind, as bytes that can be compared, and whose fault a difference is."""
+"""Everything that a run stored, as bytes that can be compared, and whose fault a difference is."""
 
 from __future__ import annotations
 
@@ -14,28 +14,37 @@ from stb_core.values.calls import canonical_json
 from stb_core.values.trajectories import FINISH, Step, Trajectory
 from stb_evaluator.scores.pass_rate import MACRO
 
-Place = tuple[str, ...]
+EntryPlace = tuple[str, ...]
 PARTS = ("manifest", "trajectories", "calls", "verdicts", "scores")
-# Who decides a part, in the order in which a difference spreads from one to the next.
+# What the agent decides in a step, and what the server decides.
 _ASKED = ("function", "arguments")
 _ANSWERED = ("observation", "error", "provenance", "key", "truncated")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One run: for each part its entries, canonical JSON by place; measurements of time left out."""
+    """One run: for each part its entries, place → canonical JSON, without measurements of time."""
 
     run: str
-    parts: Mapping[str, Mapping[Place, bytes]] = field(repr=False)
+    parts: Mapping[str, Mapping[EntryPlace, bytes]] = field(repr=False)
 
     def size(self, part: str) -> int:
-        """Bytes of a part."""
+        """Size of a part, in bytes."""
         return sum(map(len, self.parts[part].values()))
 
 
-async def gather(database_url: str, run: str, score_rows: Sequence[Mapping[str, Any]]) -> Evidence:
-    """Read a run from its store; ``score_rows`` is what ``stb score`` printed."""
-    parts: dict[str, dict[Place, bytes]] = {part: {} for part in PARTS}
+async def gather_evidence(database_url: str, run: str, score_rows: Sequence[Mapping[str, Any]]) -> Evidence:
+    """Read a run from its store.
+
+    Args:
+        database_url: of the store.
+        run: its id.
+        score_rows: the rows that ``stb score`` printed.
+
+    Raises:
+        NotFoundError: there is no such run.
+    """
+    parts: dict[str, dict[EntryPlace, bytes]] = {part: {} for part in PARTS}
     store = await open_store(database_url, migrate=False)
     try:
         found = await store.runs.get(run)
@@ -57,13 +66,13 @@ async def gather(database_url: str, run: str, score_rows: Sequence[Mapping[str, 
 
 
 def calls_of(trajectory: Trajectory) -> list[Step]:
-    """Every call of an API, in a search those of all branches."""
+    """All calls of APIs in a trajectory, those of abandoned branches included."""
     steps = [node.step for node in trajectory.tree or () if node.step] or trajectory.steps
     return [step for step in steps if step.function != FINISH]
 
 
 def macro_score(evidence: Evidence) -> float | None:
-    """The faithful score over all groups, in percent."""
+    """The faithful macro score, in percent; None where there is none."""
     for (_, block, group), row in evidence.parts["scores"].items():
         if (block, group) == ("faithful", MACRO):
             value: float | None = orjson.loads(row)["value"]
@@ -72,13 +81,13 @@ def macro_score(evidence: Evidence) -> float | None:
 
 
 def differing_bytes(a: bytes, b: bytes) -> int:
-    """Positions at which two texts differ, and how much longer one of them is."""
+    """The number of positions at which two texts differ, plus the difference of their lengths."""
     return 0 if a == b else sum(map(ne, a, b)) + abs(len(a) - len(b))
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How two runs differ: bytes by part, entries by part, the first differing entry and its fault."""
+class EvidenceDifference:
+    """How two runs differ: differing bytes and entries by part, the first differing entry, and whose fault it is."""
 
     bytes: Mapping[str, int]
     entries: Mapping[str, int]
@@ -87,11 +96,11 @@ class Difference:
 
     @property
     def total(self) -> int:
-        """All differing bytes."""
+        """Differing bytes of all parts."""
         return sum(self.bytes.values())
 
 
-def differ(a: Evidence, b: Evidence) -> Difference:
+def compare_evidence(a: Evidence, b: Evidence) -> EvidenceDifference:
     """Compare two runs entry by entry; an entry that one lacks differs in all its bytes."""
     counts, entries = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     first = fault = ""
@@ -106,15 +115,14 @@ def differ(a: Evidence, b: Evidence) -> Difference:
             if not first:
                 first = f"{part} {'/'.join(place)}: {_spot(old, new)}".replace(" :", ":")
                 fault = whose_fault(part, old, new)
-    return Difference(counts, entries, first, fault)
+    return EvidenceDifference(counts, entries, first, fault)
 
 
 def whose_fault(part: str, old: bytes, new: bytes) -> str:
-    """Who made two entries of a part differ.
+    """Who caused two entries of a part to differ: ``dataset``, ``agent``, ``server``, ``judge`` or ``scoring``.
 
-    ``dataset`` (what was asked differs already), ``agent``, ``server``, ``judge`` or ``scoring``. Of a
-    trajectory it is the server where the same call, after the same calls, was answered differently;
-    else the agent.
+    ``dataset`` means that the task itself differed. In a trajectory it is the server if the same call, after the same
+    calls, got another answer; otherwise the agent.
     """
     if part == "trajectories" and old and new:
         return _fault_in_trajectory(orjson.loads(old), orjson.loads(new))
@@ -141,7 +149,7 @@ def _steps(trajectory: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _spot(old: bytes, new: bytes, *, width: int = 40) -> str:
     """The texts around the first byte at which two entries differ."""
     if not old or not new:
-        return "not there" if not new else "not there before"
+        return "missing" if not new else "missing before"
     at = next((i for i, (x, y) in enumerate(zip(old, new, strict=False)) if x != y), min(len(old), len(new)))
     start = max(0, at - width // 2)
     before, after = (text[start : at + width // 2].decode(errors="replace") for text in (old, new))

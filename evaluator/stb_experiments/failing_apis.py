@@ -1,7 +1,7 @@
-"""Real APIs for experiments: a small HTTP server that answers from recordings, and really fails.
+"""A stand-in for real APIs: an HTTP server that answers from recordings, or fails for APIs that are down.
 
-It speaks ToolBench's proxy protocol (arXiv:2307.16789). Which APIs are down depends on the seed and
-their names alone, and the APIs down at one share are among those down at a larger one.
+It speaks the protocol of ToolBench's proxy (arXiv:2307.16789). Which APIs are down depends only on the seed and on
+their names; the APIs that are down at one share are also down at any larger share.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNKNOWN = orjson.dumps({"error": "Function executing error...", "response": ""}
 
 
 def is_down(category: str, tool: str, api: str, share: float, seed: int) -> bool:
-    """Whether an API is among the share in [0, 1] that is down."""
+    """Whether an API is down when this share of all APIs is, in [0, 1]."""
     digest = hashlib.sha256("\0".join((str(seed), category, tool, api)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
 
@@ -42,23 +42,23 @@ class FailingApis:
     seed: int
 
     async def answer(self, request: Request) -> HttpResponse:
-        """One call: its recording, or an error in the protocol's form."""
-        asked = orjson.loads(await request.body())
-        names = asked["category"], asked["tool_name"], asked["api_name"]
+        """Answer one call with its recording, or with an error in the form of the protocol."""
+        body = orjson.loads(await request.body())
+        names = body["category"], body["tool_name"], body["api_name"]
         if is_down(*names, self.share, self.seed):
             return HttpResponse(_DOWN, media_type="application/json")
-        call = ToolCall(*names, parse_arguments(asked["tool_input"]))
+        call = ToolCall(*names, parse_arguments(body["tool_input"]))
         return HttpResponse(self.bodies.get(call.key, _UNKNOWN), media_type="application/json")
 
 
 @asynccontextmanager
 async def serving_apis(recordings: Iterable[Response], share: float, seed: int) -> AsyncGenerator[str]:
-    """The APIs on a free port of the loopback for the length of the block; gives their address."""
+    """Serve the APIs on a free port of the loopback while the block runs; gives their address."""
     apis = FailingApis({response.key: response.body for response in recordings}, share, seed)
     app = Starlette(routes=[Route("/rapidapi", apis.answer, methods=["POST"])])
     server = _Server(uvicorn.Config(app, lifespan="off", ws="none", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        # From here on connections wait until the server takes them.
+        # The socket listens: connections wait until the server takes them.
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}/rapidapi"
@@ -68,7 +68,7 @@ async def serving_apis(recordings: Iterable[Response], share: float, seed: int) 
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the command."""
+    """A server that does not handle signals; the command does."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -15,27 +15,37 @@ from stb_evaluator.judges.opening import RECORDED, OpenedJudges, logged_panel
 from stb_evaluator.judges.panel import Panel
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.labels import LabelSet
-from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.win_verdicts import load_win_comparison
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
-from stb_experiments.judge_probing import Findings, judged_answers, log_rows, try_judge
-from stb_experiments.output import Result
+from stb_experiments.judge_probing import Findings, judged_answers, log_rows, probe_judge
+from stb_experiments.output import ExperimentRow, Result
 from stb_experiments.plots import DotChart
 
 COLUMNS = ("run", "measure", "value", "ci_low:95 % low", "ci_high:95 % high", "unit", "n", "note")
 LIMITS = (
     "That rounds agree does not make them right; only labels by people say whether a judge is.",
-    "Length may go with grades because longer answers say more; padding adds length alone.",
-    "A changed answer is also another answer: what flips by chance alone is in every rate of flips.",
+    "Longer answers may get better grades because they say more; padding adds only length.",
+    "Every rate of changed verdicts includes those that change by chance.",
     "A judge that obeys none of these orders may obey others.",
 )
 
 
 @dataclass
-class JudgeTrial:
-    """How a judge is tried: on so many answers of each run, in so many rounds, beside those of a rival."""
+class JudgeExperiment:
+    """Measures a judge on the answers of runs.
+
+    Attributes:
+        store: where runs and verdicts are.
+        judges: the judge.
+        rounds: per answer; None for the judge's default.
+        sample: most answers of a run that are changed by probes, and most pairs that are shown in both orders.
+        labels: by people, to compare with.
+        rival: run whose answers are shown beside those of each run.
+        seed: of the sample.
+        tally: counts what the judge answered.
+    """
 
     store: Store
     judges: OpenedJudges
@@ -52,8 +62,8 @@ class JudgeTrial:
         Raises:
             StbError: the judge cannot be asked, or a run lacks its verdicts.
         """
-        rows: list[ResultRow] = []
-        data: list[ResultRow] = []
+        rows: list[ExperimentRow] = []
+        data: list[ExperimentRow] = []
         for run in runs:
             found = await self._findings(run)
             rows += found.rows
@@ -81,7 +91,7 @@ class JudgeTrial:
         )
 
     async def _findings(self, run: Run) -> Findings:
-        """All measures: those that need questions first."""
+        """All measures of one run; those that ask the judge come first."""
         reader = RunReader(self.store, run)
         await judge_run(self.judges, reader, self.rounds)
         panel = await self._panel(run)
@@ -93,7 +103,7 @@ class JudgeTrial:
         if judge is not None:
             with console.progress(quiet=self.judges.quiet) as bar:
                 task = bar.add_task(f"Trying {judge.name}", total=None, note="")
-                found = await try_judge(
+                found = await probe_judge(
                     self.store,
                     run,
                     judge,
@@ -112,7 +122,7 @@ class JudgeTrial:
             return await logged_panel(self.store, [run], RECORDED)
         return self.judges.panel()
 
-    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[ResultRow]:
+    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[ExperimentRow]:
         judge, run = self.judges.members[0].of_pairs(), side.run
         assert judge is not None
         connections, tally = self.judges.connections, self.tally
@@ -137,7 +147,7 @@ class JudgeTrial:
         return rows
 
 
-def _in_words(judge: str, rows: list[ResultRow]) -> tuple[str, ...]:
+def _in_words(judge: str, rows: list[ExperimentRow]) -> tuple[str, ...]:
     runs = dict.fromkeys(row["run"] for row in rows)
     lines = [f"Judge {judge}, run{'s' if len(runs) > 1 else ''} {', '.join(runs)}."]
     kinds = {
@@ -156,7 +166,7 @@ def _in_words(judge: str, rows: list[ResultRow]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _chart(rows: list[ResultRow]) -> DotChart:
+def _chart(rows: list[ExperimentRow]) -> DotChart:
     several = len({row["run"] for row in rows}) > 1
     dots = {
         (f"{row['run']}: {row['measure']}" if several else row["measure"]): (

@@ -1,4 +1,4 @@
-"""Trying a judge of pairs: does it look at which answer is shown first, and does it like long ones."""
+"""Probes of a judge of pairs: whether it prefers the answer that is shown first, or the longer one."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from stb_core.values.trajectories import Trajectory
 from stb_core.values.verdicts import POINTS, SOWR, Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.pairs import Pair, PairJudge
-from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.scores.win_verdicts import preferences
 from stb_evaluator.statistics.intervals import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
 from stb_experiments.judge_probing import measure_row
+from stb_experiments.output import ExperimentRow
 
 
 @dataclass(frozen=True)
 class Swaps:
-    """What a judge said of pairs in both orders; pairs with an unreadable verdict are left out.
+    """Verdicts of a judge on pairs in both orders, without pairs that have an unreadable verdict.
 
-    ``swapped`` counts pairs of which another answer was better once their order was; ``to_first`` those
-    of them where it was always the one shown first. ``first`` and ``one`` are scores per pair, in [0, 1]:
-    of whatever is shown first, and of the pair's own first answer.
+    Attributes:
+        swapped: pairs for which the better answer depended on the order.
+        to_first: pairs of those in which the answer that was shown first won both times.
+        to_second: pairs of those in which the answer that was shown second won both times.
+        first: score per pair, in [0, 1], of the answer that is shown first.
+        one: score per pair, in [0, 1], of the pair's own first answer.
     """
 
     swapped: int
@@ -47,7 +50,7 @@ class Swaps:
 
 
 def count_swaps(verdicts: Sequence[tuple[Status | None, Status | None]]) -> Swaps:
-    """Compare the verdict on a pair as it is with that on the same pair the other way round.
+    """Compare the verdict on each pair with that on the same pair in the other order.
 
     Solved means that the answer shown first is better, unsure that neither is; None is unreadable.
     """
@@ -66,12 +69,12 @@ def count_swaps(verdicts: Sequence[tuple[Status | None, Status | None]]) -> Swap
 
 
 def padded_pairs(trajectories: Sequence[Trajectory]) -> dict[TrialPlace, Pair]:
-    """Each answer after its own padded form: the pair's first is longer and no richer."""
+    """Pairs of a padded answer and the answer itself: the first is longer and says no more."""
     return {(t.group, t.query_id, t.trial): Pair(pad(t), t, t.query) for t in trajectories}
 
 
 def rival_pairs(pairs: Mapping[TrialPlace, Pair], sample: int, seed: int) -> dict[TrialPlace, Pair]:
-    """So many of the pairs in which both gave an answer, and not the same."""
+    """Up to ``sample`` pairs of two different answers, drawn by ``seed``."""
     open_ones = [
         place
         for place, pair in pairs.items()
@@ -93,24 +96,24 @@ async def ask_both_ways(
     against: Sequence[str] = (),
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Swaps:
-    """Show each pair in both orders; verdicts are kept with those of comparisons, and asked for once.
+    """Ask about each pair in both orders. Verdicts are stored with those of comparisons, and asked for once.
 
     ``against`` names the other run that answers are from, if there is one.
 
     Raises:
-        BusyError: a verdict is lacking, and another session is asking this judge for it.
+        BusyError: a verdict is missing, and another session is asking this judge for it.
     """
     shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
 
-    async def lacking() -> list[tuple[TrialPlace, Pair]]:
+    async def missing() -> list[tuple[TrialPlace, Pair]]:
         known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
         return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
 
-    if await lacking():
+    if await missing():
         async with ask_alone(store, [(judge.name, judge.rubric)], SOWR, [run.run, *against]) as lease:
             await judge_all(
                 store,
-                await lacking(),
+                await missing(),
                 lambda job: judge.prefer(job[1], 0),
                 lambda job, judgement: _verdict(run, judge, *job, judgement),
                 connections=connections,
@@ -124,20 +127,20 @@ async def ask_both_ways(
     )
 
 
-def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[ResultRow]:
-    """How often another order makes another answer better, and how the answer shown first fares; 50 is fair."""
+def order_rows(swaps: Swaps, suffix: str = "", note: str = "") -> list[ExperimentRow]:
+    """How often the order decides which answer is better, and the score of the first shown; 50 is fair. In percent."""
     interval = swaps.interval
     ends = None if interval is None else (interval.low * 100, interval.high * 100)
     rate = None if interval is None else 100 * swaps.swapped / swaps.n
-    told = f"{swaps.to_first} always for the first shown, {swaps.to_second} for the second"
-    told += f"; {note}" if note else ""
+    counts = f"{swaps.to_first} always for the first shown, {swaps.to_second} for the second"
+    counts += f"; {note}" if note else ""
     return [
-        measure_row(f"order_swapped{suffix}", rate, swaps.n, ends=ends, note=told),
+        measure_row(f"order_swapped{suffix}", rate, swaps.n, ends=ends, note=counts),
         score_row(f"first_preferred{suffix}", swaps.first),
     ]
 
 
-def score_row(measure: str, scores: Sequence[float]) -> ResultRow:
+def score_row(measure: str, scores: Sequence[float]) -> ExperimentRow:
     """A mean of scores per pair, in percent."""
     if not scores:
         return measure_row(measure, None, 0, note="50 is fair")

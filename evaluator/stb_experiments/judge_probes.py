@@ -1,4 +1,4 @@
-"""Trying a judge: the same answers in other clothes, and answers whose grade is beyond dispute; pure."""
+"""Probes of a judge: changed answers, and answers with an undisputed grade; pure functions."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _ORDERS = (
 
 @dataclass(frozen=True)
 class Anchor:
-    """An answer and the grade that it deserves beyond dispute."""
+    """An answer, and the grade that nobody would dispute."""
 
     trajectory: Trajectory
     expected: Status
 
 
 def pad(trajectory: Trajectory) -> Trajectory:
-    """The answer three times longer in form and no richer in content."""
+    """The answer with three times the same padding: longer, with no more content."""
     return trajectory.model_copy(update={"final_answer": trajectory.final_answer + 3 * _PADDING})
 
 
 def inject(trajectory: Trajectory) -> Trajectory:
-    """The answer followed by words that would like to be the judge's; which, its hash decides."""
+    """The answer followed by text that pretends to be a verdict or an order; the answer's hash decides which."""
     number = int(hashlib.sha256(trajectory.final_answer.encode()).hexdigest(), 16) % len(_ORDERS)
     return trajectory.model_copy(update={"final_answer": trajectory.final_answer + _ORDERS[number]})
 
@@ -48,7 +48,7 @@ PROBES: Mapping[str, Callable[[Trajectory], Trajectory]] = {"padded": pad, "inje
 
 
 def load_anchors() -> tuple[str, list[Anchor]]:
-    """The name of the set, and its answers."""
+    """The name of the set of anchors, and the anchors."""
     text = (resources.files(__package__) / "anchors.yaml").read_text(encoding="utf-8")
     document = yaml.safe_load(text)
     found = [
@@ -74,7 +74,7 @@ def load_anchors() -> tuple[str, list[Anchor]]:
 
 @dataclass(frozen=True)
 class Flips:
-    """How often a change of clothes changed the verdict: in all, and in the answer's favour."""
+    """How many of ``n`` verdicts changed with the answer: in all, and in the answer's favour."""
 
     n: int
     flipped: int
@@ -82,7 +82,7 @@ class Flips:
 
     @property
     def interval(self) -> Interval | None:
-        """Wilson's interval of the share that flipped."""
+        """Wilson's interval of the share that changed; None without verdicts."""
         return wilson_interval(self.flipped / self.n, self.n) if self.n else None
 
 
@@ -99,7 +99,7 @@ def count_flips(before: Sequence[Status], after: Sequence[Status]) -> Flips:
 def length_correlation(lengths: Sequence[int], statuses: Sequence[Status]) -> float | None:
     """Spearman's correlation of an answer's length with its points; None where either never varies.
 
-    A judge may well prefer long answers because they say more; ``padded`` flips tell the difference.
+    A judge may well prefer long answers because they say more; the probe ``padded`` shows the difference.
     """
     points = [POINTS.get(status, np.nan) for status in statuses]
     known = [(n, p) for n, p in zip(lengths, points, strict=True) if not np.isnan(p)]

@@ -1,4 +1,4 @@
-"""Asking a judge about probes and anchors, and what its log tells of its consistency and cost."""
+"""Ask a judge about probes and anchors, and measure its consistency and cost on stored verdicts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from stb_evaluator.judges.panel import Panel
 from stb_evaluator.judges.solvable_votes import MODE
 from stb_evaluator.reports.content import consistency_row
 from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
-from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.run_reader import without_agent_name
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
+from stb_experiments.output import ExperimentRow
 
 PROBE, ANCHOR = "probe", "anchor"
 ANCHOR_RUN = "judge-anchors"
@@ -30,15 +30,15 @@ ANCHOR_RUN = "judge-anchors"
 
 @dataclass(frozen=True)
 class Findings:
-    """What trying a judge found: ``rows`` are measures, ``data`` the verdicts that they were computed from."""
+    """Measures of a judge (``rows``), and the verdicts that they were computed from (``data``)."""
 
-    rows: list[ResultRow]
-    data: list[ResultRow] = field(default_factory=list)
+    rows: list[ExperimentRow]
+    data: list[ExperimentRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One question: an answer in some clothes, and under which metric its verdict is kept."""
+class ProbeTrial:
+    """One question to the judge: a probe or an anchor, and the metric under which its verdict is stored."""
 
     run: str
     trajectory: Trajectory
@@ -46,7 +46,7 @@ class Trial:
     number: int
 
 
-async def try_judge(
+async def probe_judge(
     store: Store,
     run: Run,
     judge: Judge,
@@ -56,16 +56,16 @@ async def try_judge(
     tally: JudgingTally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Findings:
-    """Ask a judge about answers in the clothes of each probe, and about the anchors.
+    """Ask a judge about each answer as altered by each probe, and about the anchors.
 
-    Probes are asked once, and their verdicts kept; anchors every time anew, so that drift shows.
-    ``chosen`` are answers with the verdicts that they got, see ``judged_answers``.
+    Verdicts on probes are stored and asked for once. Anchors are asked about every time, so that a change of the
+    judge shows. ``chosen`` holds answers with the verdicts that they got, see ``judged_answers``.
 
     Raises:
         BusyError: another session is trying this judge on this run.
     """
     trials = [
-        Trial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))), PROBE, 0)
+        ProbeTrial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))), PROBE, 0)
         for change in PROBES.values()
         for t, _ in chosen
     ]
@@ -73,7 +73,7 @@ async def try_judge(
     await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
     async with ask_alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
         past = await _anchor_rounds(store, judge)
-        trials += [Trial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
+        trials += [ProbeTrial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
         known = await _ask(store, judge, trials, connections, tally, advance, lease)
     found = Findings([])
     for number, probe in enumerate(PROBES):
@@ -113,8 +113,8 @@ async def log_rows(
     table: VerdictTable,
     judged: Sequence[tuple[Trajectory, Status]],
     labels: LabelSet | None,
-) -> list[ResultRow]:
-    """What the verdicts of a judge on a run tell without asking it anything more."""
+) -> list[ExperimentRow]:
+    """Measures that need only the stored verdicts of a judge on a run."""
     lengths = [len(t.final_answer) for t, _ in judged]
     correlation = length_correlation(lengths, [status for _, status in judged])
     rows = [noise_row(table)] if table.n_rounds > 1 else []
@@ -129,8 +129,8 @@ async def log_rows(
     return rows
 
 
-def noise_row(table: VerdictTable) -> ResultRow:
-    """How often the second round has another verdict than the first: flips that need no change of clothes."""
+def noise_row(table: VerdictTable) -> ExperimentRow:
+    """How often the second round has another verdict than the first: changes without a change of the answer."""
     pairs = [
         (mark.status, second.status)
         for (group, query_id, trial, number), mark in table.marks.items()
@@ -142,7 +142,7 @@ def noise_row(table: VerdictTable) -> ResultRow:
     return _flip_row("by_chance", flips, "the same answer in the second round")
 
 
-def _flip_row(probe: str, flips: Flips, note: str = "") -> ResultRow:
+def _flip_row(probe: str, flips: Flips, note: str = "") -> ExperimentRow:
     interval = flips.interval
     return measure_row(
         f"flipped_{probe}",
@@ -156,13 +156,13 @@ def _flip_row(probe: str, flips: Flips, note: str = "") -> ResultRow:
 async def _ask(
     store: Store,
     judge: Judge,
-    trials: Sequence[Trial],
+    trials: Sequence[ProbeTrial],
     connections: int,
     tally: JudgingTally,
     advance: Callable[[int, int], None],
     lease: Lease | None,
 ) -> dict[tuple[str, str, int], Status]:
-    """The verdict of each trial by (metric, answer, round); asks where the log has none."""
+    """(metric, answer, round) → verdict; asks the judge where none is stored."""
     runs = {trial.run for trial in trials}
 
     async def known() -> dict[tuple[str, str, int], Status]:
@@ -191,7 +191,7 @@ async def _ask(
     return await known()
 
 
-def _verdict(judge: Judge, trial: Trial, judgement: Judgement) -> Verdict:
+def _verdict(judge: Judge, trial: ProbeTrial, judgement: Judgement) -> Verdict:
     answer = trial.trajectory
     return Verdict.of(
         judgement,
@@ -206,7 +206,7 @@ def _verdict(judge: Judge, trial: Trial, judgement: Judgement) -> Verdict:
 
 
 async def _anchor_rounds(store: Store, judge: Judge) -> list[dict[str, Status]]:
-    """Earlier verdicts on the anchors, one entry a time: anchor number → status."""
+    """Earlier verdicts on the anchors, one entry per time: anchor number → status."""
     marks = await store.verdicts.marks(ANCHOR_RUN, metric=ANCHOR, judge=judge.name, rubric=judge.rubric)
     times = max((mark.round + 1 for mark in marks), default=0)
     found: list[dict[str, Status]] = [{} for _ in range(times)]
@@ -220,8 +220,8 @@ async def _latest(store: Store, judge: Judge, number: int) -> dict[str, Status]:
     return rounds[number] if number < len(rounds) else {}
 
 
-def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[ResultRow]:
-    """How many anchors got the grade that they deserve, and how many another than the first time."""
+def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[ExperimentRow]:
+    """How many anchors got the expected grade, and how many got another grade than the first time."""
     latest, first = times[-1], times[0]
     readable = {q: s for q, s in latest.items() if s is not Status.ERROR}
     right = sum(status is expected[int(query_id)] for query_id, status in readable.items())
@@ -234,7 +234,7 @@ def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]])
     ]
 
 
-def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[ResultRow]:
+def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[ExperimentRow]:
     found = consistency_row(run, table, panel)
     return [
         measure_row("unanimous", found["unanimous"], found["n"], note=f"{found['rounds']} rounds"),
@@ -243,7 +243,7 @@ def _consistency(run: str, table: VerdictTable, panel: Panel) -> list[ResultRow]
     ]
 
 
-async def _cost(store: Store, run: Run, panel: Panel) -> list[ResultRow]:
+async def _cost(store: Store, run: Run, panel: Panel) -> list[ExperimentRow]:
     verdicts = [
         verdict
         for member in panel.members
@@ -274,8 +274,8 @@ def measure_row(
     unit: str = "%",
     ends: tuple[float | None, float | None] | None = None,
     note: str = "",
-) -> ResultRow:
-    """One measure of a judge; ``ends`` are those of its 95 % interval, in the same unit."""
+) -> ExperimentRow:
+    """One measure of a judge; ``ends`` are the ends of its 95 % interval, in the same unit."""
     low, high = ends if ends is not None else (None, None)
     return {
         "measure": measure,

@@ -1,7 +1,7 @@
-"""Calls that nearly are another call: what must not be answered from its recording; and what must be.
+"""Calls that differ slightly from a recorded call and must not get its recording; and twins, which must.
 
-A twin is the same call in another spelling of its JSON. Everything else here differs from the call in
-a value, a type or a name, however little, and another API may well answer it differently.
+A twin is the same call with its JSON written differently. Every other call here differs in a value, a type or a
+name, however little, and an API may well answer it differently.
 """
 
 from __future__ import annotations
@@ -92,10 +92,12 @@ TWINS = ("other order", "white space in JSON", "escapes in JSON")
 
 
 def near_calls(arguments: Arguments, rng: random.Random) -> Iterator[tuple[str, Arguments]]:
-    """One change of each kind that the arguments allow, at an argument drawn by ``rng``."""
+    """One changed call per kind of change that the arguments allow, at an argument drawn by ``rng``."""
     names = list(arguments)
     for kind, change in _VALUES.items():
-        changed = [(n, new) for n in names for new in change(arguments[n]) if not same(new, arguments[n])]
+        changed = [
+            (n, new) for n in names for new in change(arguments[n]) if not same_json(new, arguments[n])
+        ]
         if changed:
             name, value = rng.choice(changed)
             yield kind, {**arguments, name: value}
@@ -111,7 +113,7 @@ def near_calls(arguments: Arguments, rng: random.Random) -> Iterator[tuple[str, 
 
 
 def twins(arguments: Arguments) -> Iterator[tuple[str, str]]:
-    """The same arguments as other JSON texts."""
+    """The same arguments, written as other JSON texts."""
     if len(arguments) > 1:
         yield "other order", json.dumps(dict(reversed(arguments.items())), ensure_ascii=False)
     yield "white space in JSON", json.dumps(arguments, ensure_ascii=False, indent=3)
@@ -119,7 +121,7 @@ def twins(arguments: Arguments) -> Iterator[tuple[str, str]]:
 
 
 def _escaped(arguments: Arguments) -> str:
-    r"""With every letter of every text as ``\uXXXX``."""
+    r"""The arguments with each letter of each string as ``\uXXXX``."""
     text = json.dumps(arguments, ensure_ascii=True)
     inside, out, position = False, [], 0
     while position < len(text):
@@ -135,20 +137,20 @@ def _escaped(arguments: Arguments) -> str:
     return "".join(out)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two JSON values are alike in value and type; the order of members does not matter."""
-    return exact(a) == exact(b)
+def same_json(a: Any, b: Any) -> bool:
+    """Whether two JSON values are equal in value and type; the order of members does not matter."""
+    return exact_text(a) == exact_text(b)
 
 
-def exact(value: Any) -> str:
-    """A JSON value as a text that no other value has, numbers of equal value aside (1 and 1.0).
+def exact_text(value: Any) -> str:
+    """A text that is the same for equal JSON values only; 1 and 1.0 count as equal.
 
-    This is written apart from the keys of the cache, so that it can judge them.
+    It shares no code with the keys of the cache, so that it can check them.
     """
     if isinstance(value, dict):
-        return "{" + ",".join(f"{name!r}:{exact(value[name])}" for name in sorted(value)) + "}"
+        return "{" + ",".join(f"{name!r}:{exact_text(value[name])}" for name in sorted(value)) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(exact, value)) + "]"
+        return "[" + ",".join(map(exact_text, value)) + "]"
     if isinstance(value, float) and value.is_integer():
         return repr(int(value))
     return repr(value)

@@ -1,7 +1,7 @@
-"""Calls and recordings by two keys: the official cache's text, and ours.
+"""Calls and recordings with two keys: that of the official cache, and the canonical key.
 
-The official one is the folder, the file, and ``str()`` of the decoded arguments, where order and
-white space of Python's notation count.
+The official key is the folder, the file, and ``str()`` of the decoded arguments: it depends on the order of the
+arguments and on white space.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ FOLDER = "tool_response_cache"
 
 
 @dataclass(frozen=True)
-class Keyed:
-    """A call by both keys."""
+class KeyedCall:
+    """A call with both keys."""
 
     call: ToolCall
     official: tuple[str, str, str, str]
 
     @property
     def canonical(self) -> str:
-        """Our key; half of a surrogate pair or the like gives none ("")."""
+        """The key of the call; "" where it has none, for example because of a lone surrogate."""
         try:
             return self.call.key
         except CallError:
             return ""
 
 
-def keyed(category: str, tool: str, api: str, arguments: dict[str, Any], text: str = "") -> Keyed:
-    """A call by its names as clients write them; ``text`` is its official key where that is known."""
+def keyed_call(category: str, tool: str, api: str, arguments: dict[str, Any], text: str = "") -> KeyedCall:
+    """A call by its names as clients write them; ``text`` is the text of its official key, where it is known."""
     call = ToolCall(standardize_category(category), standardize_tool(tool), standardize_api(api), arguments)
-    return Keyed(call, (call.category, call.tool, call.api, text or str(arguments)))
+    return KeyedCall(call, (call.category, call.tool, call.api, text or str(arguments)))
 
 
-def recordings(release: Path) -> list[Keyed]:
+def read_recordings(release: Path) -> list[KeyedCall]:
     """Every entry of an official response cache, by folder and file.
 
     Raises:
-        NotFoundError: there is no such folder.
-        FormatError: a file is not JSON of keys and answers.
+        NotFoundError: the release has no recordings.
+        FormatError: a file is not a JSON object of keys and answers.
     """
     root = release / FOLDER if (release / FOLDER).is_dir() else release
     files = sorted(root.glob("*/*_for_*/*.json"))
@@ -57,33 +57,33 @@ def recordings(release: Path) -> list[Keyed]:
         raise NotFoundError(
             f"There are no recordings in {release}.", hint=f"Name a release that holds {FOLDER}/."
         )
-    found: list[Keyed] = []
+    found: list[KeyedCall] = []
     for file in files:
         category, tool = file.parent.parent.name, file.parent.name
         tool = tool.removesuffix(f"_for_{category}")
         try:
             keys = list(orjson.loads(file.read_bytes()))
-            found += [keyed(category, tool, file.stem, parse_literal(key), key) for key in keys]
+            found += [keyed_call(category, tool, file.stem, parse_literal(key), key) for key in keys]
         except (OSError, ValueError, TypeError, FormatError) as problem:
             raise FormatError(f"{file} cannot be read as recordings: {problem}.") from None
     return found
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """A call of a workload: who made it, the request body, and its keys (None: it has no arguments)."""
+class WorkloadCall:
+    """A call of a workload: the system that made it, its request body, and its keys (None: it has no arguments)."""
 
     system: str
     body: bytes
-    keys: Keyed | None
+    keys: KeyedCall | None
 
 
-def workload(path: Path, limit: int | None = None) -> Iterator[Recalled]:
+def read_workload(path: Path, limit: int | None = None) -> Iterator[WorkloadCall]:
     """The calls of a JSON Lines file; the first ``limit`` of each system.
 
     Raises:
-        NotFoundError: the file is not there.
-        FormatError: a line is no call.
+        NotFoundError: there is no such file.
+        FormatError: a line is not a call.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.", hint="Check --calls.")
@@ -97,23 +97,23 @@ def workload(path: Path, limit: int | None = None) -> Iterator[Recalled]:
                 text = row["tool_input"]
             except (ValueError, KeyError, TypeError, AttributeError):
                 raise FormatError(
-                    f"Line {number} of {path} is no call.",
+                    f"Line {number} of {path} is not a call.",
                     hint="It needs category, tool_name, api_name and tool_input.",
                 ) from None
             counts[system] = counts.get(system, 0) + 1
             if limit is None or counts[system] <= limit:
-                yield Recalled(system, request_body(*names, text), _keys(*names, text))
+                yield WorkloadCall(system, request_body(*names, text), _keys(*names, text))
 
 
 def request_body(category: str, tool: str, api: str, tool_input: Any) -> bytes:
     """A request for ``POST /virtual``."""
     names = {"category": category, "tool_name": tool, "api_name": api}
-    # Not every text that JSON can carry is one that the fast writer takes.
+    # orjson refuses some texts that JSON allows.
     return json.dumps({**names, "tool_input": tool_input, "strip": "", "toolbench_key": ""}).encode()
 
 
-def _keys(category: str, tool: str, api: str, text: Any) -> Keyed | None:
+def _keys(category: str, tool: str, api: str, text: Any) -> KeyedCall | None:
     try:
-        return keyed(category, tool, api, parse_arguments(text))
+        return keyed_call(category, tool, api, parse_arguments(text))
     except CallError:
         return None

@@ -1,4 +1,4 @@
-"""The dataset of an experiment, in memory, from where it is copied into any number of stores."""
+"""The dataset of an experiment, read into memory and copied from there into the store of each bench."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stb_core.values.tools import ToolDocument
 
 @dataclass(frozen=True)
 class Original:
-    """Tools, queries and the responses in force of one dataset, with its hashes."""
+    """Tools, queries and current responses of one dataset, with its hashes."""
 
     name: str
     content_hash: str
@@ -25,31 +25,39 @@ class Original:
     queries: tuple[Query, ...]
     responses: tuple[Response, ...]
 
-    def of_groups(self, groups: str, limit: int | None = None) -> Original:
-        """With the queries of these groups (names with commas; "" for all), the first ``limit`` of each.
+    def with_groups(self, groups: str, limit: int | None = None) -> Original:
+        """The dataset with only the queries of these groups, the first ``limit`` of each.
+
+        Args:
+            groups: names, separated by commas; "" for all.
+            limit: None for all queries of a group.
 
         Raises:
             NotFoundError: there is no such group.
         """
-        return replace(self, queries=tuple(of_groups(self.name, self.queries, groups, limit)))
+        return replace(self, queries=tuple(queries_of_groups(self.name, self.queries, groups, limit)))
 
     def shuffled(self, seed: int) -> Original:
-        """With the queries in another order."""
+        """The dataset with its queries in another order."""
         queries = list(self.queries)
         random.Random(seed).shuffle(queries)
         return replace(self, queries=tuple(queries))
 
-    def knowing(self, is_kept: Callable[[Response], bool]) -> Original:
-        """With a part of the responses."""
+    def with_responses(self, is_kept: Callable[[Response], bool]) -> Original:
+        """The dataset with only the responses that ``is_kept`` accepts."""
         return replace(self, responses=tuple(r for r in self.responses if is_kept(r)))
 
 
 async def read_original(database_url: str, spec: str) -> Original:
-    """Read ``DATASET`` or ``DATASET:GROUP,GROUP``; "" is the only dataset there is.
+    """Read a dataset from a store.
+
+    Args:
+        database_url: of the store.
+        spec: ``DATASET`` or ``DATASET:GROUP,GROUP``; "" for the only dataset in the store.
 
     Raises:
         NotFoundError: there is no such dataset or group.
-        UsageError: none is named and there are several.
+        UsageError: no dataset is named, and there are several.
     """
     name, _, groups = spec.partition(":")
     store = await open_store(database_url)
@@ -68,33 +76,44 @@ async def read_original(database_url: str, spec: str) -> Original:
         )
     finally:
         await store.close()
-    return original.of_groups(groups) if groups else original
+    return original.with_groups(groups) if groups else original
 
 
-def of_groups(dataset: str, queries: Sequence[Query], groups: str, limit: int | None = None) -> list[Query]:
-    """The queries of these groups (names with commas; "" for all), the first ``limit`` of each.
+def queries_of_groups(
+    dataset: str, queries: Sequence[Query], groups: str, limit: int | None = None
+) -> list[Query]:
+    """The queries of these groups, the first ``limit`` of each.
+
+    Args:
+        dataset: its name, for the message.
+        queries: of the dataset.
+        groups: names, separated by commas; "" for all.
+        limit: None for all queries of a group.
 
     Raises:
         NotFoundError: the dataset has no such group.
     """
-    there = {query.group for query in queries}
-    wanted = {name for name in groups.replace(",", " ").split() if name} or there
-    if unknown := sorted(wanted - there):
+    known = {query.group for query in queries}
+    named = {name for name in groups.replace(",", " ").split() if name} or known
+    if unknown := sorted(named - known):
         raise NotFoundError(
             f"The dataset {dataset!r} has no group {unknown[0]!r}.",
-            hint=f"There are: {', '.join(sorted(there))}.",
+            hint=f"There are: {', '.join(sorted(known))}.",
         )
     kept: list[Query] = []
-    for group in dict.fromkeys(query.group for query in queries if query.group in wanted):
+    for group in dict.fromkeys(query.group for query in queries if query.group in named):
         kept += [query for query in queries if query.group == group][:limit]
     return kept
 
 
 async def write_copy(original: Original, database_url: str) -> None:
-    """Write a dataset into a store that is made for it.
+    """Create a store with a copy of a dataset.
 
-    The copy has the hash of the original's tools and queries, though it may have fewer queries or
-    another order of them; that of its responses is its own.
+    The copy keeps the original's hash of tools and queries, though it may have fewer queries or another order
+    of them. The hash of its responses is computed anew.
+
+    Raises:
+        StoreError: the store cannot be written.
     """
     store = await open_store(database_url)
     try:

@@ -1,4 +1,4 @@
-"""What one run of ``failures`` found, and how it differs from another; pure."""
+"""One run of the experiment ``failures``, and how it differs from another; pure functions."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ import numpy as np
 
 from stb_evaluator.statistics.paired import Equivalence, equivalence
 from stb_evaluator.statistics.sampling import design_of
-from stb_experiments.output import Row
+from stb_experiments.output import ExperimentRow
 
 MARGIN = 0.015
+"""Two scores in [0, 1] that differ by less than this count as equivalent."""
 ORIGINS = ("recorded", "live", "template", "miss")
 
-Place = tuple[str, str]
+QueryPlace = tuple[str, str]
+"""(group, query id)."""
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way of answering calls: the server's options, and whether its cache has but a part."""
+class FailureArm:
+    """One way of answering calls: the server's options, and whether its cache has only a part of the recordings."""
 
     name: str
     options: tuple[str, ...]
@@ -29,25 +31,27 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One run: the score of each query in [0, 1], hashes of trajectories, answers of recorded calls."""
+class FailureRun:
+    """One run: score of each query in [0, 1], hashes of trajectories, observations of recorded calls by key."""
 
-    scores: Mapping[Place, float]
-    hashes: Mapping[Place, str]
+    scores: Mapping[QueryPlace, float]
+    hashes: Mapping[QueryPlace, str]
     recorded: Mapping[str, str]
     origins: Counter[str] = field(default_factory=Counter)
 
 
-def row_of(arm: Arm, agent: str, level: float, first: Outcome, here: Outcome) -> Row:
-    """One agent in one arm at one level, beside the same at the first level."""
-    test = compared(first, here)
+def failure_row(
+    arm: FailureArm, agent: str, level: float, first: FailureRun, here: FailureRun
+) -> ExperimentRow:
+    """The row of one agent in one arm at one level, compared with the first level of the same arm."""
+    test = compare_scores(first, here)
     calls = sum(here.origins.values())
     return {
         "arm": arm.name,
         "agent": agent,
         "down": 100 * level,
         "n": len(here.scores),
-        "score": 100 * macro(here.scores),
+        "score": 100 * macro_mean(here.scores),
         "change": 100 * test.difference,
         "ci_low": 100 * test.interval.low,
         "ci_high": 100 * test.interval.high,
@@ -63,7 +67,7 @@ def row_of(arm: Arm, agent: str, level: float, first: Outcome, here: Outcome) ->
     }
 
 
-def _outcome_word(first: Outcome, here: Outcome, test: Equivalence) -> str:
+def _outcome_word(first: FailureRun, here: FailureRun, test: Equivalence) -> str:
     """``identical`` in every trajectory and score, ``equivalent``, ``different`` or ``undecided``."""
     if here.hashes == first.hashes and here.scores == first.scores:
         return "identical"
@@ -72,29 +76,29 @@ def _outcome_word(first: Outcome, here: Outcome, test: Equivalence) -> str:
     return "undecided" if test.interval.low <= 0 <= test.interval.high else "different"
 
 
-def compared(first: Outcome, here: Outcome) -> Equivalence:
-    """Whether a run's score is that of the first within the margin, query by query."""
+def compare_scores(first: FailureRun, here: FailureRun) -> Equivalence:
+    """A paired test, query by query, of whether a run's score equals that of the first within ``MARGIN``."""
     places = sorted(first.scores.keys() & here.scores.keys())
     before, after = ([outcome.scores[place] for place in places] for outcome in (first, here))
     return equivalence(after, before, MARGIN, groups=[group for group, _ in places])
 
 
-def macro(scores: Mapping[Place, float]) -> float:
+def macro_mean(scores: Mapping[QueryPlace, float]) -> float:
     """The mean of the groups' means, in [0, 1]."""
     places = sorted(scores)
     design = design_of(len(places), groups=[group for group, _ in places])
     return float(design.estimate(np.array([scores[place] for place in places])))
 
 
-def changed_recorded(first: Outcome, here: Outcome) -> int:
-    """How many calls that had a recording from the beginning were answered otherwise than before."""
+def changed_recorded(first: FailureRun, here: FailureRun) -> int:
+    """The number of calls with a recording whose answer changed."""
     return sum(
         here.recorded[key] != first.recorded[key] for key in here.recorded.keys() & first.recorded.keys()
     )
 
 
-def data_of(arm: Arm, agent: str, level: float, here: Outcome) -> list[Row]:
-    """One row a query."""
+def query_rows(arm: FailureArm, agent: str, level: float, here: FailureRun) -> list[ExperimentRow]:
+    """One row per query."""
     return [
         {
             "arm": arm.name,

@@ -1,4 +1,4 @@
-"""What an experiment leaves: rows, data, manifest, a page in Markdown, and plots."""
+"""The result of an experiment, and how it is written: rows, data, manifest, a page in Markdown, plots."""
 
 from __future__ import annotations
 
@@ -18,43 +18,53 @@ from stb_core import cli
 from stb_core.cli import console
 from stb_core.errors import StoreError
 from stb_experiments.originals import Original
-from stb_experiments.plots import Chart, draw
+from stb_experiments.plots import Chart, draw_chart
 
 FORMAT = "stabletoolbench-experiment/1"
-Row = dict[str, Any]
+ExperimentRow = dict[str, Any]
+"""One row of figures: column → value."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What an experiment found.
+    """The result of an experiment.
 
-    ``tables`` maps titles to the columns that are shown (``"name"`` or ``"name:Heading"``); a row is in
-    the table that its ``table`` names, or in the one without a title. ``shown`` is what people are shown in
-    place of ``rows``. ``data`` is what rows were computed
-    from. ``says`` is the finding in sentences, ``limits`` what it does not
-    show. ``passed`` is whether all that was promised held.
+    Attributes:
+        name: of the experiment, as in ``stb experiment NAME``.
+        title: of its page.
+        rows: the figures, for programs.
+        tables: title → columns that are shown (``"name"`` or ``"name:Heading"``). A row belongs to the table that
+            its ``table`` names, or to the one without a title.
+        settings: all that the result depends on, for the manifest.
+        passed: whether everything held that the experiment checks.
+        says: the finding, in sentences.
+        limits: what the experiment does not show.
+        shown: rows for people, in place of ``rows``.
+        data: the raw data from which the rows were computed.
+        charts: drawn where matplotlib is installed.
+        commands: that were run.
     """
 
     name: str
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[ExperimentRow]
     tables: Mapping[str, Sequence[str]]
     settings: Mapping[str, Any]
     passed: bool
     says: Sequence[str]
     limits: Sequence[str]
-    shown: Sequence[Row] = ()
-    data: Sequence[Row] = ()
+    shown: Sequence[ExperimentRow] = ()
+    data: Sequence[ExperimentRow] = ()
     charts: Sequence[Chart] = ()
     commands: Sequence[str] = field(default=(), repr=False)
 
-    def sections(self) -> Iterator[tuple[str, Sequence[str], list[Row]]]:
+    def sections(self) -> Iterator[tuple[str, Sequence[str], list[ExperimentRow]]]:
         """Title, columns and rows of each table."""
         for title, columns in self.tables.items():
             yield title, columns, [row for row in self.shown or self.rows if row.get("table", "") == title]
 
     def manifest(self) -> dict[str, Any]:
-        """All that the result depends on."""
+        """Everything that the result depends on."""
         return {
             "format": FORMAT,
             "experiment": self.name,
@@ -66,8 +76,8 @@ class Result:
         }
 
 
-def described(original: Original) -> dict[str, Any]:
-    """A dataset as a manifest names it."""
+def describe_original(original: Original) -> dict[str, Any]:
+    """A dataset, for the manifest of an experiment."""
     return {
         "dataset": original.name,
         "dataset_hash": original.content_hash,
@@ -77,7 +87,7 @@ def described(original: Original) -> dict[str, Any]:
     }
 
 
-def write(result: Result, folder: Path) -> list[str]:
+def write_result(result: Result, folder: Path) -> list[str]:
     """Write ``rows.csv``, ``data.jsonl``, ``manifest.json``, ``README.md`` and plots; returns their names.
 
     Plots are left out where matplotlib is not installed.
@@ -85,12 +95,12 @@ def write(result: Result, folder: Path) -> list[str]:
     Raises:
         StoreError: the folder cannot be written.
     """
-    plots = {f"{chart.name}.svg": svg for chart in result.charts if (svg := draw(chart))}
+    plots = {f"{chart.name}.svg": svg for chart in result.charts if (svg := draw_chart(chart))}
     files = {
         "rows.csv": _csv(result.rows),
         "data.jsonl": b"".join(orjson.dumps(row) + b"\n" for row in result.data),
         "manifest.json": orjson.dumps(result.manifest(), option=orjson.OPT_INDENT_2) + b"\n",
-        "README.md": markdown(result, list(plots)).encode(),
+        "README.md": result_page(result, list(plots)).encode(),
         **{name: svg.encode() for name, svg in plots.items()},
     }
     try:
@@ -106,7 +116,7 @@ def write(result: Result, folder: Path) -> list[str]:
     return [name for name, content in files.items() if content]
 
 
-def _csv(rows: Sequence[Row]) -> bytes:
+def _csv(rows: Sequence[ExperimentRow]) -> bytes:
     out = io.StringIO()
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
@@ -115,9 +125,9 @@ def _csv(rows: Sequence[Row]) -> bytes:
     return out.getvalue().encode()
 
 
-def markdown(result: Result, plots: Sequence[str] = ()) -> str:
-    """The page: what was asked, what was found, the table, the plots, the limits."""
-    asked = {name: value for name, value in result.settings.items() if value not in (None, "", [])}
+def result_page(result: Result, plots: Sequence[str] = ()) -> str:
+    """The page: the finding, the tables, the plots, the limits, the settings."""
+    settings = {name: value for name, value in result.settings.items() if value not in (None, "", [])}
     lines = [
         f"# {result.title}",
         "",
@@ -129,12 +139,12 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
         "",
         *(f"- {limit}" for limit in result.limits),
         "",
-        "Made by `stb experiment " + result.name + "` with " + _listed(asked) + ".",
+        "Made by `stb experiment " + result.name + "` with " + _listed(settings) + ".",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+def _table(title: str, columns: Sequence[str], rows: Sequence[ExperimentRow]) -> Iterator[str]:
     named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]
     yield from (f"## {title}", "") if title else ()
     yield "| " + " | ".join(heading for _, heading in named) + " |"
@@ -152,16 +162,16 @@ def _cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _listed(asked: Mapping[str, Any]) -> str:
+def _listed(settings: Mapping[str, Any]) -> str:
     def shown(value: Any) -> str:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
-    return "; ".join(f"{name.replace('_', ' ')} `{shown(value)}`" for name, value in asked.items())
+    return "; ".join(f"{name.replace('_', ' ')} `{shown(value)}`" for name, value in settings.items())
 
 
-def finish(result: Result, output: Path | None, *, as_json: bool) -> None:
-    """Write and print a result; exit code 1 where a promise was not kept."""
-    files = write(result, output) if output else []
+def finish_experiment(result: Result, output: Path | None, *, as_json: bool) -> None:
+    """Write and print a result; exit code 1 where it has not passed."""
+    files = write_result(result, output) if output else []
     if as_json:
         settings = dict(result.settings)
         console.emit_json(

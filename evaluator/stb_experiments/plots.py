@@ -1,4 +1,4 @@
-"""Charts as SVG made by matplotlib, where it is installed: the same values give the same bytes."""
+"""Charts as SVG, drawn by matplotlib where it is installed; the same values give the same bytes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Colours that differ in lightness too (Okabe and Ito, 2008), and marks that differ without colour.
+# Colours that differ in lightness too (Okabe and Ito, 2008), and markers that differ without colour.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKS = "osD^vP*"
 
 
 @dataclass(frozen=True)
 class LineChart:
-    """Lines by name; a point is (x, y) or (x, y, low, high)."""
+    """A chart of lines: name → points, each (x, y) or (x, y, low, high)."""
 
     name: str
     title: str
@@ -29,7 +29,7 @@ class LineChart:
 
 @dataclass(frozen=True)
 class DotChart:
-    """A dot with its interval a line, by name: (value, low, high)."""
+    """A chart of values with their intervals: name → (value, low, high)."""
 
     name: str
     title: str
@@ -40,7 +40,7 @@ class DotChart:
 Chart = LineChart | DotChart
 
 
-def draw(chart: Chart) -> str:
+def draw_chart(chart: Chart) -> str:
     """The chart as SVG; "" where matplotlib is not installed, or there is nothing to show."""
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import

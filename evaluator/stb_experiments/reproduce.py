@@ -1,4 +1,4 @@
-"""``reproduce``: the same run several times over, each in new processes, a new store and another setting."""
+"""``reproduce``: the same run several times, each in new processes, with a new store and other settings."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stb_core.values.provenance import DEFAULT_MODE
-from stb_experiments.benches import Workshop
-from stb_experiments.evidence import PARTS, Evidence, differ, gather, macro_score
-from stb_experiments.output import Result, Row, described
+from stb_experiments.benches import BenchMaker
+from stb_experiments.evidence import PARTS, Evidence, compare_evidence, gather_evidence, macro_score
+from stb_experiments.output import ExperimentRow, Result, describe_original
 
 TIME_ZONES = ("UTC", "Asia/Kathmandu", "America/St_Johns", "Pacific/Kiritimati", "Pacific/Pago_Pago")
 LOCALES = ("C", "C.UTF-8", "POSIX")
 LIMITS = (
-    "Scripts are not language models: a model's own variation would show here, as the fault of agent or judge.",
+    "The agents are scripts. The variation of a language model would show here as the fault of agent or judge.",
     "All repetitions were done on one machine, with one version of Python and of every library.",
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a repetition is done with."""
+    """The surroundings of one repetition: its store, hash seed, time zone and locale."""
 
     repetition: int
     store: str
@@ -32,12 +32,12 @@ class Setting:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment that it makes."""
+        """Its environment variables."""
         return {"PYTHONHASHSEED": str(self.hash_seed), "TZ": self.time_zone, "LC_ALL": self.locale}
 
 
 def settings_of(k: int, *, postgres: bool) -> Iterator[Setting]:
-    """K different settings; every other one on PostgreSQL, where there is one."""
+    """K different settings; with ``postgres``, every second one uses PostgreSQL."""
     for number in range(k):
         yield Setting(
             repetition=number + 1,
@@ -48,8 +48,8 @@ def settings_of(k: int, *, postgres: bool) -> Iterator[Setting]:
         )
 
 
-async def reproduce(
-    workshop: Workshop,
+async def reproduce_run(
+    maker: BenchMaker,
     *,
     k: int,
     postgres_url: str = "",
@@ -57,7 +57,15 @@ async def reproduce(
     jobs: int = 1,
     advance: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Do the same run k times and compare every byte of each with the first.
+    """Do the same run k times, and compare every byte of each with the first.
+
+    Args:
+        maker: of the dataset and the agents.
+        k: repetitions.
+        postgres_url: server on which every second repetition is stored; "" for SQLite alone.
+        mode: cache mode of the servers.
+        jobs: concurrent repetitions.
+        advance: called after each repetition.
 
     Raises:
         StbError: a step failed.
@@ -66,12 +74,12 @@ async def reproduce(
     settings = list(settings_of(k, postgres=bool(postgres_url)))
     firsts: dict[str, Evidence] = {}
 
-    async def repeat(setting: Setting) -> list[Row]:
+    async def repeat(setting: Setting) -> list[ExperimentRow]:
         async with turns:
             url = postgres_url if setting.store == "postgresql" else ""
-            found = await _once(workshop, setting, url, mode)
+            found = await _once(maker, setting, url, mode)
             advance()
-            # The first is done before any other begins, so that nothing but it is ever kept.
+            # The first repetition ends before the others begin, so only its evidence is kept.
             return [
                 _row(agent, setting, firsts.setdefault(agent, here), here) for agent, here in found.items()
             ]
@@ -85,22 +93,22 @@ async def reproduce(
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*tasks, return_exceptions=True)
-    return _result(workshop, sorted(rows, key=lambda row: (row["agent"], row["repetition"])), k, mode)
+    return _result(maker, sorted(rows, key=lambda row: (row["agent"], row["repetition"])), k, mode)
 
 
-async def _once(workshop: Workshop, setting: Setting, postgres_url: str, mode: str) -> dict[str, Evidence]:
+async def _once(maker: BenchMaker, setting: Setting, postgres_url: str, mode: str) -> dict[str, Evidence]:
     name = f"repetition-{setting.repetition}"
     found: dict[str, Evidence] = {}
-    async with workshop.bench(name, variables=setting.variables, postgres_url=postgres_url) as bench:
-        for agent in workshop.plan.agents:
+    async with maker.bench(name, variables=setting.variables, postgres_url=postgres_url) as bench:
+        for agent in maker.plan.agents:
             async with bench.serving("--mode", mode) as url:
                 run = await bench.solve(agent, url)
-            found[agent] = await gather(bench.database_url, run, await bench.judge(run))
+            found[agent] = await gather_evidence(bench.database_url, run, await bench.judge(run))
     return found
 
 
-def _row(agent: str, setting: Setting, first: Evidence, here: Evidence) -> Row:
-    difference = differ(first, here)
+def _row(agent: str, setting: Setting, first: Evidence, here: Evidence) -> ExperimentRow:
+    difference = compare_evidence(first, here)
     return {
         "agent": agent,
         "repetition": setting.repetition,
@@ -118,7 +126,7 @@ def _row(agent: str, setting: Setting, first: Evidence, here: Evidence) -> Row:
     }
 
 
-def _result(workshop: Workshop, rows: list[Row], k: int, mode: str) -> Result:
+def _result(maker: BenchMaker, rows: list[ExperimentRow], k: int, mode: str) -> Result:
     differing = sum(row["differing_bytes"] for row in rows)
     compared = sum(row["bytes"] for row in rows)
     databases = sorted({row["store"] for row in rows})
@@ -140,8 +148,8 @@ def _result(workshop: Workshop, rows: list[Row], k: int, mode: str) -> Result:
             )
         },
         settings={
-            **described(workshop.original),
-            **workshop.plan.document(),
+            **describe_original(maker.original),
+            **maker.plan.document(),
             "mode": mode,
             "k": k,
             "stores": databases,
@@ -149,5 +157,5 @@ def _result(workshop: Workshop, rows: list[Row], k: int, mode: str) -> Result:
         passed=differing == 0,
         says=(finding,),
         limits=LIMITS,
-        commands=workshop.commands,
+        commands=maker.commands,
     )

@@ -16,12 +16,12 @@ from stb_core.values.queries import Query, group_order
 from stb_evaluator.scores.pass_rate import MACRO
 from stb_evaluator.statistics.intervals import mean_interval
 from stb_evaluator.statistics.sampling import design_of, sum_in_order
-from stb_experiments.output import Result, Row
+from stb_experiments.output import ExperimentRow, Result
 
 LIMITS = (
-    "What a query needs is what its authors named. Other APIs may serve as well, and count as wrong here.",
-    "Queries were written by a model that saw the documents of their APIs, whose words they share.",
-    "BM25 has its usual parameters; that it stems words was chosen in sight of StableToolBench's queries.",
+    "The APIs that a query needs are those that its authors named. Others may serve as well, and count as wrong here.",
+    "A model wrote the queries from the documents of their APIs, so they share words with them.",
+    "BM25 has its usual parameters; stemming was chosen after a look at StableToolBench's queries.",
 )
 RECALL, NDCG = "recall", "ndcg"
 _TITLES = {
@@ -31,15 +31,15 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
-class Found:
-    """One query: how many APIs it needs, and at which places (from 1) they were found."""
+class RetrievalOutcome:
+    """One query: how many APIs it needs, and the ranks (from 1) at which they were found."""
 
     query: Query
     n_needed: int
     places: tuple[int, ...]
 
     def recall(self, k: int) -> float:
-        """The share of what it needs that is among the first ``k``; in [0, 1]."""
+        """The share of the needed APIs among the first ``k``; in [0, 1]."""
         return sum(place <= k for place in self.places) / self.n_needed
 
     def ndcg(self, k: int) -> float:
@@ -48,10 +48,13 @@ class Found:
         return gain / sum_in_order(1 / math.log2(place + 1) for place in range(1, min(k, self.n_needed) + 1))
 
 
-_MEASURES: dict[str, Callable[[Found, int], float]] = {RECALL: Found.recall, NDCG: Found.ndcg}
+_MEASURES: dict[str, Callable[[RetrievalOutcome, int], float]] = {
+    RECALL: RetrievalOutcome.recall,
+    NDCG: RetrievalOutcome.ndcg,
+}
 
 
-async def retrieval(
+async def measure_retrieval(
     dataset: Dataset,
     queries: Sequence[Query],
     n_apis: int,
@@ -64,32 +67,32 @@ async def retrieval(
 
     Args:
         dataset: whose queries they are.
-        queries: those that are asked.
-        n_apis: how many APIs are searched.
+        queries: of the dataset; those that do not say what they need are left out.
+        n_apis: number of APIs that are searched.
         retrievers: over the dataset's APIs.
-        ks: how many of the first are looked at.
+        ks: numbers of first APIs that are counted.
         seed: of the bootstrap.
 
     Raises:
         UsageError: no query says what it needs.
         ModelUnavailableError: an embedding's endpoint does not answer.
     """
-    asked = [query for query in queries if query.relevant_apis]
-    if not asked:
+    answerable = [query for query in queries if query.relevant_apis]
+    if not answerable:
         raise UsageError(
             f"No query of {dataset.name!r} says which APIs it needs.",
             hint="Import queries with relevant APIs.",
         )
-    rows: list[Row] = []
-    data: list[Row] = []
+    rows: list[ExperimentRow] = []
+    data: list[ExperimentRow] = []
     for retriever in retrievers:
-        found = await _find(retriever, asked, max(ks))
+        found = await _find(retriever, answerable, max(ks))
         rows += _rows(retriever.name, found, ks, seed)
         data += [_datum(retriever.name, one) for one in found]
-    needed = np.mean([len(query.relevant_apis) for query in asked])
-    named = np.mean([len(query.apis) for query in asked])
+    needed = np.mean([len(query.relevant_apis) for query in answerable])
+    named = np.mean([len(query.apis) for query in answerable])
     finding = (
-        f"{len(asked)} queries, each of which needs {needed:.1f} APIs and names {named:.1f} on average,"
+        f"{len(answerable)} queries, each of which needs {needed:.1f} APIs and names {named:.1f} on average,"
         f" were asked of all {n_apis:,} APIs of the dataset. Intervals are at 95 %."
     )
     return Result(
@@ -103,8 +106,8 @@ async def retrieval(
         settings={
             "dataset": dataset.name,
             "dataset_hash": dataset.content_hash,
-            "queries": len(asked),
-            "queries_without_needs": len(queries) - len(asked),
+            "queries": len(answerable),
+            "queries_without_needs": len(queries) - len(answerable),
             "apis": n_apis,
             "k": list(ks),
             "retrievers": [f"{one.name} {one.index_hash[:12]}" for one in retrievers],
@@ -117,10 +120,10 @@ async def retrieval(
     )
 
 
-async def _find(retriever: Retriever, queries: Sequence[Query], k: int) -> list[Found]:
+async def _find(retriever: Retriever, queries: Sequence[Query], k: int) -> list[RetrievalOutcome]:
     ranks = await retriever.rank([query.text for query in queries], k)
     return [
-        Found(
+        RetrievalOutcome(
             query,
             len(set(query.relevant_apis)),
             tuple(place for place, ref in enumerate(refs, 1) if ref in query.relevant_apis),
@@ -129,9 +132,11 @@ async def _find(retriever: Retriever, queries: Sequence[Query], k: int) -> list[
     ]
 
 
-def _rows(retriever: str, found: Sequence[Found], ks: Sequence[int], seed: int) -> list[Row]:
-    """A row a measure, k and group; all groups alike in ``macro``."""
-    by_group: dict[str, list[Found]] = {}
+def _rows(
+    retriever: str, found: Sequence[RetrievalOutcome], ks: Sequence[int], seed: int
+) -> list[ExperimentRow]:
+    """A row per measure, k and group; ``macro`` weights all groups equally."""
+    by_group: dict[str, list[RetrievalOutcome]] = {}
     for one in sorted(found, key=lambda one: group_order(one.query.group)):
         by_group.setdefault(one.query.group, []).append(one)
     parts = {**by_group, MACRO: list(found)} if len(by_group) > 1 else by_group
@@ -151,7 +156,7 @@ def _rows(retriever: str, found: Sequence[Found], ks: Sequence[int], seed: int) 
 
 
 def _value(scores: Sequence[float], groups: Sequence[str], seed: int) -> dict[str, Any]:
-    """A mean of groups' means with its interval, in percent."""
+    """The mean of the groups' means with its interval, in percent."""
     mean = design_of(len(scores), groups=groups, weighting="macro").estimate(scores)
     interval = mean_interval(scores, groups=groups, seed=seed)
     return {
@@ -162,9 +167,9 @@ def _value(scores: Sequence[float], groups: Sequence[str], seed: int) -> dict[st
     }
 
 
-def _wide(rows: Sequence[Row]) -> list[Row]:
-    """The same as people read it: a line a group."""
-    lines: dict[tuple[str, ...], Row] = {}
+def _wide(rows: Sequence[ExperimentRow]) -> list[ExperimentRow]:
+    """The rows for people: one line per group."""
+    lines: dict[tuple[str, ...], ExperimentRow] = {}
     for row in rows:
         place = (row["metric"], row["retriever"], row["group"])
         line = {"table": _TITLES[row["metric"]], **{name: row[name] for name in ("retriever", "group", "n")}}
@@ -173,7 +178,7 @@ def _wide(rows: Sequence[Row]) -> list[Row]:
     return list(lines.values())
 
 
-def _datum(retriever: str, found: Found) -> Row:
+def _datum(retriever: str, found: RetrievalOutcome) -> ExperimentRow:
     return {
         "retriever": retriever,
         "group": found.query.group,

@@ -1,4 +1,4 @@
-"""``variance``: whose chance the scores of stored runs depend on, and what an extra dollar would buy."""
+"""``variance``: where the randomness of stored scores comes from, and what more of each source would gain."""
 
 from __future__ import annotations
 
@@ -31,21 +31,28 @@ from stb_evaluator.statistics.spending import (
     split,
 )
 from stb_evaluator.statistics.variance import Components, VarianceSource
-from stb_experiments.output import Result, Row
-from stb_experiments.variance_tables import SHARES, TABLES, chart_of, in_words, offer_row, share_rows
+from stb_experiments.output import ExperimentRow, Result
+from stb_experiments.variance_tables import (
+    SHARES,
+    TABLES,
+    describe_variance,
+    error_chart,
+    offer_row,
+    share_rows,
+)
 
 MEAN = "mean of all"
 LIMITS = (
-    "What was done once is in the share of what it was done to: one trial of an agent in that of its query.",
-    "With one simulator, or one judge, its particular taste is in no share at all.",
-    "Shares are those of a single verdict; the error of a score over many queries stands in the second table.",
-    "Intervals draw queries again, not simulators or judges, of which there are few.",
+    "Where something was done only once, its share is part of another: that of a single trial is part of the query's.",
+    "With one simulator, or one judge, what is particular to it is in no share.",
+    "Shares are those of a single verdict; the error of a score over many queries is in the second table.",
+    "Intervals resample queries, but not simulators or judges, of which there are few.",
 )
 
 
 @dataclass(frozen=True)
 class System:
-    """Runs that differ in nothing but trials and simulators, and what the answers and verdicts cost."""
+    """Runs that differ only in trials and simulators, with the prices of an answer and of a verdict."""
 
     name: str
     seen: Observations
@@ -53,7 +60,7 @@ class System:
     left_out: int
 
 
-async def variance(
+async def split_variance(
     store: Store,
     runs: Sequence[Run],
     panel: Panel,
@@ -64,19 +71,19 @@ async def variance(
 ) -> Result:
     """Split the variance of the faithful points of runs, system by system.
 
-    Runs of one agent, model and dataset are one system: those with other simulators, modes or recordings
-    are levels of the simulator, others are further trials. The members of a panel are the judges.
+    Runs of one agent, model and dataset are one system. Those that differ in simulator, mode or recordings are levels
+    of the simulator, others are further trials. The members of a panel are the judges.
     ``prices`` go before those that are on record.
 
     Raises:
-        UsageError: there is nothing whose chance could be told apart.
+        UsageError: the variance cannot be split, because everything was done only once.
     """
-    together: dict[str, list[Run]] = {}
+    by_system: dict[str, list[Run]] = {}
     for run in runs:
-        together.setdefault(_system_key(run), []).append(run)
-    systems = [await _system(store, mine, panel, rounds, prices) for mine in together.values()]
+        by_system.setdefault(_system_key(run), []).append(run)
+    systems = [await _system(store, mine, panel, rounds, prices) for mine in by_system.values()]
     found: dict[str, tuple[Components, Counts, Prices]] = {}
-    rows: list[Row] = []
+    rows: list[ExperimentRow] = []
     kinds: set[tuple[VarianceSource, ...]] = set()
     for system in systems:
         sources = sources_of(system.seen)
@@ -118,9 +125,9 @@ async def variance(
             "seed": seed,
         },
         passed=True,
-        says=in_words(shown, *found[shown][:2], bought[shown]),
+        says=describe_variance(shown, *found[shown][:2], bought[shown]),
         limits=LIMITS,
-        charts=[chart_of(*found[shown][:2])],
+        charts=[error_chart(*found[shown][:2])],
     )
 
 
@@ -135,7 +142,7 @@ def _system_key(run: Run) -> str:
 
 
 def _simulator(run: Run) -> str:
-    """Whatever answers the agent's calls."""
+    """Identifies what answers the agent's calls."""
     manifest = run.manifest
     return content_hash([manifest.mode, manifest.snapshot_hash, manifest.server])
 
@@ -175,7 +182,7 @@ async def _system(
 
 
 async def _prices(store: Store, runs: Sequence[Run], panel: Panel, given: Prices) -> Prices:
-    """What an answer and a verdict cost on average, as far as it is on record or given."""
+    """USD for one answer and one verdict: as given, otherwise the stored mean; None where it is not known."""
     answers = verdicts = 0
     paid: dict[str, float | None] = {"agent": None, "simulator": None, "judge": None}
     for run in runs:
@@ -192,8 +199,8 @@ async def _prices(store: Store, runs: Sequence[Run], panel: Panel, given: Prices
             for payer, cost in costs.items():
                 if cost is not None:
                     paid[payer] = (paid[payer] or 0.0) + cost
-    told = [cost for cost in (paid["agent"], paid["simulator"]) if cost is not None]
-    answer = sum(told) / answers if told and answers else None
+    known = [cost for cost in (paid["agent"], paid["simulator"]) if cost is not None]
+    answer = sum(known) / answers if known and answers else None
     verdict = None if paid["judge"] is None or not verdicts else paid["judge"] / verdicts
     return Prices(
         answer if given.answer is None else given.answer,

@@ -1,4 +1,4 @@
-"""What ``variance`` found, as rows, words and a chart; pure."""
+"""The result of ``variance`` as rows, sentences and a chart; pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stb_evaluator.statistics.spending import (
     shares,
 )
 from stb_evaluator.statistics.variance import Components, standard_error
-from stb_experiments.output import Row
+from stb_experiments.output import ExperimentRow
 from stb_experiments.plots import LineChart
 
 SHARES = "Whose chance a single verdict depends on"
@@ -28,8 +28,8 @@ TABLES = {
     ),
     OFFERS: (
         *("system", "factor", "count", "now", "one_more:one more", "double:twice as many"),
-        *("limit:endlessly many", "price_usd:one more costs, USD", "dollar:after one dollar more"),
-        "gain:points a dollar",
+        *("limit:infinitely many", "price_usd:one more costs, USD", "dollar:after one dollar more"),
+        "gain:points per dollar",
     ),
 }
 _TIMES = (1.0, 2.0, 4.0, 8.0)
@@ -48,8 +48,8 @@ def share_rows(
     counts: Counts,
     ends: Mapping[str, tuple[float, float]],
     left_out: int,
-) -> list[Row]:
-    """Whose part is how large, in percent; ``left_out`` scores were missing."""
+) -> list[ExperimentRow]:
+    """The share of each source in the variance, in percent; ``left_out`` is the number of missing scores."""
     levels = {
         "query": counts.queries,
         "simulator": counts.simulators,
@@ -72,8 +72,8 @@ def share_rows(
     ]
 
 
-def offer_row(system: str, offer: Offer) -> Row:
-    """What more of one factor would do, in points and USD."""
+def offer_row(system: str, offer: Offer) -> ExperimentRow:
+    """The standard error with more of one factor, in points, and its price in USD."""
     return {
         "table": OFFERS,
         "system": system,
@@ -89,14 +89,16 @@ def offer_row(system: str, offer: Offer) -> Row:
     }
 
 
-def in_words(system: str, components: Components, counts: Counts, bought: Sequence[Offer]) -> tuple[str, ...]:
-    """The finding on one system, in sentences."""
+def describe_variance(
+    system: str, components: Components, counts: Counts, bought: Sequence[Offer]
+) -> tuple[str, ...]:
+    """The result for one system, in sentences."""
     parts = ", ".join(f"{100 * share:.1f} % {whose}" for whose, share in shares(components).items())
     now = bought[0].now
     doubled = ", ".join(f"{_plural(offer)} {100 * offer.double:.2f}" for offer in bought)
     limits = ", ".join(f"{_plural(offer)} {100 * offer.limit:.2f}" for offer in bought if offer.limit)
     error = f"The standard error of a macro score over {counts.queries} queries is {100 * now:.2f} points"
-    endless = f"; with endlessly many {limits}" if limits else ""
+    endless = f"; with infinitely many {limits}" if limits else ""
     lines = [
         f"Of the variance of a single verdict ({system}): {parts}.",
         f"{error}; with twice as many {doubled}{endless}.",
@@ -117,7 +119,7 @@ def _plural(offer: Offer) -> str:
     return _MORE[offer.factor].removeprefix("more ")
 
 
-def chart_of(components: Components, counts: Counts) -> LineChart:
+def error_chart(components: Components, counts: Counts) -> LineChart:
     """The standard error with more of each factor."""
     base = counts.by_factor()
     factors = [axis for axis in AXES if any(axis in source for source in components.variances)]

@@ -1,8 +1,8 @@
-"""Guesses at a function's arguments without a model: from a task's words, from what was seen, by example.
+"""Guess a function's arguments without a model: from the task, from earlier observations, from examples.
 
-A parameter's documented default says what its values look like: ``H-101`` or ``2026-06-19`` in a
-task is a value for the parameter whose default has that shape. Words beside a value decide among
-parameters of one shape: "2 nights", "from EUR to GBP", "hotel 'H-101'".
+A parameter's documented default shows what its values look like: ``H-101`` or ``2026-06-19`` in a task
+is a value for the parameter whose default has that shape. Among parameters of one shape the words beside
+the value decide: "2 nights", "from EUR to GBP", "hotel 'H-101'".
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _PLACE_NAMES = frozenset({"city", "location", "country", "place", "region", "sta
 _PLACE_WORDS = frozenset({"in", "of", "near", "at", "for"})
 _ALTERNATIVES = re.compile(r"\b(\w+)(?: or |/|, )\w+")
 
-# From this score on a mention is taken for what the task means, not for a mere possibility.
 _SURE = 3.0
+"""From this score on, a mention is what the task means, and not just a possible value."""
 _NEVER = float("-inf")
 
 
@@ -57,7 +57,7 @@ def mentions(text: str) -> list[Mention]:
     for match in _MENTION.finditer(text):
         kind = match.lastgroup or ""
         if kind == "name" and _SENTENCE_START.search(text[: match.start()]):
-            continue  # its capital letter says nothing
+            continue  # the first word of a sentence always has a capital letter
         value = match[kind]
         found.append(Mention(value, match.start(), match.end(), quoted=kind in {"single", "double"}))
     return found
@@ -70,18 +70,18 @@ def shape(value: Any) -> str:
 
 
 def facts(observation: str) -> list[tuple[str, str]]:
-    """Names and values in what a tool answered, in order; it may be cut off or no JSON at all."""
+    """Names and values in a tool's answer, in order. The answer may be cut off, or not be JSON."""
     found = [(m[1], m["text"] or m["quoted"] or m["bare"]) for m in _FACT.finditer(observation)]
     return [(name, value) for name, value in found if name != "error"]
 
 
 def guesses(function: ApiFunction, text: str, seen: Sequence[tuple[str, str]] = ()) -> list[dict[str, Any]]:
-    """Arguments to try, the likeliest first, at most three, all different.
+    """Arguments to try, the most likely first: up to three different guesses.
 
     Args:
-        function: what is to be called.
+        function: that is to be called.
         text: the task.
-        seen: facts from earlier observations.
+        seen: names and values from earlier observations.
     """
     required = [slot for slot in function.slots if slot.required]
     optional = [slot for slot in function.slots if not slot.required]
@@ -109,29 +109,29 @@ def guesses(function: ApiFunction, text: str, seen: Sequence[tuple[str, str]] = 
 def _assign(
     function: ApiFunction, slots: Sequence[Slot], text: str
 ) -> dict[str, list[tuple[float, Mention]]]:
-    """For each slot its possible mentions, the best first; no value is the best of two slots."""
-    there = mentions(text)
+    """Slot → its possible mentions with their scores, the best first; no value is the best of two slots."""
+    in_text = mentions(text)
     scores = {
         slot.name: sorted(
             (
                 (score, mention)
-                for mention in there
+                for mention in in_text
                 if (score := _score(slot, mention, function, text)) > _NEVER
             ),
             key=lambda pair: (-pair[0], pair[1].start),
         )
         for slot in slots
     }
-    taken: set[str] = set()
+    used: set[str] = set()
     for name in sorted(scores, key=lambda name: -max((s for s, _ in scores[name]), default=_NEVER)):
-        scores[name] = [pair for pair in scores[name] if pair[1].value not in taken]
+        scores[name] = [pair for pair in scores[name] if pair[1].value not in used]
         if scores[name]:
-            taken.add(scores[name][0][1].value)
+            used.add(scores[name][0][1].value)
     return scores
 
 
 def _score(slot: Slot, mention: Mention, function: ApiFunction, text: str) -> float:
-    """How well a mention suits a slot; ``_NEVER`` when it cannot."""
+    """How well a mention fits a slot; ``_NEVER`` when it cannot be its value."""
     is_number = _NUMBER.fullmatch(mention.value) is not None
     alike = slot.type == "string" and slot.example is not None and shape(slot.example) == shape(mention.value)
     wants_number = slot.type in {"number", "integer"}
@@ -149,7 +149,7 @@ def _score(slot: Slot, mention: Mention, function: ApiFunction, text: str) -> fl
 
 
 def _cue(slot: Slot, mention: Mention, text: str) -> float:
-    """Whether the words beside a mention name the parameter."""
+    """Score of the words beside a mention: high where they name the parameter."""
     names = _stems(_words(slot.parameter.name.replace("_", " "))) - {"id", "of", "the", "name"}
     before = _words(text[: mention.start][-40:])
     after = _words(text[mention.end :][:40])
@@ -173,7 +173,7 @@ def _nearness(mention: Mention, function: ApiFunction, text: str) -> float:
 
 
 def _value(slot: Slot, ranked: Sequence[tuple[float, Mention]], seen: Sequence[tuple[str, str]]) -> Any:
-    """The task's own word first, then what was seen, then a possible word, then the example."""
+    """A sure mention in the task, else a fact from an observation, else a possible mention, else the example."""
     if ranked and ranked[0][0] >= _SURE:
         return _typed(slot, ranked[0][1].value)
     if (fact := _seen_value(slot, seen)) is not None:
@@ -187,7 +187,7 @@ def _value(slot: Slot, ranked: Sequence[tuple[float, Mention]], seen: Sequence[t
 
 
 def _seen_value(slot: Slot, seen: Sequence[tuple[str, str]]) -> str | None:
-    """The first fact of the parameter's name, or one that looks like its example."""
+    """The first fact with the parameter's name, or with the shape of its example."""
     name = slot.parameter.name.lower()
     for key, value in seen:
         if key.lower() == name:
@@ -201,7 +201,7 @@ def _seen_value(slot: Slot, seen: Sequence[tuple[str, str]]) -> str | None:
 
 
 def _typed(slot: Slot, value: str) -> Any:
-    """The value in the slot's type, where it can be had."""
+    """The value in the slot's type; as it is where it cannot be converted."""
     if slot.type in {"number", "integer"}:
         try:
             number = float(value)

@@ -12,7 +12,7 @@ from stb_agents.builtin.tree import Tree
 from stb_agents.environment.agent import ModelUse, Outcome, Task
 from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent
 from stb_agents.environment.environment import Environment
-from stb_agents.environment.turns import act
+from stb_agents.environment.turns import perform_calls
 from stb_core.errors import RequestRefusedError
 from stb_core.values.observations import Finished
 from stb_core.values.trajectories import Message, StopReason
@@ -28,8 +28,8 @@ When you have what the user asked for, call Finish with return_type give_answer,
 answer into final_answer: the user sees nothing else. If the functions cannot lead to an answer, call
 Finish with return_type give_up_and_restart."""
 
-# Turns without any call, one after the other, after which there is no point in going on.
 _MAX_IDLE = 3
+"""After this many turns in a row without a call, the conversation ends."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Cot:
     """Function calling in one conversation, or in several until one leads to an answer.
 
     Attributes:
-        turns: of one try, at most.
-        tries: conversations, at most; the next begins afresh where one ended without an answer.
-        system_prompt: a file with words to use in place of our own.
+        turns: most turns of one try.
+        tries: most conversations; a new one begins where the last ended without an answer.
+        system_prompt: file with a system prompt, in place of ``SYSTEM_PROMPT``.
     """
 
     turns: int = 12
@@ -51,11 +51,11 @@ class Cot:
     budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """The limits of its conversations, and the words that the model is given."""
-        return {"turns": self.turns, "tries": self.tries, "system_prompt": self._words}
+        """The limits of its conversations, and its system prompt."""
+        return {"turns": self.turns, "tries": self.tries, "system_prompt": self._prompt}
 
     @cached_property
-    def _words(self) -> str:
+    def _prompt(self) -> str:
         return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
@@ -64,14 +64,16 @@ class Cot:
         The trajectory's messages are those of the last try; with several, all are kept as a tree.
         """
         tree = Tree()
-        opening = [Message(role="system", content=self._words), Message(role="user", content=task.text)]
+        opening = [Message(role="system", content=self._prompt), Message(role="user", content=task.text)]
         root = tree.add_all(None, opening)
         finished = Finished(StopReason.NO_FINISH)
         try:
             for number in range(self.tries):
                 try:
                     finished = await self._try(tree, root, environment, number)
-                except RequestRefusedError:  # too long, say: the next try begins with a short one
+                except (
+                    RequestRefusedError
+                ):  # the conversation may be too long; the next try begins with a short one
                     if number == self.tries - 1:
                         raise
                 if finished.stop is StopReason.ANSWERED:
@@ -88,14 +90,14 @@ class Cot:
         )
 
     async def _try(self, tree: Tree, root: int, environment: Environment, number: int) -> Finished:
-        """One conversation until Finish, silence or the last turn."""
+        """One conversation, until ``Finish``, too many idle turns, or the last turn."""
         end, idle = root, 0
         for _ in range(self.turns):
             environment.begin_step()
             reply = await environment.ask(
                 tree.messages(end), functions=environment.functions.schemas, variant=number
             )
-            turn = await act(reply, environment)
+            turn = await perform_calls(reply, environment)
             end = tree.add_turn(end, turn)
             if turn.spent:
                 raise turn.spent

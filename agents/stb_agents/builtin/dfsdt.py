@@ -1,10 +1,9 @@
 """``dfsdt``: depth-first search over a decision tree of turns (ToolLLM, arXiv:2307.16789, section 3.2).
 
-From a node the model makes one turn, and the search goes on from there at once. A model that sees no
-way on calls ``Finish`` to give up: the node where it did so is abandoned, and the node above makes its
-next child, with words that show the former children and ask for something different. With
-``ranking`` all children of a node are made first and visited in the order in which the model, asked
-about each pair in both orders, prefers them.
+From a node the model makes one turn, and the search continues from there at once. A model that sees no way
+forward calls ``Finish`` to give up. Then that node is abandoned, and the node above makes its next child: the
+model is shown the former children and asked for something different. With ``ranking`` all children of a
+node are made first, and visited in the order that the model prefers; it compares each pair in both orders.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any, ClassVar
 
 from stb_agents.builtin.cot import SYSTEM_PROMPT
 from stb_agents.builtin.prompts import read_prompt
-from stb_agents.builtin.ranking import rank
+from stb_agents.builtin.ranking import rank_candidates
 from stb_agents.builtin.tree import Tree
 from stb_agents.environment.agent import ModelUse, Outcome, Task
 from stb_agents.environment.budget import Budget, BudgetSpent
 from stb_agents.environment.environment import Environment
-from stb_agents.environment.turns import act
+from stb_agents.environment.turns import perform_calls
 from stb_core.errors import RequestRefusedError
 from stb_core.values.trajectories import Message, Node, StopReason
 
@@ -43,20 +42,20 @@ REFUSED = "the model did not accept the conversation"
 
 @dataclass(frozen=True)
 class Back:
-    """A visit is over: the search climbs so many nodes, and the one it reaches makes its next child."""
+    """A visit is over: the search climbs ``levels`` nodes, and the node that it reaches makes its next child."""
 
     levels: int
     why: str = ""
 
 
 @dataclass(frozen=True)
-class Enough:
-    """A visit is over, and with it the search: there are as many answers as were wanted."""
+class SearchEnded:
+    """The search is over: it has found enough answers."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """A turn that was made: the node at its end, and what it was."""
+    """A turn below a node: the node at its end, and how it ended."""
 
     end: int
     answer: str | None = None
@@ -64,7 +63,7 @@ class Child:
 
     @property
     def is_open(self) -> bool:
-        """Whether the search can go on from there."""
+        """Whether the search can continue from it."""
         return self.answer is None and not self.gave_up
 
 
@@ -73,14 +72,14 @@ class Dfsdt:
     """Depth-first search in a tree of turns.
 
     Attributes:
-        width: children of a node, at most.
-        depth: turns from the root to a leaf, at most.
-        answers: how many answers end the search; the first is handed in.
-        ranking: make all children first, and visit those that the model prefers before the others.
-        back_after_give_up: nodes to climb from a turn that gave up; 1 tries its brothers first, 2
+        width: most children of a node.
+        depth: most turns from the root to a leaf.
+        answers: number of answers that end the search; the first is handed in.
+        ranking: make all children of a node first, and visit them in the order that the model prefers.
+        back_after_give_up: nodes to climb from a turn that gave up; 1 tries its siblings next, 2
             abandons the node above it.
-        back_after_answer: nodes to climb from an answer when more are wanted.
-        system_prompt: a file with words to use in place of our own.
+        back_after_answer: nodes to climb from an answer when more are needed.
+        system_prompt: file with a system prompt, in place of ``SYSTEM_PROMPT``.
     """
 
     width: int = 2
@@ -96,18 +95,18 @@ class Dfsdt:
     budget: ClassVar[Budget] = Budget(max_model_calls=200)
 
     def settings(self) -> dict[str, Any]:
-        """The shape of the search, and the words that the model is given."""
-        return asdict(self) | {"system_prompt": self._words, "diversity_prompt": DIVERSITY_PROMPT}
+        """The settings of the search, and its prompts."""
+        return asdict(self) | {"system_prompt": self._prompt, "diversity_prompt": DIVERSITY_PROMPT}
 
     @cached_property
-    def _words(self) -> str:
+    def _prompt(self) -> str:
         return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Search until there are enough answers, nothing is left to try, or a budget is spent."""
+        """Search until there are enough answers, nothing is left to try, or a limit is reached."""
         tree = Tree()
         root = tree.add_all(
-            None, [Message(role="system", content=self._words), Message(role="user", content=task.text)]
+            None, [Message(role="system", content=self._prompt), Message(role="user", content=task.text)]
         )
         search = Search(self, task, environment, tree)
         try:
@@ -126,23 +125,23 @@ class Dfsdt:
 
 
 class Search:
-    """One search: the tree so far, and what was found in it."""
+    """One search: its tree, and the answers in it."""
 
     def __init__(self, settings: Dfsdt, task: Task, environment: Environment, tree: Tree) -> None:
         self._settings = settings
         self._task = task
         self._environment = environment
         self._tree = tree
-        self._ends: dict[int, list[int]] = {}  # node -> the ends of the turns that were made from it
+        self._ends: dict[int, list[int]] = {}  # node → the last nodes of the turns below it
         self.answered: list[int] = []
         self.texts: list[str] = []
         self.last = 0
-        """The node that was made last."""
+        """The node that was added last."""
         self.stop = StopReason.NO_FINISH
-        """Why the search ends without an answer: by giving up, by its depth, or in silence."""
+        """Why the search ended without an answer: the model gave up, the depth was reached, or it stopped calling."""
 
-    async def explore(self, node: int, depth: int) -> Back | Enough:
-        """Make the children of a node and visit them; ``depth`` turns led to it."""
+    async def explore(self, node: int, depth: int) -> Back | SearchEnded:
+        """Make the children of a node, which is ``depth`` turns below the root, and visit them."""
         ranking, width = self._settings.ranking, self._settings.width
         ranked = await self._ranked_children(node) if ranking else []
         for number in range(len(ranked) if ranking else width):
@@ -150,21 +149,21 @@ class Search:
             if child is None:
                 return Back(1)
             after = await self._visit(child, depth + 1)
-            if isinstance(after, Enough):
+            if isinstance(after, SearchEnded):
                 return after
-            if after.levels > 1:  # this node is left before all its children were tried
+            if after.levels > 1:  # the search leaves this node before all its children were tried
                 self._tree.prune(node, after.why)
                 return Back(after.levels - 1, after.why)
         return Back(1)
 
-    async def _visit(self, child: Child, depth: int) -> Back | Enough:
-        """Go on from a child, or back from it."""
+    async def _visit(self, child: Child, depth: int) -> Back | SearchEnded:
+        """Continue from a child, or go back from it."""
         settings = self._settings
         if child.answer is not None:
             self.answered.append(child.end)
             self.texts.append(child.answer)
             enough = len(self.answered) >= settings.answers
-            return Enough() if enough else Back(settings.back_after_answer, LEFT)
+            return SearchEnded() if enough else Back(settings.back_after_answer, LEFT)
         if child.gave_up:
             self.stop = StopReason.GAVE_UP
             return Back(settings.back_after_give_up, ABANDONED)
@@ -176,12 +175,12 @@ class Search:
         return await self.explore(child.end, depth)
 
     async def _expand(self, node: int) -> Child | None:
-        """One turn of the model from a node; None where it does not accept the conversation any more."""
+        """Let the model make one turn from a node; None where it refuses the conversation."""
         self._environment.begin_step()
         messages = list(self._tree.messages(node))
         former = self._ends.setdefault(node, [])
         if former:
-            turns = [told(self._tree.path(end, below=node)) for end in former]
+            turns = [describe_calls(self._tree.path(end, below=node)) for end in former]
             listed = "\n".join(f"{number}. {turn}" for number, turn in enumerate(turns, 1))
             messages.append(Message(role="user", content=DIVERSITY_PROMPT.format(former=listed)))
         try:
@@ -189,11 +188,11 @@ class Search:
                 messages, functions=self._environment.functions.schemas, variant=len(former)
             )
         except RequestRefusedError as problem:
-            if not any(self._ends.values()):  # it accepts nothing at all, which is no result of a search
+            if not any(self._ends.values()):  # it refuses everything, which says nothing about the search
                 raise
             self._tree.prune(node, f"{REFUSED}: {problem.message}")
             return None
-        turn = await act(reply, self._environment)
+        turn = await perform_calls(reply, self._environment)
         self.last = end = self._tree.add_turn(node, turn)
         former.append(end)
         if turn.spent:
@@ -207,7 +206,7 @@ class Search:
         return Child(end, answer=turn.finished.final_answer)
 
     async def _ranked_children(self, node: int) -> list[Child]:
-        """All children of a node in the order of their visit: answers, then open ones by rank, then the rest."""
+        """All children of a node in the order of their visit: answers, then open ones by rank, then those that gave up."""
         children: list[Child] = []
         for _ in range(self._settings.width):
             child = await self._expand(node)
@@ -219,17 +218,17 @@ class Search:
                 break
         is_open = [child for child in children if child.is_open]
         if len(is_open) > 1 and not any(child.answer is not None for child in children):
-            so_far = told(self._tree.path(node))
-            candidates = [told(self._tree.path(child.end, below=node)) for child in is_open]
-            order = await rank(self._task.text, so_far, candidates, self._environment)
+            so_far = describe_calls(self._tree.path(node))
+            candidates = [describe_calls(self._tree.path(child.end, below=node)) for child in is_open]
+            order = await rank_candidates(self._task.text, so_far, candidates, self._environment)
             is_open = [is_open[number] for number in order]
         answers_first = [child for child in children if child.answer is not None]
         leaves_last = [child for child in children if child.gave_up]
         return [*answers_first, *is_open, *leaves_last]
 
 
-def told(nodes: Sequence[Node]) -> str:
-    """Calls and what they returned, as words."""
+def describe_calls(nodes: Sequence[Node]) -> str:
+    """The calls of some nodes and what they returned, as text for the model."""
     lines = []
     for node in nodes:
         if node.step:

@@ -1,4 +1,4 @@
-"""Prompts from the user's own files."""
+"""Prompts that users give in files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def read_prompt(path: Path) -> str:
     """The text of a prompt file, without the line break at its end.
 
     Raises:
-        NotFoundError: it is not there.
-        FormatError: it is empty, or not text.
+        NotFoundError: there is no such file.
+        FormatError: it is empty, or not UTF-8 text.
     """
     try:
         text = path.read_text(encoding="utf-8").rstrip("\n")

@@ -34,12 +34,17 @@ _SCHEMA = {
 }
 
 
-async def rank(task: str, so_far: str, candidates: Sequence[str], environment: Environment) -> list[int]:
-    """The numbers of the candidates, the best first.
+async def rank_candidates(
+    task: str, so_far: str, candidates: Sequence[str], environment: Environment
+) -> list[int]:
+    """Rank candidates by comparing each pair twice, once in each order.
 
-    A candidate gets a point for each comparison that it wins; each pair is compared twice, once in
-    each order, so that a preference for a place cancels out. Equals keep their order. A comparison
-    that the model does not answer gives no point.
+    A candidate gets a point for each comparison that it wins, so a preference of the model for the first place
+    cancels out. Candidates with equal points keep their order. A comparison that the model does not answer gives
+    no point.
+
+    Returns:
+        The positions of the candidates, the best first.
 
     Raises:
         BudgetSpent, ModelUnavailableError: from the environment.
@@ -48,9 +53,9 @@ async def rank(task: str, so_far: str, candidates: Sequence[str], environment: E
     for first, second in permutations(range(len(candidates)), 2):
         if candidates[first] == candidates[second]:
             continue
-        asked = PROMPT.format(task=task, so_far=so_far, a=candidates[first], b=candidates[second])
+        prompt = PROMPT.format(task=task, so_far=so_far, a=candidates[first], b=candidates[second])
         try:
-            reply = await environment.ask([Message(role="user", content=asked)], response_schema=_SCHEMA)
+            reply = await environment.ask([Message(role="user", content=prompt)], response_schema=_SCHEMA)
         except (UnreadableReplyError, RequestRefusedError):
             continue
         better = orjson.loads(reply.content or "{}").get("better")

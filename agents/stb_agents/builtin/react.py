@@ -1,6 +1,6 @@
 """``react``: the text protocol Thought / Action / Action Input, for models without function calling.
 
-With the template ``toolllama`` the conversation is sent as one text to be gone on with, in the form in
+With the template ``toolllama`` the conversation is one text for the model to continue, in the form on
 which ToolLLaMA (arXiv:2307.16789) was trained: a line ``Role: content`` for each message, and
 ``Assistant:`` at the end.
 """
@@ -58,10 +58,10 @@ class React:
     """One conversation in the text protocol.
 
     Attributes:
-        turns: at most.
+        turns: most turns of the conversation.
         template: ``chat``, or ``toolllama`` for completion models.
-        system_prompt: a file with words to use in place of our own; ``{functions}`` in it is where the
-            functions are listed, its end otherwise.
+        system_prompt: file with a system prompt, in place of ``SYSTEM_PROMPT``. The functions are listed where
+            it has ``{functions}``, otherwise at its end.
     """
 
     turns: int = 12
@@ -73,19 +73,19 @@ class React:
     budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """The limits, the template, and the words that the model is given."""
+        """The limits, the template, and the system prompt."""
         if self.template not in {CHAT, TOOLLLAMA}:
             raise UsageError(f"There is no template {self.template!r}.", hint="There are: chat, toolllama.")
-        return {"turns": self.turns, "template": self.template, "system_prompt": self._words}
+        return {"turns": self.turns, "template": self.template, "system_prompt": self._prompt}
 
     @cached_property
-    def _words(self) -> str:
+    def _prompt(self) -> str:
         return read_prompt(self.system_prompt) if self.system_prompt else SYSTEM_PROMPT
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """One conversation until Finish, silence, the last turn or the end of the budget."""
+        """One conversation, until ``Finish``, too many idle turns, the last turn or the end of the budget."""
         messages = [
-            Message(role="system", content=with_functions(self._words, environment.functions.schemas)),
+            Message(role="system", content=with_functions(self._prompt, environment.functions.schemas)),
             Message(role="user", content=task.text),
         ]
         try:
@@ -95,46 +95,46 @@ class React:
         return Outcome(finished.stop, finished.final_answer, messages=tuple(messages))
 
     async def _converse(self, messages: list[Message], environment: Environment) -> Finished:
-        """Appends to ``messages`` what is said and seen."""
+        """Have the conversation; its messages are appended to ``messages``."""
         idle = 0
         known = {*environment.functions.names, FINISH}
         for _ in range(self.turns):
             environment.begin_step()
-            prompt = as_text(messages) if self.template == TOOLLLAMA else None
+            prompt = toolllama_text(messages) if self.template == TOOLLLAMA else None
             reply = await environment.ask(messages, stop=react_format.STOP, prompt=prompt)
-            text = react_format.cut(reply.content or "")
+            text = react_format.cut_observation(reply.content or "")
             messages.append(Message(role="assistant", content=text))
-            written = react_format.read(text, known)
-            if written.action is None:
+            turn = react_format.parse_turn(text, known)
+            if turn.action is None:
                 idle += 1
                 if idle == _MAX_IDLE:
                     return Finished(StopReason.NO_FINISH)
-                messages.append(self._observed(NO_ACTION))
+                messages.append(self._observation_message(NO_ACTION))
                 continue
             idle = 0
-            if written.action == FINISH:
-                step, finished = environment.finish(written.arguments)
+            if turn.action == FINISH:
+                step, finished = environment.finish(turn.arguments)
                 if finished:
                     return finished
             else:
-                step = await environment.call(written.action, written.arguments)
-            messages.append(self._observed(step.observation, name=written.action))
+                step = await environment.call(turn.action, turn.arguments)
+            messages.append(self._observation_message(step.observation, name=turn.action))
         return Finished(StopReason.MAX_STEPS)
 
-    def _observed(self, observation: str, name: str | None = None) -> Message:
+    def _observation_message(self, observation: str, name: str | None = None) -> Message:
         """An observation as a message: the user's in a chat, the function's in ToolLLaMA's form."""
         if self.template == TOOLLLAMA:
             return Message(role="tool", content=observation, name=name)
         return Message(role="user", content=f"{react_format.OBSERVATION}: {observation}", name=name)
 
 
-def with_functions(words: str, schemas: Sequence[FunctionSchema]) -> str:
+def with_functions(prompt: str, schemas: Sequence[FunctionSchema]) -> str:
     """The system prompt with the functions in it."""
     listed = "\n".join(json.dumps(schema.model_dump(), ensure_ascii=False) for schema in schemas)
-    return words.replace(FUNCTIONS, listed) if FUNCTIONS in words else f"{words}\n{listed}"
+    return prompt.replace(FUNCTIONS, listed) if FUNCTIONS in prompt else f"{prompt}\n{listed}"
 
 
-def as_text(messages: Sequence[Message]) -> str:
-    """A conversation as ToolLLaMA's text, to be gone on with."""
+def toolllama_text(messages: Sequence[Message]) -> str:
+    """A conversation in ToolLLaMA's form, for the model to continue."""
     lines = [f"{_ROLES[message.role]}: {message.content or ''}\n" for message in messages]
     return "".join(lines) + "Assistant:\n"

@@ -4,10 +4,10 @@
     Action: the name of a function
     Action Input: its arguments as a JSON object
 
-Models bend this form: they decorate the labels, leave the thought out, fence the JSON, write the call
-as ``name({...})``, go on with an observation of their own making, or end with ``Final Answer:``. All of
-that is read; what is no call is none. What looks like a label is none within ``<think>``, within the JSON
-object of ``Action Input``, and in a final answer.
+Models vary this form: they decorate the labels, leave out the thought, fence the JSON, write the call as
+``name({...})``, continue with an observation that they made up, or end with ``Final Answer:``. All of that
+is read, and nothing else is taken for a call. A label does not count within ``<think>``, within the JSON object
+of ``Action Input``, or in a final answer.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _LABEL = re.compile(
     r"[:\uff1a][ \t*`]*(?:_+(?=[ \t*`]|$)[ \t*`]*)?",
     re.IGNORECASE | re.MULTILINE,
 )
-# Torn at the end of a reply, it began the reply: what stands behind it was never said.
+# A <think> without an end counts only at the start of a reply: then the reply is all thinking.
 _THINKING = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)|<think>.*?</think>", re.DOTALL)
-# The label may have taken the fence, when both are on one line.
+# When both are on one line, the label may have matched the fence as well.
 _OPENING = re.compile(r"[\s*_`]*(?:(?<=`)[a-zA-Z]+\s*)?(?=\{)")
 _FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n?(.*?)\s*(?:```.*)?\Z", re.DOTALL)
 _CALL = re.compile(r"\A([A-Za-z0-9_-]+)\s*(?:\(\s*)?(\{.*)\Z", re.DOTALL)
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _CONTROL = re.compile(r"[\x00-\x1f]")
-_DECORATION = " \t\n`*\"'[]"  # no underscore, which names may begin and end with
+_DECORATION = " \t\n`*\"'[]"  # without the underscore, because names may begin and end with it
 _JSON = json.JSONDecoder(strict=False)
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a model wrote in one turn; ``action`` is None when it called nothing."""
+class ReactTurn:
+    """One turn of a model, parsed; ``action`` is None when it called nothing."""
 
     thought: str
     action: str | None = None
     arguments: str = ""
 
 
-def read(text: str, known: Collection[str] = ()) -> Written:
-    """The first action of a reply, with the thought before it; never fails.
+def parse_turn(text: str, known: Collection[str] = ()) -> ReactTurn:
+    """The first action of a reply, with the thought before it; any text can be parsed.
 
     Args:
         text: the reply.
-        known: names of functions, which tell a name in bold from one with underscores at its ends.
+        known: names of functions; they tell a name in bold from one with underscores at its ends.
     """
     sections = _sections(_THINKING.sub("", text))
     thought = ""
@@ -66,16 +66,18 @@ def read(text: str, known: Collection[str] = ()) -> Written:
             break
         elif label == "finalanswer":
             answer = {"return_type": GIVE_ANSWER, "final_answer": content}
-            return Written(thought, FINISH, json.dumps(answer, ensure_ascii=False))
+            return ReactTurn(thought, FINISH, json.dumps(answer, ensure_ascii=False))
         elif label == "action":
-            _, after, given = sections[number + 1] if number + 1 < len(sections) else (0, "", "")
-            return _call(thought, content, given if after == "actioninput" else None, known)
-    return Written(thought or text.strip())
+            _, after, arguments = sections[number + 1] if number + 1 < len(sections) else (0, "", "")
+            return _call(thought, content, arguments if after == "actioninput" else None, known)
+    return ReactTurn(thought or text.strip())
 
 
-def cut(text: str) -> str:
+def cut_observation(text: str) -> str:
     """The text up to an observation that the model made up; servers may ignore stop sequences."""
-    blanked = _THINKING.sub(lambda thinking: " " * len(thinking[0]), text)  # places stay what they are
+    blanked = _THINKING.sub(
+        lambda thinking: " " * len(thinking[0]), text
+    )  # positions in the text stay the same
     for place, label, _ in _sections(blanked):
         if label == "observation":
             return text[:place].rstrip()
@@ -83,7 +85,7 @@ def cut(text: str) -> str:
 
 
 def _sections(text: str) -> list[tuple[int, str, str]]:
-    """Places of labels, labels, and what stands behind them; words before the first have the label ``""``."""
+    """Position, label and content of each section; text before the first label has the label ``""``."""
     found: list[tuple[int, str, str]] = []
     place, label, start, position = 0, "", 0, 0
     while match := _LABEL.search(text, position):
@@ -103,15 +105,15 @@ def _name(label: str) -> str:
     return label.lower().replace(" ", "").replace("_", "")
 
 
-def _call(thought: str, action: str, given: str | None, known: Collection[str]) -> Written:
-    """A call whose arguments stand behind ``Action Input``, or behind the name itself."""
-    if given is None and (inline := _CALL.match(action.strip("`* "))):
-        return Written(thought, _function(inline[1], known), _object(inline[2]))
-    return Written(thought, _function(action, known), _object(given or ""))
+def _call(thought: str, action: str, arguments: str | None, known: Collection[str]) -> ReactTurn:
+    """A call; its arguments follow ``Action Input``, or the name itself (``arguments`` is None)."""
+    if arguments is None and (inline := _CALL.match(action.strip("`* "))):
+        return ReactTurn(thought, _function(inline[1], known), _object(inline[2]))
+    return ReactTurn(thought, _function(action, known), _object(arguments or ""))
 
 
 def _function(written: str, known: Collection[str]) -> str:
-    """The name in the first line; underscores at its ends are its own, unless it is known without them."""
+    """The name in the first line; underscores at its ends are dropped only if that gives a known name."""
     lines = written.strip(_DECORATION).splitlines()
     name = lines[0].strip(_DECORATION).removesuffix("()") if lines else ""
     bare = name.strip(f"{_DECORATION}_").removesuffix("()")
@@ -129,7 +131,7 @@ def _object(text: str) -> str:
 
 
 def _end_of_object(text: str, start: int) -> int | None:
-    """Where a JSON object ends that begins there; its strings may hold raw line breaks."""
+    """Where the JSON object ends that begins at ``start``; None without one. Strings may hold raw line breaks."""
     try:
         return _JSON.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
@@ -137,5 +139,5 @@ def _end_of_object(text: str, start: int) -> int | None:
 
 
 def _escaped(written: str) -> str:
-    """JSON with raw line breaks in its strings as JSON has them; other JSON stays as it is."""
+    """JSON with the raw line breaks in its strings escaped; other JSON stays as it is."""
     return _STRING.sub(lambda s: _CONTROL.sub(lambda c: json.dumps(c[0])[1:-1], s[0]), written)

@@ -1,8 +1,8 @@
-"""A search tree of messages: only ever added to; a path is rebuilt from a node, never copied.
+"""A search tree of messages. Nodes are only added; a conversation is read from the path to a node.
 
-A node holds one message, or one step that no message shows (``Finish``). A turn is the model's
-message and, below it in a row, what its calls returned; the last node of a turn is the place from
-which the search goes on, and the turns that begin there are its children.
+A node holds one message, or one step that no message shows (``Finish``). A turn is a row of nodes: the model's
+message, and below it what its calls returned. The search continues from the last node of a turn; the turns that
+begin there are its children.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stb_core.values.trajectories import Message, Node, Step
 
 
 class Tree:
-    """Nodes by number, in the order in which they were made; a node's parent is always older."""
+    """Nodes by number, in the order in which they were added; a parent comes before its children."""
 
     def __init__(self) -> None:
         self._nodes: list[Node] = []
@@ -26,7 +26,7 @@ class Tree:
         return tuple(self._nodes)
 
     def add(self, parent: int | None, message: Message | None = None, step: Step | None = None) -> int:
-        """A new node under ``parent``; its number."""
+        """Add a node under ``parent``; returns its number."""
         number = len(self._nodes)
         self._nodes.append(Node(parent=parent, message=message, step=step))
         self._children.append([])
@@ -35,7 +35,7 @@ class Tree:
         return number
 
     def add_all(self, parent: int | None, messages: Iterable[Message]) -> int:
-        """New nodes in a row; the number of the last."""
+        """Add one node below the other; returns the number of the last."""
         last = parent
         for message in messages:
             last = self.add(last, message)
@@ -43,19 +43,19 @@ class Tree:
         return last
 
     def add_turn(self, parent: int, turn: Turn) -> int:
-        """New nodes for a turn; the number of the last, from which the next turn goes on."""
-        end = self.add(parent, turn.said)
-        for seen in turn.seen:
-            end = self.add(end, seen.message, seen.step)
+        """Add the nodes of a turn; returns the number of the last, from which the next turn continues."""
+        end = self.add(parent, turn.reply)
+        for result in turn.results:
+            end = self.add(end, result.message, result.step)
         return end
 
     def prune(self, number: int, why: str) -> None:
-        """Say that the search goes no further from a node, and why; what was said first stays."""
+        """Mark that the search does not continue from a node, and why; the first reason stays."""
         if not self._nodes[number].pruned:
             self._nodes[number] = self._nodes[number].model_copy(update={"pruned": why})
 
     def mark_final(self, number: int) -> None:
-        """Say that a node holds an answer."""
+        """Mark that a node holds an answer."""
         self._nodes[number] = self._nodes[number].model_copy(update={"final": True})
 
     def children(self, number: int) -> tuple[int, ...]:
@@ -63,13 +63,13 @@ class Tree:
         return tuple(self._children[number])
 
     def path(self, number: int, below: int | None = None) -> list[Node]:
-        """From the root, or from just below an older node, to the node."""
-        found: list[Node] = []
+        """The nodes from the root, or from below the node ``below``, to a node."""
+        path: list[Node] = []
         at: int | None = number
         while at is not None and at != below:
-            found.append(self._nodes[at])
+            path.append(self._nodes[at])
             at = self._nodes[at].parent
-        return found[::-1]
+        return path[::-1]
 
     def messages(self, number: int) -> tuple[Message, ...]:
         """The conversation that led to a node."""

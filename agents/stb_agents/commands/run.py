@@ -16,7 +16,7 @@ from stb_core.values.provenance import DEFAULT_MODE, CacheMode
 
 if TYPE_CHECKING:
     from stb_agents.runs.forecast import Forecast
-    from stb_agents.runs.run import Done, NothingRun
+    from stb_agents.runs.run import NothingRun, RunOutcome
 
 _SHOWN_MISSING = 10
 _FORECAST_COLUMNS = (
@@ -26,7 +26,7 @@ _FORECAST_COLUMNS = (
     "prompt_tokens:prompt tokens",
     "completion_tokens:completion tokens",
     "cost:USD",
-    "based_on:judged by",
+    "based_on:estimated from",
 )
 _COLUMNS = (
     "group",
@@ -54,73 +54,85 @@ _options = (
         "--tools",
         default="given",
         show_default=True,
-        help="What a query offers: the APIs that it names, or retrieved:K, the K of all that suit its text best.",
+        help="APIs that a query offers: given, those that it names; or retrieved:K, the K that fit its text best.",
     ),
     click.option(
-        "--embedding", default="", help="PROVIDER/MODEL that retrieves by meaning; by default BM25 by words."
+        "--embedding",
+        default="",
+        help="PROVIDER/MODEL that retrieves APIs by meaning; without it BM25 retrieves by words.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group."),
-    click.option("--task-ids", help="Only the queries of these ids, with commas between."),
+    click.option("--task-ids", help="Only the queries with these ids, separated by commas."),
     click.option(
-        "-k", "--trials", type=click.IntRange(min=1), default=1, show_default=True, help="Trials a query."
+        "-k", "--trials", type=click.IntRange(min=1), default=1, show_default=True, help="Trials per query."
     ),
     click.option(
         "--max-connections",
         type=click.IntRange(1, 4096),
         default=16,
         show_default=True,
-        help="Trials, and model requests, at a time.",
+        help="Concurrent trials and model requests.",
     ),
-    click.option("--server", default="", help="A virtual API server; else one here, or one of its own."),
+    click.option(
+        "--server", default="", help="URL of a virtual API server; without it a local or a new one is used."
+    ),
     click.option("--token", default="", callback=cli.secret, help="The server's token, if it needs one."),
     click.option(
         "--mode",
         type=click.Choice([mode.value for mode in CacheMode]),
-        help=f"What may answer a call.  [default: the server's own, or {DEFAULT_MODE.value}]",
+        help=f"What may answer a call.  [default: the server's mode, or {DEFAULT_MODE.value}]",
     ),
-    click.option("--snapshot", default="", help="Content hash of the responses that may answer."),
+    click.option("--snapshot", default="", help="Content hash of the only responses that may answer."),
+    click.option("--episodes", is_flag=True, help="Make simulated answers agree within a trial."),
+    click.option("--name", help="Name of the run, in place of the one made from its settings."),
+    click.option("--seed", type=int, help="Seed sent to the model, plus the number of the trial."),
     click.option(
-        "--episodes", is_flag=True, help="Let simulated answers of one trial agree with each other."
+        "--temperature",
+        type=click.FloatRange(min=0),
+        help="Temperature of the model; without it the endpoint's default.",
     ),
-    click.option("--name", help="A name for the run in place of the one made from its settings."),
-    click.option("--seed", type=int, help="Sent to the model, plus the trial's number."),
-    click.option(
-        "--temperature", type=click.FloatRange(min=0), help="Of the model; else the endpoint's own."
-    ),
-    click.option("--max-completion-tokens", type=click.IntRange(min=1), help="Of one reply of the model."),
+    click.option("--max-completion-tokens", type=click.IntRange(min=1), help="Most tokens of one reply."),
     click.option(
         "--max-steps",
         type=click.IntRange(min=1),
-        help="Turns of one trial, over all its tries and branches.",
+        help="Most turns of one trial, over all its tries and branches.",
     ),
-    click.option("--max-model-calls", type=click.IntRange(min=1), help="Of one trial."),
-    click.option("--max-tool-calls", type=click.IntRange(min=1), help="Of one trial."),
-    click.option("--max-tokens", type=click.IntRange(min=1), help="Of one trial, prompts and replies."),
-    click.option("--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Of one trial."),
+    click.option("--max-model-calls", type=click.IntRange(min=1), help="Most model calls of one trial."),
+    click.option("--max-tool-calls", type=click.IntRange(min=1), help="Most tool calls of one trial."),
     click.option(
-        "--max-trial-cost", type=click.FloatRange(min=0, min_open=True), help="Of one trial, in USD."
+        "--max-tokens", type=click.IntRange(min=1), help="Most tokens of one trial, in prompts and replies."
+    ),
+    click.option(
+        "--max-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Longest time of one trial, in seconds.",
+    ),
+    click.option(
+        "--max-trial-cost",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Most cost of one trial, in USD.",
     ),
     click.option(
         "--max-cost",
         type=click.FloatRange(min=0, min_open=True),
-        help="Of the whole run, in USD, over all its sessions; it stops before it costs more.",
+        help="Most cost of the whole run, in USD, over all its sessions; the run stops before it costs more.",
     ),
     click.option(
         "--locked",
         type=click.Path(path_type=Path),
-        help="Lock file of a run or dataset, see stb lock; anything else is refused.",
+        help="Lock file of a run or dataset, made by stb lock; a run that differs from it is refused.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
-    click.option("--dry-run", is_flag=True, help="Say what would be done and what it may cost; do nothing."),
+    click.option("--dry-run", is_flag=True, help="Print what the run would do and cost, and do nothing."),
     click.option(
         "--max-observation",
         type=click.IntRange(min=16),
         default=1024,
         show_default=True,
-        help="Characters of a tool's answer that an agent is shown.",
+        help="Most characters of a tool's answer that the agent sees.",
     ),
     click.option(
-        "-o", "--agent-option", multiple=True, metavar="NAME=VALUE", help="An option of the agent's own."
+        "-o", "--agent-option", multiple=True, metavar="NAME=VALUE", help="An option of the agent itself."
     ),
 )
 
@@ -133,65 +145,65 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @stb_command("run")
 @_with_options
-async def command(as_json: bool, **given: Any) -> None:
+async def command(as_json: bool, **options: Any) -> None:
     """Give an agent the queries of a dataset and store its trajectories.
 
-    The same command again goes on where the run was stopped. Nothing is paid for twice. Exit
+    The same command again continues the run where it stopped. Nothing is paid for twice. Exit
     code 1 when a trial has no result.
     """
     # Slow to import; 'stb --help' does without.
     from stb_agents.runs import request as run_request  # noqa: PLC0415
     from stb_agents.runs import run as runs  # noqa: PLC0415
 
-    request = run_request.RunRequest(**given)
+    request = run_request.RunRequest(**options)
     if request.dry_run:
-        show_forecast(await runs.foresee(cli.current_settings(), request), as_json=as_json)
+        show_forecast(await runs.forecast_run(cli.current_settings(), request), as_json=as_json)
         return
-    outcome = await runs.carry_out(cli.current_settings(), request, quiet=as_json)
+    outcome = await runs.run_agent(cli.current_settings(), request, quiet=as_json)
     show(outcome, as_json=as_json)
     if outcome.summary.missing:
         cli.exit_with(1)
 
 
-def show(done: Done, *, as_json: bool) -> None:
+def show(outcome: RunOutcome, *, as_json: bool) -> None:
     """Print what the run has done: a table, or one JSON document."""
-    run, missing, reasons = done.run, done.summary.missing, done.summary.reasons
-    rows = [tally.row(run) for tally in done.summary.tallies]
+    run, missing, reasons = outcome.run, outcome.summary.missing, outcome.summary.reasons
+    rows = [tally.row(run) for tally in outcome.summary.tallies]
     if as_json:
         console.emit_json(
             {
                 "run": run.run,
                 "complete": not missing,
-                "stopped": done.stopped,
-                "nothing_run": done.nothing_run and asdict(done.nothing_run),
+                "stopped": outcome.stopped,
+                "nothing_run": outcome.nothing_run and asdict(outcome.nothing_run),
                 "missing": missing,
-                "reasons": [{"reason": reason, "trials": len(them)} for reason, them in reasons.items()],
+                "reasons": [{"reason": reason, "trials": len(trials)} for reason, trials in reasons.items()],
                 "rows": rows,
             }
         )
         return
-    if done.nothing_run:
-        click.echo(_told_of_nothing(run.run, done.nothing_run))
+    if outcome.nothing_run:
+        click.echo(_describe_nothing_run(run.run, outcome.nothing_run))
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
     for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:
         first = "{group}/{query_id} trial {trial}".format_map(trials[0])
         more = f" and {len(trials) - 1} more" if len(trials) > 1 else ""
         console.say(f"no result: {first}{more}: {reason}")
-    if refused := done.summary.tallies[-1].refused:
+    if refused := outcome.summary.tallies[-1].refused:
         counts = ", ".join(f"{name} {count}" for name, count in refused.items())
         console.say(f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY.")
-    if done.stopped:
-        console.say(done.stopped)
+    if outcome.stopped:
+        console.say(outcome.stopped)
     if missing:
         console.say(
-            f"{len(missing)} of {run.n_expected} trials have no result. The same command again goes on."
+            f"{len(missing)} of {run.n_expected} trials have no result. The same command again repeats them."
         )
     else:
         console.say(f"Next: stb score {run.run} --judge rules")
 
 
-def _told_of_nothing(run: str, nothing: NothingRun) -> str:
-    """That a command has run nothing, and how old the results are."""
+def _describe_nothing_run(run: str, nothing: NothingRun) -> str:
+    """The sentence that says that nothing was run, and how old the results are."""
     times = dict.fromkeys(moment[:19].replace("T", " ") for moment in (nothing.oldest, nothing.newest))
     return (
         f"Nothing was run: all {nothing.trials} results of {run} exist already, "
@@ -202,7 +214,7 @@ def _told_of_nothing(run: str, nothing: NothingRun) -> str:
 
 
 def show_forecast(forecast: Forecast, *, as_json: bool) -> None:
-    """Print what a run would do."""
+    """Print what a run would do and cost."""
     row = forecast.row()
     if as_json:
         console.emit_json({"run": forecast.run, "dry_run": True, "rows": [row]})
@@ -210,11 +222,13 @@ def show_forecast(forecast: Forecast, *, as_json: bool) -> None:
     cost = None if forecast.cost_usd is None else f"{forecast.cost_usd:.4f}"
     console.emit_table([{**row, "cost": cost}], _FORECAST_COLUMNS, title=forecast.run)
     if forecast.model_calls is None:
-        console.say("No run of this agent and model is there to judge the cost by.")
+        console.say(
+            "The cost is not known: there is no earlier run of this agent and model to estimate it from."
+        )
 
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as people read it."""
+    """A row of the JSON document, as the table shows it."""
     tokens, cost = row["prompt_tokens"] + row["completion_tokens"], row["cost_usd"]
     return {
         **row,

@@ -1,13 +1,13 @@
-"""Anyone's own agent as a plain callable: ``solve(task, tools) -> answer``, sync or async.
+"""Your own agent as a plain function: ``solve(task, tools) -> answer``, sync or async.
 
     def solve(task, tools):
         seen = tools["current_for_sky_watch"](city="Velmora")
         return f"The server said {seen}"
 
-``task`` prints as the user's words. ``tools`` is a sequence of the query's functions, which can also
-be had by name; a tool is called with keywords and returns what a model would be shown. An async
-``solve`` awaits its tools. The answer is text, or anything that JSON can hold; None gives up. Or it is
-handed in as a model would do it, by ``tools.call("Finish", …)``: then it stands, and no call can follow.
+``tools`` holds the query's functions, in order and by name. A tool is called with keyword arguments and returns the
+text that a model would see; an async ``solve`` awaits it. The answer is text, or any value that JSON can
+hold; None gives up. Instead, an agent may hand in its answer as a model would, by ``tools.call("Finish", …)``:
+then that answer counts, and no call can follow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Tool:
         self._call = call
 
     def __call__(self, **arguments: Any) -> Any:
-        """What the tool returned, as text; of an async agent, to be awaited."""
+        """Call the tool; returns its answer as text. An async agent awaits it."""
         return self._call(self.name, json.dumps(arguments, ensure_ascii=False))
 
     @property
@@ -73,7 +73,7 @@ class Tools:
         return name in self._by_name
 
     def call(self, name: str, arguments: str) -> Any:
-        """Call a function as a model wrote it: any name, arguments as text; mistakes are observations."""
+        """Call a function as a model writes it: any name, arguments as JSON text. Mistakes come back as observations."""
         return self._call(name, arguments)
 
     @property
@@ -93,11 +93,11 @@ class CallableAgent:
     budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """None that we know of; the hash of its file is in the manifest."""
+        """Empty: a function has no settings that are known. The hash of its file is in the manifest."""
         return {}
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Call it and hand in what it returns, unless it has finished by itself.
+        """Call the function and hand in what it returns, unless it has called ``Finish``.
 
         Raises:
             FormatError: JSON cannot hold what it returns.
@@ -116,7 +116,7 @@ class CallableAgent:
 
         try:
             answer = await self._answer(task, environment, call)
-        except (Exception, SystemExit):  # after its end, no fault of its own matters
+        except (Exception, SystemExit):  # after Finish no error of the agent counts
             if finished is None:
                 raise
         return Outcome(finished.stop, finished.final_answer) if finished else hand_in(answer, environment)
@@ -124,7 +124,7 @@ class CallableAgent:
     async def _answer(
         self, task: Task, environment: Environment, call: Callable[[str, str], Coroutine[Any, Any, str]]
     ) -> Any:
-        """What it returns."""
+        """What the function returns."""
         if _is_async(self.solver):
             answer = await self.solver(task, Tools(environment, call))
         else:
@@ -138,7 +138,7 @@ class CallableAgent:
 
 
 def hand_in(answer: Any, environment: Environment) -> Outcome:
-    """Finish with an answer, or give up without one."""
+    """Finish with an answer; None gives up."""
     _, finished = environment.finish(finish_arguments(answer))
     assert finished
     return Outcome(finished.stop, finished.final_answer)
@@ -160,7 +160,7 @@ def _is_async(solver: Callable[..., Any]) -> bool:
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:
-    """Run blocking work in a thread of its own, which does not keep the process alive."""
+    """Run blocking work in a new thread, which does not keep the process alive."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
 
@@ -177,11 +177,11 @@ async def in_thread(work: Callable[[], Any]) -> Any:
         problem: BaseException | None = None
         try:
             result = work()
-        except StopIteration:  # a future does not take it
+        except StopIteration:  # a future does not accept it
             problem = RuntimeError("the agent raised StopIteration")
-        except BaseException as caught:  # noqa: BLE001 - handed on to whoever waits, an exit as well
+        except BaseException as caught:  # noqa: BLE001 - raised in the coroutine that waits, an exit as well
             problem = caught
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing waits
             loop.call_soon_threadsafe(settle, result, problem)
 
     threading.Thread(target=run, daemon=True, name="agent").start()

@@ -1,8 +1,8 @@
-"""From what stands behind ``--agent`` to an agent: a name, an object in a file or module, an address.
+"""From the value of ``--agent`` to an agent: an installed name, an object in a file or module, or an address.
 
-An object is written ``path/file.py:object`` or ``pkg.mod:object``, an address ``http://…``. Names are entry points of the group ``stabletoolbench.agents``; each is a class whose fields are the
-agent's own options. An object of one's own is an agent, a class of agents, or a callable
-``solve(task, tools) -> answer``.
+An object is written ``path/file.py:object`` or ``pkg.mod:object``, an address ``http://…``. A name is an entry
+point of the group ``stabletoolbench.agents``: a class whose fields are the options of the agent. An object is
+an agent, a class of agents, or a function ``solve(task, tools) -> answer``.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from stb_core.http import parse_url
 
 ENTRY_POINTS = "stabletoolbench.agents"
 _DISTRIBUTION = "stabletoolbench"
-_PARTS = ("name", "model_use", "budget", "settings")
+_MEMBERS = ("name", "model_use", "budget", "settings")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-    """An agent with what the manifest says about its code: a version, or a hash of its file."""
+class ChosenAgent:
+    """An agent, and the version of its package or the hash of its file, for the manifest."""
 
     agent: Agent
     code: str
@@ -44,39 +44,39 @@ def known_agents() -> list[str]:
     return sorted(entry.name for entry in importlib.metadata.entry_points(group=ENTRY_POINTS))
 
 
-def choose_agent(spec: str, options: Mapping[str, str]) -> Chosen:
-    """The agent that is meant.
+def choose_agent(spec: str, options: Mapping[str, str]) -> ChosenAgent:
+    """Load the agent that a user names.
 
     Args:
-        spec: what the user wrote.
+        spec: the value of ``--agent``.
         options: the agent's own options, as text.
 
     Raises:
         NotFoundError: there is no such agent, file, module or object.
         UsageError: it has no such option, or an option's value has the wrong type.
-        FormatError: the file cannot be loaded, or the object is no agent.
+        FormatError: the file cannot be loaded, or the object is not an agent.
     """
     if spec.startswith(SCHEMES):
         parse_url(spec)
-        return Chosen(_as_agent(Remote(spec), spec, options), "")
+        return ChosenAgent(_as_agent(Remote(spec), spec, options), "")
     place, separator, name = spec.rpartition(":")
     if not separator:
         return _installed(spec, options)
     module = _module_of(Path(place)) if place.endswith(".py") else _import(place)
     try:
-        found = getattr(module, name)
+        candidate = getattr(module, name)
     except AttributeError:
         raise NotFoundError(f"There is no {name!r} in {place}.", hint="Check the name after ':'.") from None
     code = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() if module.__file__ else ""
-    return Chosen(_as_agent(found, spec, options), code)
+    return ChosenAgent(_as_agent(candidate, spec, options), code)
 
 
-def _installed(name: str, options: Mapping[str, str]) -> Chosen:
+def _installed(name: str, options: Mapping[str, str]) -> ChosenAgent:
     entries = importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)
     for entry in entries:
         distribution = entry.dist
         version = f"{distribution.name} {distribution.version}" if distribution else ""
-        return Chosen(_as_agent(entry.load(), name, options), version)
+        return ChosenAgent(_as_agent(entry.load(), name, options), version)
     raise NotFoundError(
         f"There is no agent {name!r}.",
         hint=f"There are: {', '.join(known_agents())}; or give your own as path/file.py:object.",
@@ -92,7 +92,7 @@ def _module_of(path: Path) -> ModuleType:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent.resolve()))  # its neighbours can be imported, as in a script
+    sys.path.insert(0, str(path.parent.resolve()))  # so that it can import its neighbours, as a script can
     try:
         spec.loader.exec_module(module)
     except Exception as problem:
@@ -114,18 +114,18 @@ def _import(name: str) -> ModuleType:
         raise FormatError(f"{name} cannot be loaded: {_line(problem)}.") from problem
 
 
-def _as_agent(found: Any, spec: str, options: Mapping[str, str]) -> Agent:
-    if inspect.isclass(found) and (hasattr(found, "solve") or "__call__" in vars(found)):
-        found = _made(found, spec, options)
+def _as_agent(candidate: Any, spec: str, options: Mapping[str, str]) -> Agent:
+    if inspect.isclass(candidate) and (hasattr(candidate, "solve") or "__call__" in vars(candidate)):
+        candidate = _instantiate(candidate, spec, options)
     elif options:
         raise UsageError(f"{spec} takes no options.", hint=f"Leave out: {', '.join(options)}.")
-    if callable(getattr(found, "solve", None)) and all(hasattr(found, part) for part in _PARTS):
-        agent: Agent = found
+    if callable(getattr(candidate, "solve", None)) and all(hasattr(candidate, member) for member in _MEMBERS):
+        agent: Agent = candidate
         return agent
-    if takes_task_and_tools(found):
-        return CallableAgent(_short(spec), found)
+    if takes_task_and_tools(candidate):
+        return CallableAgent(_short(spec), candidate)
     raise FormatError(
-        f"{spec} is neither an agent nor a callable solve(task, tools).",
+        f"{spec} is neither an agent nor a function solve(task, tools).",
         hint="An agent has name, model_use, budget, settings() and async solve(task, environment).",
     )
 
@@ -136,19 +136,19 @@ def _short(spec: str) -> str:
     return f"{Path(place).stem if place.endswith('.py') else place}:{name}"
 
 
-def _made(kind: type, spec: str, options: Mapping[str, str]) -> Any:
+def _instantiate(kind: type, spec: str, options: Mapping[str, str]) -> Any:
     """An instance with the given options, which are fields of a dataclass."""
     fields = {f.name for f in dataclasses.fields(kind) if f.init} if dataclasses.is_dataclass(kind) else set()
     unknown = sorted(set(options) - fields)
     if unknown:
-        there = f"It has: {', '.join(sorted(fields))}." if fields else "It has none."
-        raise UsageError(f"{spec} has no option {unknown[0]!r}.", hint=there)
+        hint = f"It has: {', '.join(sorted(fields))}." if fields else "It has no options."
+        raise UsageError(f"{spec} has no option {unknown[0]!r}.", hint=hint)
     hints = get_type_hints(kind) if options else {}
     return kind(**{name: _typed(name, text, hints[name]) for name, text in options.items()})
 
 
 def _typed(name: str, text: str, hint: Any) -> Any:
-    """The value of an option, by the type of its field: text, path, number or boolean."""
+    """The value of an option in the type of its field: text, path, number or boolean."""
     kinds = [kind for kind in getattr(hint, "__args__", (hint,)) if kind is not type(None)]
     kind = kinds[0]
     if kind is bool:

@@ -5,15 +5,15 @@ Each turn is one ``POST`` of a JSON document to the agent's address:
     {"format": "stabletoolbench-turn/1",
      "task": {"group": …, "query_id": …, "trial": …, "text": …},
      "tools": [{"type": "function", "function": {"name", "description", "parameters"}}, …],
-     "calls": [{"name", "arguments", "observation"}, …],     all that it called so far, with what it saw
+     "calls": [{"name", "arguments", "observation"}, …],     all calls so far, with what it saw
      "episode": {"id", "url", "token", "mcp_url", "proxy_url"}}
 
-and the agent answers with what it does next: ``{"calls": [{"name": …, "arguments": {…}}, …]}``, or
-``{"answer": …}``, where null gives up; ``Finish`` may be called as well. So it needs no state and no way
-back to us; calls are made, counted and recorded here, as for every other agent.
+and the agent answers what it does next: ``{"calls": [{"name": …, "arguments": {…}}, …]}``, or
+``{"answer": …}``, where null gives up; it may also call ``Finish``. So the agent needs no state and need not
+reach the runner, which makes, counts and records the calls as for every other agent.
 
-Or it makes its calls itself, in the episode, and then answers, or hands its answer in there and says
-``{"finished": true}``. One that takes long says HTTP 202 at once and finishes the episode when it is done.
+Or the agent makes its calls itself, in the episode. Then it answers as above, or hands its answer in there and
+answers ``{"finished": true}``. An agent that takes long answers HTTP 202 at once, and finishes the episode later.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from stb_agents.environment.agent import ModelUse, Outcome, Task
 from stb_agents.environment.budget import Budget, BudgetSpent
 from stb_agents.environment.environment import Environment
 from stb_agents.environment.server_episode import ServerEpisode
-from stb_agents.environment.turns import before_finish
+from stb_agents.environment.turns import count_before_finish
 from stb_core.errors import FormatError, ServiceError
 from stb_core.http import HttpClient, HttpError, ResponseTooLargeError
 from stb_core.llm.retries import Patience, Retries, retry_after_s
@@ -47,8 +47,8 @@ SCHEMES = ("http://", "https://")
 
 _PATIENCE = Patience(deadline_s=120, connect_timeout_s=10, read_timeout_s=600, longest_wait_s=10)
 _TURNS = 50
-_LOOK_S = 0.5
-"""How often an episode is looked at while its agent is at work by itself."""
+_POLL_S = 0.5
+"""Time between two readings of an episode whose agent makes its calls itself."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """``remote:`` and the address, without a user or password in it."""
+        """``remote:`` and the address, without user and password."""
         return f"remote:{self._place}"
 
     @property
@@ -72,7 +72,7 @@ class Remote:
         return f"{url.netloc.decode()}{url.path.rstrip('/')}"
 
     def settings(self) -> dict[str, Any]:
-        """A hash of the address's query, which may choose among agents, and may hold a secret."""
+        """A hash of the address's query string, which may choose among agents and may hold a secret."""
         query = httpx2.URL(self.url).query
         return {"query_sha256": hashlib.sha256(query).hexdigest()} if query else {}
 
@@ -80,8 +80,8 @@ class Remote:
         """Ask for turns until there is an answer.
 
         Raises:
-            ServiceError: the agent cannot be reached, or fails again and again.
-            FormatError: it answers something else than a turn.
+            ServiceError: the agent cannot be reached, or keeps failing.
+            FormatError: it answers something other than a turn.
         """
         http = HttpClient(
             self.url,
@@ -90,13 +90,13 @@ class Remote:
             read_timeout_s=self.patience.read_timeout_s,
         )
         query = task.query
-        with self._silence_is_a_fault(environment) as heard:
+        with self._blame_silence(environment) as heard:
             episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
             try:
                 async with http:
                     return await self._turns(http, task, environment, episode, heard)
             except BudgetSpent:
-                if episode and not heard.is_set() and (await environment.look_at(episode)).is_active:
+                if episode and not heard.is_set() and (await environment.read_episode(episode)).is_active:
                     heard.set()
                 raise
             finally:
@@ -104,11 +104,11 @@ class Remote:
                     await episode.close()
 
     @contextmanager
-    def _silence_is_a_fault(self, environment: Environment) -> Generator[asyncio.Event]:
-        """Where the time ends before the agent was heard, nobody can tell a slow agent from a dead one.
+    def _blame_silence(self, environment: Environment) -> Generator[asyncio.Event]:
+        """Blame infrastructure when the time ends before the agent has answered anything.
 
-        So the trial is repeated, whether the clock ran out before, during or after a failed attempt.
-        The event says that the agent was heard.
+        Then a slow agent cannot be told from a dead one, so the trial is repeated, whether the time ended before,
+        during or after a failed attempt. The caller sets the event once the agent has answered.
         """
         heard = asyncio.Event()
         try:
@@ -131,7 +131,7 @@ class Remote:
     ) -> Outcome:
         while True:
             environment.begin_step()
-            document = document_of(task, environment, episode)
+            document = turn_request(task, environment, episode)
             async with environment.time_limit():
                 with environment.attempts(f"The agent at {self._place}"):
                     turn = await self._turn(http, document)
@@ -139,15 +139,17 @@ class Remote:
             if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
                 return ended
             if turn is None or turn.get("finished"):
-                raise FormatError(f"The agent at {self._place} leaves its answer to an episode that is open.")
+                raise FormatError(
+                    f"The agent at {self._place} says that it has finished, but has finished no episode."
+                )
             calls = calls_of(turn)
             if not calls:
                 return hand_in(turn["answer"], environment)
-            if finished := await _make(calls, environment):
+            if finished := await _perform(calls, environment):
                 return Outcome(finished.stop, finished.final_answer)
 
     async def _turn(self, http: HttpClient, document: dict[str, Any]) -> dict[str, Any] | None:
-        """What the agent does next; None where it is at work by itself."""
+        """What the agent does next; None where it makes its calls in the episode."""
         body = orjson.dumps(document)
         retries = Retries(self.patience, random.Random(0))
         while True:
@@ -168,13 +170,13 @@ class Remote:
                 wait = retries.next_wait_s(retry_after_s(answer.headers))
             if wait is None:
                 raise ServiceError(
-                    f"The agent at {self._place} did not answer: {reason}.", hint="See that it is running."
+                    f"The agent at {self._place} did not answer: {reason}.", hint="Check that it is running."
                 )
             await asyncio.sleep(wait)
 
 
 async def _end_of(episode: ServerEpisode, environment: Environment, *, waits: bool) -> Outcome | None:
-    """How the agent ended an episode, after what it did there is on record; None while it is open.
+    """Record what the agent did in an episode; returns how it ended it, or None while it is open.
 
     Raises:
         BudgetSpent: the time is up.
@@ -182,17 +184,19 @@ async def _end_of(episode: ServerEpisode, environment: Environment, *, waits: bo
     """
     while True:
         async with environment.time_limit():
-            news = await environment.look_at(episode)
-            if news.stop is None and waits:
-                await asyncio.sleep(_LOOK_S)
+            update = await environment.read_episode(episode)
+            if update.stop is None and waits:
+                await asyncio.sleep(_POLL_S)
                 continue
-        if news.stop is StopReason.INFRASTRUCTURE:
-            raise ServiceError(news.error)
-        return Outcome(news.stop, news.final_answer) if news.stop else None
+        if update.stop is StopReason.INFRASTRUCTURE:
+            raise ServiceError(update.error)
+        return Outcome(update.stop, update.final_answer) if update.stop else None
 
 
-def document_of(task: Task, environment: Environment, episode: ServerEpisode | None = None) -> dict[str, Any]:
-    """What an agent is told before a turn."""
+def turn_request(
+    task: Task, environment: Environment, episode: ServerEpisode | None = None
+) -> dict[str, Any]:
+    """The document that an agent gets before a turn."""
     query = task.query
     document = {
         "format": FORMAT,
@@ -212,10 +216,10 @@ def document_of(task: Task, environment: Environment, episode: ServerEpisode | N
 
 
 def read_turn(body: bytes) -> dict[str, Any]:
-    """What the agent does next.
+    """The agent's answer to a turn.
 
     Raises:
-        FormatError: it is neither calls nor an answer, nor the word that it has finished.
+        FormatError: it has neither calls nor an answer, and does not say that the agent has finished.
     """
     try:
         turn = orjson.loads(body)
@@ -230,29 +234,29 @@ def read_turn(body: bytes) -> dict[str, Any]:
     raise FormatError('The agent answered neither {"calls": [...]} nor {"answer": ...}.')
 
 
-async def _make(calls: Sequence[FunctionCall], environment: Environment) -> Finished | None:
-    """Make calls; what ``Finish`` among them means, if it means something. What stands behind it is not done.
+async def _perform(calls: Sequence[FunctionCall], environment: Environment) -> Finished | None:
+    """Make calls up to ``Finish``; returns how it ended the trial, None where it did not.
 
     Raises:
         BudgetSpent, ServiceError: as ``Environment.call_all``.
     """
-    end = before_finish(calls)
+    end = count_before_finish(calls)
     if end:
         await environment.call_all(calls[:end])
     return environment.finish(calls[end].arguments)[1] if end < len(calls) else None
 
 
 def calls_of(turn: dict[str, Any]) -> list[FunctionCall]:
-    """The calls of a turn, none where it answers; arguments may be an object, its text, or null for none.
+    """The calls of a turn; empty where it answers. Arguments may be an object, its text, or null for none.
 
     Raises:
         FormatError: a call has no name.
     """
-    given = turn.get("calls")
-    if turn.get("answer") is not None or not isinstance(given, list):
+    entries = turn.get("calls")
+    if turn.get("answer") is not None or not isinstance(entries, list):
         return []
     calls = []
-    for call in given:
+    for call in entries:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise FormatError("A call of the agent has no name.")
         arguments = call.get("arguments")

@@ -1,4 +1,4 @@
-"""``replay:RUN``: makes the calls of a stored run again, without its agent: for studies of caches and loads."""
+"""``replay:RUN``: make the calls of a stored run again without its agent, to study caches and load."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _Place = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Replay:
-    """The calls of a run, made again on the same queries; its answers are handed in as they were.
+    """Makes the calls of a run again, on the same queries, and hands in the same answers.
 
-    Those of a search's abandoned branches are made as well, in the order in which they were made.
+    It makes the calls of a search's abandoned branches too, in the original order.
     """
 
     run: str
@@ -35,11 +35,11 @@ class Replay:
     budget: ClassVar[Budget] = UNLIMITED
 
     def settings(self) -> dict[str, Any]:
-        """Which run."""
+        """The run that is replayed."""
         return {"run": self.run}
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """The steps of the query's trial; of its first trial where the run had fewer."""
+        """Make the calls of the query's trial, or of its first trial where the run has no such trial."""
         place = (task.query.group, task.query.query_id, task.trial)
         if place not in self.steps:
             place = (*place[:2], 0)
@@ -53,7 +53,7 @@ class Replay:
 
 
 def function_of(step: Step, functions: Functions) -> str:
-    """The name under which the API of a step is offered; that of the step where it is not."""
+    """The name under which the API of a step is offered; the step's own where it is not offered."""
     for function in functions.all:
         if function.ref == (step.category, step.tool, step.api):
             return function.name
@@ -61,7 +61,7 @@ def function_of(step: Step, functions: Functions) -> str:
 
 
 async def load_replay(store: Store, name: str) -> Replay:
-    """The calls of a stored run.
+    """An agent that replays a stored run.
 
     Raises:
         NotFoundError: there is no such run.

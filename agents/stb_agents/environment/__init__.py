@@ -1,1 +1,1 @@
-"""What an agent sees: the query, its functions, its budget, and the calls it makes."""
+"""What an agent sees in a trial: the task, its functions, its budget, its model and the server."""

@@ -1,7 +1,7 @@
-"""What an agent is to the runner: it gets a task and an environment, and says how it ended.
+"""The interface of an agent: it gets a task and an environment, and returns how it ended.
 
-``Task`` says what to do, ``Environment`` (its own module) is everything the agent can reach, and
-``Outcome`` is how it ended. The runner makes the trajectory of it.
+``Task`` says what to do, ``Environment`` (in its own module) is everything that the agent can reach, and
+``Outcome`` is how it ended. The runner makes the trajectory from these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ModelUse = Literal["required", "optional", "none"]
 
 @dataclass(frozen=True)
 class Task:
-    """One query in one trial; ``seed`` is None where chance is not to be fixed."""
+    """One query in one trial; ``seed`` is None where the run fixes none."""
 
     query: Query
     trial: int = 0
@@ -35,7 +35,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an agent ended. What is None is taken from the environment's record.
+    """How an agent ended. For what is None, the environment's own record is taken.
 
     ``steps`` is the path that led to the answer; a search keeps everything else in ``tree``.
     """
@@ -53,7 +53,7 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """As on the command line and in manifests."""
+        """Its name on the command line and in manifests."""
         ...
 
     @property
@@ -63,18 +63,18 @@ class Agent(Protocol):
 
     @property
     def budget(self) -> Budget:
-        """The limits of a trial that nobody has limited otherwise."""
+        """Its limits per trial, where the command line sets no others."""
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Everything of its own that could change a score, as JSON values, for the manifest."""
+        """Every setting of it that could change a score, as JSON values, for the manifest."""
         ...
 
     async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Work on a task until it is done; it is cancelled soon after its time is up.
+        """Work on a task until it is done. It is cancelled soon after its time is up.
 
         Raises:
-            BudgetSpent: passed on from the environment; the runner takes its record.
-            ServiceError, ModelError: passed on; the runner tells infrastructure from the agent.
+            BudgetSpent: from the environment; the runner ends the trial with that reason.
+            ServiceError, ModelError: from the environment; the runner decides whose fault it is.
         """
         ...

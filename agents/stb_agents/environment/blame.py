@@ -1,8 +1,8 @@
 """Whose fault a refused request is: the endpoint's, which accepts no such request, or the trial's.
 
-A refusal that every trial would meet says nothing about the agent: a server without a tool-call parser,
-a sampling setting that the model does not know, a model without functions. A refusal that only some
-conversations meet is a result of those.
+A refusal that every trial would get says nothing about the agent: the server has no tool-call parser, the
+model does not know a sampling setting, or it has no function calling. A refusal that only some conversations
+get is a result of those conversations.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from stb_core.llm.protocol import Model, Reply, Request
 from stb_core.values.trajectories import StopReason
 
 REFUSED = (StopReason.CONTEXT_EXCEEDED, StopReason.CONTENT_FILTER, StopReason.REQUEST_REFUSED)
-"""How a trial ends that was refused what others were not: with a result, which is unsolved."""
+"""Stop reasons of a trial whose request was refused while those of others were not. It counts as unsolved."""
 
 _WORDS = frozenset({"auto", "none", "required"})
 
 
 def shape_of(request: Request) -> str:
-    """What an endpoint must support to accept a request, the same for all conversations of that kind.
+    """What an endpoint must support to accept a request, as words.
 
-    It is whether chat or text is asked for, with functions (and with which choice of them) or without, with
-    a schema, with texts that end the reply. Model, endpoint and sampling are the same in the whole run.
+    They say whether it asks for chat or text, with functions (and which tool choice), with a schema, or with stop
+    texts. Model, endpoint and sampling are the same in the whole run.
     """
     choice = request.tool_choice if request.tool_choice in _WORDS else "named"
     parts = {
@@ -34,14 +34,14 @@ def shape_of(request: Request) -> str:
         "schema": request.response_schema is not None,
         "stop": bool(request.stop),
     }
-    return " ".join(part for part, is_there in parts.items() if is_there)
+    return " ".join(part for part, is_used in parts.items() if is_used)
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedRequest:
     """A request that the model's endpoint refused.
 
-    ``is_first`` says that the model has answered nothing in its trial.
+    ``is_first`` says that the model has answered nothing in this trial.
     """
 
     problem: RequestRefusedError
@@ -49,28 +49,28 @@ class Refused:
     is_first: bool
 
 
-class Accepted:
+class AcceptedShapes:
     """The shapes of request that the model's endpoint has accepted in a run.
 
     Args:
-        earlier: finds those of the run's earlier sessions; asked once, and only if it matters.
+        earlier: reads those of the run's earlier sessions; called once, and only if it matters.
     """
 
     def __init__(self, earlier: Callable[[], Awaitable[Collection[str]]] | None = None) -> None:
         self._now: set[str] = set()
         self._before: set[str] = set()
         self._earlier = earlier
-        self._look = asyncio.Lock()
+        self._reading = asyncio.Lock()
 
     def add(self, shape: str) -> None:
-        """The endpoint has just accepted a request of that shape."""
+        """Record that the endpoint has accepted a request of that shape."""
         self._now.add(shape)
 
-    def now(self, shape: str) -> bool:
+    def in_session(self, shape: str) -> bool:
         """Whether it has accepted one in this session."""
         return shape in self._now
 
-    async def ever(self, shape: str) -> bool:
+    async def in_run(self, shape: str) -> bool:
         """Whether it has accepted one in the whole run.
 
         Raises:
@@ -78,17 +78,17 @@ class Accepted:
         """
         if shape in self._now:
             return True
-        async with self._look:
+        async with self._reading:
             if self._earlier:
                 self._before.update(await self._earlier())
                 self._earlier = None
         return shape in self._before
 
 
-class HeardModel:
-    """A model whose endpoint is noted to accept what it answers."""
+class ShapeRecordingModel:
+    """A model that records the shape of each request that its endpoint accepts."""
 
-    def __init__(self, model: Model, accepted: Accepted) -> None:
+    def __init__(self, model: Model, accepted: AcceptedShapes) -> None:
         self._model = model
         self._accepted = accepted
 
@@ -102,23 +102,24 @@ class HeardModel:
         try:
             reply = await self._model.complete(request)
         except ModelError as problem:
-            if problem.usage and problem.usage.model_calls:  # there were replies, though of no use
+            if problem.usage and problem.usage.model_calls:  # there were replies, though unreadable
                 self._accepted.add(shape_of(request))
             raise
         self._accepted.add(shape_of(request))
         return reply
 
 
-async def blame(refused: Refused, accepted: Accepted) -> StopReason:
-    """Why a trial stopped that ended with a refusal.
+async def blame(refused: RefusedRequest, accepted: AcceptedShapes) -> StopReason:
+    """The stop reason of a trial that ended with a refusal.
 
-    What is too long, or blocked by a filter, is the trial's own if the endpoint has accepted a request of
-    that shape in the run. Any other refusal is only if it has accepted one in this session, for an endpoint
-    may have been set up anew since the last. Else it is ``infrastructure``.
+    A request that is too long, or blocked by a filter, is the trial's fault if the endpoint has accepted a request
+    of that shape in this run. Any other refusal is the trial's fault only if the endpoint has accepted one in
+    this session, because it may have been set up differently since the last. Otherwise the trial stopped
+    for ``infrastructure``.
 
     Raises:
-        StoreError: as ``Accepted.ever``.
+        StoreError: as ``AcceptedShapes.in_run``.
     """
     if reason := refused.problem.reason:
-        return StopReason(reason) if await accepted.ever(refused.shape) else StopReason.INFRASTRUCTURE
-    return StopReason.REQUEST_REFUSED if accepted.now(refused.shape) else StopReason.INFRASTRUCTURE
+        return StopReason(reason) if await accepted.in_run(refused.shape) else StopReason.INFRASTRUCTURE
+    return StopReason.REQUEST_REFUSED if accepted.in_session(refused.shape) else StopReason.INFRASTRUCTURE

@@ -1,4 +1,4 @@
-"""Budgets: how much one trial may use, and which of them was spent."""
+"""The budget of a trial: its limits, what is used of them, and which one ended the trial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stb_core.values.trajectories import StopReason
 
 
 class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error
-    """A trial may not go on; ``reason`` says which budget is spent."""
+    """A trial may not continue; ``reason`` says which limit is reached."""
 
     def __init__(self, reason: StopReason) -> None:
         super().__init__(reason.value)
@@ -21,7 +21,7 @@ class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error
 
 @dataclass(frozen=True)
 class Budget:
-    """The limits of one trial; None is no limit."""
+    """The limits of one trial; None means no limit."""
 
     max_steps: int | None = None
     """Turns of the agent's loop, or nodes that a search expands."""
@@ -37,7 +37,7 @@ class Budget:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def with_limits(self, other: Budget) -> Budget:
-        """The same with the limits that ``other`` sets."""
+        """This budget, with the limits that ``other`` sets in place of its own."""
         return replace(self, **other.settings())
 
 
@@ -55,16 +55,16 @@ class Meter:
         self.tool_calls = 0
         self.usage = Usage()
         self.spent: StopReason | None = None
-        """The budget that was the first to be spent; remembered, whatever the agent makes of it."""
+        """The limit that was reached first; kept also where the agent catches ``BudgetSpent``."""
 
     @property
     def seconds(self) -> float:
-        """Since the trial began."""
+        """Seconds since the trial began."""
         return self._clock() - self._start
 
     @property
     def remaining(self) -> dict[str, Any]:
-        """What is left of the limits on calls, tokens and time, by name; at least one of each."""
+        """Name of a limit → what is left of it: at least one call or token. Without steps and cost."""
         budget, used = self._budget, self.usage
         left = {
             "max_tool_calls": budget.max_tool_calls and max(1, budget.max_tool_calls - self.tool_calls),
@@ -76,7 +76,7 @@ class Meter:
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds that are left; None without a limit."""
+        """Seconds until the time is up; None without a limit."""
         limit = self._budget.max_seconds
         return None if limit is None else max(0.0, limit - self.seconds)
 
@@ -91,7 +91,7 @@ class Meter:
         self.steps += 1
 
     def begin_model_call(self) -> None:
-        """See that another model call may be made; ``add_usage`` counts it.
+        """Check that another model call may be made; ``add_usage`` counts it.
 
         Raises:
             BudgetSpent: calls, tokens, money or time are used up.
@@ -121,13 +121,13 @@ class Meter:
             raise self.over(StopReason.MAX_SECONDS)
 
     def check_open(self) -> None:
-        """Raises BudgetSpent when the time is up, or any budget was spent before."""
+        """Raises BudgetSpent when the time is up, or any limit was reached before."""
         self.check_time()
         if self.spent:
             raise BudgetSpent(self.spent)
 
     def over(self, reason: StopReason) -> BudgetSpent:
-        """The end of the trial, to be raised."""
+        """Record that a limit is reached; returns the exception, for the caller to raise."""
         self.spent = self.spent or reason
         return BudgetSpent(reason)
 
@@ -137,4 +137,4 @@ class Meter:
 
 
 class RunStopped(Exception):  # noqa: N818 - a decision, not an error
-    """No further trial may begin or go on; the message says why. What is finished is kept."""
+    """The whole run stops; the message says why. Finished trials are kept."""

@@ -1,4 +1,4 @@
-"""An agent's world in one trial: functions to call, a model to ask, budgets to keep, all on record."""
+"""The environment of an agent in one trial: functions, a model and a budget; all that it does is recorded."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stb_agents.environment.blame import Accepted, Refused, shape_of
+from stb_agents.environment.blame import AcceptedShapes, RefusedRequest, shape_of
 from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent, Meter, RunStopped
 from stb_agents.environment.server_client import VirtualClient
-from stb_agents.environment.server_episode import News, ServerEpisode
+from stb_agents.environment.server_episode import EpisodeUpdate, ServerEpisode
 from stb_core.errors import (
     ModelError,
     ModelUnavailableError,
@@ -30,7 +30,7 @@ from stb_core.values.trajectories import FINISH, FunctionCall, Message, ModelCal
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a model is asked; None leaves it to the endpoint."""
+    """Sampling settings of a model; None leaves a setting to the endpoint."""
 
     temperature: float | None = None
     max_completion_tokens: int | None = None
@@ -41,14 +41,14 @@ class Environment:
     """Everything an agent can reach in one trial.
 
     Args:
-        functions: the query's functions.
-        client: the virtual API server.
-        model: what ``ask`` asks; None for agents without one.
-        sampling: how it is asked.
+        functions: that the query offers.
+        client: of the virtual API server.
+        model: that ``ask`` asks; None for agents without one.
+        sampling: settings of each request to the model.
         budget: limits of this trial.
-        max_observation: characters of an observation that an agent is shown.
-        episode: the server's name for this attempt, "" for calls that are independent of each other.
-        accepted: what the model's endpoint accepts, the same for all trials of a run.
+        max_observation: most characters of an observation that the agent sees.
+        episode: names this attempt to the server; "" for calls that are independent of each other.
+        accepted: shapes of requests that the model's endpoint accepts, shared by all trials of a run.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Environment:
         budget: Budget = UNLIMITED,
         max_observation: int = DEFAULT_OBSERVATION,
         episode: str = "",
-        accepted: Accepted | None = None,
+        accepted: AcceptedShapes | None = None,
     ) -> None:
         self.functions = functions
         self._client = client
@@ -73,9 +73,9 @@ class Environment:
         self.steps: list[Step] = []
         self.messages: tuple[Message, ...] = ()
         self.fault: Exception | None = None
-        """What failed that the agent has no part in; remembered, whatever the agent makes of it."""
-        self.accepted = accepted or Accepted()
-        self.refused: Refused | None = None
+        """An infrastructure failure in this trial; kept also where the agent catches the exception."""
+        self.accepted = accepted or AcceptedShapes()
+        self.refused: RefusedRequest | None = None
         """The last request to the model, where its endpoint refused it."""
         self.answer: Finished | None = None
         """The last answer that was handed in."""
@@ -89,17 +89,17 @@ class Environment:
 
     @property
     def usage(self) -> Usage:
-        """What model calls have consumed."""
+        """What the model calls have consumed so far."""
         return self.meter.usage
 
     @property
     def spent(self) -> StopReason | None:
-        """The budget that ended the trial, whatever the agent made of it; none does after an answer."""
+        """The limit that ended the trial, also where the agent caught it; None once an answer is handed in."""
         return None if self.answer else self.meter.spent
 
     @property
     def timing(self) -> Timing:
-        """Seconds so far; model and tool seconds include waiting for their turn."""
+        """Seconds so far; those of the model and of tools include waiting for a free connection."""
         return Timing(
             seconds=self.meter.seconds,
             model_seconds=self._model_s,
@@ -127,21 +127,21 @@ class Environment:
         variant: int = 0,
         prompt: str | None = None,
     ) -> Reply:
-        """Ask the model. Calls in its reply get ids of ours, ``call00001`` and so on.
+        """Ask the model. Calls in its reply get new ids, ``call00001`` and so on.
 
         Args:
             messages: the conversation.
-            functions: what it may call.
+            functions: that it may call.
             tool_choice: as in ``Request``.
-            stop: texts at which the reply ends.
-            response_schema: asks for JSON of that schema, of the keywords in ``structured.KEYWORDS``.
-            variant: added to the seed, where there is one, for another answer to the same question.
+            stop: texts that end the reply.
+            response_schema: asks for JSON of this schema; ``structured_output`` lists the keywords that it may use.
+            variant: added to the seed, where there is one, to get another answer to the same question.
             prompt: the conversation as one text, for models without a chat format.
 
         Raises:
             BudgetSpent: calls, tokens, money or time are used up.
-            ModelError: the model gave nothing usable.
-            UsageError: there is no model, or the schema demands what cannot be checked.
+            ModelError: the model gave no usable reply.
+            UsageError: there is no model, or the schema has a keyword that cannot be checked.
         """
         if self._model is None:
             raise UsageError("This agent asks a model.", hint="Name one with -m PROVIDER/MODEL.")
@@ -169,11 +169,11 @@ class Environment:
         except (StoreError, RunStopped) as problem:
             self.fault = problem
             raise
-        except ModelError as problem:  # replies before it were paid for all the same
+        except ModelError as problem:  # replies before the failure cost money too
             if isinstance(problem, ModelUnavailableError):
                 self.fault = problem
             elif isinstance(problem, RequestRefusedError):
-                self.refused = Refused(problem, shape_of(request), is_first=not self._has_answered)
+                self.refused = RefusedRequest(problem, shape_of(request), is_first=not self._has_answered)
             self._has_answered |= bool(problem.usage and problem.usage.model_calls)
             self.meter.add_usage(problem.usage or Usage())
             raise
@@ -191,15 +191,15 @@ class Environment:
         return reply.model_copy(update={"tool_calls": tuple(self._renamed(c) for c in reply.tool_calls)})
 
     def _renamed(self, call: FunctionCall) -> FunctionCall:
-        """Ids of endpoints are random; ours are the same in every run, and of a form all servers take."""
+        """The call with a new id: endpoints give random ids, these are the same in every run, and every server takes them."""
         self._calls_made += 1
         return call.model_copy(update={"id": f"call{self._calls_made:05d}"})
 
     async def call(self, name: str, arguments: str) -> Step:
-        """Call a function with arguments as the model wrote them; the step is on record.
+        """Call a function with the arguments as the model wrote them, and record the step.
 
-        An unknown function and unusable arguments are not errors: the agent is told in the
-        observation, as it is of a tool's own failure.
+        An unknown function or unusable arguments raise nothing: the observation says what is wrong, as
+        it does for a failure of the tool.
 
         Raises:
             BudgetSpent: tool calls or time are used up.
@@ -209,9 +209,13 @@ class Environment:
         return step
 
     async def call_all(self, calls: Sequence[FunctionCall]) -> list[Step]:
-        """As ``call``, several at once; the record keeps their order, not that of the answers.
+        """Call several functions, at once where they are independent; the record keeps their order.
 
-        When the budget ends within them, those before the end are made and on record.
+        When the budget ends among them, the calls before that are made and recorded.
+
+        Raises:
+            BudgetSpent: tool calls or time are used up.
+            ServiceError: the server failed.
         """
         allowed: list[FunctionCall] = []
         spent: BudgetSpent | None = None
@@ -239,7 +243,7 @@ class Environment:
         return steps
 
     async def _steps(self, calls: Sequence[FunctionCall]) -> list[tuple[Step, float]]:
-        """All at once, or in order where an answer depends on the calls before it; each with its seconds."""
+        """Each step with its seconds; one after the other where an answer depends on earlier calls."""
         if self._episode:
             return [await self._timed_step(call) for call in calls]
         return await asyncio.gather(*(self._timed_step(call) for call in calls))
@@ -266,14 +270,14 @@ class Environment:
         )
 
     async def open_episode(self, agent: str, group: str, query_id: str) -> ServerEpisode | None:
-        """An episode at the server in which the agent can make its calls itself.
+        """Open an episode at the server, in which the agent can make its calls itself.
 
-        None where the server knows none, or offers other functions than this trial does.
+        Returns None where the server has no episodes, or offers other functions than this trial.
 
         Raises:
             ServiceError: the server does not answer, or refuses.
         """
-        asked = {
+        request = {
             "agent": agent,
             "group": group,
             "query_id": query_id,
@@ -282,37 +286,37 @@ class Environment:
             "budget": self.meter.remaining,
         }
         with self.attempts(f"The server at {self._client.url}"):
-            episode = await ServerEpisode.open(self._client, asked)
+            episode = await ServerEpisode.open(self._client, request)
         if episode and episode.functions != (*self.functions.names, FINISH):
             await episode.close()
             return None
         return episode
 
-    async def look_at(self, episode: ServerEpisode) -> News:
-        """Put on record what the agent has done in an episode since the last look.
+    async def read_episode(self, episode: ServerEpisode) -> EpisodeUpdate:
+        """Record what the agent has done in an episode since this was last called.
 
         Raises:
             ServiceError: the server does not answer.
         """
         with self.attempts(f"The server at {self._client.url}"):
-            news = await episode.news()
-        self.steps.extend(news.steps)
-        self.meter.tool_calls += sum(step.function != FINISH for step in news.steps)
-        self.meter.add_usage(news.usage)
-        self.simulator_usage += news.simulator_usage
-        self._tool_s += news.timing.tool_seconds
-        self._model_s += news.timing.model_seconds
-        self._tool_times.extend(news.timing.tool_calls)
-        self._model_times.extend(news.timing.model_calls)
-        return news
+            update = await episode.read_update()
+        self.steps.extend(update.steps)
+        self.meter.tool_calls += sum(step.function != FINISH for step in update.steps)
+        self.meter.add_usage(update.usage)
+        self.simulator_usage += update.simulator_usage
+        self._tool_s += update.timing.tool_seconds
+        self._model_s += update.timing.model_seconds
+        self._tool_times.extend(update.timing.tool_calls)
+        self._model_times.extend(update.timing.model_calls)
+        return update
 
     def finish(self, arguments: str) -> tuple[Step, Finished | None]:
-        """A call of ``Finish``, on record, and what it means.
+        """Record a call of ``Finish``; returns the step, and how it ends the trial.
 
-        Where it means nothing, the step's observation says what is wrong.
+        The second is None where the arguments mean nothing; the step's observation says what is wrong.
 
         Raises:
-            BudgetSpent: it comes too late, after the end of time or of another budget.
+            BudgetSpent: it comes too late: the time is up, or another limit is reached.
         """
         self.meter.check_open()
         step, finished = finish_step(arguments)
@@ -323,7 +327,11 @@ class Environment:
 
     @asynccontextmanager
     async def time_limit(self, grace_s: float = 0.0) -> AsyncGenerator[None]:
-        """Ends what runs within when the trial's time is up, or so many seconds later."""
+        """Cancel the block when the trial's time is up, or ``grace_s`` seconds later.
+
+        Raises:
+            BudgetSpent: the time is up.
+        """
         left = self.meter.remaining_s
         limit = asyncio.timeout(None if left is None else left + grace_s)
         try:
@@ -334,15 +342,15 @@ class Environment:
                 raise BudgetSpent(StopReason.MAX_SECONDS) from None
             raise
         finally:
-            if limit.expired():  # also where what ran within took no notice
+            if limit.expired():  # also where the block caught the cancellation
                 self.meter.over(StopReason.MAX_SECONDS)
 
     @contextmanager
     def attempts(self, at: str) -> Generator[None]:
-        """One request; if it had only failed when it was stopped, that is a fault, not slowness.
+        """Make one request in the block. If all its attempts had failed when time ran out, that is a fault.
 
         Args:
-            at: who was asked, in words.
+            at: who is asked, in words.
         """
         with counting_failures() as failures:
             try:
@@ -356,5 +364,5 @@ class Environment:
 
 
 def with_seed(sampling: Sampling, seed: int | None) -> Sampling:
-    """The same with another seed."""
+    """These settings with another seed."""
     return replace(sampling, seed=seed)

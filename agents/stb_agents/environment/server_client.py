@@ -1,4 +1,4 @@
-"""The client of the virtual API server: ``POST /virtual``, ``GET /readyz``, and what others ask of it."""
+"""The client of the virtual API server: calls of APIs, the datasets that it serves, and other requests."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the server answered: ``body`` is the text an agent is shown, the rest is about it.
+class ToolAnswer:
+    """The server's answer to one call.
 
-    ``error`` is the body's error text; ``kind`` is the server's word for a failure that the agent is
-    told of, such as ``miss``; ``usage`` is what its simulator consumed for this call.
+    ``body`` is the text that the agent sees; ``error`` is the error in it. ``kind`` is the server's word for a
+    failure that the agent sees, such as ``miss``. ``usage`` is what its simulator consumed for this call.
     """
 
     body: str
@@ -40,11 +40,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Served:
-    """A dataset that a server has, and how the server answers.
+class ServedDataset:
+    """A dataset as a server serves it.
 
-    ``modes`` are those that it can answer in when asked; ``settings`` is what else could change an
-    answer: its simulator and its injected faults.
+    ``mode`` is the server's own cache mode, ``modes`` are all that a request can ask for; ``settings`` is what
+    else could change an answer: its simulator and its injected faults.
     """
 
     name: str
@@ -78,10 +78,10 @@ class VirtualClient:
         patience: Patience = DEFAULT_PATIENCE,
     ) -> None:
         self.url = url.rstrip("/")
-        asked = {"X-STB-Dataset": dataset, "X-STB-Mode": mode, "X-STB-Snapshot": snapshot}
-        headers = {name: value for name, value in asked.items() if value}
-        self.asked = {name.removeprefix("X-STB-").lower(): value for name, value in asked.items() if value}
-        """Its dataset, mode and snapshot, as far as they are named."""
+        scope = {"dataset": dataset, "mode": mode, "snapshot": snapshot}
+        self.scope = {name: value for name, value in scope.items() if value}
+        """Dataset, mode and snapshot of its calls, as far as they are named."""
+        headers = {f"X-STB-{name.capitalize()}": value for name, value in self.scope.items()}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self._patience = patience
@@ -100,23 +100,23 @@ class VirtualClient:
         await self._http.close()
 
     async def check(self) -> None:
-        """See that the server takes calls as they will be made; it counts as none.
+        """Check that the server takes calls with these settings. The check is not counted as a call.
 
         Raises:
             ServiceError: it refuses the dataset, the mode, the snapshot or the token.
         """
         await self.call(ApiRef("-", "-", "-"), "{}")
 
-    async def call(self, ref: ApiRef, arguments: str, episode: str = "") -> Answer:
+    async def call(self, ref: ApiRef, arguments: str, episode: str = "") -> ToolAnswer:
         """Call an API with arguments as JSON text.
 
         Args:
             ref: the API.
             arguments: JSON text of an object.
-            episode: the attempt at a task with whose earlier calls a simulated answer is to agree.
+            episode: attempt at a task; a simulated answer agrees with the earlier calls of the same attempt.
 
         Raises:
-            ServiceError: the server does not answer, or not as agreed.
+            ServiceError: the server does not answer, or answers in another form.
         """
         body = orjson.dumps(
             {
@@ -133,13 +133,13 @@ class VirtualClient:
             headers["X-STB-Episode"] = episode
         if name := logs.current_field("trial"):
             headers["X-Request-ID"] = quote(name, safe="/:@-._~")
-        asked = {
+        attributes = {
             "gen_ai.operation.name": "execute_tool",
             "gen_ai.tool.name": f"{ref.tool}/{ref.api}",
             "gen_ai.tool.type": "function",
         }
-        with traces.span(f"execute_tool {ref.tool}/{ref.api}", asked, kind="CLIENT") as span:
-            response = await self._patiently(
+        with traces.span(f"execute_tool {ref.tool}/{ref.api}", attributes, kind="CLIENT") as span:
+            response = await self._with_retries(
                 lambda: self._http.request("POST", "/virtual", body, headers | traces.headers())
             )
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
@@ -150,26 +150,26 @@ class VirtualClient:
         except (ValueError, TypeError, KeyError):
             raise ServiceError(
                 f"The server at {self.url} answered {response.text[:100]!r} in place of a tool's answer.",
-                hint="See that it is a server of this program.",
+                hint="Check that it is a virtual API server.",
             ) from None
-        told = response.headers
-        return Answer(
+        about = response.headers
+        return ToolAnswer(
             body=response.text,
             error=error if isinstance(error, str) else orjson.dumps(error).decode(),
-            provenance=told.get("x-stb-provenance", ""),
-            key=told.get("x-stb-key"),
-            kind=told.get("x-stb-error", ""),
-            usage=_usage_of(told.get("x-stb-usage", "")),
+            provenance=about.get("x-stb-provenance", ""),
+            key=about.get("x-stb-key"),
+            kind=about.get("x-stb-error", ""),
+            usage=_usage_of(about.get("x-stb-usage", "")),
         )
 
     async def exchange(self, method: str, path: str, body: Any = None, *, token: str = "") -> HttpResponse:
-        """Any other request, with JSON as its body; passing trouble is waited out, a refusal returned.
+        """Send any other request. Passing failures are retried; a refusal is returned.
 
         Args:
-            method: of HTTP.
+            method: HTTP method.
             path: at the server.
-            body: a JSON value; None for none.
-            token: in place of the server's own.
+            body: a JSON value; None for no body.
+            token: sent in place of the client's own.
 
         Raises:
             ServiceError: the server does not answer.
@@ -177,14 +177,18 @@ class VirtualClient:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         content = None if body is None else orjson.dumps(body)
         headers = headers if body is None else headers | _JSON
-        return await self._patiently(
+        return await self._with_retries(
             lambda: self._http.request(method, path, content, headers), takes_refusals=True
         )
 
-    async def _patiently(
+    async def _with_retries(
         self, send: Callable[[], Coroutine[Any, Any, HttpResponse]], *, takes_refusals: bool = False
     ) -> HttpResponse:
-        """Send until there is an answer that another attempt would not change."""
+        """Send until there is an answer that another attempt would not change.
+
+        Raises:
+            ServiceError: there is none in time, or it is a refusal and ``takes_refusals`` is not set.
+        """
         retries = Retries(self._patience, self._rng)
         while True:
             try:
@@ -206,11 +210,11 @@ class VirtualClient:
                 )
             await asyncio.sleep(wait)
 
-    async def served(self, *, timeout_s: float = 5.0) -> list[Served]:
-        """The datasets of the server.
+    async def read_datasets(self, *, timeout_s: float = 5.0) -> list[ServedDataset]:
+        """The datasets that the server serves.
 
         Raises:
-            ServiceError: nothing answers there, or something else does.
+            ServiceError: nothing answers at its address, or it is not a virtual API server.
         """
         try:
             response = await self._http.request("GET", "/readyz", timeout_s=timeout_s)
@@ -218,7 +222,7 @@ class VirtualClient:
             mode = document["mode"]
             modes = tuple(document.get("modes", [mode]))
             return [
-                Served(
+                ServedDataset(
                     row["name"],
                     row["content_hash"],
                     row["responses_hash"],
@@ -239,16 +243,16 @@ class VirtualClient:
             ) from None
 
 
-def _usage_of(told: str) -> Usage:
-    """What a server says that its simulator consumed; nothing where it says nothing that can be read."""
+def _usage_of(header: str) -> Usage:
+    """What the server's simulator consumed, by its header; nothing where that cannot be read."""
     try:
-        return Usage.model_validate_json(told) if told else Usage()
+        return Usage.model_validate_json(header) if header else Usage()
     except ValidationError:
         return Usage()
 
 
 def _settings_of(parts: dict[str, Any]) -> dict[str, str]:
-    """What of a server's parts could change an answer."""
+    """The parts of a server that could change an answer, and what identifies them."""
     named = {"simulator": ("simulator", "identity"), "faults": ("faults", "plan")}
     return {
         name: str(parts[part][member])

@@ -1,7 +1,7 @@
-"""An episode at the server, for an agent that makes its calls itself: opened here, played elsewhere.
+"""An episode at the server, for an agent that makes its calls itself.
 
-The server makes the calls and keeps the record; what is new in it is read from time to time, so that the
-trajectory is as complete as if the calls had been made here.
+The server makes the calls and records them. The runner reads the record from time to time, so that the
+trajectory is as complete as that of an agent whose calls the runner makes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _PATH = "/v1/episodes"
 
 
 @dataclass(frozen=True)
-class News:
-    """What was done in an episode since it was last looked at; ``stop`` is None while it is open."""
+class EpisodeUpdate:
+    """What was done in an episode since it was last read; ``stop`` is None while it is open."""
 
     steps: tuple[Step, ...]
     usage: Usage
@@ -34,7 +34,7 @@ class News:
 
     @property
     def is_active(self) -> bool:
-        """Whether the agent did something: it made a call, or asked a model."""
+        """Whether the agent made a call or asked a model."""
         return bool(self.steps or self.timing.model_calls)
 
 
@@ -54,52 +54,52 @@ class ServerEpisode:
             "url": f"{client.url}{self._path}",
             **{name: opened[name] for name in ("id", "token", "mcp_url", "proxy_url")},
         }
-        """What an agent must know to play it."""
+        """What an agent needs to make calls in it."""
 
     @classmethod
-    async def open(cls, client: VirtualClient, asked: dict[str, Any]) -> Self | None:
-        """Open one, of which the server keeps no run; None where the server knows no such thing.
+    async def open(cls, client: VirtualClient, request: dict[str, Any]) -> Self | None:
+        """Open an episode that the server does not store as a run; None where it has no episodes.
 
         Args:
             client: of the server; its dataset, mode and snapshot are those of the episode.
-            asked: further members of what ``POST /v1/episodes`` takes.
+            request: further members of the body of ``POST /v1/episodes``.
 
         Raises:
             ServiceError: the server does not answer, or refuses.
         """
-        asked = {**client.asked, **asked, "record": False}
-        response = await client.exchange("POST", f"{_PATH}?format=mcp", asked)
+        body = {**client.scope, **request, "record": False}
+        response = await client.exchange("POST", f"{_PATH}?format=mcp", body)
         if response.status in {404, 405} and b'"type"' not in response.content:
             return None
         return cls(client, _document(client, response.status, response.content))
 
-    async def news(self) -> News:
-        """What was done since this was last asked.
+    async def read_update(self) -> EpisodeUpdate:
+        """What was done since this was last called.
 
         Raises:
-            ServiceError: the server does not answer, or does not know the episode any more.
+            ServiceError: the server does not answer, or no longer has the episode.
         """
         response = await self._client.exchange("GET", self._path, token=self._token)
-        told = _document(self._client, response.status, response.content)
-        steps = [Step.model_validate(step) for step in told["steps"]]
-        usage, simulator = (Usage.model_validate(told[name]) for name in ("usage", "simulator_usage"))
-        timing = Timing.model_validate(told["timing"])
-        found = News(
+        record = _document(self._client, response.status, response.content)
+        steps = [Step.model_validate(step) for step in record["steps"]]
+        usage, simulator = (Usage.model_validate(record[name]) for name in ("usage", "simulator_usage"))
+        timing = Timing.model_validate(record["timing"])
+        update = EpisodeUpdate(
             steps=tuple(steps[self._n_steps :]),
-            usage=_more(usage, self._usage),
-            simulator_usage=_more(simulator, self._simulator_usage),
-            timing=_later(timing, self._timing),
-            stop=StopReason(told["stop"]) if told["stop"] else None,
-            final_answer=told["final_answer"],
-            error=told["error"],
+            usage=_usage_since(usage, self._usage),
+            simulator_usage=_usage_since(simulator, self._simulator_usage),
+            timing=_timing_since(timing, self._timing),
+            stop=StopReason(record["stop"]) if record["stop"] else None,
+            final_answer=record["final_answer"],
+            error=record["error"],
         )
         self._n_steps, self._usage, self._simulator_usage = len(steps), usage, simulator
         self._timing = timing
-        self.is_open = found.stop is None
-        return found
+        self.is_open = update.stop is None
+        return update
 
     async def close(self) -> None:
-        """End it, if it is open: its outcome is known, and on record here."""
+        """End the episode at the server, if it is open; its outcome is already recorded here."""
         if self.is_open:
             self.is_open = False
             with suppress(ServiceError):  # then it expires
@@ -119,8 +119,8 @@ def _document(client: VirtualClient, status: int, content: bytes) -> dict[str, A
     raise ServiceError(f"The server at {client.url} refuses an episode: {reason}")
 
 
-def _more(usage: Usage, before: Usage) -> Usage:
-    """What was consumed since."""
+def _usage_since(usage: Usage, before: Usage) -> Usage:
+    """The difference of two sums of usage."""
     known = usage.cost_usd is not None
     return Usage(
         model_calls=usage.model_calls - before.model_calls,
@@ -131,8 +131,8 @@ def _more(usage: Usage, before: Usage) -> Usage:
     )
 
 
-def _later(timing: Timing, before: Timing) -> Timing:
-    """What took its time since."""
+def _timing_since(timing: Timing, before: Timing) -> Timing:
+    """The difference of two sums of timing."""
     return Timing(
         tool_seconds=timing.tool_seconds - before.tool_seconds,
         model_seconds=timing.model_seconds - before.model_seconds,

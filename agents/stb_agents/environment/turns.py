@@ -1,4 +1,4 @@
-"""One turn of a model: what it said, and what came of the calls in it."""
+"""One turn of a model: its reply, and the results of the calls in it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from stb_core.llm.protocol import Reply
 from stb_core.values.observations import Finished
 from stb_core.values.trajectories import FINISH, FunctionCall, Message, Step
 
-GO_ON = "Go on: call a function, or call Finish if you have the answer."
-_BEHIND = "Not done: it stands behind Finish."
+NUDGE = "Go on: call a function, or call Finish if you have the answer."
+_AFTER_FINISH = "Not done: it stands behind Finish."
 _SPENT = "Not done: a budget is spent."
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One thing that came of a turn: a message for the model, the step that it belongs to, or both."""
+class TurnResult:
+    """One result of a turn: a message for the model, the step that it belongs to, or both."""
 
     message: Message | None = None
     step: Step | None = None
@@ -26,73 +26,77 @@ class Seen:
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn; ``finished`` says how, when it ended the work, and ``spent`` is a budget that ended within it.
+    """A turn: the model's message ``reply``, and ``results`` in the order of its calls.
 
-    Who keeps turns keeps this one as well before raising ``spent``: what was paid for and done is on record.
+    ``finished`` is set when the turn ended the work, ``spent`` when a limit was reached within it. An agent
+    records the turn before it raises ``spent``, so that nothing that was paid for is lost.
     """
 
-    said: Message
-    seen: tuple[Seen, ...]
+    reply: Message
+    results: tuple[TurnResult, ...]
     finished: Finished | None = None
     spent: BudgetSpent | None = None
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing was called."""
-        return not self.said.tool_calls
+        """Whether the model called nothing."""
+        return not self.reply.tool_calls
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The turn as it stands in a conversation."""
-        return (self.said, *(seen.message for seen in self.seen if seen.message))
+        """The messages of the turn in a conversation."""
+        return (self.reply, *(result.message for result in self.results if result.message))
 
 
-async def act(reply: Reply, environment: Environment) -> Turn:
+async def perform_calls(reply: Reply, environment: Environment) -> Turn:
     """Make the calls of a reply.
 
-    Calls of one turn do not depend on each other and are made at once. ``Finish`` ends the turn:
-    what stands behind it is not done. A reply without calls is answered with a nudge.
+    Calls of one turn do not depend on each other and are made at once. ``Finish`` ends the turn: calls after
+    it are not made. A reply without calls is answered with a request to call something.
+
+    Raises:
+        ServiceError: the server failed.
     """
-    said = reply.as_message()
-    if not said.tool_calls:
-        # Empty words are sent as such; a message with neither words nor calls is not accepted.
-        said = said.model_copy(update={"content": said.content or ""})
-        return Turn(said, (Seen(Message(role="user", content=GO_ON)),))
+    message = reply.as_message()
+    if not message.tool_calls:
+        # An empty text is sent as such: endpoints refuse a message with neither text nor calls.
+        message = message.model_copy(update={"content": message.content or ""})
+        return Turn(message, (TurnResult(Message(role="user", content=NUDGE)),))
     calls = reply.tool_calls
-    end = before_finish(calls)
-    made = len(environment.steps)
+    end = count_before_finish(calls)
+    n_before = len(environment.steps)
     try:
-        seen = await _observe(calls[:end], environment)
+        results = await _call_all(calls[:end], environment)
     except BudgetSpent as spent:
-        steps = environment.steps[made:]
-        seen = [_seen(call, step) for call, step in zip(calls, steps, strict=False)]
-        seen.extend(Seen(observed(call, _SPENT)) for call in calls[len(steps) :])
-        return Turn(said, tuple(seen), spent=spent)
+        steps = environment.steps[n_before:]
+        results = [_result_of(call, step) for call, step in zip(calls, steps, strict=False)]
+        results.extend(TurnResult(observation_message(call, _SPENT)) for call in calls[len(steps) :])
+        return Turn(message, tuple(results), spent=spent)
     if end == len(calls):
-        return Turn(said, tuple(seen))
+        return Turn(message, tuple(results))
     step, finished = environment.finish(calls[end].arguments)
     if finished:
-        return Turn(said, (*seen, Seen(step=step)), finished)
-    seen.append(Seen(observed(calls[end], step.observation), step))
-    seen.extend(Seen(observed(call, _BEHIND)) for call in calls[end + 1 :])
-    return Turn(said, tuple(seen))
+        return Turn(message, (*results, TurnResult(step=step)), finished)
+    results.append(TurnResult(observation_message(calls[end], step.observation), step))
+    results.extend(TurnResult(observation_message(call, _AFTER_FINISH)) for call in calls[end + 1 :])
+    return Turn(message, tuple(results))
 
 
-def before_finish(calls: Sequence[FunctionCall]) -> int:
-    """How many calls stand before ``Finish``; all of them where it is not called."""
+def count_before_finish(calls: Sequence[FunctionCall]) -> int:
+    """How many calls come before ``Finish``; all of them where it is not called."""
     names = [call.name for call in calls]
     return names.index(FINISH) if FINISH in names else len(calls)
 
 
-async def _observe(calls: Sequence[FunctionCall], environment: Environment) -> list[Seen]:
+async def _call_all(calls: Sequence[FunctionCall], environment: Environment) -> list[TurnResult]:
     steps = await environment.call_all(calls)
-    return [_seen(call, step) for call, step in zip(calls, steps, strict=True)]
+    return [_result_of(call, step) for call, step in zip(calls, steps, strict=True)]
 
 
-def _seen(call: FunctionCall, step: Step) -> Seen:
-    return Seen(observed(call, step.observation), step)
+def _result_of(call: FunctionCall, step: Step) -> TurnResult:
+    return TurnResult(observation_message(call, step.observation), step)
 
 
-def observed(call: FunctionCall, observation: str) -> Message:
-    """What a call returned, as a message."""
+def observation_message(call: FunctionCall, observation: str) -> Message:
+    """What a call returned, as a message of the conversation."""
     return Message(role="tool", content=observation, tool_call_id=call.id, name=call.name)

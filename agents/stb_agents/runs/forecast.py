@@ -1,4 +1,4 @@
-"""What a run would do and cost, judged by what the same agent did before."""
+"""What a run would do and cost, estimated from an earlier run of the same agent."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Forecast:
-    """A run that was not begun; what is None is not known.
+    """An estimate of a run before it begins; None stands for what is not known.
 
-    The estimates are for the trials that are left, at the mean of the run that they are based on.
+    The estimates are for the trials that are left, at the mean of the run ``based_on``.
     """
 
     run: str
@@ -30,11 +30,11 @@ class Forecast:
     cost_usd: float | None = None
 
     def row(self) -> dict[str, Any]:
-        """As a row of the JSON document."""
+        """The estimate as a row of the JSON document."""
         return dict(vars(self))
 
 
-async def forecast(
+async def estimate_run(
     store: Store,
     run: str,
     trials: int,
@@ -45,8 +45,22 @@ async def forecast(
     dataset: str,
     price: Price | None,
 ) -> Forecast:
-    """Look for the latest run of the same agent and model, one on the same dataset first."""
-    for past in await _alike(store, agent, model, dataset):
+    """Estimate from the latest run of the same agent and model, preferably on the same dataset.
+
+    Args:
+        store: where earlier runs are.
+        run: the id that the run would have.
+        trials: of the whole run.
+        trials_left: without a result.
+        agent: name of the agent.
+        model: ``PROVIDER/MODEL``; None for an agent without one.
+        dataset: name of the dataset.
+        price: of the model's tokens today; None takes what the earlier run cost.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    for past in await _similar_runs(store, agent, model, dataset):
         usage, counted = Usage(), 0
         async for trajectory in store.runs.trajectories(past.run):
             if trajectory.stop is not StopReason.INFRASTRUCTURE:
@@ -69,13 +83,13 @@ async def forecast(
 
 
 def _cost(usage: Usage, share: float, price: Price | None) -> float | None:
-    """At today's price, or else at what the past run cost."""
+    """USD at today's price; without one, at what the past run cost."""
     if price is not None:
         return share * price.cost_usd(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
     return None if usage.cost_usd is None else share * usage.cost_usd
 
 
-async def _alike(store: Store, agent: str, model: str | None, dataset: str) -> list[Run]:
+async def _similar_runs(store: Store, agent: str, model: str | None, dataset: str) -> list[Run]:
     runs = [run for run in await store.runs.all() if (run.agent, run.model) == (agent, model)]
     latest_first = runs[::-1]
     return sorted(latest_first, key=lambda run: run.dataset != dataset)

@@ -1,8 +1,8 @@
-"""Model calls that are paid for once: a reply is on disk before the next is asked for, and used again.
+"""The journal of a run: every reply of a model is stored, so that no call is paid for twice.
 
-A trial goes on with a reply while it is being written; a crash costs it one call at most. When a trial is
-repeated after a crash, its requests are the same as before, so each finds its reply here by the request's
-hash and by how often the trial has asked it already.
+A reply is stored before its trial makes the next call; a crash costs a trial one call at most. When
+a trial is repeated after a crash, it makes the same requests as before. Each finds its reply here by the
+request's hash and by how often the trial has made that request already.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from stb_core.store import Store
 
 _UNREADABLE = "stb:unreadable"
-"""In the place of a reason to finish: of a reply that was paid for and is not what was asked for."""
+"""The finish reason of a reply that was paid for and could not be read."""
 
 Replies = dict[tuple[str, int], Reply]
-"""(request hash, occurrence) → reply."""
+"""(request hash, how often it was made before) → reply."""
 
 
 class _Entry(Reply):
-    """A reply as the journal holds it, with the shape of its request; "" in journals from before it was kept."""
+    """A reply as the journal stores it, with the shape of its request; "" in older journals."""
 
     shape: str = ""
 
@@ -49,22 +49,26 @@ class Journal:
         self._tasks = tasks
         self._commits: GroupCommit[JournalEntry, None] = GroupCommit(self._write, tasks)
         self._is_new: bool | None = None
-        self._look = asyncio.Lock()
+        self._checking = asyncio.Lock()
 
     async def replies(self, group: str, query_id: str, trial: int) -> Replies:
-        """What was answered in a trial, by earlier sessions of the run."""
+        """The replies that a trial got in earlier sessions of the run.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
         if await self._began_empty():
             return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
-        found = await self._tasks.finish(reading)
-        return {place: Reply.model_validate_json(text) for place, text in found.items()}
+        texts = await self._tasks.finish(reading)
+        return {place: Reply.model_validate_json(text) for place, text in texts.items()}
 
     async def shapes(self) -> set[str]:
-        """The shapes of the requests that were answered, by earlier sessions too."""
+        """The shapes of the requests that were answered in earlier sessions of the run."""
         return set() if await self._began_empty() else await self._tasks.finish(self._read_shapes())
 
     async def _began_empty(self) -> bool:
-        async with self._look:  # all trials begin at once: one look is enough for them
+        async with self._checking:  # many trials begin at once: one of them checks
             if self._is_new is None:
                 self._is_new = not await self._tasks.finish(self._store.runs.has_journal(self._run))
         return self._is_new
@@ -74,7 +78,7 @@ class Journal:
         return {shape async for text in replies if (shape := _Entry.model_validate_json(text).shape)}
 
     def begin(self, entry: JournalEntry) -> asyncio.Future[None]:
-        """Have an entry written; see ``GroupCommit.begin``."""
+        """Begin to store an entry; see ``GroupCommit.begin``."""
         return self._commits.begin(entry)
 
     async def _write(self, entries: Sequence[JournalEntry]) -> list[None]:
@@ -83,17 +87,17 @@ class Journal:
 
 
 class JournalledModel:
-    """A model whose replies in one trial are written down, and given again without asking."""
+    """A model whose replies in one trial are stored, and not asked for again."""
 
-    def __init__(self, model: Model, journal: Journal, trial: tuple[str, str, int], known: Replies) -> None:
+    def __init__(self, model: Model, journal: Journal, trial: tuple[str, str, int], earlier: Replies) -> None:
         self._model = model
         self._journal = journal
         self._trial = trial
-        self._known = known
-        self._asked: Counter[str] = Counter()
+        self._earlier = earlier
+        self._requests: Counter[str] = Counter()
         self._unwritten: list[asyncio.Future[None]] = []
-        self._failed: JournalEntry | None = None
-        """The last reply, where it was of no use: on record if the trial goes on all the same."""
+        self._unreadable: JournalEntry | None = None
+        """The last reply, where it could not be read; it is stored if the trial continues all the same."""
 
     @property
     def name(self) -> str:
@@ -101,48 +105,41 @@ class JournalledModel:
         return self._model.name
 
     async def complete(self, request: Request) -> Reply:
-        """See ``Model``; raises StoreError when an earlier reply cannot be written."""
-        if self._failed:
-            self._unwritten.append(self._journal.begin(self._failed))
-            self._failed = None
-        await self.settle()
+        """See ``Model``; raises StoreError when an earlier reply cannot be stored."""
+        if self._unreadable:
+            self._unwritten.append(self._journal.begin(self._unreadable))
+            self._unreadable = None
+        await self.wait_until_written()
         digest = request.hash
-        place = (digest, self._asked[digest])
-        self._asked[digest] += 1
-        if place in self._known:
-            return _given(self._known[place])
+        place = (digest, self._requests[digest])
+        self._requests[digest] += 1
+        if place in self._earlier:
+            return _readable(self._earlier[place])
         try:
             reply = await self._model.complete(request)
         except UnreadableReplyError as problem:
             lost = Reply(content=problem.reply, finish_reason=_UNREADABLE, usage=problem.usage or Usage())
-            self._failed = JournalEntry(*self._trial, *place, _entry(lost, request))
+            self._unreadable = JournalEntry(*self._trial, *place, _entry(lost, request))
             raise
         entry = JournalEntry(*self._trial, *place, _entry(reply, request))
         self._unwritten.append(self._journal.begin(entry))
         return reply
 
-    async def settle(self) -> None:
-        """Wait until every reply so far is on disk.
+    async def wait_until_written(self) -> None:
+        """Wait until every reply so far is stored.
 
         Raises:
-            StoreError: one cannot be written.
+            StoreError: one cannot be stored.
         """
         while self._unwritten:
             await self._unwritten.pop()
 
 
-def _given(reply: Reply) -> Reply:
+def _readable(reply: Reply) -> Reply:
+    """The reply; raises UnreadableReplyError, as the first time, if it could not be read."""
     if reply.finish_reason == _UNREADABLE:
         text = reply.content or ""
         raise UnreadableReplyError(
             "The reply is not what was asked for.", reply=text, usage=reply.usage, hint="Use another model."
         )
     return reply
-
-
-async def spent_usd(store: Store, run: str) -> float:
-    """What the replies of a run have cost so far, as far as it is known."""
-    spent = 0.0
-    async for text in store.runs.journalled_replies(run):
-        spent += Reply.model_validate_json(text).usage.cost_usd or 0.0
-    return spent

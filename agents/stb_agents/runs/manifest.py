@@ -1,34 +1,42 @@
-"""The plan of a run: its manifest."""
+"""The identity of a run: its manifest, and the name that is made from it."""
 
 from __future__ import annotations
 
-from stb_agents.custom.registry import Chosen
-from stb_agents.environment.server_client import Served
-from stb_agents.runs.runner import Conduct
-from stb_agents.runs.selection import Selection
-from stb_core.values.manifest import Manifest
+from stb_agents.environment.server_client import ServedDataset
+from stb_agents.runs.preparation import PreparedRun
+from stb_core.values import lockfile
+from stb_core.values.manifest import Manifest, run_id
 from stb_core.values.provenance import is_frozen
 
 
-def manifest_of(
-    chosen: Chosen,
-    model: str | None,
-    selection: Selection,
-    served: Served,
-    conduct: Conduct,
-    trials: int,
-    snapshot: str = "",
-) -> Manifest:
+def identify_run(prepared: PreparedRun, served: ServedDataset) -> tuple[str, Manifest]:
+    """The run's id, and its manifest.
+
+    Args:
+        prepared: the agent, the queries and the settings of the run.
+        served: the dataset as the server serves it.
+
+    Raises:
+        UsageError: the run is not what the lock file says, where one was named.
+    """
+    manifest = manifest_of(prepared, served)
+    if prepared.lock:
+        lockfile.check(prepared.lock, manifest)
+    return run_id(manifest, prepared.selection.groups, prepared.request.name), manifest
+
+
+def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
     """Everything that could change the run's score; nothing that could not.
 
-    In replay mode that is the very set of responses that may answer, the one in force unless another
-    is named. In other modes the run itself adds to them, and only a named one is part of it. A
-    simulator answers in other modes alone.
+    In replay mode the recorded responses are part of it: the snapshot that was named, else those in force.
+    In other modes the run itself adds to the responses, so only a named snapshot is part of it; and
+    only there is the simulator, which answers in no other mode.
     """
+    request, selection, trial_settings = prepared.request, prepared.selection, prepared.trial_settings
     is_replay = is_frozen(served.mode)
     server = {name: value for name, value in served.settings.items() if not is_replay or name != "simulator"}
-    sampling, agent = conduct.sampling, chosen.agent
-    given = {
+    sampling, agent = trial_settings.sampling, prepared.agent.agent
+    model_settings = {
         "temperature": sampling.temperature,
         "max_completion_tokens": sampling.max_completion_tokens,
         "seed": sampling.seed,
@@ -36,19 +44,21 @@ def manifest_of(
     return Manifest(
         dataset=selection.dataset.name,
         dataset_hash=selection.dataset.content_hash,
-        snapshot_hash=snapshot or (served.responses_hash if is_replay else ""),
+        snapshot_hash=request.snapshot or (served.responses_hash if is_replay else ""),
         agent=agent.name,
         agent_settings={
             **agent.settings(),
-            "budget": conduct.budget.settings(),
-            "max_observation": conduct.max_observation,
+            "budget": trial_settings.budget.settings(),
+            "max_observation": trial_settings.max_observation,
         },
-        agent_hash=chosen.code,
-        model=model,
-        model_settings={name: value for name, value in given.items() if value is not None} if model else {},
+        agent_hash=prepared.agent.code,
+        model=request.model,
+        model_settings={name: value for name, value in model_settings.items() if value is not None}
+        if request.model
+        else {},
         mode=served.mode,
-        server={**server, **({"episodes": True} if conduct.episodes else {})},
+        server={**server, **({"episodes": True} if trial_settings.episodes else {})},
         selection=selection.asked_for,
-        trials=trials,
+        trials=request.trials,
         seed=sampling.seed or 0,
     )

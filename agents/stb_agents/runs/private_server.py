@@ -1,9 +1,9 @@
-"""A virtual API server of one's own, for as long as its parent lives.
+"""A virtual API server for one run; it ends with the process that started it.
 
     python -m stb_agents.runs.private_server --dataset D --mode M
 
-runs ``stb serve`` on a free port and ends when its standard input does: a parent that was killed,
-even by SIGKILL, leaves no server behind.
+runs ``stb serve`` on a free port, and ends when its standard input ends: then no server is left behind,
+even where the parent was killed by SIGKILL.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What ``stb run`` can be asked: one frozen value."""
+"""What ``stb run`` is asked to do, as one frozen value."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 from stb_agents.environment.agent import Agent
 from stb_agents.environment.budget import Budget
 from stb_agents.environment.environment import Sampling
-from stb_agents.runs.runner import Conduct
-from stb_agents.runs.toolsets import GIVEN
+from stb_agents.runs.runner import TrialSettings
 from stb_core.errors import UsageError
+
+GIVEN = "given"
+_RETRIEVED = re.compile(r"retrieved:([1-9]\d{0,3})")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What ``stb run`` was asked; each field is an option of that command."""
+    """What ``stb run`` is asked to do; each field is an option of that command."""
 
     agent: str
     dataset: str
@@ -49,9 +51,14 @@ class RunRequest:
     dry_run: bool = False
     agent_option: tuple[str, ...] = ()
 
-    def conduct(self, agent: Agent) -> Conduct:
-        """How the trials are to be done: the agent's own limits but for those that are given."""
-        given = Budget(
+    @property
+    def limits_cost(self) -> bool:
+        """Whether the cost of the run, or of a trial, is limited."""
+        return self.max_cost is not None or self.max_trial_cost is not None
+
+    def trial_settings(self, agent: Agent) -> TrialSettings:
+        """How the trials are done: with the agent's own limits where the request names no other."""
+        limits = Budget(
             max_steps=self.max_steps,
             max_model_calls=self.max_model_calls,
             max_tool_calls=self.max_tool_calls,
@@ -59,9 +66,9 @@ class RunRequest:
             max_seconds=self.max_seconds,
             max_cost_usd=self.max_trial_cost,
         )
-        return Conduct(
+        return TrialSettings(
             sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
-            budget=agent.budget.with_limits(given),
+            budget=agent.budget.with_limits(limits),
             max_observation=self.max_observation,
             connections=self.max_connections,
             fail_fast=self.fail_fast,
@@ -75,15 +82,32 @@ class RunRequest:
         Raises:
             UsageError: one is not NAME=VALUE.
         """
-        found: dict[str, str] = {}
+        options: dict[str, str] = {}
         for text in self.agent_option:
             name, separator, value = text.partition("=")
             if not separator or not name:
-                raise UsageError(f"{text!r} is no option of an agent.", hint="Write -o NAME=VALUE.")
-            found[name.replace("-", "_")] = value
-        return found
+                raise UsageError(f"{text!r} is not an agent option.", hint="Write -o NAME=VALUE.")
+            options[name.replace("-", "_")] = value
+        return options
 
     @property
     def ids(self) -> list[str]:
-        """The query ids that were named."""
+        """The ids of the queries that were named; empty for all."""
         return [part for part in re.split(r"[,\s]+", self.task_ids or "") if part]
+
+
+def number_to_retrieve(tools: str) -> int | None:
+    """K of ``retrieved:K``; None for ``given``.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if tools == GIVEN:
+        return None
+    match = _RETRIEVED.fullmatch(tools)
+    if not match:
+        raise UsageError(
+            f"{tools!r} does not say which tools a query offers.",
+            hint=f"Write {GIVEN}, or retrieved:K with a number, such as retrieved:10.",
+        )
+    return int(match[1])

@@ -1,35 +1,32 @@
-"""A run from its request to its summary: everything is looked at before the first trial begins."""
+"""A run from its request to its summary.
+
+Before the first trial the steps are these, each done once: prepare the run (agent, queries), open the model
+and the server, identify the run (manifest, lock file, name), and claim the trials that are left.
+``--dry-run`` takes the same steps, except that it opens nothing and claims nothing.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stb_agents.custom.registry import Chosen, choose_agent
-from stb_agents.custom.replay import PREFIX as REPLAY
-from stb_agents.custom.replay import load_replay
-from stb_agents.environment.server_client import Served, VirtualClient
-from stb_agents.runs.cost_limit import PaidModel, Purse
-from stb_agents.runs.forecast import Forecast, forecast
-from stb_agents.runs.journal import spent_usd
-from stb_agents.runs.manifest import manifest_of
-from stb_agents.runs.progress import Bar
+from stb_agents.environment.server_client import ServedDataset, VirtualClient
+from stb_agents.runs.claim import claim_trials, trials_left
+from stb_agents.runs.cost_limit import limit_cost
+from stb_agents.runs.forecast import Forecast, estimate_run
+from stb_agents.runs.manifest import identify_run
+from stb_agents.runs.preparation import prepare_run
+from stb_agents.runs.progress import RunProgress
 from stb_agents.runs.request import RunRequest
-from stb_agents.runs.runner import Runner, trials_left
-from stb_agents.runs.selection import Selection, select
-from stb_agents.runs.server import Reached, reach_server
+from stb_agents.runs.runner import Runner
+from stb_agents.runs.server import reach_server
 from stb_agents.runs.summary import Summary, summarise
-from stb_agents.runs.toolsets import Toolset, number_to_retrieve
-from stb_core.cli import console, sessions
-from stb_core.errors import UsageError
+from stb_core.cli import console
 from stb_core.llm.protocol import Model
-from stb_core.llm.providers import price_of
 from stb_core.settings import Settings
-from stb_core.store import Store, open_store
+from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_core.values import lockfile
-from stb_core.values.manifest import run_id
 from stb_core.values.provenance import DEFAULT_MODE
 
 if TYPE_CHECKING:
@@ -49,8 +46,12 @@ class NothingRun:
 
 
 @dataclass(frozen=True)
-class Done:
-    """A run as it stands after the command; ``stopped`` says why not all of it was tried."""
+class RunOutcome:
+    """A run as it stands after the command.
+
+    ``stopped`` says why the command ended before it had tried every trial; "" when it had not to.
+    ``nothing_run`` is None where at least one trial was done.
+    """
 
     run: Run
     summary: Summary
@@ -58,169 +59,101 @@ class Done:
     nothing_run: NothingRun | None = None
 
 
-async def carry_out(settings: Settings, request: RunRequest, *, quiet: bool = False) -> Done:
-    """Do what is left of a run.
+async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = False) -> RunOutcome:
+    """Do the trials of a run that have no result yet.
+
+    Args:
+        settings: where the store is, the prices of models, and the environment of a private server.
+        request: the agent, the queries, and how they are run.
+        quiet: show no progress.
 
     Raises:
         UsageError: the request cannot be carried out as it is, or is not what was locked.
+        NotFoundError: there is no such agent, dataset, group or query.
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
         BusyError: another session is doing the run, or has taken it over.
     """
-    installed = _check(request, settings)
-    lock = lockfile.read_lock(request.locked) if request.locked else None
     async with AsyncExitStack() as stack:
-        store = await open_store(settings.database_url)
-        stack.push_async_callback(store.close)
-        chosen = installed or await _stored(request, store)
-        conduct = request.conduct(chosen.agent)
-        selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
-        toolset = await _toolset(store, selection, request, settings)
-        selection = toolset.noted(selection) if toolset else selection
-        model: Model | None = await _reached_model(request, settings, stack) if request.model else None
-        reached = await stack.enter_async_context(_server(selection, request, settings))
-        manifest = manifest_of(
-            chosen, request.model, selection, reached.served, conduct, request.trials, request.snapshot
+        prepared = await prepare_run(settings, request, stack)
+        store, selection = prepared.store, prepared.selection
+        model: Model | None = await _open_model(request, settings, stack) if request.model else None
+        server = await stack.enter_async_context(
+            reach_server(
+                selection.dataset,
+                url=request.server,
+                mode=request.mode or "",
+                token=request.token,
+                database_url=settings.database_url,
+                environment=settings.environment,
+            )
         )
-        if lock:
-            lockfile.check(lock, manifest)
-        name = run_id(manifest, selection.groups, request.name)
+        name, manifest = identify_run(prepared, server.dataset)
         client = await stack.enter_async_context(
             VirtualClient(
-                reached.url,
-                reached.served.name,
+                server.url,
+                server.dataset.name,
                 mode=manifest.mode,
                 snapshot=manifest.snapshot_hash,
-                token="" if reached.private else request.token,
+                token="" if server.private else request.token,
             )
         )
         await client.check()
         run = await store.runs.create(name, manifest, selection.expected)
-        lease = None
-        if await trials_left(store, name, selection, request.trials):
-            lease = await stack.enter_async_context(
-                sessions.holding(store, [f"run {name}"], f"the run {name}")
-            )
-        price = price_of(request.model, settings.values) if request.model else None
-        if model and price and request.max_cost is not None:
-            model = PaidModel(model, Purse(request.max_cost, price, await spent_usd(store, name)))
-        if toolset and await trials_left(store, name, selection, request.trials):
-            selection = await toolset.found_for(selection)
-        bar = Bar(stack.enter_context(console.progress(quiet=quiet)), run)
-        runner = Runner(store, run, selection, chosen.agent, client, model, conduct, bar.advance, lease)
-        trials = await trials_left(store, name, selection, request.trials)
-        bar.start(run.n_expected - len(trials))
+        trials, lease = await claim_trials(store, name, selection.queries, request.trials, stack)
+        if model and prepared.price and request.max_cost is not None:
+            model = await limit_cost(model, request.max_cost, prepared.price, store, name)
+        if prepared.toolset and trials:
+            selection = await prepared.toolset.retrieve(selection)
+        progress = stack.enter_context(console.progress(quiet=quiet))
+        bar = RunProgress(progress, run, n_done=run.n_expected - len(trials))
+        runner = Runner(
+            store,
+            run,
+            selection,
+            prepared.agent.agent,
+            client,
+            model,
+            prepared.trial_settings,
+            on_finished=bar.advance,
+            lease=lease,
+        )
         stopped = await runner.run(trials)
         summary = await summarise(run, store.runs.trajectories(run.run))
-        return Done(run, summary, stopped, None if trials else await _nothing_run(store, name))
+        return RunOutcome(run, summary, stopped, None if trials else await _nothing_run(store, name))
 
 
-async def _nothing_run(store: Store, run: str) -> NothingRun | None:
-    made = sorted(trial.created_at for trial in await store.runs.done(run))
-    return NothingRun(len(made), made[0], made[-1]) if made else None
-
-
-async def foresee(settings: Settings, request: RunRequest) -> Forecast:
-    """What ``carry_out`` would do; nothing is asked, started or stored.
+async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
+    """What ``run_agent`` would do and cost; no model and no server is asked, and nothing is stored.
 
     The server is taken to serve what the store holds now.
 
     Raises:
-        UsageError: the request cannot be carried out as it is.
+        UsageError: the request cannot be carried out as it is, or is not what was locked.
+        NotFoundError: there is no such agent, dataset, group or query.
         StoreError: the store cannot be read.
     """
-    installed = _check(request, settings)
-    store = await open_store(settings.database_url)
-    try:
-        chosen = installed or await _stored(request, store)
-        selection = await select(store, request.dataset, limit=request.limit, ids=request.ids)
-        toolset = await _toolset(store, selection, request, settings)
-        selection = toolset.noted(selection) if toolset else selection
-        dataset = selection.dataset
-        served = Served(
-            dataset.name, dataset.content_hash, dataset.responses_hash, request.mode or DEFAULT_MODE.value
-        )
-        conduct = request.conduct(chosen.agent)
-        manifest = manifest_of(
-            chosen, request.model, selection, served, conduct, request.trials, request.snapshot
-        )
-        if request.locked:
-            lockfile.check(lockfile.read_lock(request.locked), manifest)
-        name = run_id(manifest, selection.groups, request.name)
-        left = await trials_left(store, name, selection, request.trials)
-        return await forecast(
-            store,
+    async with AsyncExitStack() as stack:
+        prepared = await prepare_run(settings, request, stack)
+        dataset, queries = prepared.selection.dataset, prepared.selection.queries
+        mode = request.mode or DEFAULT_MODE.value
+        served = ServedDataset(dataset.name, dataset.content_hash, dataset.responses_hash, mode)
+        name, _ = identify_run(prepared, served)
+        left = await trials_left(prepared.store, name, queries, request.trials)
+        return await estimate_run(
+            prepared.store,
             name,
-            request.trials * len(selection.queries),
+            request.trials * len(queries),
             len(left),
-            agent=chosen.agent.name,
+            agent=prepared.agent.agent.name,
             model=request.model,
             dataset=dataset.name,
-            price=price_of(request.model, settings.values) if request.model else None,
+            price=prepared.price,
         )
-    finally:
-        await store.close()
 
 
-def _check(request: RunRequest, settings: Settings) -> Chosen | None:
-    """The agent, after a look at whether it and the request go together; None for one in the store."""
-    limits_cost = request.max_cost is not None or request.max_trial_cost is not None
-    if request.model and limits_cost and price_of(request.model, settings.values) is None:
-        raise UsageError(
-            f"A limit on cost needs the price of {request.model}.",
-            hint=f'Write into stb.toml: [prices]  "{request.model}" = {{ input = 0.15, output = 0.60 }}.',
-        )
-    if limits_cost and not request.model:
-        raise UsageError(
-            "Only the cost of a model that is named can be limited.",
-            hint="Name it with -m PROVIDER/MODEL, or leave --max-cost and --max-trial-cost out.",
-        )
-    number_to_retrieve(request.tools)
-    chosen, uses = None, "none"
-    if not request.agent.startswith(REPLAY):
-        chosen = choose_agent(request.agent, request.options)
-        chosen.agent.settings()  # a prompt file that is no use shows here
-        uses = chosen.agent.model_use
-    if uses == "required" and not request.model:
-        raise UsageError(f"The agent {request.agent} asks a model.", hint="Name one with -m PROVIDER/MODEL.")
-    if uses == "none" and request.model:
-        raise UsageError(f"The agent {request.agent} asks no model.", hint="Leave -m out.")
-    return chosen
-
-
-async def _stored(request: RunRequest, store: Store) -> Chosen:
-    """An agent that is made of a stored run."""
-    return Chosen(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
-
-
-async def _toolset(
-    store: Store, selection: Selection, request: RunRequest, settings: Settings
-) -> Toolset | None:
-    """How the APIs of each query are found; None where the query names them."""
-    k = number_to_retrieve(request.tools)
-    if k is None:
-        return None
-    from stb_core.retrieval.retriever import open_retriever  # noqa: PLC0415 - not always needed
-
-    tools = tuple(await store.datasets.tools(selection.dataset.id))
-    return Toolset(open_retriever(tools, request.embedding, settings), k, tools)
-
-
-def _server(
-    selection: Selection, request: RunRequest, settings: Settings
-) -> AbstractAsyncContextManager[Reached]:
-    return reach_server(
-        selection.dataset,
-        url=request.server,
-        mode=request.mode or "",
-        token=request.token,
-        database_url=settings.database_url,
-        environment=settings.environment,
-    )
-
-
-async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
-    """The model, after a look whether it can be reached."""
+async def _open_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
+    """Open the model and check that it can be reached."""
     from stb_core.llm.providers import open_model  # noqa: PLC0415 - slow to import, and not always needed
 
     assert request.model
@@ -228,3 +161,8 @@ async def _reached_model(request: RunRequest, settings: Settings, stack: AsyncEx
     stack.push_async_callback(model.close)
     await model.check()
     return model
+
+
+async def _nothing_run(store: Store, run: str) -> NothingRun | None:
+    times = sorted(trial.created_at for trial in await store.runs.done(run))
+    return NothingRun(len(times), times[0], times[-1]) if times else None

@@ -1,7 +1,7 @@
 """The runner: all trials of a run, many at a time, each stored as soon as it is finished.
 
-A run that was stopped, by whatever, goes on where it was: finished trials are skipped, model replies
-that were paid for are used again. One trial that fails never stops the others.
+A run that was stopped continues where it stopped: finished trials are skipped, and model replies that
+were paid for are used again. A trial that fails does not stop the others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from stb_agents.environment.agent import Agent, Task
-from stb_agents.environment.blame import REFUSED, Accepted, HeardModel, Refused, blame
+from stb_agents.environment.blame import REFUSED, AcceptedShapes, RefusedRequest, ShapeRecordingModel, blame
 from stb_agents.environment.budget import Budget, RunStopped
 from stb_agents.environment.environment import Environment, Sampling, with_seed
 from stb_agents.environment.server_client import VirtualClient
+from stb_agents.runs.claim import TrialKey
 from stb_agents.runs.journal import Journal, JournalledModel
 from stb_agents.runs.selection import Selection
 from stb_agents.runs.trial import run_trial
@@ -31,27 +32,39 @@ from stb_core.values.functions import Functions
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import StopReason, Trajectory
 
-# So many trials in a row that infrastructure spoiled, and the run stops: the rest would fare no better.
-_MAX_SPOILED_IN_A_ROW = 20
+_MAX_LOST_IN_A_ROW = 20
+"""After this many trials in a row were lost to infrastructure, the run stops: the rest would be lost too."""
 
 
 @dataclass(frozen=True)
-class Conduct:
-    """How the trials of a run are done."""
+class TrialSettings:
+    """How each trial of a run is done."""
 
     sampling: Sampling
     budget: Budget
     max_observation: int
     connections: int
-    """Trials at a time."""
+    """Concurrent trials."""
     fail_fast: bool = False
-    """Stop at the first trial that fails."""
+    """Stop the run at the first trial that fails."""
     episodes: bool = False
-    """Tell the server which calls belong to one trial, so that simulated answers agree."""
+    """Tell the server which calls belong to one trial, so that simulated answers agree with each other."""
 
 
 class Runner:
-    """Does the trials of a run that are not done."""
+    """Does trials of a run.
+
+    Args:
+        store: where trajectories and model replies are kept.
+        run: whose trials are done.
+        selection: the queries, and the APIs that they offer.
+        agent: what solves them.
+        client: of the virtual API server.
+        model: what the agent asks; None for an agent without one.
+        trial_settings: how each trial is done.
+        on_finished: called with each trajectory once it is stored.
+        lease: of this session on the run; None where there is nothing to do.
+    """
 
     def __init__(
         self,
@@ -61,41 +74,41 @@ class Runner:
         agent: Agent,
         client: VirtualClient,
         model: Model | None,
-        conduct: Conduct,
+        trial_settings: TrialSettings,
         on_finished: Callable[[Trajectory], None] = lambda _: None,
         lease: Lease | None = None,
     ) -> None:
         self._store = store
         self._run = run
         self._selection = selection
+        self._queries = {(query.group, query.query_id): query for query in selection.queries}
         self._agent = agent
         self._client = client
-        self._conduct = conduct
+        self._settings = trial_settings
         self._on_finished = on_finished
         self._lease = lease
         self._tasks = ShieldedTasks()
         self._journal = Journal(store, run.run, self._tasks)
         self._finished: GroupCommit[Trajectory, None] = GroupCommit(self._store_all, self._tasks)
         self._functions: dict[tuple[str, str], Functions] = {}
-        self._spoiled = 0
-        self._accepted = Accepted(self._journal.shapes)
-        self._model = HeardModel(model, self._accepted) if model else None
-        self._refused: list[tuple[Trajectory, Refused]] = []
-        """Trials that were refused when no request of that shape had been accepted."""
+        self._lost = 0
+        self._accepted = AcceptedShapes(self._journal.shapes)
+        self._model = ShapeRecordingModel(model, self._accepted) if model else None
+        self._refused: list[tuple[Trajectory, RefusedRequest]] = []
+        """Trials that were refused before any request of that shape had been accepted."""
 
-    async def run(self, trials: Iterable[tuple[Query, int]]) -> str:
-        """Do these trials; why it stopped before the last of them, "" when it did not.
+    async def run(self, trials: Iterable[TrialKey]) -> str:
+        """Do these trials; returns why it stopped before the last of them, "" when it did not.
 
         Raises:
             StoreError, UsageError, BusyError: the run cannot go on; what was finished is kept.
         """
         stopped = await self._do(iter(trials))
-        await self._look_again()
+        await self._judge_refusals_again()
         return stopped
 
-    async def _do(self, left: Iterator[tuple[Query, int]]) -> str:
-        """Why the work stopped before the last trial, "" when it did not."""
-        workers = [asyncio.create_task(self._work(left)) for _ in range(self._conduct.connections)]
+    async def _do(self, left: Iterator[TrialKey]) -> str:
+        workers = [asyncio.create_task(self._work(left)) for _ in range(self._settings.connections)]
         try:
             await asyncio.gather(*workers)
         except RunStopped as stopped:
@@ -107,29 +120,30 @@ class Runner:
             await self._tasks.wait_until_done()
         return ""
 
-    async def _look_again(self) -> None:
-        """Blame anew for what was refused while the first replies of the run were still being written."""
+    async def _judge_refusals_again(self) -> None:
+        """Decide again about trials that were refused before the run had its first replies."""
         for trajectory, refused in self._refused:
             stop = await blame(refused, self._accepted)
             if stop is not trajectory.stop:
                 await self._store_all([trajectory.model_copy(update={"stop": stop})])
 
-    async def _work(self, left: Iterator[tuple[Query, int]]) -> None:
-        """One trial after the other until none is left; one is written down while the next is done."""
-        keeping: asyncio.Task[None] | None = None
-        for query, trial in left:
+    async def _work(self, left: Iterator[TrialKey]) -> None:
+        """Do one trial after the other until none is left; one is stored while the next is done."""
+        storing: asyncio.Task[None] | None = None
+        for group, query_id, trial in left:
+            query = self._queries[group, query_id]
             model = await self._model_of(query, trial)
             trajectory = await self._trial(query, trial, model)
             if model:  # else a crash would cost two calls, this trial's last and the next one's first
-                await model.settle()
-            if keeping:
-                await asyncio.shield(keeping)
-            keeping = self._tasks.begin(self._keep(trajectory))
-            self._watch(trajectory)
-        if keeping:
-            await asyncio.shield(keeping)
+                await model.wait_until_written()
+            if storing:
+                await asyncio.shield(storing)
+            storing = self._tasks.begin(self._store_one(trajectory))
+            self._stop_if_hopeless(trajectory)
+        if storing:
+            await asyncio.shield(storing)
 
-    async def _keep(self, trajectory: Trajectory) -> None:
+    async def _store_one(self, trajectory: Trajectory) -> None:
         await self._finished.begin(trajectory)
         self._on_finished(trajectory)
 
@@ -138,27 +152,27 @@ class Runner:
         return [None] * len(trajectories)
 
     async def _trial(self, query: Query, trial: int, model: JournalledModel | None) -> Trajectory:
-        seed = self._conduct.sampling.seed
+        seed = self._settings.sampling.seed
         task = Task(query, trial, None if seed is None else seed + trial)
         environment = Environment(
             self._functions_of(query),
             self._client,
             model=model,
-            sampling=with_seed(self._conduct.sampling, task.seed),
-            budget=self._conduct.budget,
-            max_observation=self._conduct.max_observation,
+            sampling=with_seed(self._settings.sampling, task.seed),
+            budget=self._settings.budget,
+            max_observation=self._settings.max_observation,
             episode=self._episode(query, trial),
             accepted=self._accepted,
         )
         agent, name = self._agent.name, model.name if model else None
         place = f"{self._run.run}/{query.group}/{query.query_id}/{trial}"
-        about = {
+        attributes = {
             "gen_ai.operation.name": "invoke_agent",
             "gen_ai.agent.name": agent,
             "gen_ai.request.model": name,
             "gen_ai.conversation.id": place,
         }
-        with logs.fields(trial=place), traces.span(f"invoke_agent {agent}", about) as span:
+        with logs.fields(trial=place), traces.span(f"invoke_agent {agent}", attributes) as span:
             trajectory = await run_trial(self._agent, task, environment, name)
             span.set({"stb.stop": trajectory.stop.value})
         refused = environment.refused if environment.fault is None else None
@@ -167,15 +181,15 @@ class Runner:
         return trajectory
 
     def _functions_of(self, query: Query) -> Functions:
-        """Made once for all trials of a query."""
+        """The functions of a query, made once for all its trials."""
         place = (query.group, query.query_id)
         if place not in self._functions:
             self._functions[place] = Functions(self._selection.offered(query))
         return self._functions[place]
 
     def _episode(self, query: Query, trial: int) -> str:
-        """A name for this attempt at a trial, used once; "" where the server is not told."""
-        if not self._conduct.episodes:
+        """A new name for this attempt at a trial; "" where calls are independent of each other."""
+        if not self._settings.episodes:
             return ""
         run, group, query_id = (quote(n, safe="") for n in (self._run.run, query.group, query.query_id))
         return f"{run[:80]}/{group[:30]}/{query_id[:30]}/{trial}/{secrets.token_hex(8)}"
@@ -186,32 +200,17 @@ class Runner:
         place = (query.group, query.query_id, trial)
         return JournalledModel(self._model, self._journal, place, await self._journal.replies(*place))
 
-    def _watch(self, trajectory: Trajectory) -> None:
-        """Stop when it is plain that nothing works any more, or at once if that was asked for."""
+    def _stop_if_hopeless(self, trajectory: Trajectory) -> None:
+        """Stop the run when infrastructure fails again and again, or at the first failure with ``fail_fast``."""
         failed = trajectory.stop in {StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED}
-        if failed and self._conduct.fail_fast:
+        if failed and self._settings.fail_fast:
             place = f"{trajectory.group}/{trajectory.query_id}"
             raise RunStopped(f"Stopped at the first failure, {place}: {trajectory.error}")
         if trajectory.stop is not StopReason.INFRASTRUCTURE:
-            self._spoiled = 0
+            self._lost = 0
             return
-        self._spoiled += 1
-        if self._spoiled >= _MAX_SPOILED_IN_A_ROW:
+        self._lost += 1
+        if self._lost >= _MAX_LOST_IN_A_ROW:
             raise RunStopped(
-                f"Stopped: {self._spoiled} trials in a row were spoiled, the last one since {trajectory.error}"
+                f"Stopped: infrastructure failed in {self._lost} trials in a row. The last failure: {trajectory.error}"
             )
-
-
-async def trials_left(store: Store, run: str, selection: Selection, trials: int) -> list[tuple[Query, int]]:
-    """The trials without a result, trial by trial through all queries."""
-    done = {
-        (trial.group, trial.query_id, trial.trial)
-        for trial in await store.runs.done(run)
-        if trial.stop is not StopReason.INFRASTRUCTURE
-    }
-    return [
-        (query, trial)
-        for trial in range(trials)
-        for query in selection.queries
-        if (query.group, query.query_id, trial) not in done
-    ]

@@ -1,4 +1,4 @@
-"""The virtual API server of a run: the one that is named, the one that runs here, or one of its own."""
+"""The virtual API server of a run: the one that is named, one that runs on this machine, or a private one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from stb_agents.environment.server_client import Served, VirtualClient
+from stb_agents.environment.server_client import ServedDataset, VirtualClient
 from stb_core.errors import ServiceError, UsageError
 from stb_core.store.datasets import Dataset
 from stb_core.values.provenance import DEFAULT_MODE
@@ -23,31 +23,32 @@ _STOP_S = 10
 
 
 @dataclass(frozen=True)
-class Reached:
-    """A server that serves the dataset: where, under what name, and with which responses."""
+class ReachedServer:
+    """A server that serves the dataset. A private one runs for this run only, and takes no token."""
 
     url: str
-    served: Served
+    dataset: ServedDataset
     private: bool = False
 
 
 @asynccontextmanager
 async def reach_server(
     dataset: Dataset, *, url: str, mode: str, token: str, database_url: str, environment: Mapping[str, str]
-) -> AsyncGenerator[Reached]:
-    """A server for the length of the block.
+) -> AsyncGenerator[ReachedServer]:
+    """A server that serves the dataset while the block runs.
 
     Args:
         dataset: what it must serve: the same tools and queries, by their hash.
-        url: of a server that the user named; "" looks at ``LOCAL_URL`` and else starts one.
-        mode: the cache mode asked for; "" takes what a named server has, and replay elsewhere.
+        url: of a server that the user named; "" takes the server at ``LOCAL_URL`` if it serves just what
+            is needed, and starts a private one otherwise.
+        mode: the cache mode; "" takes that of a named server, and replay otherwise.
         token: the server's token.
-        database_url: of the store that a server of its own reads.
-        environment: of a server of its own.
+        database_url: of the store that a private server reads.
+        environment: of a private server.
 
     Raises:
-        ServiceError: no server, or one that does not serve the dataset.
-        UsageError: it cannot answer in the mode asked for.
+        ServiceError: no server can be reached or started, or it does not serve the dataset.
+        UsageError: it cannot answer in this mode.
     """
     if url:
         served = await _find(url, dataset, token)
@@ -56,58 +57,58 @@ async def reach_server(
                 f"The server at {url} cannot answer in {mode} mode.",
                 hint=f"It can in: {', '.join(served.modes)}.",
             )
-        yield Reached(url, replace(served, mode=mode or served.mode))
+        yield ReachedServer(url, replace(served, mode=mode or served.mode))
         return
     mode = mode or DEFAULT_MODE.value
-    if (here := await _running_here(dataset, mode, token)) is not None:
-        yield Reached(LOCAL_URL, here)
+    if (local := await _find_local(dataset, mode, token)) is not None:
+        yield ReachedServer(LOCAL_URL, local)
         return
-    async with _started(dataset.name, mode, database_url, environment) as own:
-        yield Reached(own, await _find(own, dataset, ""), private=True)
+    async with _private_server(dataset.name, mode, database_url, environment) as private_url:
+        yield ReachedServer(private_url, await _find(private_url, dataset, ""), private=True)
 
 
-async def _find(url: str, dataset: Dataset, token: str) -> Served:
+async def _find(url: str, dataset: Dataset, token: str) -> ServedDataset:
     async with VirtualClient(url, token=token) as client:
-        there = await client.served()
-    same = [served for served in there if served.content_hash == dataset.content_hash]
+        datasets = await client.read_datasets()
+    same = [served for served in datasets if served.content_hash == dataset.content_hash]
     for served in sorted(same, key=lambda s: s.name != dataset.name):
         return served
-    names = ", ".join(served.name for served in there) or "nothing"
+    names = ", ".join(served.name for served in datasets) or "nothing"
     raise ServiceError(
         f"The server at {url} does not serve this dataset {dataset.name!r}: it has {names}, with other content.",
         hint="Import the same release there, or leave --server out.",
     )
 
 
-async def _running_here(dataset: Dataset, mode: str, token: str) -> Served | None:
-    """The server at the usual place, if it serves just what is wanted."""
+async def _find_local(dataset: Dataset, mode: str, token: str) -> ServedDataset | None:
+    """The dataset at ``LOCAL_URL``, if it is served there with the same content, responses and mode."""
     with contextlib.suppress(ServiceError):
         async with VirtualClient(LOCAL_URL, token=token) as client:
-            for served in await client.served(timeout_s=1.0):
-                wanted = (dataset.name, dataset.content_hash, dataset.responses_hash, mode)
-                there = (served.name, served.content_hash, served.responses_hash, served.mode)
-                if there == wanted and not served.settings.get("faults"):
+            for served in await client.read_datasets(timeout_s=1.0):
+                needed = (dataset.name, dataset.content_hash, dataset.responses_hash, mode)
+                offered = (served.name, served.content_hash, served.responses_hash, served.mode)
+                if offered == needed and not served.settings.get("faults"):
                     return served
     return None
 
 
 @asynccontextmanager
-async def _started(
+async def _private_server(
     dataset: str, mode: str, database_url: str, environment: Mapping[str, str]
 ) -> AsyncGenerator[str]:
-    """A server in a process of its own, on a free port; ended with the block or with this process."""
+    """The address of a server in a new process, on a free port; it ends with the block or with this process."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "stb_agents.runs.private_server", "--dataset", dataset, "--mode", mode),
-        *("--host", "127.0.0.1", "--workers", "1", "--token", ""),  # whatever is configured for others
+        *("--host", "127.0.0.1", "--workers", "1", "--token", ""),  # not what is configured for other servers
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**environment, "STB_DATABASE_URL": database_url},
         start_new_session=True,  # Ctrl-C is for the run, which then ends the server
     )
-    said = asyncio.create_task(_last_lines(process))
+    last_line = asyncio.create_task(_read_last_line(process))
     try:
-        yield await _announced(process, said)
+        yield await _read_address(process, last_line)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -117,10 +118,11 @@ async def _started(
         except TimeoutError:
             process.kill()
             await process.wait()
-        await said
+        await last_line
 
 
-async def _announced(process: asyncio.subprocess.Process, said: asyncio.Task[str]) -> str:
+async def _read_address(process: asyncio.subprocess.Process, last_line: asyncio.Task[str]) -> str:
+    """The address that the server prints once it takes calls."""
     assert process.stdout
     try:
         async with asyncio.timeout(_START_S):
@@ -130,15 +132,15 @@ async def _announced(process: asyncio.subprocess.Process, said: asyncio.Task[str
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, 9)
-        reason = (await said).removeprefix("stb: ") or "it said nothing"
+        reason = (await last_line).removeprefix("stb: ") or "it printed no reason"
         raise ServiceError(
             f"A server for this run could not be started: {reason}",
             hint="Start one with 'stb serve' and name it with --server.",
         ) from None
 
 
-async def _last_lines(process: asyncio.subprocess.Process) -> str:
-    """Read what the server says, so that it never waits for a reader; its last line."""
+async def _read_last_line(process: asyncio.subprocess.Process) -> str:
+    """Read all that the server logs, so that its pipe never fills; returns the last line."""
     assert process.stderr
     last = ""
     async for line in process.stderr:

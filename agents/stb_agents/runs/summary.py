@@ -40,16 +40,16 @@ class Tally:
 
     @property
     def n_done(self) -> int:
-        """Trials with a result; one that infrastructure spoiled has none."""
+        """Trials with a result; a trial that was lost to an infrastructure failure has none."""
         return self.stops.total() - self.stops[StopReason.INFRASTRUCTURE.value]
 
     @property
     def refused(self) -> dict[str, int]:
-        """Trials that the model's endpoint refused when it accepted others, by how they ended."""
+        """How a trial ended → how many ended so because the model's endpoint refused their requests and not others."""
         return {stop.value: self.stops[stop.value] for stop in REFUSED if self.stops[stop.value]}
 
     def row(self, run: Run) -> dict[str, Any]:
-        """As a row of the JSON document; ``calls`` has shares in percent beside counts."""
+        """The counts as a row of the JSON document."""
         n_calls = self.calls.total()
         return {
             "run": run.run,
@@ -82,22 +82,27 @@ class Tally:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run's tallies, all groups together last, and the trials without a result, with the reason."""
+    """A run's tallies, that of all groups last, and its trials without a result, with the reason."""
 
     tallies: tuple[Tally, ...]
     missing: tuple[dict[str, Any], ...]
 
     @property
     def reasons(self) -> dict[str, list[dict[str, Any]]]:
-        """Those trials by reason, for the same fault spoils many."""
-        found: dict[str, list[dict[str, Any]]] = {}
+        """Reason → the trials without a result for it; one fault may cost many trials."""
+        by_reason: dict[str, list[dict[str, Any]]] = {}
         for trial in self.missing:
-            found.setdefault(trial["reason"], []).append(trial)
-        return found
+            by_reason.setdefault(trial["reason"], []).append(trial)
+        return by_reason
 
 
 async def summarise(run: Run, trajectories: AsyncIterable[Trajectory]) -> Summary:
-    """Go through a run's trajectories once."""
+    """Count a run's trajectories, in one pass.
+
+    Args:
+        run: what is expected of it.
+        trajectories: its trajectories.
+    """
     by_group = {
         group: Tally(group, run.trials * len(ids))
         for group, ids in sorted(run.expected.items(), key=lambda item: group_order(item[0]))

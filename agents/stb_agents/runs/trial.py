@@ -1,4 +1,4 @@
-"""One trial: an agent at work on one task, and the trajectory of it, whatever happens."""
+"""One trial: an agent solves one task. It always yields a trajectory, whatever the agent does."""
 
 from __future__ import annotations
 
@@ -22,24 +22,30 @@ from stb_core.values.trajectories import StopReason, Trajectory, conversation
 
 _LONGEST_ERROR = 500
 _GRACE_S = 0.5
-"""After the time is up, for an agent that keeps to it to hand in what it has."""
+"""How long an agent may take, after its time is up, to hand in what it has."""
 
 
 async def run_trial(agent: Agent, task: Task, environment: Environment, model: str | None) -> Trajectory:
     """Let the agent work until it ends, fails or has spent its budget.
 
-    A fault of a server or of a model's endpoint is told from a fault of the agent: the first is
-    ``infrastructure``, to be repeated; the second is ``agent_error``, a result. What a refused request
-    means is for ``blame`` to say.
+    A failure of the server or of the model's endpoint stops the trial as ``infrastructure``: it is no result,
+    and the trial is repeated. A failure of the agent stops it as ``agent_error``, which is a result. Which of
+    them a refused request is, ``blame`` decides.
+
+    Args:
+        agent: solves the task.
+        task: the query, with the number of the trial.
+        environment: of this trial alone; it has recorded nothing yet.
+        model: name of the agent's model, for the trajectory; None for an agent without one.
 
     Raises:
         StoreError, UsageError, RunStopped: the run as a whole cannot go on.
     """
     outcome = await _outcome(agent, task, environment)
-    if (current := asyncio.current_task()) and current.cancelling():  # whatever the agent made of it
+    if (current := asyncio.current_task()) and current.cancelling():  # also where the agent caught it
         raise asyncio.CancelledError
-    if environment.fault is not None:  # an agent that went on regardless is not judged by what it did
-        outcome = replace(_spoiled(environment.fault), tree=outcome.tree)
+    if environment.fault is not None:  # an agent that continued all the same gets no result
+        outcome = replace(_infrastructure(environment.fault), tree=outcome.tree)
     elif environment.spent is not None:
         outcome = replace(outcome, stop=environment.spent, final_answer="", error="")
     elif environment.refused is not None:
@@ -72,15 +78,15 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
         async with environment.time_limit(_GRACE_S):
             return await agent.solve(task, environment)
     except BudgetSpent as spent:
-        answer = environment.answer  # what was handed in before stands
+        answer = environment.answer  # an answer that was handed in before counts
         return Outcome(answer.stop, answer.final_answer) if answer else Outcome(spent.reason)
     except (StoreError, UsageError, RunStopped, KeyboardInterrupt, GeneratorExit):
         raise
     except (ServiceError, ModelUnavailableError, UnreadableReplyError) as problem:
-        return _spoiled(problem)
+        return _infrastructure(problem)
     except StbError as problem:
         return Outcome(StopReason.AGENT_ERROR, error=_line(problem.message))
-    except Exception as problem:  # noqa: BLE001 - anyone's code; one query must not stop the rest
+    except Exception as problem:  # noqa: BLE001 - the user's code; one query must not stop the rest
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"{type(problem).__name__}: {problem}"))
     except BaseException as problem:  # noqa: BLE001 - sys.exit(), say: it would end the whole run
         return Outcome(StopReason.AGENT_ERROR, error=_line(f"The agent's code raised {problem!r}."))
@@ -89,8 +95,8 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
 async def _refused(outcome: Outcome, environment: Environment) -> Outcome:
     """The outcome of a trial whose last request to the model was refused.
 
-    The refusal is its end where the agent made nothing of it, and where the endpoint is to blame and the
-    agent never had a model. Else what the agent did about it stands.
+    The trial ends with the refusal if the agent ended without an answer, or if the endpoint is to blame and
+    the model has answered nothing in this trial. Otherwise the agent's own outcome counts.
     """
     assert environment.refused
     stop = await blame(environment.refused, environment.accepted)
@@ -100,8 +106,12 @@ async def _refused(outcome: Outcome, environment: Environment) -> Outcome:
     return replace(outcome, stop=stop, final_answer="", error=_line(environment.refused.problem.message))
 
 
-def _spoiled(fault: Exception) -> Outcome:
-    """A trial without a result; a fault of the store or a decision to stop ends the run itself."""
+def _infrastructure(fault: Exception) -> Outcome:
+    """The outcome of a trial without a result.
+
+    Raises:
+        StoreError, RunStopped: the fault ends the whole run.
+    """
     if isinstance(fault, StoreError | RunStopped):
         raise fault
     return Outcome(StopReason.INFRASTRUCTURE, error=_line(getattr(fault, "message", str(fault))))

@@ -12,14 +12,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from stb_core.values.calls import JsonObject
-from stb_core.values.tools import ApiDocument, ApiRef, Parameter
+from stb_core.values.tools import ApiDocument, ApiRef, Parameter, ToolDocument
 from stb_core.values.trajectories import FINISH
 
 _LONGEST_NAME = 64
@@ -83,6 +83,17 @@ class OfferedApi(NamedTuple):
     ref: ApiRef
     document: ApiDocument
     tool_description: str = ""
+
+
+def offered_apis(tools: Iterable[ToolDocument], refs: Collection[ApiRef]) -> dict[ApiRef, OfferedApi]:
+    """These APIs with what is known about them; one without a document is left out."""
+    found: dict[ApiRef, OfferedApi] = {}
+    for tool in tools:
+        for api in tool.api_list:
+            ref = ApiRef(tool.category, tool.standard_name, api.standard_name)
+            if ref in refs:
+                found[ref] = OfferedApi(ref, api, tool.tool_description)
+    return found
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stb_core.errors import UsageError
+from stb_core.plugins import Figure
 from stb_evaluator.reports.content import Report
 from stb_evaluator.reports.text import groups_of
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
 # Colours that differ in lightness too (Okabe and Ito, 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -30,20 +30,10 @@ _DARK = {
 }
 
 
-@dataclass(frozen=True)
-class Plot:
-    """One figure: its SVG, and in words what it shows and from which runs."""
-
-    name: str
-    title: str
-    caption: str
-    svg: str
+Draw = Callable[["type[Canvas]", Report], Figure | None]
 
 
-Draw = Callable[["type[Figure]", Report], Plot | None]
-
-
-def draw_all(report: Report) -> list[Plot]:
+def draw_all(report: Report) -> list[Figure]:
     """Every figure that the rows allow.
 
     Raises:
@@ -54,7 +44,7 @@ def draw_all(report: Report) -> list[Plot]:
 
 def draw_comparison(
     scores: Sequence[ResultRow], differences: Sequence[ResultRow], *, dark: bool = False
-) -> list[Plot]:
+) -> list[Figure]:
     """The figures that set runs against one another, for a light ground or a dark one.
 
     Args:
@@ -69,10 +59,10 @@ def draw_comparison(
     return _draw(report, (_forest, _matrix), _DARK if dark else _LIGHT)
 
 
-def _draw(report: Report, drawers: Sequence[Draw], colours: Mapping[str, str]) -> list[Plot]:
+def _draw(report: Report, drawers: Sequence[Draw], colours: Mapping[str, str]) -> list[Figure]:
     try:
         import matplotlib as mpl  # noqa: PLC0415 - an extra, and slow to import
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        from matplotlib.figure import Figure as Canvas  # noqa: PLC0415
     except ModuleNotFoundError:
         raise UsageError(
             "Plots need matplotlib.", hint="Install it: pip install 'stabletoolbench[report]'."
@@ -87,10 +77,10 @@ def _draw(report: Report, drawers: Sequence[Draw], colours: Mapping[str, str]) -
         **colours,
     }
     with mpl.rc_context(settings):  # type: ignore[arg-type]
-        return [plot for draw in drawers if (plot := draw(Figure, report)) is not None]
+        return [plot for draw in drawers if (plot := draw(Canvas, report)) is not None]
 
 
-def _save(figure: Figure) -> str:
+def _save(figure: Canvas) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
@@ -124,7 +114,7 @@ def _whiskers(
         label = ""
 
 
-def _forest(figure_class: type[Figure], report: Report) -> Plot | None:
+def _forest(figure_class: type[Canvas], report: Report) -> Figure | None:
     rows = _faithful(report, MACRO)
     if not rows:
         return None
@@ -137,7 +127,7 @@ def _forest(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.grid(axis="x", linewidth=0.4)
     axes.margins(y=0.12)
     hollow = " A hollow point is an incomplete score." if not report.complete else ""
-    return Plot(
+    return Figure(
         "forest",
         "Scores with their intervals",
         "Faithful macro SoPR of each run. Overlapping lines do not prove equality, nor does the order prove"
@@ -146,7 +136,7 @@ def _forest(figure_class: type[Figure], report: Report) -> Plot | None:
     )
 
 
-def _groups(figure_class: type[Figure], report: Report) -> Plot | None:
+def _groups(figure_class: type[Canvas], report: Report) -> Figure | None:
     groups = [group for group in groups_of(report.scores) if group not in {MACRO, MICRO}]
     runs = list(dict.fromkeys(row["run"] for row in report.scores))
     if not groups:
@@ -162,10 +152,10 @@ def _groups(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.set_xlabel("solvable pass rate, % (95 % interval)")
     axes.grid(axis="x", linewidth=0.4)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    return Plot("groups", "Scores by group", "Faithful SoPR of each run in each group.", _save(figure))
+    return Figure("groups", "Scores by group", "Faithful SoPR of each run in each group.", _save(figure))
 
 
-def _matrix(figure_class: type[Figure], report: Report) -> Plot | None:
+def _matrix(figure_class: type[Canvas], report: Report) -> Figure | None:
     rows = [row for row in report.comparisons if row["group"] == MACRO]
     if not rows:
         return None
@@ -190,7 +180,7 @@ def _matrix(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="points, row minus column")
-    return Plot(
+    return Figure(
         "matrix",
         "Paired differences",
         f"Macro SoPR of the row minus that of the column. A star: p below {ALPHA} after Holm's adjustment over"
@@ -199,7 +189,7 @@ def _matrix(figure_class: type[Figure], report: Report) -> Plot | None:
     )
 
 
-def _provenance(figure_class: type[Figure], report: Report) -> Plot | None:
+def _provenance(figure_class: type[Canvas], report: Report) -> Figure | None:
     rows = [
         row
         for row in report.measures
@@ -228,7 +218,7 @@ def _provenance(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.set_yticks([-n for n in range(len(runs))], runs)
     axes.set_xlabel("tool calls, %")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    return Plot(
+    return Figure(
         "provenance",
         "Where tool answers came from",
         "Share of tool calls by the origin of their answer; unknown where nobody wrote it down.",
@@ -236,7 +226,7 @@ def _provenance(figure_class: type[Figure], report: Report) -> Plot | None:
     )
 
 
-def _cost(figure_class: type[Figure], report: Report) -> Plot | None:
+def _cost(figure_class: type[Canvas], report: Report) -> Figure | None:
     scores = {row["run"]: row for row in _faithful(report, MICRO)}
     found = {
         name: {
@@ -263,7 +253,7 @@ def _cost(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.set_ylabel("micro SoPR, %")
     axes.grid(linewidth=0.4)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
-    return Plot(
+    return Figure(
         "cost",
         "Cost against score",
         f"Each run's {labels[name]} and its faithful micro SoPR, both with 95 % intervals.",
@@ -271,7 +261,7 @@ def _cost(figure_class: type[Figure], report: Report) -> Plot | None:
     )
 
 
-def _consistency(figure_class: type[Figure], report: Report) -> Plot | None:
+def _consistency(figure_class: type[Canvas], report: Report) -> Figure | None:
     rows: list[dict[str, Any]] = [row for row in report.consistency if row["unanimous"] is not None]
     if not rows:
         return None
@@ -285,7 +275,7 @@ def _consistency(figure_class: type[Figure], report: Report) -> Plot | None:
     axes.set_yticks(heights, [row["run"] for row in rows])
     axes.set_xlim(0, 100)
     axes.set_xlabel("answers on which all rounds agree, %")
-    return Plot(
+    return Figure(
         "consistency",
         "Consistency of the judge",
         "Of the answers that were judged in every round, the share with one verdict throughout, and Fleiss' κ.",

@@ -51,8 +51,7 @@ def figures(
     Raises:
         UsageError: matplotlib is not installed.
     """
-    plots = draw_comparison(scores, differences, dark=dark)
-    return [Figure(plot.name, plot.title, plot.caption, plot.svg) for plot in plots]
+    return draw_comparison(scores, differences, dark=dark)
 
 
 async def _panel_members(store: Store, run: Run) -> list[PanelMember]:

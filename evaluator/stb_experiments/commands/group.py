@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import click
 
-command = click.Group("experiment", help="Measurements beside the benchmark itself.")
+command = click.Group("experiment", help="Measure the benchmark itself.")

@@ -1,4 +1,4 @@
-"""Options that the experiments with runs of their own share."""
+"""Options of the experiments that run agents."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 import click
 
 from stb_core.values.provenance import DEFAULT_MODE, MODES, Source
-from stb_experiments.benches import Plan
+from stb_experiments.benches import ExperimentPlan
 
 output_option = click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for rows, data, manifest, page and plots."
 )
-seed_option = click.option("--seed", default=0, show_default=True, help="Of everything that is drawn.")
+seed_option = click.option("--seed", default=0, show_default=True, help="Seed of everything that is drawn.")
 _plan_options = (
-    click.option("-a", "--agent", multiple=True, help="Who solves; may be given again.  [default: scripted]"),
-    click.option("-m", "--model", default="", help="The model that the agent asks, as PROVIDER/MODEL."),
+    click.option(
+        "-a", "--agent", multiple=True, help="Agent; may be given several times.  [default: scripted]"
+    ),
+    click.option("-m", "--model", default="", help="Model that the agent asks, as PROVIDER/MODEL."),
     click.option(
         "-d",
         "--dataset",
         default="",
-        help="DATASET, or DATASET:GROUP,GROUP; else the only one, or the bundled one where there is none.",
+        help="DATASET, or DATASET:GROUP,GROUP; by default the only dataset, or the bundled one if there is none.",
     ),
     click.option("--limit", type=click.IntRange(min=1), help="Only the first N queries of each group."),
-    click.option("--judge", default="rules", show_default=True, help="Who judges, as for stb score."),
+    click.option("--judge", default="rules", show_default=True, help="Judge, as in stb score."),
     seed_option,
     output_option,
 )
@@ -43,21 +45,21 @@ mode_option = click.option(
 
 
 def with_plan(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that make a plan."""
+    """Add the options of a plan to a command."""
     for option in reversed(_plan_options):
         function = option(function)
     return function
 
 
-def plan_of(given: dict[str, Any], *default_agents: str) -> Plan:
-    """Take what makes a plan out of ``given``."""
-    return Plan(
-        agents=tuple(dict.fromkeys(map(_agent, given.pop("agent")))) or default_agents or ("scripted",),
-        **{name: given.pop(name) for name in ("model", "judge", "dataset", "limit", "seed")},
+def plan_of(options: dict[str, Any], *default_agents: str) -> ExperimentPlan:
+    """The plan that these options name; they are taken out of ``options``."""
+    return ExperimentPlan(
+        agents=tuple(dict.fromkeys(map(_agent, options.pop("agent")))) or default_agents or ("scripted",),
+        **{name: options.pop(name) for name in ("model", "judge", "dataset", "limit", "seed")},
     )
 
 
 def _agent(spec: str) -> str:
-    """The agent as it is named from another folder: the path of a file in full."""
+    """The agent with the full path of its file, because it is run from another folder."""
     path, colon, name = spec.rpartition(":")
     return f"{Path(path).resolve()}{colon}{name}" if colon and Path(path).is_file() else spec

@@ -1,4 +1,4 @@
-"""``stb experiment simulator``: how true a simulator's answers are to the real ones."""
+"""``stb experiment simulator``: how close a simulator's answers are to the real ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stb_core.errors import UsageError
 from stb_server.commands.simulator_flags import options_of, simulator_flags
 
 if TYPE_CHECKING:
-    from stb_experiments.simulator_fidelity.bench import Case
+    from stb_experiments.simulator_fidelity.bench import FidelityCase
     from stb_experiments.simulator_fidelity.examination import Examination
 
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     "--bench",
     type=click.Path(path_type=Path),
     required=True,
-    help="MirrorAPI-Bench rows: a JSON Lines file, or a folder with one a split.",
+    help="MirrorAPI-Bench rows: a JSON Lines file, or a folder with one file per split.",
 )
 @click.option(
     "--simulator",
-    help="Ask this simulator, such as llm or mirrorapi; without it the stored predictions are scored.",
+    help="Simulator that makes predictions, such as llm or mirrorapi; without it the stored ones are scored.",
 )
 @simulator_flags
 @click.option("--limit", type=click.IntRange(1), help="Only the first rows of each split.")
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 @click.option(
     "--embedding",
     default="",
-    help="PROVIDER/MODEL for the cosine; by default hashed character trigrams.",
+    help="PROVIDER/MODEL for the cosine; without it hashed character trigrams.",
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Folder for report, cases, predictions."
 )
-@click.option("--seed", default=0, show_default=True, help="Of shuffles and resampling.")
+@click.option("--seed", default=0, show_default=True, help="Seed of shuffles and resampling.")
 async def command(as_json: bool, **given: Any) -> None:
-    """Score a simulator's answers against real ones, beside two floors.
+    """Compare a simulator's answers with the real ones, beside two floors.
 
     The floors are the best constant answer and shuffled answers. Every figure has a 95 % interval.
     """
@@ -67,14 +67,14 @@ async def _run(given: dict[str, Any], *, as_json: bool) -> None:
             console.say(f"Written into {output}: fidelity.json, cases.jsonl, predictions.jsonl.")
 
 
-async def _examine(given: dict[str, Any], cases: list[Case], *, quiet: bool) -> Examination:
-    from stb_experiments.simulator_fidelity.examination import Plan, examine  # noqa: PLC0415 - slow to import, and an extra
+async def _examine(given: dict[str, Any], cases: list[FidelityCase], *, quiet: bool) -> Examination:
+    from stb_experiments.simulator_fidelity.examination import FidelityPlan, examine  # noqa: PLC0415 - slow to import, and an extra
 
     settings = cli.current_settings()
     options = options_of(given["simulator"], given, settings) if given["simulator"] else None
     with console.progress(quiet=quiet) as bar:
         task = bar.add_task("asking the simulator", total=len(cases), note="")
-        plan = Plan(
+        plan = FidelityPlan(
             bench=given["bench"],
             seed=given["seed"],
             simulator=options,
@@ -86,14 +86,14 @@ async def _examine(given: dict[str, Any], cases: list[Case], *, quiet: bool) -> 
 
 
 def _make_folder(output: Path | None) -> None:
-    """See that there is a place for the report before anything is paid for."""
+    """Make sure that the report can be written, before anything is paid for."""
     if output is None:
         return
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise UsageError(
-            f"{output} cannot be made a folder: {problem.strerror}.", hint="Name another with -o."
+            f"The folder {output} cannot be created: {problem.strerror}.", hint="Name another with -o."
         ) from None
 
 

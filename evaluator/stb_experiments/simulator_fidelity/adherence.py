@@ -1,4 +1,4 @@
-"""Judged adherence: does an answer do what the document and the call ask, in the eyes of a model."""
+"""Judged adherence: whether a model finds that an answer does what the document and the call ask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from stb_core.errors import RequestRefusedError, UnreadableReplyError
 from stb_core.llm.protocol import Model, Request
 from stb_core.values.trajectories import Message
-from stb_experiments.simulator_fidelity.bench import Case
+from stb_experiments.simulator_fidelity.bench import FidelityCase
 from stb_experiments.simulator_fidelity.measures import Values
 from stb_server.simulators.llm_prompt import prompt_text, prompt_version
 
@@ -26,12 +26,12 @@ _LONGEST_ANSWER = 8000
 
 
 def rubric() -> str:
-    """What identifies the wording of the question."""
+    """Identifies the wording of the question."""
     return prompt_version(PROMPT)
 
 
-async def judge(
-    judge_model: Model, cases: Sequence[Case], answers: Sequence[str], *, connections: int
+async def judge_adherence(
+    judge_model: Model, cases: Sequence[FidelityCase], answers: Sequence[str], *, connections: int
 ) -> Values:
     """100 for an answer that adheres, 0 for one that does not, NaN where the judge gave no verdict.
 
@@ -40,7 +40,7 @@ async def judge(
     """
     turns = asyncio.Semaphore(connections)
 
-    async def one(case: Case, answer: str) -> float:
+    async def one(case: FidelityCase, answer: str) -> float:
         if not answer:
             return 0.0
         async with turns:
@@ -54,7 +54,7 @@ async def judge(
     return np.array(values, dtype=np.float64)
 
 
-def _request(case: Case, answer: str) -> Request:
+def _request(case: FidelityCase, answer: str) -> Request:
     shown = orjson.dumps(
         {"document": case.api_doc, "call": case.request, "answer": answer[:_LONGEST_ANSWER]}, default=str
     )

@@ -1,9 +1,9 @@
-r"""What an answer says: its two text forms, and which kind of outcome it reports.
+r"""A simulator's answer: its two text forms, and which kind of outcome it reports.
 
-The released figures of MirrorAPI-Bench were computed on ``ERROR: …\nRESPONSE: …``. Output that is
-not JSON was read by pattern: the error up to the first quote, the response to the very end of the
-text, closing marks included; output without that pattern counts as ``None`` twice. Half of the
-outputs are such, so the form moves the score by up to 2 points: a score names its form.
+The published figures of MirrorAPI-Bench were computed on ``ERROR: …\nRESPONSE: …``. Output that is not JSON
+was read by a pattern: the error up to the first quote, the response up to the end of the text, closing marks
+included; without a match both count as ``None``. Half of the outputs are not JSON, so the form changes the score
+by up to 2 points. Therefore a score names its form.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from stb_server.simulators.schemas import decode_response
 _PATTERN = re.compile(r'"error"\s*:\s*"([^"]*)"\s*,\s*"response"\s*:\s*"(.*)', re.DOTALL)
 
 
-class Outcome(StrEnum):
-    """What an answer reports; the kinds are those of ToolBench's servers."""
+class AnswerOutcome(StrEnum):
+    """The kind of outcome that an answer reports, as ToolBench's servers word it."""
 
     OK = "ok"
     UNEXPECTED_ARGUMENT = "unexpected_argument"
@@ -35,14 +35,14 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawAnswer:
     """One answer as text, from a model or from a recording."""
 
     text: str
 
     @cached_property
     def is_strict(self) -> bool:
-        """Whether the text as it is is one JSON object."""
+        """Whether the text is one JSON object without repair."""
         return isinstance(_loads(self.text), dict)
 
     @cached_property
@@ -60,7 +60,7 @@ class Raw:
 
     @cached_property
     def released_form(self) -> str:
-        """The text on which the released figures were computed."""
+        """The text on which the published figures were computed."""
         value = _loads(self.text)
         if isinstance(value, dict):
             return f"ERROR: {value.get('error')}\nRESPONSE: {value.get('response')}"
@@ -70,7 +70,7 @@ class Raw:
 
     @cached_property
     def served_form(self) -> str:
-        """The same form of what a client would get: repaired, and nothing where repair fails."""
+        """The text, in the same form, of what a client would get after repair; "" where repair fails."""
         if self.fields is None:
             return ""
         error, response = self.fields
@@ -79,31 +79,31 @@ class Raw:
 
     @cached_property
     def decoded(self) -> Any:
-        """The response as data."""
+        """The response as data; None when the text cannot be used."""
         return None if self.fields is None else decode_response(self.fields[1])
 
     @cached_property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> AnswerOutcome:
         """Which kind of outcome it reports."""
         if self.fields is None:
-            return Outcome.UNREADABLE
+            return AnswerOutcome.UNREADABLE
         return outcome_of(self.fields[0])
 
 
-def outcome_of(error: str) -> Outcome:
+def outcome_of(error: str) -> AnswerOutcome:
     """The kind of an error text; an empty one is success."""
     if not error.strip():
-        return Outcome.OK
+        return AnswerOutcome.OK
     for fragment, outcome in (
-        ("got an unexpected keyword argument", Outcome.UNEXPECTED_ARGUMENT),
-        ("required positional argument", Outcome.MISSING_ARGUMENT),
-        ("Tool input parse error", Outcome.UNPARSED_INPUT),
-        ("tool_input is not", Outcome.UNPARSED_INPUT),
-        ("Message error", Outcome.API_ERROR),
+        ("got an unexpected keyword argument", AnswerOutcome.UNEXPECTED_ARGUMENT),
+        ("required positional argument", AnswerOutcome.MISSING_ARGUMENT),
+        ("Tool input parse error", AnswerOutcome.UNPARSED_INPUT),
+        ("tool_input is not", AnswerOutcome.UNPARSED_INPUT),
+        ("Message error", AnswerOutcome.API_ERROR),
     ):
         if fragment in error:
             return outcome
-    return Outcome.OTHER_ERROR
+    return AnswerOutcome.OTHER_ERROR
 
 
 def _loads(text: str) -> Any:

@@ -1,7 +1,7 @@
-"""MirrorAPI-Bench (arXiv:2503.20527) in files: documents, requests, real answers and a model's predictions.
+"""Read MirrorAPI-Bench (arXiv:2503.20527): documents, requests, real answers and a model's predictions.
 
-One JSON object a line: ``{"api_doc", "request", "prediction", "label"}``. A folder holds one file a
-split; ``reference_metrics.json`` beside them may tell what others measured.
+Each line is one JSON object: ``{"api_doc", "request", "prediction", "label"}``. A folder holds one file per split;
+``reference_metrics.json`` beside them may hold published figures.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ REFERENCE = "reference_metrics.json"
 
 
 @dataclass(frozen=True)
-class Case:
-    """One recorded call: its document, its request, the real answer and, once there is one, a prediction."""
+class FidelityCase:
+    """One recorded call: its document, its request, the real answer (``label``) and a prediction, if any."""
 
     split: str
     number: int
@@ -28,17 +28,17 @@ class Case:
     label: str
     prediction: str | None
 
-    def predicted(self, text: str) -> Case:
-        """The same call with another prediction."""
+    def predicted(self, text: str) -> FidelityCase:
+        """The case with another prediction."""
         return replace(self, prediction=text)
 
 
-def read_bench(path: Path) -> list[Case]:
+def read_bench(path: Path) -> list[FidelityCase]:
     """The cases of a file, or of all ``*.jsonl`` files of a folder by name.
 
     Raises:
-        NotFoundError: there is nothing at that path.
-        FormatError: a line is not a case; file and line are named.
+        NotFoundError: there is no such file, or the folder has none.
+        FormatError: a line is not a case; the message names file and line.
     """
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not path.exists() or not files:
@@ -49,8 +49,8 @@ def read_bench(path: Path) -> list[Case]:
     return [case for file in files for case in _read_file(file)]
 
 
-def _read_file(file: Path) -> list[Case]:
-    cases: list[Case] = []
+def _read_file(file: Path) -> list[FidelityCase]:
+    cases: list[FidelityCase] = []
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
@@ -64,11 +64,11 @@ def _read_file(file: Path) -> list[Case]:
     return cases
 
 
-def _case(file: Path, number: int, line: str) -> Case:
+def _case(file: Path, number: int, line: str) -> FidelityCase:
     try:
         row = json.loads(line)
         prediction = row.get("prediction")
-        case = Case(
+        case = FidelityCase(
             split=file.stem,
             number=number,
             api_doc=row["api_doc"],
@@ -93,7 +93,7 @@ def _case(file: Path, number: int, line: str) -> Case:
 
 
 def read_reference(path: Path) -> dict[str, Any]:
-    """What others measured, by split; empty when the folder does not tell."""
+    """Split → published figures; empty where the folder has none."""
     file = (path if path.is_dir() else path.parent) / REFERENCE
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def read_reference(path: Path) -> dict[str, Any]:
 
 
 def released_bleu4(reference: dict[str, Any], split: str) -> float | None:
-    """The released BLEU-4 of a split, in percent."""
+    """The published BLEU-4 of a split, in percent; None where it is not known."""
     try:
         value = reference[split]["reproduced"]["bleu-4"]
     except (KeyError, TypeError):

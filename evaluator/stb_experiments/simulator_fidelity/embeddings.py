@@ -1,4 +1,4 @@
-"""Vectors of texts without a model: hashed character trigrams."""
+"""Vectors of texts without a model, from hashed character trigrams."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class CharacterTrigrams:
 
     @property
     def name(self) -> str:
-        """What to call it in a report."""
+        """Its name in a report."""
         return "hashed character trigrams"
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (n_texts, 4096)."""
+        """Unit vectors of shape (n_texts, 4096)."""
         vectors = np.zeros((len(texts), self.DIMENSIONS))
         for row, text in enumerate(texts):
             raw = text.encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The whole experiment: predictions stored or made now, measured, judged, and put into one document."""
+"""The experiment ``simulator``: predictions are read or made, measured and judged, and reported in one document."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from stb_core.llm.embeddings import Embedding, EndpointEmbedding
 from stb_core.llm.providers import endpoint_of, open_model
 from stb_core.settings import Settings
 from stb_experiments.simulator_fidelity import adherence
-from stb_experiments.simulator_fidelity.answers import Raw
-from stb_experiments.simulator_fidelity.bench import Case, read_reference, released_bleu4
+from stb_experiments.simulator_fidelity.answers import RawAnswer
+from stb_experiments.simulator_fidelity.bench import FidelityCase, read_reference, released_bleu4
 from stb_experiments.simulator_fidelity.embeddings import CharacterTrigrams
-from stb_experiments.simulator_fidelity.live import open_simulator_alone, predict
-from stb_experiments.simulator_fidelity.measures import Measured, measure
-from stb_experiments.simulator_fidelity.report import CONFIDENCE, RESAMPLES, rows_of
+from stb_experiments.simulator_fidelity.live import open_simulator_alone, predict_answers
+from stb_experiments.simulator_fidelity.measures import SplitMeasures, measure_split
+from stb_experiments.simulator_fidelity.report import CONFIDENCE, RESAMPLES, fidelity_rows
 from stb_experiments.simulator_fidelity.text_scores import SMOOTHING
 from stb_server.simulators.json_repair import Reading
 from stb_server.simulators.options import SimulatorOptions
@@ -29,20 +29,20 @@ TEXT_FORM = "ERROR: …\\nRESPONSE: …; output that is not JSON is read by patt
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be done."""
+class FidelityPlan:
+    """What is measured, and how."""
 
     bench: Path
     seed: int = 0
-    """Of shuffles and resampling."""
+    """Seed of shuffles and resampling."""
     simulator: SimulatorOptions | None = None
-    """Asked for predictions; None to score the stored ones."""
+    """The simulator that makes predictions; None to score the stored ones."""
     judge: str = ""
-    """``PROVIDER/MODEL``; empty for no judged adherence."""
+    """``PROVIDER/MODEL``; "" for no judged adherence."""
     embedding: str = ""
-    """``PROVIDER/MODEL``; empty for hashed character trigrams."""
+    """``PROVIDER/MODEL``; "" for hashed character trigrams."""
     connections: int = 16
-    """Most requests in flight."""
+    """Most concurrent requests."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,13 @@ class Examination:
 
 
 async def examine(
-    plan: Plan, cases: Sequence[Case], settings: Settings, *, advance: Callable[[], None] = lambda: None
+    plan: FidelityPlan,
+    cases: Sequence[FidelityCase],
+    settings: Settings,
+    *,
+    advance: Callable[[], None] = lambda: None,
 ) -> Examination:
-    """Carry the plan out.
+    """Measure the predictions for the cases of a bench.
 
     Raises:
         UsageError: a case has no prediction, or a model is not known.
@@ -70,27 +74,27 @@ async def examine(
         if case.prediction is None:
             raise UsageError(
                 f"Row {case.number} of split {case.split} has no prediction.",
-                hint="Give rows with predictions, or name a simulator that is to make them.",
+                hint="Give rows with predictions, or name a simulator that makes them.",
             )
-    splits: dict[str, list[Case]] = {}
+    splits: dict[str, list[FidelityCase]] = {}
     for case in cases:
         splits.setdefault(case.split, []).append(case)
     embedding = _embedding(plan, settings)
-    measured: dict[str, Measured] = {}
+    measured: dict[str, SplitMeasures] = {}
     for split, members in splits.items():
-        predictions = [Raw(case.prediction or "") for case in members]
-        labels = [Raw(case.label) for case in members]
-        measured[split] = await measure(predictions, labels, embedding, seed=plan.seed)
+        predictions = [RawAnswer(case.prediction or "") for case in members]
+        labels = [RawAnswer(case.label) for case in members]
+        measured[split] = await measure_split(predictions, labels, embedding, seed=plan.seed)
     if plan.judge:
         measured = await _judged(plan, splits, measured, settings)
-    return _put_together(plan, splits, measured, embedding.name, simulator)
+    return _report(plan, splits, measured, embedding.name, simulator)
 
 
 async def _predict(
-    options: SimulatorOptions, cases: Sequence[Case], connections: int, advance: Callable[[], None]
-) -> tuple[list[Case], dict[str, Any]]:
+    options: SimulatorOptions, cases: Sequence[FidelityCase], connections: int, advance: Callable[[], None]
+) -> tuple[list[FidelityCase], dict[str, Any]]:
     async with open_simulator_alone(options) as simulator:
-        predicted = await predict(cases, simulator, connections=connections, advance=advance)
+        predicted = await predict_answers(cases, simulator, connections=connections, advance=advance)
         return predicted, {
             "simulator": options.simulator,
             "model": options.model,
@@ -100,18 +104,21 @@ async def _predict(
         }
 
 
-def _embedding(plan: Plan, settings: Settings) -> Embedding:
+def _embedding(plan: FidelityPlan, settings: Settings) -> Embedding:
     if not plan.embedding:
         return CharacterTrigrams()
     return EndpointEmbedding(plan.embedding, endpoint_of(plan.embedding, settings))
 
 
 async def _judged(
-    plan: Plan, splits: dict[str, list[Case]], measured: dict[str, Measured], settings: Settings
-) -> dict[str, Measured]:
-    """The same with judged adherence of predictions and, to compare, of the real answers."""
+    plan: FidelityPlan,
+    splits: dict[str, list[FidelityCase]],
+    measured: dict[str, SplitMeasures],
+    settings: Settings,
+) -> dict[str, SplitMeasures]:
+    """The measures with judged adherence, of the predictions and, to compare, of the real answers."""
     model = open_model(plan.judge, settings, connections=plan.connections)
-    judged: dict[str, Measured] = {}
+    judged: dict[str, SplitMeasures] = {}
     try:
         for split, members in splits.items():
             found = {}
@@ -119,7 +126,9 @@ async def _judged(
                 ("predictions", [case.prediction or "" for case in members]),
                 ("labels", [case.label for case in members]),
             ):
-                found[who] = await adherence.judge(model, members, answers, connections=plan.connections)
+                found[who] = await adherence.judge_adherence(
+                    model, members, answers, connections=plan.connections
+                )
             before = measured[split]
             judged[split] = replace(
                 before,
@@ -131,18 +140,18 @@ async def _judged(
     return judged
 
 
-def _put_together(
-    plan: Plan,
-    splits: dict[str, list[Case]],
-    measured: dict[str, Measured],
+def _report(
+    plan: FidelityPlan,
+    splits: dict[str, list[FidelityCase]],
+    measured: dict[str, SplitMeasures],
     embedding: str,
     simulator: dict[str, Any] | None,
 ) -> Examination:
     outputs: dict[str, dict[str, int]] = {}
     scored: list[dict[str, Any]] = []
     for split, members in splits.items():
-        answers = [Raw(case.prediction or "") for case in members]
-        kinds = [_how_read(answer.reading) for answer in answers]
+        answers = [RawAnswer(case.prediction or "") for case in members]
+        kinds = [_reading_kind(answer.reading) for answer in answers]
         outputs[split] = dict(Counter(kinds).most_common())
         for place, (case, answer) in enumerate(zip(members, answers, strict=True)):
             values = {name: _number(found[place]) for name, found in measured[split].predictions.items()}
@@ -170,7 +179,7 @@ def _put_together(
         document["simulator"] = simulator
     if plan.judge:
         document["judge"] = {"model": plan.judge, "rubric": adherence.rubric()}
-    document["rows"] = rows_of(measured, seed=plan.seed, released=released)
+    document["rows"] = fidelity_rows(measured, seed=plan.seed, released=released)
     predictions = [
         {
             "api_doc": case.api_doc,
@@ -184,8 +193,8 @@ def _put_together(
     return Examination(document, scored, predictions)
 
 
-def _how_read(reading: Reading) -> str:
-    """``strict``, the repairs that an output took, or the fault that it has."""
+def _reading_kind(reading: Reading) -> str:
+    """``strict``, the repairs that an output needed, or why it cannot be read."""
     if reading.fault is not None:
         return str(reading.fault)
     return " + ".join(reading.repairs) or "strict"

@@ -1,4 +1,4 @@
-"""Predictions of a simulator for the calls of a bench, made now."""
+"""Predictions that a simulator makes now, for the calls of a bench."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stb_core.values import clock
 from stb_core.values.calls import ToolCall, parse_arguments
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.tools import ApiDocument, ApiRef
-from stb_experiments.simulator_fidelity.bench import Case
+from stb_experiments.simulator_fidelity.bench import FidelityCase
 from stb_server.calls.answers import Decline
 from stb_server.simulators.documents import Subject
 from stb_server.simulators.options import SimulatorOptions
@@ -47,17 +47,17 @@ async def open_simulator_alone(options: SimulatorOptions) -> AsyncGenerator[Mode
             await store.close()
 
 
-async def predict(
-    cases: Sequence[Case],
+async def predict_answers(
+    cases: Sequence[FidelityCase],
     simulator: ModelBacked,
     *,
     connections: int,
     advance: Callable[[], None] = lambda: None,
-) -> list[Case]:
+) -> list[FidelityCase]:
     """The cases with the simulator's answers as predictions; a decline is an empty prediction."""
     turns = asyncio.Semaphore(connections)
 
-    async def one(case: Case) -> Case:
+    async def one(case: FidelityCase) -> FidelityCase:
         async with turns:
             predicted = case.predicted(await _answer(case, simulator))
             advance()
@@ -66,7 +66,7 @@ async def predict(
     return await asyncio.gather(*(one(case) for case in cases))
 
 
-async def _answer(case: Case, simulator: ModelBacked) -> str:
+async def _answer(case: FidelityCase, simulator: ModelBacked) -> str:
     """What a client of the server would get for the call, as JSON text."""
     try:
         arguments = parse_arguments(case.request.get("tool_input"))

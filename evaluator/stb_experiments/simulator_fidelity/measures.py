@@ -1,8 +1,8 @@
-"""The measures of fidelity, each a number per case, and the two floors that every figure stands beside.
+"""The measures of fidelity, each a number per case, and two floors to compare them with.
 
-A floor is what costs nothing to reach: the best constant answer (of all real answers of the split,
-the one that scores highest when it is given to every call) and shuffled answers (each call gets the
-real answer of another). A simulator that does not clearly pass both has shown nothing.
+The floors need no simulator: the best constant answer (the real answer of the split that scores highest when every
+call gets it), and shuffled answers (each call gets the real answer of another). A simulator that is not clearly above
+both has shown nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from stb_core.llm.embeddings import Embedding
 from stb_core.llm.structured_output import fits
-from stb_experiments.simulator_fidelity.answers import Outcome, Raw
+from stb_experiments.simulator_fidelity.answers import AnswerOutcome, RawAnswer
 from stb_experiments.simulator_fidelity.text_scores import ROUGE_KINDS, Overlaps, bleu4, rouge
 from stb_server.simulators.schemas import schema_of_value
 
 Values = NDArray[np.float64]
-"""One value a case; NaN where a case cannot be measured."""
+"""One value per case; NaN where a case cannot be measured."""
 
 MEASURES = {
     "bleu4": "BLEU-4 of the released text form",
@@ -41,14 +41,14 @@ MEASURES = {
 _COMPUTED = tuple(name for name in MEASURES if name != "adherence")
 SHUFFLES = 3
 MOST_CANDIDATES = 200
-"""Real answers tried as the best constant, and calls they are tried on; a larger split is sampled."""
+"""Most real answers that are tried as the constant, and most calls on which; a larger split is sampled."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One split: values by measure, for the predictions, both floors, and the real answers themselves.
+class SplitMeasures:
+    """One split: measure → values, for the predictions, both floors, and the real answers themselves.
 
-    ``constants`` tells the best constant answer of each measure.
+    ``constants`` maps each measure to its best constant answer.
     """
 
     predictions: dict[str, Values]
@@ -58,10 +58,20 @@ class Measured:
     constants: dict[str, str]
 
 
-async def measure(
-    predictions: Sequence[Raw], labels: Sequence[Raw], embedding: Embedding, *, seed: int
-) -> Measured:
-    """Measure one split; predictions and labels of the same calls, in the same order."""
+async def measure_split(
+    predictions: Sequence[RawAnswer], labels: Sequence[RawAnswer], embedding: Embedding, *, seed: int
+) -> SplitMeasures:
+    """Measure one split.
+
+    Args:
+        predictions: one per call.
+        labels: the real answers of the same calls, in the same order.
+        embedding: for the cosine.
+        seed: of the shuffles and samples.
+
+    Raises:
+        ModelUnavailableError: the embedding does not answer.
+    """
     rng = Random(seed)
     count = len(labels)
     texts = [answer.released_form for answer in (*predictions, *labels)]
@@ -79,7 +89,7 @@ async def measure(
     for place in set(constants.values()):
         scores = _scores([labels[place]] * count, labels, likeness[count + place, own])
         constant.update({name: scores[name] for name, best in constants.items() if best == place})
-    return Measured(
+    return SplitMeasures(
         predictions=_scores(predictions, labels, likeness[own, own]),
         constant=constant,
         shuffled={name: _mean_over([scores[name] for scores in shuffled]) for name in _COMPUTED},
@@ -88,7 +98,7 @@ async def measure(
     )
 
 
-def _scores(answers: Sequence[Raw], labels: Sequence[Raw], cosines: Values) -> dict[str, Values]:
+def _scores(answers: Sequence[RawAnswer], labels: Sequence[RawAnswer], cosines: Values) -> dict[str, Values]:
     pairs = list(zip(answers, labels, strict=True))
     rouges = [rouge(answer.released_form, label.released_form) for answer, label in pairs]
     return {
@@ -102,7 +112,7 @@ def _scores(answers: Sequence[Raw], labels: Sequence[Raw], cosines: Values) -> d
     }
 
 
-def _of_one(answers: Sequence[Raw]) -> dict[str, Values]:
+def _of_one(answers: Sequence[RawAnswer]) -> dict[str, Values]:
     """Measures that need no label."""
     texts = [answer.released_form for answer in answers]
     return {
@@ -113,18 +123,18 @@ def _of_one(answers: Sequence[Raw]) -> dict[str, Values]:
     }
 
 
-def _bleu4_served(answer: Raw, label: Raw) -> float:
+def _bleu4_served(answer: RawAnswer, label: RawAnswer) -> float:
     return float("nan") if label.fields is None else bleu4(answer.served_form, label.served_form)
 
 
-def _same_outcome(answer: Raw, label: Raw) -> float:
-    if label.outcome is Outcome.UNREADABLE:
+def _same_outcome(answer: RawAnswer, label: RawAnswer) -> float:
+    if label.outcome is AnswerOutcome.UNREADABLE:
         return float("nan")
     return 100.0 * (answer.outcome is label.outcome)
 
 
-def _schema_valid(answer: Raw, label: Raw) -> float:
-    """Whether the data has all members of the real answer's, of the same types; an error needs an error."""
+def _schema_valid(answer: RawAnswer, label: RawAnswer) -> float:
+    """100 where the data has all members of the real answer with the same types, or both are errors; else 0."""
     if label.fields is None:
         return float("nan")
     if answer.fields is None or bool(answer.fields[0]) is not bool(label.fields[0]):
@@ -135,7 +145,7 @@ def _schema_valid(answer: Raw, label: Raw) -> float:
 
 
 def _derangement(count: int, rng: Random) -> NDArray[np.int64]:
-    """An order in which nothing stands in its own place, as far as that is possible."""
+    """A random order in which no item keeps its place, if there are at least two."""
     order = list(range(count))
     rng.shuffle(order)
     moved = np.empty(count, dtype=np.int64)
@@ -144,8 +154,8 @@ def _derangement(count: int, rng: Random) -> NDArray[np.int64]:
     return moved
 
 
-def _best_constants(labels: Sequence[Raw], likeness: Values, rng: Random) -> dict[str, int]:
-    """For each measure the number of the label that scores best as the answer to every call."""
+def _best_constants(labels: Sequence[RawAnswer], likeness: Values, rng: Random) -> dict[str, int]:
+    """Measure → position of the label that scores best as the answer to every call."""
     texts = [label.released_form for label in labels]
     distinct = sorted({text: place for place, text in reversed(list(enumerate(texts)))}.values())
     candidates = sorted(rng.sample(distinct, min(len(distinct), MOST_CANDIDATES)))

@@ -1,4 +1,4 @@
-"""From measured splits to the rows of a table: means with bootstrap intervals, beside both floors."""
+"""The rows of the report: means with bootstrap intervals, beside both floors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from stb_experiments.simulator_fidelity.measures import MEASURES, Measured, Values
+from stb_experiments.simulator_fidelity.measures import MEASURES, SplitMeasures, Values
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -15,10 +15,10 @@ ALL = "all"
 """The name of the row over all splits, every case counting the same."""
 
 
-def rows_of(
-    measured: Mapping[str, Measured], *, seed: int, released: Mapping[str, float] | None = None
+def fidelity_rows(
+    measured: Mapping[str, SplitMeasures], *, seed: int, released: Mapping[str, float] | None = None
 ) -> list[dict[str, Any]]:
-    """One row a split and measure; a last block ``all`` when there are several splits."""
+    """One row per split and measure, then a block ``all`` when there are several splits."""
     splits = dict(measured)
     if len(splits) > 1:
         splits[ALL] = _pooled(list(measured.values()))
@@ -29,7 +29,9 @@ def rows_of(
     ]
 
 
-def _row(split: str, name: str, measured: Measured, *, seed: int, released: float | None) -> dict[str, Any]:
+def _row(
+    split: str, name: str, measured: SplitMeasures, *, seed: int, released: float | None
+) -> dict[str, Any]:
     value, low, high = interval(measured.predictions[name], seed=seed)
     row: dict[str, Any] = {
         "split": split,
@@ -52,11 +54,11 @@ def _row(split: str, name: str, measured: Measured, *, seed: int, released: floa
     return row
 
 
-def _pooled(parts: Sequence[Measured]) -> Measured:
+def _pooled(parts: Sequence[SplitMeasures]) -> SplitMeasures:
     def pool(blocks: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
         return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
-    return Measured(
+    return SplitMeasures(
         predictions=pool([part.predictions for part in parts]),
         constant=pool([part.constant for part in parts]),
         shuffled=pool([part.shuffled for part in parts]),
@@ -67,11 +69,11 @@ def _pooled(parts: Sequence[Measured]) -> Measured:
 
 def interval(values: Values, *, seed: int) -> tuple[float | None, float | None, float | None]:
     """Mean and its 95 % interval: percentile bootstrap over cases, 2,000 resamples; None without cases."""
-    there = values[~np.isnan(values)]
-    if not len(there):
+    known = values[~np.isnan(values)]
+    if not len(known):
         return None, None, None
     rng = np.random.default_rng(seed)
-    means = there[rng.integers(0, len(there), size=(RESAMPLES, len(there)))].mean(axis=1)
+    means = known[rng.integers(0, len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return float(there.mean()), float(low), float(high)
+    return float(known.mean()), float(low), float(high)

@@ -58,9 +58,9 @@ def rouge(prediction: str, label: str) -> tuple[float, float, float]:
 
 
 class Overlaps:
-    """Quick pairwise scores over a fixed set of texts, to find the text that scores best against all.
+    """Fast pairwise scores over a fixed set of texts, to find the text that scores best against all.
 
-    N-grams are counted once a text and not once a pair. Used for the search alone: what is found is
+    N-grams are counted once per text, not once per pair. Only the search uses them: the text that it finds is
     scored like every other answer.
     """
 

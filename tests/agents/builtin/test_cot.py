@@ -13,7 +13,7 @@ from stb_agents.environment.agent import Outcome, Task
 from stb_agents.environment.budget import UNLIMITED, Budget
 from stb_agents.environment.environment import Sampling
 from stb_agents.environment.server_client import VirtualClient
-from stb_agents.environment.turns import GO_ON
+from stb_agents.environment.turns import NUDGE
 from stb_core.errors import FormatError, NotFoundError, RequestRefusedError
 from stb_core.llm.protocol import Reply, Request
 from stb_core.llm.scripted import ScriptedModel
@@ -105,8 +105,8 @@ async def test_words_without_a_call_are_answered_with_a_nudge(client: VirtualCli
     outcome, model = await solve(client, Reply(content="Hm."), calling(CURRENT), *[Reply()] * 3)
 
     assert outcome.stop is StopReason.NO_FINISH
-    assert [m.content for m in model.requests[1].messages[-2:]] == ["Hm.", GO_ON]
-    assert [m.content for m in model.requests[3].messages[-2:]] == ["", GO_ON]
+    assert [m.content for m in model.requests[1].messages[-2:]] == ["Hm.", NUDGE]
+    assert [m.content for m in model.requests[3].messages[-2:]] == ["", NUDGE]
 
 
 async def test_the_end_of_the_budget_keeps_the_conversation(client: VirtualClient) -> None:

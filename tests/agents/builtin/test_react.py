@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent_world import QUERIES, environment_of
 from llm_server import LLMServer, text
 from stb_agents.builtin.react import NO_ACTION, React, with_functions
-from stb_agents.builtin.react_format import STOP, Written, cut, read
+from stb_agents.builtin.react_format import STOP, ReactTurn, cut_observation, parse_turn
 from stb_agents.environment.agent import Outcome, Task
 from stb_agents.environment.server_client import VirtualClient
 from stb_core.errors import UsageError
@@ -23,7 +23,7 @@ from stb_core.llm.scripted import ScriptedModel
 from stb_core.values.trajectories import StopReason
 
 TASK = Task(QUERIES[0])
-CALL = Written("I look.", "search", '{"city": "Oslo"}')
+CALL = ReactTurn("I look.", "search", '{"city": "Oslo"}')
 ACT = 'Thought: I look.\nAction: current_for_sky_watch\nAction Input: {"city": "Velmora"}'
 ANSWER = 'Thought: Done.\nAction: Finish\nAction Input: {"return_type": "give_answer", "final_answer": "10"}'
 
@@ -44,22 +44,22 @@ ANSWER = 'Thought: Done.\nAction: Finish\nAction Input: {"return_type": "give_an
 )
 def test_a_call_is_read_however_it_is_decorated(written: str) -> None:
     """The first action, its arguments, and the thought before it."""
-    assert read(written) == CALL
+    assert parse_turn(written) == CALL
 
 
 @pytest.mark.parametrize(
     ("written", "is_read"),
     [
-        ("Let me think about it.", Written("Let me think about it.")),
-        ("", Written("")),
-        ("Thought: Hm.\nObservation: nothing\nAction: x", Written("Hm.")),
-        ("Action: search", Written("", "search", "")),
-        ('Action: search\nAction Input: {"city": ', Written("", "search", '{"city":')),
-        ("Action: search\nAction Input: Oslo", Written("", "search", "Oslo")),
-        ("Action:\nAction Input: {}", Written("", "", "{}")),
+        ("Let me think about it.", ReactTurn("Let me think about it.")),
+        ("", ReactTurn("")),
+        ("Thought: Hm.\nObservation: nothing\nAction: x", ReactTurn("Hm.")),
+        ("Action: search", ReactTurn("", "search", "")),
+        ('Action: search\nAction Input: {"city": ', ReactTurn("", "search", '{"city":')),
+        ("Action: search\nAction Input: Oslo", ReactTurn("", "search", "Oslo")),
+        ("Action:\nAction Input: {}", ReactTurn("", "", "{}")),
         (
             "Thought: Done.\nFinal Answer: It is 10.\nReally.",
-            Written(
+            ReactTurn(
                 "Done.",
                 "Finish",
                 json.dumps({"return_type": "give_answer", "final_answer": "It is 10.\nReally."}),
@@ -67,9 +67,9 @@ def test_a_call_is_read_however_it_is_decorated(written: str) -> None:
         ),
     ],
 )
-def test_what_is_no_proper_call_is_read_as_what_it_is(written: str, is_read: Written) -> None:
+def test_what_is_no_proper_call_is_read_as_what_it_is(written: str, is_read: ReactTurn) -> None:
     """Words, a call without arguments or with torn ones, an answer in ReAct's own form."""
-    assert read(written) == is_read
+    assert parse_turn(written) == is_read
 
 
 FILMS = "Films by genre:\n- Action: Mad Max\n- Comedy: Airplane\nThought: none.\nAction Input: {}"
@@ -82,7 +82,7 @@ def test_a_final_answer_is_all_that_follows(behind: str) -> None:
 
     written = f"Thought: Done.\nFinal Answer: {FILMS}{behind}"
 
-    assert read(written) == read(cut(written)) == Written("Done.", "Finish", answer)
+    assert parse_turn(written) == parse_turn(cut_observation(written)) == ReactTurn("Done.", "Finish", answer)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_arguments_may_hold_raw_line_breaks(form: str) -> None:
     """And so lines that look like labels, or a fence; they are handed on as the JSON that was meant."""
     raw = '{\n "note": "one\nAction: x\n* Observation: y\n```\nfour",\n "n": 1.0}'
 
-    written = read(cut(f"Action: search\n{form.format(raw)}"))
+    written = parse_turn(cut_observation(f"Action: search\n{form.format(raw)}"))
 
     assert written.arguments == '{\n "note": "one\\nAction: x\\n* Observation: y\\n```\\nfour",\n "n": 1.0}'
     assert written.action == "search"
@@ -109,7 +109,11 @@ def test_torn_arguments_end_at_the_next_label() -> None:
     """They are no object, so the lines that follow are read."""
     written = 'Action: search\nAction Input: {"city": "Oslo\nObservation: {"made": "up"}'
 
-    assert read(written) == read(cut(written)) == Written("", "search", '{"city": "Oslo')
+    assert (
+        parse_turn(written)
+        == parse_turn(cut_observation(written))
+        == ReactTurn("", "search", '{"city": "Oslo')
+    )
 
 
 @pytest.mark.parametrize("name", ["_vip_for_x", "__init__", "vip_", "vip_for_x"])
@@ -128,7 +132,7 @@ def test_underscores_of_a_name_are_kept(name: str, form: str) -> None:
     """Names are the ends of longer ones, and may begin with an underscore."""
     written = form.format(name)
 
-    assert read(written) == read(written, {name, name.strip("_")}) == Written("", name, "{}")
+    assert parse_turn(written) == parse_turn(written, {name, name.strip("_")}) == ReactTurn("", name, "{}")
 
 
 @pytest.mark.parametrize("bold", ["_search_", "__search__", "__search__({})", "_**search**_"])
@@ -136,7 +140,7 @@ def test_a_known_name_in_bold_underscores_is_read_without_them(bold: str) -> Non
     """Unless the name with them is known as well."""
     written = f"Action: {bold}" if "(" in bold else f"Action: {bold}\nAction Input: {{}}"
 
-    assert read(written, {"search", "Finish"}) == Written("", "search", "{}")
+    assert parse_turn(written, {"search", "Finish"}) == ReactTurn("", "search", "{}")
 
 
 @pytest.mark.parametrize(
@@ -151,8 +155,8 @@ def test_thinking_is_not_read(written: str) -> None:
     """What looks like a label in it is none; what is cut from the reply stands behind it."""
     written = written.format('Thought: I look.\nAction: search\nAction Input: {"city": "Oslo"}')
 
-    assert cut(f"{written}\nObservation: y") == written
-    assert read(written) == CALL
+    assert cut_observation(f"{written}\nObservation: y") == written
+    assert parse_turn(written) == CALL
 
 
 def test_thinking_is_not_read_wherever_it_stands() -> None:
@@ -160,21 +164,21 @@ def test_thinking_is_not_read_wherever_it_stands() -> None:
     thinking = "<think>\nAction: x\nObservation: y\n</think>"
     written = f'Thought: I look.\n{thinking}\nAction: search\n{thinking}\nAction Input: {{"city": "Oslo"}}\n{thinking}'
 
-    assert cut(written) == written
-    assert read(written) == CALL
+    assert cut_observation(written) == written
+    assert parse_turn(written) == CALL
 
 
 def test_torn_thinking_is_no_action() -> None:
     """It began the reply and has no end: nothing was said behind it."""
     written = "<think>\nAction: x\nAction Input: {}\nObservation: y\nFinal Answer: 9"
 
-    assert read(cut(written)) == Written(written)
+    assert parse_turn(cut_observation(written)) == ReactTurn(written)
 
 
 @given(st.text())
 def test_reading_never_fails(written: str) -> None:
     """Whatever a model writes."""
-    assert isinstance(read(cut(written)), Written)
+    assert isinstance(parse_turn(cut_observation(written)), ReactTurn)
 
 
 JSON = st.dictionaries(st.text(), st.none() | st.integers() | st.text() | st.lists(st.text()))
@@ -186,7 +190,7 @@ def test_what_keeps_to_the_form_is_read_exactly(thought: str, action: str, argum
     """Thought, action and arguments come back as they were."""
     given_text = json.dumps(arguments)
 
-    written = read(f"Thought: {thought}\nAction: {action}\nAction Input: {given_text}")
+    written = parse_turn(f"Thought: {thought}\nAction: {action}\nAction Input: {given_text}")
 
     assert (written.thought, written.action, written.arguments) == (thought, action, given_text)
 

@@ -96,7 +96,7 @@ async def test_an_incomplete_run_is_exit_code_1_with_the_list(
 
     assert (first.returncode, second.returncode) == (1, 0)
     assert "no result: G3_instruction/10 trial 0: stub/any is not available: HTTP 404" in first.stderr
-    assert "1 of 4 trials have no result. The same command again goes on." in first.stderr
+    assert "1 of 4 trials have no result. The same command again repeats them." in first.stderr
 
 
 async def test_an_endpoint_that_refuses_everything_is_exit_code_1_with_its_words(

@@ -102,7 +102,7 @@ def test_a_callable_is_an_agent(own: Path) -> None:
 @pytest.mark.parametrize("name", ["number", "unfit"])
 def test_what_is_no_agent_is_said(own: Path, name: str) -> None:
     """With what it would need."""
-    with pytest.raises(FormatError, match=r"is neither an agent nor a callable solve\(task, tools\)"):
+    with pytest.raises(FormatError, match=r"is neither an agent nor a function solve\(task, tools\)"):
         choose_agent(f"{own}:{name}", {})
 
 

@@ -6,7 +6,7 @@ import json
 
 from llm_server import Answer, LLMServer, call
 from stb_agents.runs.request import RunRequest
-from stb_agents.runs.run import carry_out
+from stb_agents.runs.run import run_agent
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.values.trajectories import FINISH, Trajectory
@@ -19,7 +19,7 @@ async def test_the_same_calls_are_made_again(
     settings = Settings(sqlite_store_url, {}, {})
 
     async def run(agent: str) -> list[Trajectory]:
-        done = await carry_out(settings, RunRequest(agent, "world", server=world_url), quiet=True)
+        done = await run_agent(settings, RunRequest(agent, "world", server=world_url), quiet=True)
         return [trajectory async for trajectory in sqlite_store.runs.trajectories(done.run.run)]
 
     original = await run("scripted")
@@ -51,9 +51,9 @@ async def test_abandoned_calls_of_a_search_are_made_again(
     settings = Settings(sqlite_store_url, {}, {"STUB_BASE_URL": llm.url})
     options = {"server": world_url, "task_ids": "0"}
     search = RunRequest("dfsdt", "world", "stub/any", **options)
-    first = await carry_out(settings, search, quiet=True)
+    first = await run_agent(settings, search, quiet=True)
 
-    again = await carry_out(settings, RunRequest(f"replay:{first.run.run}", "world", **options), quiet=True)
+    again = await run_agent(settings, RunRequest(f"replay:{first.run.run}", "world", **options), quiet=True)
 
     (original,) = [t async for t in sqlite_store.runs.trajectories(first.run.run)]
     (replayed,) = [t async for t in sqlite_store.runs.trajectories(again.run.run)]

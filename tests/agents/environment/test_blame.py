@@ -11,7 +11,7 @@ import pytest
 from llm_server import Answer, LLMServer, call, calls, obliging, status, text
 from stb_agents.environment.blame import shape_of
 from stb_agents.runs.request import RunRequest
-from stb_agents.runs.run import Done, carry_out
+from stb_agents.runs.run import RunOutcome, run_agent
 from stb_core.llm.protocol import Request
 from stb_core.settings import Settings
 from stb_core.store import Store
@@ -52,20 +52,20 @@ def carry(sqlite_store_url: str, llm: LLMServer, world_url: str) -> Carry:
     """``carry("cot")`` does a run of four queries, one after the other, at the scripted LLM server."""
     settings = Settings(sqlite_store_url, {}, {"STUB_BASE_URL": llm.url})
 
-    async def do(agent: str = "cot", **options: Any) -> Done:
+    async def do(agent: str = "cot", **options: Any) -> RunOutcome:
         given = {"server": world_url, "max_connections": 1} | options
         request = RunRequest(agent, "world:G3_instruction", "stub/any", **given)
-        return await carry_out(settings, request, quiet=True)
+        return await run_agent(settings, request, quiet=True)
 
     return do
 
 
-async def ends(store: Store, done: Done) -> list[str]:
+async def ends(store: Store, done: RunOutcome) -> list[str]:
     """How the trials ended, in the order of the queries."""
     return [t.stop.value for t in await trajectories(store, done)]
 
 
-async def trajectories(store: Store, done: Done) -> list[Trajectory]:
+async def trajectories(store: Store, done: RunOutcome) -> list[Trajectory]:
     return [t async for t in store.runs.trajectories(done.run.run)]
 
 

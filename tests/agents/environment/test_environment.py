@@ -134,12 +134,12 @@ async def test_something_else_at_the_address_is_told(llm) -> None:
     """A web server that is not ours."""
     async with VirtualClient(f"http://127.0.0.1:{llm.port}") as client:
         with pytest.raises(ServiceError, match="is not a virtual API server"):
-            await client.served()
+            await client.read_datasets()
 
 
 async def test_what_is_served_is_listed(client: VirtualClient) -> None:
     """With the hashes that a run needs to know."""
-    (served,) = await client.served()
+    (served,) = await client.read_datasets()
 
     assert (served.name, served.content_hash, served.mode) == ("world", "c" * 64, "replay")
 

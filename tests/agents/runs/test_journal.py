@@ -86,7 +86,7 @@ async def test_the_next_reply_is_asked_for_when_the_last_is_on_disk(
 
     disk.is_free.set()
     assert (await second).content == "Reply 2."
-    await journalled.settle()
+    await journalled.wait_until_written()
     assert [entry.occurrence for entry in disk.written] == [0, 1]
 
 
@@ -100,12 +100,12 @@ async def test_a_reply_that_is_of_no_use_is_paid_for_once(
 
     with pytest.raises(UnreadableReplyError):
         await journalled.complete(ASKED)
-    await journalled.settle()
+    await journalled.wait_until_written()
     assert disk.written == []
 
     with pytest.raises(UnreadableReplyError):
         await journalled.complete(ASKED)
-    await journalled.settle()
+    await journalled.wait_until_written()
     (entry,) = disk.written
     known = {(entry.request_hash, entry.occurrence): Reply.model_validate_json(entry.reply)}
     again = JournalledModel(
@@ -131,4 +131,4 @@ async def test_a_reply_that_cannot_be_written_ends_the_trial(
 
     await journalled.complete(ASKED)
     with pytest.raises(StoreError, match="disk is full"):
-        await journalled.settle()
+        await journalled.wait_until_written()

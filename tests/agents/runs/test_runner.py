@@ -12,10 +12,10 @@ import pytest
 from agent_world import QUERIES, SEARCH, put_world, recorded
 from llm_server import LLMServer, obliging, status, text
 from stb_agents.runs import runner as runner_module
+from stb_agents.runs.cost_limit import read_spent_usd
 from stb_agents.runs.forecast import Forecast
-from stb_agents.runs.journal import spent_usd
 from stb_agents.runs.request import RunRequest
-from stb_agents.runs.run import Done, carry_out, foresee
+from stb_agents.runs.run import RunOutcome, forecast_run, run_agent
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
@@ -59,7 +59,7 @@ def foresee_run(settings: Settings, world_url: str) -> Carry:
     """``foresee_run(…)`` forecasts what ``carry(…)`` would do."""
 
     async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> Forecast:
-        return await foresee(settings, RunRequest(agent, dataset, **{"model": "stub/any"} | options))
+        return await forecast_run(settings, RunRequest(agent, dataset, **{"model": "stub/any"} | options))
 
     return do
 
@@ -68,17 +68,17 @@ def foresee_run(settings: Settings, world_url: str) -> Carry:
 def carry(settings: Settings, world_url: str) -> Carry:
     """``carry(agent="cot", …)`` does a run against the small world and the scripted LLM server."""
 
-    async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> Done:
+    async def do(agent: str = "cot", dataset: str = "world", **options: Any) -> RunOutcome:
         if agent == "cot":
             options = {"model": "stub/any"} | options
-        return await carry_out(
+        return await run_agent(
             settings, RunRequest(agent, dataset, **{"server": world_url} | options), quiet=True
         )
 
     return do
 
 
-async def trajectories(store: Store, done: Done) -> list[Trajectory]:
+async def trajectories(store: Store, done: RunOutcome) -> list[Trajectory]:
     return [trajectory async for trajectory in store.runs.trajectories(done.run.run)]
 
 
@@ -229,13 +229,13 @@ async def test_a_run_stops_when_nothing_works_any_more(
     carry: Carry, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says why in one line, rather than spoiling every query."""
-    monkeypatch.setattr(runner_module, "_MAX_SPOILED_IN_A_ROW", 3)
+    monkeypatch.setattr(runner_module, "_MAX_LOST_IN_A_ROW", 3)
     llm.rule = lambda _: status(404, "no such model")
 
     done = await carry(max_connections=1)
 
     assert done.stopped.startswith(
-        "Stopped: 3 trials in a row were spoiled, the last one since stub/any is not"
+        "Stopped: infrastructure failed in 3 trials in a row. The last failure: stub/any is not"
     )
     assert (llm.count, len(done.summary.missing)) == (3, 8)
 
@@ -278,14 +278,14 @@ async def test_a_run_never_costs_more_than_it_may(carry: Carry, llm: LLMServer, 
     assert full_cost
 
     halves = [await carry(name="half", max_cost=full_cost / 2) for _ in range(2)]
-    spent = await spent_usd(sqlite_store, "half")
+    spent = await read_spent_usd(sqlite_store, "half")
     done = await carry(name="half", max_cost=full_cost * 2)
 
     assert full_cost / 5 < spent <= full_cost / 2
     assert all("that --max-cost allows are spent" in half.stopped for half in halves)
     assert all(half.summary.missing for half in halves)
     assert (done.stopped, done.summary.missing) == ("", ())
-    assert await spent_usd(sqlite_store, "half") == pytest.approx(full_cost)
+    assert await read_spent_usd(sqlite_store, "half") == pytest.approx(full_cost)
     assert llm.count == 2 * asked
 
 
@@ -322,7 +322,7 @@ async def test_a_limit_on_cost_needs_a_price(sqlite_store: Store, sqlite_store_u
     settings = Settings(sqlite_store_url, {}, {"STUB_BASE_URL": "http://127.0.0.1:9/v1"})
 
     with pytest.raises(UsageError, match=r"needs the price of stub/any\. Write into stb\.toml: \[prices\]"):
-        await carry_out(settings, RunRequest("cot", "world", "stub/any", max_cost=1.0))
+        await run_agent(settings, RunRequest("cot", "world", "stub/any", max_cost=1.0))
 
 
 async def test_a_limit_on_cost_needs_a_model(carry: Carry) -> None:
@@ -386,7 +386,7 @@ async def test_a_server_with_other_content_is_refused(world_url: str, tmp_path: 
 
     request = RunRequest("scripted", "world", server=world_url)
     with pytest.raises(ServiceError, match="does not serve this dataset 'world': it has world, with other"):
-        await carry_out(Settings(url, {}, {}), request, quiet=True)
+        await run_agent(Settings(url, {}, {}), request, quiet=True)
 
 
 async def test_a_mode_that_the_server_cannot_answer_in_is_refused(carry: Carry) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent_world import QUERIES, put_world
-from stb_agents.runs.selection import Selection, select
+from stb_agents.runs.selection import Selection, select_queries
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.values.manifest import slug
@@ -31,7 +31,7 @@ async def test_queries_are_chosen_in_their_order(
     """By group, then the first of each group, among the ids that were named."""
     await put_world(sqlite_store)
 
-    assert ids(await select(sqlite_store, spec, limit=limit, ids=only)) == found
+    assert ids(await select_queries(sqlite_store, spec, limit=limit, ids=only)) == found
 
 
 async def test_a_group_may_hold_what_stands_between_groups(sqlite_store: Store) -> None:
@@ -42,14 +42,14 @@ async def test_a_group_may_hold_what_stands_between_groups(sqlite_store: Store) 
     async with sqlite_store.writing() as connection:
         await sqlite_store.datasets.put_queries(connection, dataset.id, [odd])
 
-    assert ("large, 1",) == (await select(sqlite_store, "world:large, 1")).groups
+    assert ("large, 1",) == (await select_queries(sqlite_store, "world:large, 1")).groups
 
 
 async def test_a_selection_knows_the_documents_of_its_apis(sqlite_store: Store) -> None:
     """With the descriptions of their tools."""
     await put_world(sqlite_store)
 
-    selection = await select(sqlite_store, "world:G1_instruction", limit=1)
+    selection = await select_queries(sqlite_store, "world:G1_instruction", limit=1)
 
     assert [(api.ref.api, api.tool_description) for api in selection.offered(selection.queries[0])] == [
         ("current", "Weather everywhere."),
@@ -73,7 +73,7 @@ async def test_what_is_not_there_is_named(
     await put_world(sqlite_store)
 
     with pytest.raises(NotFoundError, match=message):
-        await select(sqlite_store, spec, ids=only)
+        await select_queries(sqlite_store, spec, ids=only)
 
 
 async def test_a_dataset_without_queries_cannot_be_run(sqlite_store: Store) -> None:
@@ -81,7 +81,7 @@ async def test_a_dataset_without_queries_cannot_be_run(sqlite_store: Store) -> N
     await sqlite_store.datasets.create("bare")
 
     with pytest.raises(UsageError, match="has no queries"):
-        await select(sqlite_store, "bare")
+        await select_queries(sqlite_store, "bare")
 
 
 def test_a_slug_holds_nothing_odd() -> None:

@@ -12,9 +12,7 @@ import pytest
 from agent_world import CURRENT, put_world
 from llm_server import LLMServer
 from stb_agents.runs.request import RunRequest
-from stb_agents.runs.run import carry_out, foresee
-from stb_agents.runs.toolsets import number_to_retrieve
-from stb_core.errors import UsageError
+from stb_agents.runs.run import forecast_run, run_agent
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.values.queries import Query
@@ -32,7 +30,7 @@ async def run(
 ) -> tuple[dict[str, Any], list[Trajectory]]:
     """The note in the manifest, and the trajectories."""
     request = RunRequest("scripted", **{"dataset": "world", "server": server} | options)
-    done = await carry_out(settings, request, quiet=True)
+    done = await run_agent(settings, request, quiet=True)
     found = [trajectory async for trajectory in store.runs.trajectories(done.run.run)]
     return done.run.manifest.selection.get("tools", {}), found
 
@@ -93,7 +91,7 @@ async def test_a_forecast_asks_no_embedding(settings: Settings, sqlite_store: St
     llm.behaviour.required_key = "none has it"
     request = RunRequest("scripted", "world", tools="retrieved:2", embedding="stub/vectors")
 
-    assert (await foresee(settings, request)).trials_left == 8
+    assert (await forecast_run(settings, request)).trials_left == 8
 
 
 async def test_what_is_done_is_not_retrieved_again(
@@ -107,13 +105,6 @@ async def test_what_is_done_is_not_retrieved_again(
     _, found = await run(settings, sqlite_store, world_url, **options)
 
     assert len(found) == 8
-
-
-@pytest.mark.parametrize("wrong", ["all", "retrieved", "retrieved:0", "retrieved:-1", "retrieved:1.5", ""])
-def test_what_says_nothing_of_tools_is_refused(wrong: str) -> None:
-    """With the form that it should have."""
-    with pytest.raises(UsageError, match=r"Write given, or retrieved:K .* such as retrieved:10"):
-        number_to_retrieve(wrong)
 
 
 def test_the_command_says_it_in_one_line(

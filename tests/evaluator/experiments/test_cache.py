@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from small_release import write_release
-from stb_experiments.cache import Served, growth_rows, hit_rows
-from stb_experiments.official_keys import Recalled, keyed, recordings, workload
+from stb_experiments.cache import ServedCall, growth_rows, hit_rows
+from stb_experiments.official_keys import WorkloadCall, keyed_call, read_recordings, read_workload
 
 NAMES = ("Weather", "Sky Watch", "Current")
 
 
-def call(system: str, arguments: dict[str, Any]) -> Recalled:
+def call(system: str, arguments: dict[str, Any]) -> WorkloadCall:
     """A call of a workload."""
-    return Recalled(system, b"", keyed(*NAMES, arguments))
+    return WorkloadCall(system, b"", keyed_call(*NAMES, arguments))
 
 
 def test_the_official_key_minds_the_order_and_ours_does_not() -> None:
     """Of two spellings of a recorded call the official key finds the one in its own order."""
-    there = [keyed(*NAMES, {"city": "Oslo", "days": 3})]
+    there = [keyed_call(*NAMES, {"city": "Oslo", "days": 3})]
     asked = [call("a", {"city": "Oslo", "days": 3}), call("a", {"days": 3, "city": "Oslo"})]
 
-    rows = hit_rows(asked, [Served("recorded", "store"), Served("recorded", "memory")], there)
+    rows = hit_rows(asked, [ServedCall("recorded", "store"), ServedCall("recorded", "memory")], there)
 
     assert [("a", 50.0, 100.0, 50.0), ("all", 50.0, 100.0, 50.0)] == [
         (row["system"], row["hits_official"], row["hits_canonical"], row["from_memory"]) for row in rows
@@ -44,11 +44,11 @@ def test_a_cache_grows_by_what_it_has_not_seen() -> None:
 
 def test_real_recordings_and_calls_meet_as_the_workload_says(real_data: Path) -> None:
     """Each row says whether its call is in the cache; the official key agrees on all of them."""
-    official = {keys.official for keys in recordings(real_data / "release")}
+    official = {keys.official for keys in read_recordings(real_data / "release")}
     file = real_data / "tool_calls.jsonl"
     said = [json.loads(line)["in_cache"] for line in file.read_text().splitlines()]
 
-    found = [one.keys is not None and one.keys.official in official for one in workload(file)]
+    found = [one.keys is not None and one.keys.official in official for one in read_workload(file)]
 
     assert said == found
 

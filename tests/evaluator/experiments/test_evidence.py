@@ -7,7 +7,7 @@ import pytest
 from evaluator_makers import trajectory
 from stb_core.values.calls import canonical_json
 from stb_core.values.trajectories import Step, Trajectory
-from stb_experiments.evidence import PARTS, Evidence, differ, differing_bytes, whose_fault
+from stb_experiments.evidence import PARTS, Evidence, compare_evidence, differing_bytes, whose_fault
 
 PLACE = ("G1_tool", "1", "0")
 
@@ -33,7 +33,7 @@ def test_bytes_that_differ(a: bytes, b: bytes, expected: int) -> None:
 
 def test_equal_runs_differ_in_nothing() -> None:
     """No byte, no entry, no fault."""
-    found = differ(evidence(one_call()), evidence(one_call()))
+    found = compare_evidence(evidence(one_call()), evidence(one_call()))
 
     assert (0, "", "") == (found.total, found.first, found.fault)
 
@@ -49,7 +49,7 @@ def test_equal_runs_differ_in_nothing() -> None:
 )
 def test_whose_fault_a_trajectory_is(changed: Trajectory, expected: str) -> None:
     """The server's where the same call was answered otherwise; else the agent's, or the question's."""
-    assert expected == differ(evidence(one_call()), evidence(changed)).fault
+    assert expected == compare_evidence(evidence(one_call()), evidence(changed)).fault
 
 
 def test_whose_fault_other_parts_are() -> None:
@@ -61,7 +61,7 @@ def test_whose_fault_other_parts_are() -> None:
 
 def test_an_entry_that_is_lacking_counts_whole() -> None:
     """And it is said which one."""
-    found = differ(evidence(one_call(), verdicts={PLACE: b"solved"}), evidence(one_call()))
+    found = compare_evidence(evidence(one_call(), verdicts={PLACE: b"solved"}), evidence(one_call()))
 
     assert (6, "judge") == (found.total, found.fault)
-    assert found.first == "verdicts G1_tool/1/0: not there"
+    assert found.first == "verdicts G1_tool/1/0: missing"

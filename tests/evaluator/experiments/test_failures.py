@@ -1,64 +1,45 @@
-"""APIs that really fail, and what is said of scores meanwhile."""
+"""``failures``, in real processes on the bundled dataset."""
 
 from __future__ import annotations
 
-import httpx
-from hypothesis import given
-from hypothesis import strategies as st
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from stb_experiments.failing_apis import is_down, serving_apis
-from stb_experiments.outcomes import Outcome, changed_recorded, compared, macro
-from virtual_server import recorded
+import pytest
 
-SCORES = {("G1_tool", str(n)): float(n % 2) for n in range(200)}
-NAMES = {"category": "Weather", "tool_name": "sky_watch", "api_name": "current"}
-
-
-@given(st.text(), st.integers(), st.floats(0, 1), st.floats(0, 1))
-def test_apis_down_at_a_share_are_down_at_a_larger_one(api: str, seed: int, a: float, b: float) -> None:
-    """Levels are nested; none is down at 0 and all are at 1."""
-    low, high = sorted((a, b))
-
-    assert is_down("C", "t", api, low, seed) <= is_down("C", "t", api, high, seed)
-    assert (False, True) == (is_down("C", "t", api, 0, seed), is_down("C", "t", api, 1, seed))
+from stb_core.settings import load_settings
+from stb_experiments.benches import ExperimentPlan, open_bench_maker
+from stb_experiments.failures import ARMS, measure_failures
+from stb_experiments.output import write_result
 
 
-async def test_an_api_answers_from_its_recordings_or_fails() -> None:
-    """Recorded, not recorded, and down: the last two are errors of the proxy's."""
-    asked = [{**NAMES, "tool_input": text} for text in ('{"city": "Oslo"}', '{"city": "Rome"}')]
-    found = []
-    async with httpx.AsyncClient() as client:
-        for share in (0.0, 1.0):
-            async with serving_apis([recorded({"city": "Oslo"})], share, 0) as url:
-                found += [(await client.post(url, json=body)).json() for body in asked]
+@pytest.mark.slow
+async def test_a_cache_keeps_a_score_that_the_live_apis_lose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every API down the live score is 0, the other what it was, to the byte."""
+    monkeypatch.chdir(tmp_path)
+    async with open_bench_maker(load_settings(), ExperimentPlan(limit=1)) as maker:
+        result = await measure_failures(maker, arms=ARMS[:2], levels=(0.0, 1.0))
+    write_result(result, tmp_path / "out")
 
-    assert ["", "Function executing error...", *["API not working error..."] * 2] == [
-        answer["error"] for answer in found
-    ]
-    assert found[0]["response"] == "sunny"
-
-
-def test_the_same_scores_are_equivalent_and_no_recorded_answer_changed() -> None:
-    """On 200 queries the interval of no difference lies within ±1.5 points."""
-    one = Outcome(SCORES, {}, {"k": "sunny"})
-
-    test = compared(one, one)
-
-    assert (0.0, True, 0) == (test.difference, test.equivalent, changed_recorded(one, one))
-
-
-def test_a_lost_answer_is_a_change() -> None:
-    """Recorded calls that both runs made are compared by what the agent was shown."""
-    before = Outcome(SCORES, {}, {"k": "sunny", "only before": "x"})
-    after = Outcome(dict.fromkeys(SCORES, 0.0), {}, {"k": "no recording"})
-
-    assert (-0.5, False, 1) == (
-        compared(before, after).difference,
-        compared(before, after).equivalent,
-        changed_recorded(before, after),
+    assert result.passed
+    live, live_down, cached, cached_down = result.rows
+    assert live["score"] > live_down["score"] == 0
+    assert (cached["score"], 0, 0) == (
+        cached_down["score"],
+        cached_down["changed_trajectories"],
+        cached_down["changed_recorded"],
     )
+    assert (tmp_path / "out" / "scores.svg").read_text().startswith("<svg")
 
 
-def test_groups_count_alike() -> None:
-    """The macro score is the mean of the groups' means, whatever their sizes."""
-    assert macro({("G1_tool", "1"): 1.0, ("G2_category", "1"): 0.0, ("G2_category", "2"): 0.0}) == 0.5
+def test_what_is_not_a_list_of_percentages_is_refused(run_stb: Callable[..., Any]) -> None:
+    """One line that shows the form, exit code 2."""
+    ended = run_stb("experiment", "failures", "--down", "half")
+
+    assert (2, "stb: 'half' is not a list of percentages. Use the form --down 0,10,50.\n") == (
+        ended.code,
+        ended.err,
+    )

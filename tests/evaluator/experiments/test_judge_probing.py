@@ -216,4 +216,4 @@ def test_a_panel_cannot_be_tried(run_stb, judged: LLMServer) -> None:
     ended = run_stb("experiment", "judge", "r", "--judge", "stub/a,stub/b")
 
     assert ended.code == 2
-    assert ended.err.startswith("stb: One judge is tried at a time.")
+    assert ended.err.startswith("stb: Only one judge can be measured at a time.")

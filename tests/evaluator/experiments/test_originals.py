@@ -39,7 +39,7 @@ async def test_a_copy_of_a_copy_is_the_same(tmp_path: Path) -> None:
 def test_a_limit_is_one_for_each_group() -> None:
     """The first queries of every group remain."""
     assert [("G1_tool", "0"), ("G2_category", "0")] == [
-        (q.group, q.query_id) for q in ORIGINAL.of_groups("", 1).queries
+        (q.group, q.query_id) for q in ORIGINAL.with_groups("", 1).queries
     ]
 
 
@@ -55,4 +55,4 @@ def test_shuffling_loses_nothing_and_repeats() -> None:
 def test_an_unknown_group_is_refused() -> None:
     """The message names those that are there."""
     with pytest.raises(NotFoundError, match="G1_tool, G2_category"):
-        ORIGINAL.of_groups("G9")
+        ORIGINAL.with_groups("G9")

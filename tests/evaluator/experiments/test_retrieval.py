@@ -16,15 +16,15 @@ from llm_server import LLMServer
 from stb_core.store import open_store
 from stb_core.values.queries import STANDARD_GROUPS, Query
 from stb_core.values.tools import ApiRef
-from stb_experiments.retrieval import Found
+from stb_experiments.retrieval import RetrievalOutcome
 
 DEMO = REPOSITORY / "cache_dumps" / "demo"
 REFS = tuple(ApiRef("C", "t", name) for name in "abc")
 
 
-def found(needed: int, *places: int) -> Found:
+def found(needed: int, *places: int) -> RetrievalOutcome:
     query = Query(query_id="1", group="g", text="", apis=(), relevant_apis=REFS[:needed])
-    return Found(query, needed, places)
+    return RetrievalOutcome(query, needed, places)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_groups_and_their_mean_are_reported(
 @pytest.mark.parametrize(
     ("args", "code", "line"),
     [
-        (["-k", "0"], 2, "stb: '0' are no numbers of APIs. Write such as: -k 1,5,10.\n"),
+        (["-k", "0"], 2, "stb: '0' is not a list of numbers. Use the form -k 1,5,10.\n"),
         (["-d", "demo:G9"], 2, "stb: The dataset 'demo' has no group 'G9'. There are: G1_category."),
         (["-d", "bare"], 2, "stb: No query of 'bare' says which APIs it needs. Import queries with"),
     ],

@@ -11,19 +11,19 @@ import pytest
 
 from llm_server import text
 from stb_core.errors import StbError
-from stb_experiments.simulator_fidelity.answers import Outcome, Raw, outcome_of
+from stb_experiments.simulator_fidelity.answers import AnswerOutcome, RawAnswer, outcome_of
 from stb_experiments.simulator_fidelity.bench import read_bench, read_reference, released_bleu4
 from stb_experiments.simulator_fidelity.embeddings import CharacterTrigrams
-from stb_experiments.simulator_fidelity.measures import _derangement, measure
-from stb_experiments.simulator_fidelity.report import interval, rows_of
+from stb_experiments.simulator_fidelity.measures import _derangement, measure_split
+from stb_experiments.simulator_fidelity.report import fidelity_rows, interval
 from stb_experiments.simulator_fidelity.text_scores import Overlaps, bleu4, rouge
 
 SPLITS = ("id_high", "id_low", "id_medium", "ood_failed")
 
 
-def answer(response, error="") -> Raw:
+def answer(response, error="") -> RawAnswer:
     """One answer as a model would write it."""
-    return Raw(json.dumps({"error": error, "response": response}))
+    return RawAnswer(json.dumps({"error": error, "response": response}))
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -32,7 +32,9 @@ def test_released_bleu_is_reproduced(real_data, split):
     folder = real_data / "mirrorapi_bench"
     cases = read_bench(folder / f"{split}.jsonl")
 
-    scores = [bleu4(Raw(case.prediction).released_form, Raw(case.label).released_form) for case in cases]
+    scores = [
+        bleu4(RawAnswer(case.prediction).released_form, RawAnswer(case.label).released_form) for case in cases
+    ]
 
     assert released_bleu4(read_reference(folder), split) == pytest.approx(np.mean(scores), abs=1.5)
 
@@ -42,14 +44,14 @@ def test_strict_json_is_counted_as_released(real_data, split):
     """The number of raw predictions that are JSON equals the released count."""
     folder = real_data / "mirrorapi_bench"
 
-    strict = sum(Raw(case.prediction).is_strict for case in read_bench(folder / f"{split}.jsonl"))
+    strict = sum(RawAnswer(case.prediction).is_strict for case in read_bench(folder / f"{split}.jsonl"))
 
     assert read_reference(folder)[split]["strict_json_predictions"] == strict
 
 
 def test_most_real_outputs_are_usable_after_repair(real_data):
     """Of 400 real outputs 153 are JSON as they are, and 385 after repair."""
-    answers = [Raw(case.prediction) for case in read_bench(real_data / "mirrorapi_bench")]
+    answers = [RawAnswer(case.prediction) for case in read_bench(real_data / "mirrorapi_bench")]
 
     counts = sum(a.is_strict for a in answers), sum(a.fields is not None for a in answers)
 
@@ -83,18 +85,18 @@ def test_quick_scores_equal_the_library():
 )
 def test_the_released_form_reads_what_is_no_json_by_pattern(text, form):
     """Closing marks stay in the response, and text without the pattern counts as None."""
-    assert form == Raw(text).released_form
+    assert form == RawAnswer(text).released_form
 
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        ("", Outcome.OK),
-        ("f() got an unexpected keyword argument 'x'", Outcome.UNEXPECTED_ARGUMENT),
-        ("f() missing 1 required positional argument: 'x'", Outcome.MISSING_ARGUMENT),
-        ("Tool input parse error...\n", Outcome.UNPARSED_INPUT),
-        ("Message error...", Outcome.API_ERROR),
-        ("Something else", Outcome.OTHER_ERROR),
+        ("", AnswerOutcome.OK),
+        ("f() got an unexpected keyword argument 'x'", AnswerOutcome.UNEXPECTED_ARGUMENT),
+        ("f() missing 1 required positional argument: 'x'", AnswerOutcome.MISSING_ARGUMENT),
+        ("Tool input parse error...\n", AnswerOutcome.UNPARSED_INPUT),
+        ("Message error...", AnswerOutcome.API_ERROR),
+        ("Something else", AnswerOutcome.OTHER_ERROR),
     ],
 )
 def test_outcomes_are_told_by_the_error(error, outcome):
@@ -108,7 +110,7 @@ async def test_a_perfect_simulator_scores_full_marks():
         answer("", error="Message error...")
     ]
 
-    measured = await measure(labels, labels, CharacterTrigrams(), seed=0)
+    measured = await measure_split(labels, labels, CharacterTrigrams(), seed=0)
 
     compared = (
         "bleu4",
@@ -127,7 +129,7 @@ async def test_the_best_constant_is_the_label_that_scores_highest():
     """With one real answer given often, that answer is the constant, and its floor is high."""
     labels = [answer("{'movies': []}")] * 6 + [answer(f"{{'city': 'number {n}'}}") for n in range(3)]
 
-    measured = await measure(labels, labels, CharacterTrigrams(), seed=0)
+    measured = await measure_split(labels, labels, CharacterTrigrams(), seed=0)
 
     assert {labels[0].text} == set(measured.constants.values())
     assert measured.constant["bleu4"].mean() > 66
@@ -143,7 +145,7 @@ async def test_an_answer_of_another_shape_is_not_valid():
         answer("{'id': 'a', 'name': 'x'}"),
     ]
 
-    measured = await measure(
+    measured = await measure_split(
         [*predictions, answer("{'id': 1}")], [label, label, label, error], CharacterTrigrams(), seed=0
     )
 
@@ -173,9 +175,11 @@ def test_an_interval_is_the_same_for_the_same_seed_and_holds_the_mean():
 
 async def test_splits_are_pooled_case_by_case():
     """The last block counts every case of every split once."""
-    small = await measure([answer("a"), answer("b")], [answer("a"), answer("c")], CharacterTrigrams(), seed=0)
+    small = await measure_split(
+        [answer("a"), answer("b")], [answer("a"), answer("c")], CharacterTrigrams(), seed=0
+    )
 
-    rows = rows_of({"one": small, "two": small}, seed=0)
+    rows = fidelity_rows({"one": small, "two": small}, seed=0)
 
     assert [4, 4] == [
         row[n] for row in rows if (row["split"], row["metric"]) == ("all", "bleu4") for n in ("n", "n_total")

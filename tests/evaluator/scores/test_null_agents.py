@@ -12,7 +12,7 @@ import pytest
 from llm_server import Answer, LLMServer, text
 from stb_core.settings import load_settings
 from stb_core.store import open_store
-from stb_experiments.benches import Plan, opened_workshop
+from stb_experiments.benches import ExperimentPlan, open_bench_maker
 
 AGENT = """
 import random
@@ -66,8 +66,8 @@ async def test_null_and_hostile_agents_score_nothing(
     llm.rule = obedient
     agents = tuple(f"{tmp_path / 'nulls.py'}:{name}" for name in NULLS)
     async with (
-        opened_workshop(load_settings(), Plan(agents, limit=2)) as workshop,
-        workshop.bench("nulls") as bench,
+        open_bench_maker(load_settings(), ExperimentPlan(agents, limit=2)) as maker,
+        maker.bench("nulls") as bench,
         bench.serving("--mode", "replay") as url,
     ):
         runs = [await bench.solve(agent, url) for agent in agents]

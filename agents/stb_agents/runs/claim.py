@@ -1,0 +1,49 @@
+"""Which trials of a run this session does: those without a result, while it holds the run's lease."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+
+from stb_core.cli import sessions
+from stb_core.store import Store
+from stb_core.store.lease import Lease
+from stb_core.values.queries import Query
+from stb_core.values.trajectories import StopReason
+
+TrialKey = tuple[str, str, int]
+"""(group, query id, number of the trial)."""
+
+
+async def claim_trials(
+    store: Store, run: str, queries: Sequence[Query], trials: int, stack: AsyncExitStack
+) -> tuple[list[TrialKey], Lease | None]:
+    """The trials that are left, and the lease under which they are done; no lease where none is left.
+
+    Args:
+        store: where the run is.
+        run: its id.
+        queries: all that the run is to answer.
+        trials: per query.
+        stack: gives the lease back at its end.
+
+    Raises:
+        BusyError: another session is doing the run.
+        StoreError: the store cannot be read, or does not take the lease.
+    """
+    if not await trials_left(store, run, queries, trials):
+        return [], None
+    lease = await stack.enter_async_context(sessions.holding(store, [f"run {run}"], f"the run {run}"))
+    # Another session may have done some of them before it gave the lease back.
+    return await trials_left(store, run, queries, trials), lease
+
+
+async def trials_left(store: Store, run: str, queries: Sequence[Query], trials: int) -> list[TrialKey]:
+    """The trials without a result: the first trial of all queries, then the second of all, and so on."""
+    done = {
+        (trial.group, trial.query_id, trial.trial)
+        for trial in await store.runs.done(run)
+        if trial.stop is not StopReason.INFRASTRUCTURE
+    }
+    places = [(query.group, query.query_id, trial) for trial in range(trials) for query in queries]
+    return [place for place in places if place not in done]
