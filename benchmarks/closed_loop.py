@@ -12,12 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 COUNTER = b"@@@@@@@@@@"
-"""Ten characters of a request in whose place a number is put, to make it unlike all before."""
+"""Ten characters of a request that a number replaces, so that it differs from all requests before."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a measurement gave: latencies in seconds, CPU in seconds of the server's process."""
+    """A measurement: latencies in seconds, and CPU time of the server's process in seconds."""
 
     requests: int
     seconds: float
@@ -37,14 +37,14 @@ class Load:
 
 
 def http_request(url: str, body: bytes) -> bytes:
-    """A whole POST request to ``/virtual``."""
+    """A complete POST request to ``/virtual``, as bytes."""
     host = urlsplit(url).netloc
     head = f"POST /virtual HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
     return f"{head}Accept: */*\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def in_turn(requests: list[bytes], *, unlike: bool) -> Callable[[], bytes]:
-    """Gives the requests in turn; ``unlike`` puts another number for ``COUNTER`` in each."""
+    """The requests in turn; with ``unlike``, each has another number in place of ``COUNTER``."""
     turn: Iterator[bytes] = itertools.cycle(requests)
     if not unlike:
         return turn.__next__
@@ -103,7 +103,7 @@ def peak_memory_bytes(pid: int) -> int:
 async def drive(
     url: str, pid: int, following: Callable[[], bytes], *, connections: int, warmup_s: float, seconds: float
 ) -> Load:
-    """Load a server; what comes in the first ``warmup_s`` is not counted.
+    """Load a server; answers in the first ``warmup_s`` seconds are not counted.
 
     Raises:
         RuntimeError: an answer had another status than 200.

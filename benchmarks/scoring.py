@@ -52,7 +52,7 @@ WORDS = [f"word{n}" for n in range(500)]
 
 
 def make_trajectory(rng: random.Random, system: str, group: str, number: int) -> Trajectory:
-    """About 4 KB, as real ones."""
+    """An answer of about 4 KB, like real ones."""
     steps = [
         Step(
             function=f"f{n}_for_tool",
@@ -74,7 +74,7 @@ def make_trajectory(rng: random.Random, system: str, group: str, number: int) ->
 
 
 def make_verdicts(rng: random.Random, one: Trajectory) -> list[Verdict]:
-    """One a round; three of them agree on 84 answers of a hundred, as real ones do."""
+    """One verdict per round; three of them agree on 84 of a hundred answers, as real ones do."""
     usual = rng.choice([Status.SOLVED, Status.UNSOLVED])
     return [
         Verdict(
@@ -112,7 +112,7 @@ async def make_run(
 
 
 def rewrite_files(folder: Path, made: list[Trajectory]) -> float:
-    """CPU seconds to write the group's file anew after each verdict."""
+    """CPU seconds to write the group's file again after each verdict."""
     started = time.process_time()
     for group in SIZES:
         records: dict[str, dict[str, object]] = {}
@@ -139,7 +139,7 @@ async def rescoring(folder: Path, share: float, systems: int) -> dict[str, float
 
 
 async def judging(folder: Path, share: float, latency_ms: int, connections: int) -> dict[str, float]:
-    """The makespan against the ideal, and our CPU time per verdict."""
+    """The makespan over the ideal, and the evaluator's CPU time per verdict."""
     store = await open_store(f"sqlite:///{folder / 'judging.db'}")
     run, made = await make_run(store, "judged", share, verdicts=False)
     command = [sys.executable, str(Path(__file__).parent / "stub_model.py"), str(latency_ms), VERDICT]

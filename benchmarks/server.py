@@ -119,7 +119,7 @@ def stb(path: Path, *arguments: str) -> None:
 
 
 def environment(path: Path) -> dict[str, str]:
-    """What the processes see: the store, and no settings of the person who measures."""
+    """The environment of the processes: the store, and no settings of the user."""
     return {"STB_DATABASE_URL": f"sqlite:///{path}", "PATH": "/usr/bin:/bin"}
 
 
@@ -170,7 +170,7 @@ async def measure(path: Path, bodies: list[bytes], args: argparse.Namespace) -> 
 async def compare(
     bare: dict[str, Any], ours: dict[str, Any], bodies: list[bytes], args: argparse.Namespace, *, unlike: bool
 ) -> dict[str, float]:
-    """Both in turn, round after round."""
+    """Load both in turn, round after round."""
     loads: dict[str, list[closed_loop.Load]] = {"bare": [], "ours": []}
     for _ in range(args.rounds):
         for name, at in (("bare", bare), ("ours", ours)):
@@ -180,7 +180,7 @@ async def compare(
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """A Redis server of our own."""
+    """A new Redis server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

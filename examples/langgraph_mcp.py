@@ -38,7 +38,7 @@ async def langchain_tools(client: Client) -> list[StructuredTool]:
 
 
 def graph_of(model: ChatOpenAI, tools: list[StructuredTool]) -> Any:
-    """The model is asked, its calls are made, and so on until it calls ``Finish`` or makes no call."""
+    """Ask the model and make its calls, until it calls ``Finish`` or makes no call."""
     bound = model.bind_tools(tools)
 
     async def ask(state: MessagesState) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def graph_of(model: ChatOpenAI, tools: list[StructuredTool]) -> Any:
 
 
 async def play(episode: dict[str, Any], model: str) -> str | None:
-    """Let the graph work on one query; what it says at the end, or None if it did not get there."""
+    """Let the graph work on one query; returns its last message, or None if it did not finish."""
     async with Client(episode["mcp_url"]) as client:
         chat = ChatOpenAI(model=model, base_url=episode["proxy_url"])
         graph = graph_of(chat, await langchain_tools(client))

@@ -17,7 +17,7 @@ from agents import Agent, OpenAIChatCompletionsModel, Runner, StopAtTools, set_t
 
 
 async def play(episode: dict[str, Any], model: str) -> str | None:
-    """Let an agent work on one query; what it says at the end, or None if it did not get there."""
+    """Let an agent work on one query; returns its last message, or None if it did not finish."""
     async with (
         AsyncOpenAI(base_url=episode["proxy_url"]) as client,
         MCPServerStreamableHttp(params={"url": episode["mcp_url"]}, cache_tools_list=True) as tools,

@@ -14,7 +14,7 @@ EXAMPLE = re.compile(r"Example: (.+)$")
 
 
 def solve(task: Any, tools: Any) -> str | None:
-    """The answer to a task, or None to give up."""
+    """Answer a task; None gives up."""
     seen = []
     for tool in list(tools)[:4]:
         observation = json_or_text(tool(**example_arguments(tool.parameters)))
@@ -35,7 +35,7 @@ def example_arguments(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def json_or_text(text: str) -> Any:
-    """What JSON means, or the text itself where it is none, as when it was cut."""
+    """The value of JSON text; the text itself where it is not JSON, for example because it was cut."""
     try:
         return json.loads(text)
     except ValueError:

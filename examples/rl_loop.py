@@ -69,7 +69,7 @@ class EpisodeEnv(gymnasium.Env[str, int]):
 
 
 class Bandit:
-    """Mean rewards of a query's actions, which are tried in the order of what they promise."""
+    """Mean rewards of a query's actions; the most promising action is tried first."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -77,12 +77,12 @@ class Bandit:
         self._counts: dict[int, int] = {}
 
     def learn(self, action: int, reward: float) -> None:
-        """Take note of what an action brought."""
+        """Record the reward of an action."""
         self._sums[action] = self._sums.get(action, 0.0) + reward
         self._counts[action] = self._counts.get(action, 0) + 1
 
     def choose(self, finish: int, tried: set[int], explores: float) -> int:
-        """The action to take now: the best that is left, or by chance any; the end when none is left."""
+        """The next action: the best that is left, or by chance any; the end of the episode when none is left."""
         left = [action for action in range(finish) if action not in tried]
         if left and self._rng.random() < explores:
             return self._rng.choice(left)
@@ -94,7 +94,7 @@ class Bandit:
 
 
 def play(env: EpisodeEnv, bandit: Bandit, explores: float) -> float:
-    """One episode; the sum of its rewards."""
+    """Run one episode; returns the sum of its rewards."""
     env.reset()
     finish, tried, total, is_over = int(env.action_space.n) - 1, set[int](), 0.0, False
     while not is_over:
@@ -107,7 +107,7 @@ def play(env: EpisodeEnv, bandit: Bandit, explores: float) -> float:
 
 
 def main() -> None:
-    """Train on each query, then play it once for the record."""
+    """Train on each query, then solve it once in a recorded run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server", default="http://127.0.0.1:8080")
     parser.add_argument("--dataset", default="demo")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from stb_evaluator.scores.comparison import QueryPlace
 from stb_evaluator.statistics.paired import Equivalence, equivalence
 from stb_evaluator.statistics.sampling import design_of
 from stb_experiments.output import ExperimentRow
@@ -15,9 +16,6 @@ from stb_experiments.output import ExperimentRow
 MARGIN = 0.015
 """Two scores in [0, 1] that differ by less than this count as equivalent."""
 ORIGINS = ("recorded", "live", "template", "miss")
-
-QueryPlace = tuple[str, str]
-"""(group, query id)."""
 
 
 @dataclass(frozen=True)

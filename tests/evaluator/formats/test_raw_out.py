@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+from stb_evaluator.scores.loading import dataset_queries
 
 from stb_core.store import Store
 from stb_core.values.manifest import Manifest
@@ -19,7 +20,6 @@ from stb_evaluator.formats.converted_out import converted_record, openai_record
 from stb_evaluator.formats.offered import OfferedFunctions, offer_of
 from stb_evaluator.formats.raw_out import COT, DFS, method_of, path_of, points_of, raw_record
 from stb_evaluator.formats.sources import Skipped, find_files, read_records, read_source
-from stb_evaluator.scores.loading import dataset_queries
 
 ANSWER = '{"return_type": "give_answer", "final_answer": "42"}'
 GIVE_UP = '{"return_type": "give_up_and_restart"}'
