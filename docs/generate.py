@@ -25,7 +25,7 @@ Every command takes `--json`, which prints one JSON document with a table under 
 progress and logs go to stderr. Exit codes: 0 done, 1 incomplete or a check failed, 2 bad usage.
 
 Every flag has a twin in the environment, and may stand in `.env`, in the file given by
-`stb --config FILE` (TOML or YAML) or in `stb.toml` of the working directory. The strongest first: flag,
+`stb --config FILE` (TOML) or in `stb.toml` of the working directory. The strongest first: flag,
 environment, `.env`, `--config`, `stb.toml`, default. A table named after a command (`[run]`) serves that
 command alone.
 """
@@ -97,7 +97,7 @@ after a command (`[run]`) serves that command alone. A variable that is empty co
 | variable | default | |
 |---|---|---|
 | `STB_DATABASE_URL` | `sqlite:///.stb/stb.db` | The store: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:5432/NAME`. |
-| `STB_CONFIG` | | A TOML or YAML file with settings, as `stb --config`. |
+| `STB_CONFIG` | | A TOML file with settings, as `stb --config`. |
 | `STB_LOG_LEVEL` | `warning` | `debug`, `info`, `warning` or `error`, as `stb --log-level`. |
 
 ## Models, real APIs and traces

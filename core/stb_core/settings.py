@@ -2,14 +2,21 @@
 
 Order of precedence, the strongest first: command-line flag, environment (``STB_<FLAG>``), ``.env``,
 the file named by ``--config``, ``stb.toml``, default.
+
+Files are TOML. YAML is still read, with a note; ``python -m stb_core.settings FILE`` prints such a file as TOML.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
+import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +34,24 @@ class Settings:
     """What every command shares. Options of single commands are their own parameters."""
 
     database_url: str
-    """Database URL of the store; SQLite at ``.stb/stb.db`` unless told otherwise."""
+    """Database URL of the store; SQLite at ``.stb/stb.db`` by default."""
     values: Mapping[str, Any]
     """Everything configured, by lower-case flag name without the prefix; tables are commands."""
     environment: Mapping[str, str]
     """The process environment with ``.env`` beneath it; holds secrets, so never shown or stored."""
+    deprecations: tuple[str, ...] = ()
+    """What should be written differently, one line each, for the person."""
 
     @property
     def flags(self) -> dict[str, str]:
-        """What the environment sets, by lower-case flag name; set and empty is not set."""
+        """What the environment sets, by lower-case flag name; empty ones count as not set."""
         return flags_of(self.environment)
 
     def provider(self, name: str) -> tuple[str | None, str | None]:
         """(base URL, API key) of a model provider, from ``<NAME>_BASE_URL`` and ``<NAME>_API_KEY``.
 
         Raises:
-            UsageError: the key holds what no HTTP header can.
+            UsageError: the key holds characters that an HTTP header cannot.
         """
         prefix = provider_prefix(name)
         url, key = self.environment.get(f"{prefix}_BASE_URL"), self.environment.get(f"{prefix}_API_KEY")
@@ -53,19 +62,19 @@ def checked_secret(secret: str, name: str) -> str:
     """A key or token as it is sent: without the white space around it that files and shells leave.
 
     Raises:
-        UsageError: it holds what no HTTP header can; the message names it and does not show it.
+        UsageError: it holds characters that an HTTP header cannot; the message gives its name, not its value.
     """
     secret = secret.strip()
     if not (secret.isascii() and secret.isprintable()):
         raise UsageError(
-            f"{name} holds characters that no key can hold.",
+            f"{name} holds characters that a key cannot have.",
             hint="Copy it again, without quotes or line breaks.",
         )
     return secret
 
 
 def flags_of(environment: Mapping[str, str]) -> dict[str, str]:
-    """The values of ``STB_<FLAG>`` by lower-case flag name; set and empty is not set."""
+    """The values of ``STB_<FLAG>`` by lower-case flag name; empty ones count as not set."""
     return {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
@@ -74,7 +83,7 @@ def flags_of(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def provider_prefix(provider: str) -> str:
-    """How the variables of a model provider begin: ``"together-ai"`` → ``"TOGETHER_AI"``."""
+    """The prefix of a model provider's variables: ``"together-ai"`` → ``"TOGETHER_AI"``."""
     return provider.upper().replace("-", "_").replace(".", "_")
 
 
@@ -82,10 +91,11 @@ def load_settings(config: Path | None = None) -> Settings:
     """Read all sources once.
 
     Args:
-        config: a TOML or YAML file; ``stb.toml`` in the working directory is read beneath it.
+        config: a TOML file, or one in YAML, which is deprecated; ``stb.toml`` in the working directory is
+            read beneath it.
 
     Raises:
-        NotFoundError: the file is not there.
+        NotFoundError: the file does not exist.
         FormatError: a file cannot be parsed.
     """
     environment = {
@@ -93,6 +103,7 @@ def load_settings(config: Path | None = None) -> Settings:
         **os.environ,
     }
     values: dict[str, Any] = {}
+    deprecations: list[str] = []
     if Path("stb.toml").is_file():
         values |= _read(Path("stb.toml"))
     if config is None and environment.get(f"{PREFIX}CONFIG"):
@@ -101,25 +112,35 @@ def load_settings(config: Path | None = None) -> Settings:
         if not config.is_file():
             raise NotFoundError(f"There is no configuration file {config}.", hint="Check --config.")
         values = _over(values, _read(config))
+        if config.suffix != ".toml":
+            command = shlex.join([sys.executable, "-m", "stb_core.settings", str(config)])
+            toml = shlex.quote(str(config.with_suffix(".toml")))
+            deprecations.append(
+                f"{config}: settings in YAML are deprecated. Convert the file with: {command} > {toml}"
+            )
     values |= flags_of(environment)
     url = values.get("database_url") or f"sqlite+aiosqlite:///{DEFAULT_STORE}"
     if not isinstance(url, str):
         raise UsageError("database_url is not text.", hint="Write a database URL.")
-    return Settings(database_url=url, values=values, environment=environment)
+    return Settings(
+        database_url=url, values=values, environment=environment, deprecations=tuple(deprecations)
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        found = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+        document = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as problem:
         reason = " ".join(str(problem).split())
-        raise FormatError(f"{path} cannot be read: {reason}.", hint="Mend it, or leave it out.") from None
-    if found is None:
+        raise FormatError(f"{path} cannot be read: {reason}.", hint="Fix it, or leave it out.") from None
+    if document is None:
         return {}
-    if not isinstance(found, dict):
-        raise FormatError(f"{path} does not hold settings by name.", hint="Write one 'name: value' a line.")
-    return {str(name).replace("-", "_").lower(): value for name, value in found.items()}
+    if not isinstance(document, dict):
+        raise FormatError(
+            f"{path} does not hold settings by name.", hint="Write one 'name = value' per line."
+        )
+    return {str(name).replace("-", "_").lower(): value for name, value in document.items()}
 
 
 def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,3 +151,40 @@ def _over(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
         merged[name] = _over(below, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def toml_of(values: Mapping[str, Any]) -> str:
+    """Settings as the text of a TOML file; settings that are None are left out."""
+    return "".join(f"{line}\n" for line in _toml_lines(values, ()))
+
+
+def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """A table's own settings, then the tables in it."""
+    names = [(_toml_name(str(name)), value) for name, value in table.items() if value is not None]
+    own = [(name, value) for name, value in names if not isinstance(value, Mapping)]
+    if path and (own or not names):
+        yield f"[{'.'.join(path)}]"
+    for name, value in own:
+        yield f"{name} = {_toml_value(value)}"
+    for name, value in names:
+        if isinstance(value, Mapping):
+            yield from _toml_lines(value, (*path, name))
+
+
+def _toml_name(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_toml_name(str(k))} = {_toml_value(v)}' for k, v in value.items())} }}"
+    if isinstance(value, date | time):
+        return value.isoformat()
+    # Numbers, true and false are written as in JSON, and so is text, except for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(toml_of(_read(Path(sys.argv[1]))))

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from stb_core.cli.demo import demo_data
-from stb_core.cli.subcommands import Steps
+from stb_core.cli.subcommands import CommandRunner
 from stb_core.errors import StoreError
 from stb_core.settings import Settings
 from stb_core.store import open_store
@@ -55,7 +55,7 @@ class ExperimentPlan:
 class Bench:
     """One copy of the dataset, and the commands that run on it."""
 
-    steps: Steps
+    steps: CommandRunner
     database_url: str = field(repr=False)
     original: Original
     plan: ExperimentPlan
@@ -120,7 +120,7 @@ class BenchMaker:
         folder = self.scratch / name
         async with _database(folder, postgres_url) as url:
             environment = {**(variables or {}), "STB_DATABASE_URL": url}
-            steps = Steps(folder, self.settings.environment, variables=environment)
+            steps = CommandRunner(folder, self.settings.environment, variables=environment)
             await write_copy(copied, url)
             try:
                 yield Bench(steps, url, copied, self.plan)
@@ -172,7 +172,7 @@ def _may_exist(url: str) -> bool:
 
 async def _demo_store(folder: Path, settings: Settings) -> str:
     url = sqlite_url(folder / "store.db")
-    steps = Steps(folder, settings.environment, variables={"STB_DATABASE_URL": url})
+    steps = CommandRunner(folder, settings.environment, variables={"STB_DATABASE_URL": url})
     await steps.run("data", "import", str(demo_data().resolve()), "--name", DEMO)
     return url
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import orjson
 
-from stb_core.cli.subcommands import Steps
+from stb_core.cli.subcommands import CommandRunner
 from stb_core.errors import ServiceError
 from stb_core.store.database import sqlite_url
 from stb_experiments.near_calls import KINDS, TWINS, exact_text, near_calls, twins
@@ -81,7 +81,9 @@ async def measure_cache(
     if near is not None:
         chosen = random.Random(seed).sample(recordings, min(near, len(recordings)))
     trials = list(_trials(chosen, recordings, random.Random(seed)))
-    steps = Steps(scratch, environment, variables={"STB_DATABASE_URL": sqlite_url(scratch / "store.db")})
+    steps = CommandRunner(
+        scratch, environment, variables={"STB_DATABASE_URL": sqlite_url(scratch / "store.db")}
+    )
     await steps.run("data", "import", str(release), "--name", DATASET)
     serving = steps.serving("--dataset", DATASET, "--port", "0", "--mode", "simulate")
     async with serving as url, httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:

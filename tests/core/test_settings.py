@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import tomllib
+from datetime import date
 from pathlib import Path
 
 import click
@@ -11,7 +14,7 @@ import pytest
 import stb_core
 from stb_core.cli.program import default_map
 from stb_core.errors import FormatError, NotFoundError, UsageError
-from stb_core.settings import Settings, load_settings
+from stb_core.settings import Settings, load_settings, toml_of
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +36,46 @@ def test_the_environment_beats_dotenv_beats_config_beats_stb_toml(
     values = load_settings(tmp_path / "c.yaml").values
 
     assert ("4", "dotenv", "yaml", 1) == tuple(values[n] for n in ("port", "host", "mode", "seed"))
+
+
+SETTINGS = {
+    "port": 8080,
+    "rate": 0.5,
+    "quiet": True,
+    "name with ü": 'two\nlines, "quotes", a \\ and \x7f',
+    "hosts": ["a", "b"],
+    "run": {"agent": ["react", "cot"], "since": date(2026, 1, 2)},
+    "prices": {"openai/gpt-4o-mini": {"input": 0.15, "output": 0.6}},
+    "empty": {},
+    "cache": {"ls": {"sort": "key"}},
+}
+
+
+def test_settings_written_as_toml_are_read_back() -> None:
+    """With tables in tables, and any text."""
+    assert tomllib.loads(toml_of(SETTINGS)) == SETTINGS
+
+
+def test_a_setting_without_a_value_is_left_out() -> None:
+    """TOML has no null, and it means the default."""
+    assert toml_of({"port": None, "host": "x"}) == 'host = "x"\n'
+
+
+def test_a_yaml_file_is_read_and_says_how_to_convert_it(tmp_path: Path) -> None:
+    """The command in the note prints the same settings as TOML."""
+    file = tmp_path / "c.yaml"
+    file.write_text("port: 2\nrun: {agent: react}\n")
+
+    loaded = load_settings(file)
+    (note,) = loaded.deprecations
+    command = note.partition("Convert the file with: ")[2]
+    subprocess.run(command, shell=True, check=True)
+
+    assert note.startswith(f"{file}: settings in YAML are deprecated.")
+    assert "\n" not in note
+    converted = load_settings(tmp_path / "c.toml")
+    assert converted.values == loaded.values
+    assert converted.deprecations == ()
 
 
 def test_a_provider_is_found_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +181,7 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(key: str) -> None:
     """White space around one is left out."""
     settings = Settings("", {}, {"ACME_API_KEY": key, "OTHER_API_KEY": " sk-1\n"})
 
-    with pytest.raises(UsageError, match=r"^ACME_API_KEY holds characters that no key can hold") as refused:
+    with pytest.raises(UsageError, match=r"^ACME_API_KEY holds characters that a key cannot have") as refused:
         settings.provider("acme")
 
     assert "sk" not in str(refused.value)

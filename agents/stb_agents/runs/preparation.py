@@ -21,7 +21,7 @@ from stb_core.usage import Price
 from stb_core.values import lockfile
 
 if TYPE_CHECKING:
-    from stb_core.values.lockfile import Lock
+    from stb_core.values.lockfile import LockFile
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PreparedRun:
     agent: ChosenAgent
     price: Price | None
     """Of the model's tokens; None where it is not known."""
-    lock: Lock | None
+    lock: LockFile | None
     trial_settings: TrialSettings
     selection: Selection
     toolset: Toolset | None

@@ -17,7 +17,7 @@ import click
 
 from stb_core.cli import console
 from stb_core.cli.program import current_settings, stb_command
-from stb_core.cli.subcommands import Steps
+from stb_core.cli.subcommands import CommandRunner
 
 DATASET = "demo"
 AGENTS = ("scripted", "scripted-hasty")
@@ -39,7 +39,7 @@ async def command(folder: Path, as_json: bool) -> None:
     Needs no key, no network and no service. What it makes stays in FOLDER (stb-demo by default),
     where the other commands can look at it afterwards. Run again, it gives the same numbers.
     """
-    steps = Steps(folder, current_settings().environment, echo=not as_json)
+    steps = CommandRunner(folder, current_settings().environment, echo=not as_json)
     runs, rows = await _whole_job(steps)
     if as_json:
         console.emit_json({"folder": str(folder), "commands": steps.typed, "runs": runs, "rows": rows})
@@ -47,7 +47,7 @@ async def command(folder: Path, as_json: bool) -> None:
         _print(steps, runs, rows)
 
 
-async def _whole_job(steps: Steps) -> tuple[list[str], list[dict[str, Any]]]:
+async def _whole_job(steps: CommandRunner) -> tuple[list[str], list[dict[str, Any]]]:
     """The names of the runs, and the rows of their scores and of their comparison."""
     await steps.run("data", "import", str(demo_data().resolve()), "--name", DATASET)
     runs: list[str] = []
@@ -74,7 +74,7 @@ def _table(runs: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[dict[
     return list(lines.values())
 
 
-def _print(steps: Steps, runs: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def _print(steps: CommandRunner, runs: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     click.echo(
         "Solvable pass rate in %, with 95 % intervals. NOT COMPARABLE with published scores: the judge is\n"
         "a rule without a model, the agents are scripts, and the dataset is small and invented."

@@ -168,15 +168,15 @@ def exit_with(code: int) -> NoReturn:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     no_args_is_help=True,
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="Settings from a TOML or YAML file, over stb.toml."
-)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings from a TOML file, over stb.toml.")
 @click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
 @click.version_option(package_name="stabletoolbench", prog_name="stb")
 @click.pass_context
 def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     """A stable benchmark for tool-using LLM agents."""
     settings = load_settings(config)
+    for line in settings.deprecations:
+        click.echo(f"stb: {line}", err=True)
     logs.configure(str(settings.values.get("log_level", log_level)))
     traces.start(settings.environment, f"stb-{context.invoked_subcommand}")
     context.obj = settings

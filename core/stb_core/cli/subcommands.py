@@ -25,7 +25,7 @@ _START_TIMEOUT_S = 60
 _STOP_TIMEOUT_S = 10
 
 
-class Steps:
+class CommandRunner:
     """Runs ``stb`` commands in a folder, with default settings whatever the environment says.
 
     ``variables`` are set for these commands alone; ``typed`` holds the commands so far.

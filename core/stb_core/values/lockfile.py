@@ -14,7 +14,7 @@ from stb_core.values.manifest import Manifest
 FORMAT = "stabletoolbench-lock/1"
 
 
-class Lock(BaseModel):
+class LockFile(BaseModel):
     """A dataset as it was, and a run on it where one is locked.
 
     ``members`` holds the SHA-256 of each part of the run's bundle, ``judges`` who judged by which rubric,
@@ -39,7 +39,7 @@ class Lock(BaseModel):
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def read_lock(path: Path) -> Lock:
+def read_lock(path: Path) -> LockFile:
     """Read a lock file.
 
     Raises:
@@ -47,7 +47,7 @@ def read_lock(path: Path) -> Lock:
         FormatError: it is none.
     """
     try:
-        return Lock.model_validate_json(path.read_bytes())
+        return LockFile.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NotFoundError(
             f"There is no lock file {path}.", hint="Make one: stb lock RUN -o FILE."
@@ -59,7 +59,7 @@ def read_lock(path: Path) -> Lock:
         ) from None
 
 
-def check(lock: Lock, manifest: Manifest) -> None:
+def check(lock: LockFile, manifest: Manifest) -> None:
     """See that a run about to begin is the one that was locked, or is on the dataset that was.
 
     Raises:

@@ -11,7 +11,7 @@ from stb_core.cli import console
 from stb_core.cli.program import stb_command
 from stb_core.errors import NotFoundError, StoreError
 from stb_core.store import Store, open_store
-from stb_core.values.lockfile import Lock
+from stb_core.values.lockfile import LockFile
 from stb_evaluator.transfer.proofs import lock_dataset, lock_run
 
 
@@ -52,7 +52,7 @@ async def command(what: str, output: Path, as_json: bool) -> None:
         console.emit_table([row], ("path", "run", "dataset", "judges", "scores"))
 
 
-async def _locked(store: Store, what: str) -> Lock:
+async def _locked(store: Store, what: str) -> LockFile:
     for dataset in await store.datasets.all():
         if dataset.name == what:
             return lock_dataset(dataset)

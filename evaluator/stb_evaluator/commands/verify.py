@@ -11,7 +11,7 @@ from stb_core.cli import console
 from stb_core.cli.program import stb_command
 from stb_core.errors import StoreError
 from stb_core.store import open_store
-from stb_core.values.lockfile import Lock, read_lock
+from stb_core.values.lockfile import LockFile, read_lock
 from stb_evaluator.transfer.bundles import read_bundle
 from stb_evaluator.transfer.proofs import Finding, bundle_of, derive_numbers, prove
 
@@ -52,7 +52,7 @@ def _read(path: Path) -> bytes:
         raise StoreError(f"{path} cannot be read ({problem.strerror}).", hint="Check it.") from None
 
 
-async def _prove_run(name: str, lock: Lock | None) -> list[Finding]:
+async def _prove_run(name: str, lock: LockFile | None) -> list[Finding]:
     store = await open_store(cli.current_settings().database_url)
     try:
         run = await store.runs.get(name)

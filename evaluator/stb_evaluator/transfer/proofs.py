@@ -22,7 +22,7 @@ from stb_core.store.database import sqlite_url
 from stb_core.store.datasets import Dataset
 from stb_core.store.runs import Run
 from stb_core.values.calls import canonical_json
-from stb_core.values.lockfile import Lock
+from stb_core.values.lockfile import LockFile
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.pass_rate import ResultRow
 from stb_evaluator.scores.rows import measure_rows, score_rows
@@ -70,9 +70,9 @@ async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
     return [{name: value for name, value in row.items() if name not in _OF_DATASET} for row in rows]
 
 
-def lock_dataset(dataset: Dataset) -> Lock:
+def lock_dataset(dataset: Dataset) -> LockFile:
     """A dataset as it is now."""
-    return Lock(
+    return LockFile(
         version=importlib.metadata.version("stabletoolbench"),
         dataset=dataset.name,
         dataset_hash=dataset.content_hash,
@@ -80,10 +80,10 @@ def lock_dataset(dataset: Dataset) -> Lock:
     )
 
 
-async def lock_run(store: Store, run: Run) -> Lock:
+async def lock_run(store: Store, run: Run) -> LockFile:
     """A run as it is now, with all its numbers."""
     judges = [asdict(judged) for judged in await store.verdicts.judges(run.run)]
-    return Lock(
+    return LockFile(
         version=importlib.metadata.version("stabletoolbench"),
         dataset=run.dataset,
         dataset_hash=run.manifest.dataset_hash,
@@ -106,7 +106,7 @@ async def prove(
     data: bytes,
     *,
     bundle: Bundle | None = None,
-    lock: Lock | None = None,
+    lock: LockFile | None = None,
     known: Sequence[ResultRow] | None = None,
 ) -> list[Finding]:
     """Check a bundle and derive all its numbers again, in an empty store and from nothing else.
@@ -190,7 +190,7 @@ def _judged_answers(bundle: Bundle) -> Finding:
     return Finding("answers that were judged", len(judged))
 
 
-def _members(lock: Lock, data: bytes) -> Finding:
+def _members(lock: LockFile, data: bytes) -> Finding:
     found = member_hashes(data)
     for name in sorted({*found, *lock.members}):
         if found.get(name) != lock.members.get(name):

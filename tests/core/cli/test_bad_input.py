@@ -53,12 +53,12 @@ CASES = [
     Case(
         "--config bad.toml ls",
         1,
-        "bad.toml cannot be read: Invalid value (at end of document). Mend it, or leave it out.",
+        "bad.toml cannot be read: Invalid value (at end of document). Fix it, or leave it out.",
     ),
     Case(
         "--config list.yaml ls",
         1,
-        "list.yaml does not hold settings by name. Write one 'name: value' a line.",
+        "list.yaml does not hold settings by name. Write one 'name = value' per line.",
     ),
     # The store.
     Case(

@@ -19,13 +19,13 @@ from evaluator_makers import make_run, trajectory
 from stb_core.errors import ConflictError, FormatError
 from stb_core.store import Store, open_store
 from stb_core.store.database import sqlite_url
-from stb_core.values.lockfile import Lock, check, read_lock
+from stb_core.values.lockfile import LockFile, check, read_lock
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.transfer.bundles import HEADER, MEMBERS
 from stb_evaluator.transfer.proofs import bundle_of, lock_run, prove
 
 
-async def judged_run(store: Store) -> tuple[bytes, Lock]:
+async def judged_run(store: Store) -> tuple[bytes, LockFile]:
     """A run of three judged answers: its bundle and its lock."""
     answers = [trajectory(str(number)) for number in range(3)]
     run = await make_run(store, answers)
@@ -126,7 +126,7 @@ async def test_the_last_digit_may_be_another_and_no_other(sqlite_store: Store) -
     """As with another version of NumPy; the tenth digit already counts."""
     bundle, lock = await judged_run(sqlite_store)
 
-    def with_scores(factor: float) -> Lock:
+    def with_scores(factor: float) -> LockFile:
         scores = [
             {name: value * factor if name == "ci_low" and value else value for name, value in row.items()}
             for row in lock.scores
@@ -137,7 +137,7 @@ async def test_the_last_digit_may_be_another_and_no_other(sqlite_store: Store) -
     assert "ci_low is" in (await prove(bundle, lock=with_scores(1 + 2e-9)))[-1].first_difference
 
 
-async def difference(bundle: bytes, lock: Lock) -> str:
+async def difference(bundle: bytes, lock: LockFile) -> str:
     """What is said of a damaged bundle."""
     try:
         findings = await prove(bundle, lock=lock)
@@ -159,7 +159,7 @@ def contents(bundle: bytes) -> dict[str, bytes]:
     change=st.integers(1, 255),
 )
 def test_a_changed_byte_of_a_packed_member_is_named_or_changes_no_content(
-    judged_bundle: tuple[bytes, Lock], member: str, place: float, change: int
+    judged_bundle: tuple[bytes, LockFile], member: str, place: float, change: int
 ) -> None:
     """The first difference says which member it is; a few bits at the end of a packed member mean nothing."""
     bundle, lock = judged_bundle
@@ -175,8 +175,8 @@ def test_a_changed_byte_of_a_packed_member_is_named_or_changes_no_content(
 
 
 @pytest.fixture(name="judged_bundle", scope="module")
-def _judged_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Lock]:
-    async def made() -> tuple[bytes, Lock]:
+def _judged_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, LockFile]:
+    async def made() -> tuple[bytes, LockFile]:
         store = await open_store(sqlite_url(tmp_path_factory.mktemp("bundle") / "store.db"))
         try:
             return await judged_run(store)
