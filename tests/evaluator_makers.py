@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from stb_core.store import Store
-from stb_core.store.runs import Done, Run
+from stb_core.store.runs import Run, StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
@@ -60,18 +60,18 @@ def _finish(answer: str, stop: StopReason) -> list[Step]:
     return [Step(function="Finish", arguments=json.dumps(arguments))]
 
 
-def log(answers: Mapping[str, str], group: str = "G1_tool") -> tuple[list[Done], list[Mark]]:
+def log(answers: Mapping[str, str], group: str = "G1_tool") -> tuple[list[StoredTrial], list[Mark]]:
     """Answers and marks from letters, one string a query: ``{"1": "ssn", "2": "g"}``.
 
     s solved, u unsure, n unsolved, e judge error, one letter a round (``.`` none yet); g gave up,
     f did not finish, i infrastructure.
     """
-    done: list[Done] = []
+    done: list[StoredTrial] = []
     marks: list[Mark] = []
     for query_id, letters in answers.items():
         stop = STOPS.get(letters, StopReason.ANSWERED)
         answer_hash = "" if letters in STOPS else f"hash {query_id}"
-        done.append(Done(group, query_id, 0, 0, stop, answer_hash=answer_hash))
+        done.append(StoredTrial(group, query_id, 0, 0, stop, answer_hash=answer_hash))
         marks += [
             Mark(group, query_id, 0, number, LETTERS[letter], answer_hash)
             for number, letter in enumerate(letters)

@@ -183,6 +183,6 @@ def finish_experiment(result: Result, output: Path | None, *, as_json: bool) -> 
         for line in result.says:
             click.echo(line)
         if files:
-            console.say(f"Written into {output}: {', '.join(files)}.")
+            console.print_note(f"Written into {output}: {', '.join(files)}.")
     if not result.passed:
         cli.exit_with(1)

@@ -188,18 +188,20 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
     for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:
         first = "{group}/{query_id} trial {trial}".format_map(trials[0])
         more = f" and {len(trials) - 1} more" if len(trials) > 1 else ""
-        console.say(f"no result: {first}{more}: {reason}")
+        console.print_note(f"no result: {first}{more}: {reason}")
     if refused := outcome.summary.tallies[-1].refused:
         counts = ", ".join(f"{name} {count}" for name, count in refused.items())
-        console.say(f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY.")
+        console.print_note(
+            f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY."
+        )
     if outcome.stopped:
-        console.say(outcome.stopped)
+        console.print_note(outcome.stopped)
     if missing:
-        console.say(
+        console.print_note(
             f"{len(missing)} of {run.n_expected} trials have no result. The same command again repeats them."
         )
     else:
-        console.say(f"Next: stb score {run.run} --judge rules")
+        console.print_note(f"Next: stb score {run.run} --judge rules")
 
 
 def _describe_nothing_run(run: str, nothing: NothingRun) -> str:
@@ -222,7 +224,7 @@ def show_forecast(forecast: Forecast, *, as_json: bool) -> None:
     cost = None if forecast.cost_usd is None else f"{forecast.cost_usd:.4f}"
     console.emit_table([{**row, "cost": cost}], _FORECAST_COLUMNS, title=forecast.run)
     if forecast.model_calls is None:
-        console.say(
+        console.print_note(
             "The cost is not known: there is no earlier run of this agent and model to estimate it from."
         )
 

@@ -24,7 +24,13 @@ from stb_core.llm.protocol import Model, Reply, Request
 from stb_core.llm.retries import counting_failures
 from stb_core.usage import Usage
 from stb_core.values.functions import Functions, FunctionSchema
-from stb_core.values.observations import DEFAULT_OBSERVATION, Finished, finish_step, read_call, shown
+from stb_core.values.observations import (
+    DEFAULT_OBSERVATION,
+    Finished,
+    finish_step,
+    read_call,
+    with_observation,
+)
 from stb_core.values.trajectories import FINISH, FunctionCall, Message, ModelCall, Step, StopReason, Timing
 
 
@@ -260,7 +266,7 @@ class Environment:
         with self.attempts(f"The server at {self._client.url}"):
             answer = await self._client.call(read.ref, read.arguments, self._episode)
         self.simulator_usage += answer.usage
-        return shown(
+        return with_observation(
             read.step,
             answer.body,
             self._max_observation,

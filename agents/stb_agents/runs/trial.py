@@ -17,7 +17,7 @@ from stb_core.errors import (
     UnreadableReplyError,
     UsageError,
 )
-from stb_core.telemetry.logs import masked
+from stb_core.telemetry.logs import mask_secrets
 from stb_core.values.trajectories import StopReason, Trajectory, conversation
 
 _LONGEST_ERROR = 500
@@ -118,4 +118,4 @@ def _infrastructure(fault: Exception) -> Outcome:
 
 
 def _line(text: str) -> str:
-    return " ".join(str(masked(text)).split())[:_LONGEST_ERROR]
+    return " ".join(str(mask_secrets(text)).split())[:_LONGEST_ERROR]

@@ -47,15 +47,15 @@ def emit_table(
 def _cell(value: Any, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.{digits}f}" if isinstance(value, float) else harmless(str(value))
+    return f"{value:.{digits}f}" if isinstance(value, float) else escape_control_characters(str(value))
 
 
-def harmless(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     """Foreign text without the control characters that a terminal would obey."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
-def say(text: str) -> None:
+def print_note(text: str) -> None:
     """A line for the person, on stderr; never part of the result."""
     notes.print(Text(text), soft_wrap=True)
 

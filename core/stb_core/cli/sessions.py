@@ -76,7 +76,9 @@ async def holding(store: Store, names: Sequence[str], what: str) -> AsyncGenerat
             raise
         task.uncancel()
         if isinstance(reasons[0], SystemExit):
-            console.say("stb: stopped. What was finished is kept; run the same command again to go on.")
+            console.print_note(
+                "stb: stopped. What was finished is kept; run the same command again to go on."
+            )
         raise reasons[0] from None
     finally:
         over.set()
@@ -107,7 +109,7 @@ async def _take(store: Store, lease: Lease) -> None:
         if seen and not seen.issuperset(rows):  # another one, or the same renewed: it lives
             raise _busy(lease.what, "on another machine")
         if not seen:
-            console.say(
+            console.print_note(
                 f"A session on another machine may be doing {lease.what}. Looking for up to {LEASE_S:.0f} s"
                 " whether it is alive."
             )

@@ -91,7 +91,7 @@ class CommandRunner:
     def _note(self, args: Sequence[str]) -> None:
         self.typed.append(shlex.join(("stb", *args)))
         if self._echo:
-            console.say(f"$ {self.typed[-1]}")
+            console.print_note(f"$ {self.typed[-1]}")
 
     async def _start(self, args: Sequence[str], stderr: int | IO[bytes]) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

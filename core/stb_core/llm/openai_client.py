@@ -38,7 +38,7 @@ from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
 from stb_core.telemetry import traces
-from stb_core.telemetry.logs import masked
+from stb_core.telemetry.logs import mask_secrets
 from stb_core.usage import Price, Usage
 
 _log = logging.getLogger(__name__)
@@ -334,7 +334,7 @@ class OpenAIModel:
             text = str(problem).rstrip(".")
         if self._endpoint.api_key:
             text = text.replace(self._endpoint.api_key, "***")
-        return " ".join(str(masked(text)).split())[:_LONGEST_REASON].rstrip(".")
+        return " ".join(str(mask_secrets(text)).split())[:_LONGEST_REASON].rstrip(".")
 
 
 def _ignores_format(text: str) -> bool:

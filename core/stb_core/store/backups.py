@@ -23,14 +23,23 @@ import orjson
 from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
 from stb_core.store import Store, migrations, open_store
 from stb_core.store.database import sqlite_url
-from stb_core.store.table_copy import Sum, copied, copy, is_empty, last_ids, set_last_ids, sums, sums_of_file
+from stb_core.store.table_copy import (
+    TableChecksum,
+    copied_tables,
+    copy,
+    is_empty,
+    last_ids,
+    set_last_ids,
+    sums,
+    sums_of_file,
+)
 from stb_core.values import clock
 
 FORMAT = "stabletoolbench-backup/1"
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """What a back-up says about itself."""
 
     format: str
@@ -38,7 +47,7 @@ class Manifest:
     made_by: str
     """The version of this program."""
     schema: str
-    tables: Mapping[str, Sum]
+    tables: Mapping[str, TableChecksum]
     last_ids: Mapping[str, int]
 
     @property
@@ -47,7 +56,7 @@ class Manifest:
         return sum(table.rows for table in self.tables.values())
 
 
-async def back_up(url: str, path: Path) -> Manifest:
+async def back_up(url: str, path: Path) -> BackupManifest:
     """Write a back-up of the store at a database URL; the file is there whole or not at all.
 
     Raises:
@@ -96,7 +105,7 @@ def _copy_pages(source: str, part: Path) -> None:
         there.backup(here)
 
 
-async def _sum_up(part: Path) -> Manifest:
+async def _sum_up(part: Path) -> BackupManifest:
     """The manifest of a copy, of what is really in it."""
     store = await open_store(sqlite_url(part), migrate=False)
     try:
@@ -104,11 +113,11 @@ async def _sum_up(part: Path) -> Manifest:
             numbers = await last_ids(connection)
     finally:
         await store.close()
-    columns = {str(table.name): table.columns.keys() for table in copied()}
+    columns = {str(table.name): table.columns.keys() for table in copied_tables()}
     return _manifest(await asyncio.to_thread(sums_of_file, part, columns), numbers)
 
 
-async def _copy_tables(source: Store, part: Path) -> Manifest:
+async def _copy_tables(source: Store, part: Path) -> BackupManifest:
     target = await open_store(sqlite_url(part))
     try:
         async with source.engine.connect() as reader:
@@ -125,15 +134,15 @@ async def _copy_tables(source: Store, part: Path) -> Manifest:
     return _manifest(read, numbers)
 
 
-def _manifest(tables: Mapping[str, Sum], numbers: Mapping[str, int]) -> Manifest:
-    return Manifest(FORMAT, clock.now(), version("stabletoolbench"), migrations.HEAD, tables, numbers)
+def _manifest(tables: Mapping[str, TableChecksum], numbers: Mapping[str, int]) -> BackupManifest:
+    return BackupManifest(FORMAT, clock.now(), version("stabletoolbench"), migrations.HEAD, tables, numbers)
 
 
-def _columns(tables: Mapping[str, Sum]) -> dict[str, tuple[str, ...]]:
+def _columns(tables: Mapping[str, TableChecksum]) -> dict[str, tuple[str, ...]]:
     return {name: table.columns for name, table in tables.items()}
 
 
-def _finish(part: Path, manifest: Manifest) -> None:
+def _finish(part: Path, manifest: BackupManifest) -> None:
     """Put the manifest in, and see that all is in the one file and on disk."""
     with closing(sqlite3.connect(part)) as file:
         file.execute("PRAGMA journal_mode = DELETE")
@@ -146,7 +155,7 @@ def _finish(part: Path, manifest: Manifest) -> None:
         os.fsync(file_on_disk.fileno())
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> BackupManifest:
     """What a back-up says about itself.
 
     Raises:
@@ -160,10 +169,10 @@ def read_manifest(path: Path) -> Manifest:
             (text,) = file.execute("SELECT document FROM stb_backup").fetchone()
         found: dict[str, Any] = orjson.loads(text)
         tables = {
-            name: Sum(tuple(given["columns"]), given["rows"], given["hash"])
+            name: TableChecksum(tuple(given["columns"]), given["rows"], given["hash"])
             for name, given in found.pop("tables").items()
         }
-        manifest = Manifest(tables=tables, **found)
+        manifest = BackupManifest(tables=tables, **found)
     except (sqlite3.Error, ValueError, TypeError, KeyError):
         raise FormatError(
             f"{path} is not a back-up, or is damaged.", hint="Name a file that stb backup wrote."
@@ -176,7 +185,7 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-async def verify(path: Path) -> Manifest:
+async def verify(path: Path) -> BackupManifest:
     """See that a back-up holds what it held when it was made.
 
     Raises:
@@ -194,7 +203,7 @@ async def verify(path: Path) -> Manifest:
     return manifest
 
 
-async def restore(path: Path, url: str) -> Manifest:
+async def restore(path: Path, url: str) -> BackupManifest:
     """Fill the empty store at a database URL from a back-up; all of it arrives, or nothing does.
 
     A back-up of an older version is brought up to date on the way.

@@ -21,7 +21,7 @@ _PAGE = 1_000
 
 
 @dataclass(frozen=True)
-class Filter:
+class ResponseFilter:
     """Which responses in force are meant; an empty field means all."""
 
     category: str = ""
@@ -94,7 +94,7 @@ async def keys_like(store: Store, dataset_id: int, prefix: str, *, limit: int) -
 
 
 async def search(
-    store: Store, dataset_id: int, wanted: Filter, *, limit: int = 100, offset: int = 0
+    store: Store, dataset_id: int, wanted: ResponseFilter, *, limit: int = 100, offset: int = 0
 ) -> list[Response]:
     """Responses in force that fit, by category, tool, API and key."""
     r = schema.responses.c
@@ -109,7 +109,7 @@ async def search(
         return [response_of(row) for row in await connection.execute(statement)]
 
 
-async def count(store: Store, dataset_id: int, wanted: Filter) -> int:
+async def count(store: Store, dataset_id: int, wanted: ResponseFilter) -> int:
     """How many responses in force fit."""
     statement = (
         sa.select(sa.func.count())
@@ -120,7 +120,7 @@ async def count(store: Store, dataset_id: int, wanted: Filter) -> int:
         return await connection.scalar(statement) or 0
 
 
-def _conditions(store: Store, dataset_id: int, wanted: Filter) -> list[sa.ColumnElement[bool]]:
+def _conditions(store: Store, dataset_id: int, wanted: ResponseFilter) -> list[sa.ColumnElement[bool]]:
     r = schema.responses.c
     found: list[sa.ColumnElement[bool]] = [r.dataset_id == dataset_id, r.superseded_at.is_(None)]
     for column, value in ((r.category, wanted.category), (r.tool, wanted.tool), (r.api, wanted.api)):

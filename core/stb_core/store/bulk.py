@@ -19,7 +19,7 @@ from stb_core.store.responses import Response
 from stb_core.store.store import Store
 from stb_core.values import clock
 from stb_core.values.fingerprint import Fingerprint, response_element
-from stb_core.values.recordings import Row
+from stb_core.values.recordings import RecordingRow
 
 _CONSTANTS = ("dataset_id", "version", "created_at")
 _FIELDS = ("key", "category", "tool", "api", "arguments", "body", "provenance", "details")
@@ -34,7 +34,7 @@ async def add(
     store: Store,
     connection: AsyncConnection,
     dataset_id: int,
-    rows: Sequence[Row],
+    rows: Sequence[RecordingRow],
     fingerprint: Fingerprint | None = None,
 ) -> dict[str, Response]:
     """Insert answers of calls that have none, within the caller's transaction.
@@ -58,7 +58,7 @@ async def add(
         await _move_fingerprint(connection, dataset_id, rows, fingerprint)
         return {}
     in_force, versions = await store.responses.known(connection, dataset_id, [row[0] for row in there])
-    by_version: dict[int, list[Row]] = {}
+    by_version: dict[int, list[RecordingRow]] = {}
     for row in there:
         if row[0] not in in_force:
             by_version.setdefault(versions.get(row[0], 0) + 1, []).append(row)
@@ -71,8 +71,8 @@ async def add(
 
 
 async def _insert(
-    store: Store, connection: AsyncConnection, dataset_id: int, version: int, rows: Sequence[Row]
-) -> Sequence[Row]:
+    store: Store, connection: AsyncConnection, dataset_id: int, version: int, rows: Sequence[RecordingRow]
+) -> Sequence[RecordingRow]:
     """Insert rows; returns those not inserted, among them all that are there already."""
     rows = sorted(rows)  # in the order of the index: each of its pages is touched once
     constants = (dataset_id, version, clock.now())
@@ -87,8 +87,8 @@ async def _insert(
 
 
 async def _insert_many(
-    connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]
-) -> Sequence[Row]:
+    connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[RecordingRow]
+) -> Sequence[RecordingRow]:
     """SQLite's INSERT, many rows to a statement.
 
     What is there already is passed over, so that no savepoint has to keep copies of all index pages.
@@ -119,7 +119,9 @@ async def _insert_many(
     return [member for member in rows if member[0] not in new]
 
 
-async def _copy(connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[Row]) -> None:
+async def _copy(
+    connection: AsyncConnection, constants: tuple[int, int, str], rows: Sequence[RecordingRow]
+) -> None:
     """PostgreSQL's COPY, by asyncpg's own method."""
     from asyncpg.exceptions import UniqueViolationError  # noqa: PLC0415 - an extra
 
@@ -136,7 +138,10 @@ async def _copy(connection: AsyncConnection, constants: tuple[int, int, str], ro
 
 
 async def _move_fingerprint(
-    connection: AsyncConnection, dataset_id: int, rows: Sequence[Row], fingerprint: Fingerprint | None
+    connection: AsyncConnection,
+    dataset_id: int,
+    rows: Sequence[RecordingRow],
+    fingerprint: Fingerprint | None,
 ) -> None:
     if fingerprint is None:
         fingerprint = Fingerprint()

@@ -27,7 +27,7 @@ MAX_TEXT = 10_000
 _CHUNK = 500
 
 
-class Act(StrEnum):
+class CurationAct(StrEnum):
     """What was done."""
 
     NOTE = "note"
@@ -43,11 +43,11 @@ class Act(StrEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class CurationEvent:
     """One entry of the record: ``text`` is a note, or the reason of anything else."""
 
     key: str
-    act: Act
+    act: CurationAct
     text: str
     created_at: str
     details: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Curation:
         """
         async with self._database.writing() as connection:
             await self._versions(connection, dataset_id, key)
-            await self._record(connection, dataset_id, key, Act.NOTE, text)
+            await self._record(connection, dataset_id, key, CurationAct.NOTE, text)
 
     async def pin(self, dataset_id: int, key: str, *, pinned: bool) -> None:
         """Keep the answer in force from being superseded, or no longer.
@@ -85,7 +85,9 @@ class Curation:
             await connection.execute(
                 schema.responses.update().where(r.id == response.id).values(pinned=int(pinned))
             )
-            await self._record(connection, dataset_id, key, Act.PIN if pinned else Act.UNPIN, "")
+            await self._record(
+                connection, dataset_id, key, CurationAct.PIN if pinned else CurationAct.UNPIN, ""
+            )
 
     async def delete(self, dataset_id: int, key: str, reason: str = "", *, erase: bool = False) -> int:
         """Take the answer of a call out of force, or erase all its versions.
@@ -101,7 +103,7 @@ class Curation:
             versions = await self._versions(connection, dataset_id, key)
             if not erase:
                 _in_force(versions)
-            act = Act.ERASE if erase else Act.RETIRE
+            act = CurationAct.ERASE if erase else CurationAct.RETIRE
             await self._record(connection, dataset_id, key, act, reason, _what_it_was(versions))
             await self._responses.retire(connection, dataset_id, [key], erase=erase)
         return len(versions)
@@ -117,16 +119,16 @@ class Curation:
             again = replace(last, created_at="", pinned=False)
             (kept,) = await self._responses.keep_within(connection, dataset_id, [again])
             if kept.is_new:
-                await self._record(connection, dataset_id, key, Act.RESTORE, "")
+                await self._record(connection, dataset_id, key, CurationAct.RESTORE, "")
 
-    async def of(self, dataset_id: int, key: str) -> list[Event]:
+    async def of(self, dataset_id: int, key: str) -> list[CurationEvent]:
         """All that was done with the responses of a call, the latest first."""
         e = schema.response_events
         statement = sa.select(e).where(e.c.dataset_id == dataset_id, e.c.key == key).order_by(e.c.id.desc())
         async with self._database.reading() as connection:
             return [_event(row) for row in await connection.execute(statement)]
 
-    async def latest(self, dataset_id: int, *, limit: int, offset: int = 0) -> list[Event]:
+    async def latest(self, dataset_id: int, *, limit: int, offset: int = 0) -> list[CurationEvent]:
         """What was done in a dataset, the latest first."""
         e = schema.response_events
         statement = (
@@ -150,7 +152,7 @@ class Curation:
                     .where(
                         e.dataset_id == dataset_id,
                         e.key.in_(keys[start : start + _CHUNK]),
-                        e.kind == Act.NOTE.value,
+                        e.kind == CurationAct.NOTE.value,
                     )
                     .order_by(e.id)
                 )
@@ -168,7 +170,7 @@ class Curation:
         connection: AsyncConnection,
         dataset_id: int,
         key: str,
-        act: Act,
+        act: CurationAct,
         text: str,
         details: dict[str, Any] | None = None,
     ) -> None:
@@ -187,9 +189,9 @@ class Curation:
         )
 
 
-def note_of(events: Sequence[Event]) -> str:
+def note_of(events: Sequence[CurationEvent]) -> str:
     """The note that stands beside a response, from its events, the latest first."""
-    return next((event.text for event in events if event.act is Act.NOTE), "")
+    return next((event.text for event in events if event.act is CurationAct.NOTE), "")
 
 
 def _in_force(versions: Sequence[Response]) -> Response:
@@ -222,5 +224,5 @@ def _what_it_was(versions: Sequence[Response]) -> dict[str, Any]:
     }
 
 
-def _event(row: sa.Row[Any]) -> Event:
-    return Event(row.key, Act(row.kind), row.text, row.created_at, row.details)
+def _event(row: sa.Row[Any]) -> CurationEvent:
+    return CurationEvent(row.key, CurationAct(row.kind), row.text, row.created_at, row.details)

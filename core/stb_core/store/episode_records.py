@@ -20,11 +20,11 @@ from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.episodes import (
     Episode,
-    Event,
-    Kind,
+    EpisodeEvent,
+    EpisodeRecord,
+    EventKind,
     Place,
     ProxiedCall,
-    Record,
     later,
     record_of,
     trajectory_of,
@@ -61,7 +61,7 @@ class EpisodeRecords:
         async with self._database.writing() as connection:
             await connection.execute(e.delete().where(e.c.stop.is_not(None), e.c.ended_at < before))
 
-    async def record(self, episode: Episode) -> Record:
+    async def record(self, episode: Episode) -> EpisodeRecord:
         """What was done so far, in the order in which it was begun."""
         async with self._database.reading() as connection:
             return record_of(episode, await self._events(connection, episode.id))
@@ -95,7 +95,9 @@ class EpisodeRecords:
         statement = sa.select(schema.episodes).where(schema.episodes.c.id == episode_id).with_for_update()
         return _episode((await connection.execute(statement)).one())
 
-    async def event_within(self, connection: AsyncConnection, episode_id: str, call_id: str) -> Event | None:
+    async def event_within(
+        self, connection: AsyncConnection, episode_id: str, call_id: str
+    ) -> EpisodeEvent | None:
         """The event to which the agent gave that id."""
         v = schema.episode_events
         where = v.c.episode == episode_id, v.c.call_id == call_id
@@ -103,7 +105,7 @@ class EpisodeRecords:
         return None if row is None else _event(row)
 
     async def under_way_within(
-        self, connection: AsyncConnection, episode_id: str, kind: Kind, *, since: str
+        self, connection: AsyncConnection, episode_id: str, kind: EventKind, *, since: str
     ) -> bool:
         """Whether something of that kind that was begun since then has no answer yet."""
         v = schema.episode_events.c
@@ -114,7 +116,7 @@ class EpisodeRecords:
         self,
         connection: AsyncConnection,
         episode: Episode,
-        kind: Kind,
+        kind: EventKind,
         document: str,
         *,
         expires_at: str,
@@ -133,7 +135,7 @@ class EpisodeRecords:
         self,
         connection: AsyncConnection,
         episode_id: str,
-        kind: Kind,
+        kind: EventKind,
         document: str,
         *,
         call_id: str = "",
@@ -234,7 +236,7 @@ class EpisodeRecords:
                 until = episode.left_alone_at(now, idle_s)
                 await connection.execute(e.update().where(e.c.id == episode.id).values(expires_at=until))
 
-    async def _events(self, connection: AsyncConnection, episode_id: str) -> list[Event]:
+    async def _events(self, connection: AsyncConnection, episode_id: str) -> list[EpisodeEvent]:
         v = schema.episode_events
         rows = await connection.execute(sa.select(v).where(v.c.episode == episode_id).order_by(v.c.id))
         return [_event(row) for row in rows]
@@ -246,5 +248,5 @@ def _episode(row: sa.Row[Any]) -> Episode:
     return Episode(**{**values, "stop": stop, "final_answer": json.loads(values["final_answer"] or '""')})
 
 
-def _event(row: sa.Row[Any]) -> Event:
-    return Event(row.id, row.kind, row.document, bool(row.answered), row.seconds)
+def _event(row: sa.Row[Any]) -> EpisodeEvent:
+    return EpisodeEvent(row.id, row.kind, row.document, bool(row.answered), row.seconds)

@@ -12,7 +12,7 @@ from stb_core.store.database import Database
 from stb_core.values import clock
 
 
-class Place(NamedTuple):
+class ToolInEpisode(NamedTuple):
     """One tool within one episode of one dataset."""
 
     dataset_id: int
@@ -35,7 +35,7 @@ class EpisodeCalls:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def history(self, place: Place) -> tuple[PriorCall, ...]:
+    async def history(self, place: ToolInEpisode) -> tuple[PriorCall, ...]:
         """The calls of a tool in an episode, oldest first."""
         e = schema.episode_calls.c
         statement = (
@@ -51,7 +51,7 @@ class EpisodeCalls:
         async with self._database.reading() as connection:
             return tuple(PriorCall(*row) for row in await connection.execute(statement))
 
-    async def note_within(self, connection: AsyncConnection, place: Place, prior: PriorCall) -> None:
+    async def note_within(self, connection: AsyncConnection, place: ToolInEpisode, prior: PriorCall) -> None:
         """Add a call, within the caller's transaction."""
         values = {**place._asdict(), **prior._asdict(), "created_at": clock.now()}
         await connection.execute(schema.episode_calls.insert().values(values))

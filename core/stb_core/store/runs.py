@@ -50,7 +50,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Done:
+class StoredTrial:
     """The state of one trial: its last attempt, why it stopped and what it is, by hash."""
 
     group: str
@@ -212,7 +212,7 @@ class Runs:
         found = await connection.scalar(sa.select(t.stop).where(*where).order_by(t.attempt.desc()).limit(1))
         return None if found is None else StopReason(found)
 
-    async def done(self, run: str) -> list[Done]:
+    async def done(self, run: str) -> list[StoredTrial]:
         """The last attempt of every trial that has one, without the trajectories themselves."""
         t = schema.trajectories.c
         async with self._database.reading() as connection:
@@ -232,7 +232,7 @@ class Runs:
             )
             last = {(row.group, row.query_id, row.trial): row for row in rows}
         return [
-            Done(
+            StoredTrial(
                 r.group,
                 r.query_id,
                 r.trial,

@@ -24,11 +24,11 @@ from stb_core.values.fingerprint import Fingerprint
 _CHUNK = 500
 _LEFT_OUT = frozenset({"leases"})
 
-Row: TypeAlias = Sequence[Any]
+TableRow: TypeAlias = Sequence[Any]
 
 
 @dataclass(frozen=True)
-class Sum:
+class TableChecksum:
     """How many rows a table has, and the hash of them all, whatever their order."""
 
     columns: tuple[str, ...]
@@ -37,12 +37,12 @@ class Sum:
     hash: str
 
 
-def copied() -> list[sa.Table]:
+def copied_tables() -> list[sa.Table]:
     """The tables that are carried, those that others refer to first."""
     return [table for table in schema.metadata.sorted_tables if table.name not in _LEFT_OUT]
 
 
-async def read(connection: AsyncConnection, table: sa.Table) -> AsyncGenerator[Sequence[Row]]:
+async def read(connection: AsyncConnection, table: sa.Table) -> AsyncGenerator[Sequence[TableRow]]:
     """All rows of a table, in portions, each row with its values in the order of the columns."""
     columns = [
         sa.cast(column, sa.Text).label(column.name) if isinstance(column.type, JSON) else column
@@ -53,7 +53,7 @@ async def read(connection: AsyncConnection, table: sa.Table) -> AsyncGenerator[S
         yield [tuple(row) for row in portion]
 
 
-async def write(connection: AsyncConnection, table: sa.Table, rows: Sequence[Row]) -> None:
+async def write(connection: AsyncConnection, table: sa.Table, rows: Sequence[TableRow]) -> None:
     """Add rows that ``read`` gave, of this database or of another."""
     is_sqlite = connection.dialect.name == "sqlite"
     values: dict[str, Any] = {}
@@ -69,38 +69,38 @@ async def write(connection: AsyncConnection, table: sa.Table, rows: Sequence[Row
     )
 
 
-class Summing:
-    """Adds rows up to a ``Sum``."""
+class ChecksumBuilder:
+    """Adds rows up to a ``TableChecksum``."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = tuple(map(str, columns))  # SQLAlchemy has a kind of text of its own
         self._rows = 0
         self._fingerprint = Fingerprint()
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[TableRow]) -> None:
         """Take rows in."""
         self._rows += len(rows)
         for row in rows:
             self._fingerprint.add(orjson.dumps(row, default=bytes.hex))
 
     @property
-    def sum(self) -> Sum:
+    def sum(self) -> TableChecksum:
         """Of all rows so far."""
-        return Sum(self._columns, self._rows, self._fingerprint.hash)
+        return TableChecksum(self._columns, self._rows, self._fingerprint.hash)
 
 
-async def sums(connection: AsyncConnection) -> dict[str, Sum]:
+async def sums(connection: AsyncConnection) -> dict[str, TableChecksum]:
     """The checksum of each table."""
     found = {}
-    for table in copied():
-        summing = Summing(table.columns.keys())
+    for table in copied_tables():
+        summing = ChecksumBuilder(table.columns.keys())
         async for rows in read(connection, table):
             summing.add(rows)
         found[str(table.name)] = summing.sum
     return found
 
 
-def sums_of_file(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, Sum]:
+def sums_of_file(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, TableChecksum]:
     """The same of an SQLite file, whatever its schema: of these columns by table, without SQLAlchemy.
 
     Raises:
@@ -109,7 +109,7 @@ def sums_of_file(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, 
     found = {}
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
         for table, names in columns.items():
-            summing = Summing(names)
+            summing = ChecksumBuilder(names)
             listed = ", ".join(f'"{name}"' for name in names)
             rows = file.execute(f'SELECT {listed} FROM "{table}"')  # noqa: S608 - names are checked by SQLite
             while portion := rows.fetchmany(_CHUNK):
@@ -120,17 +120,17 @@ def sums_of_file(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, 
 
 async def is_empty(connection: AsyncConnection) -> bool:
     """Whether no table has a row."""
-    for table in copied():
+    for table in copied_tables():
         if await connection.scalar(sa.select(sa.literal(1)).select_from(table).limit(1)):
             return False
     return True
 
 
-async def copy(source: AsyncConnection, target: AsyncConnection) -> dict[str, Sum]:
+async def copy(source: AsyncConnection, target: AsyncConnection) -> dict[str, TableChecksum]:
     """Copy all tables into empty ones of the same schema; returns the checksums of what was read."""
     found = {}
-    for table in copied():
-        summing = Summing(table.columns.keys())
+    for table in copied_tables():
+        summing = ChecksumBuilder(table.columns.keys())
         async for rows in read(source, table):
             summing.add(rows)
             await write(target, table, rows)
@@ -174,6 +174,6 @@ def _numbered() -> list[sa.Table]:
     """Tables whose rows the database numbers."""
     return [
         table
-        for table in copied()
+        for table in copied_tables()
         if "id" in table.columns and isinstance(table.c.id.type, sa.Integer) and len(table.primary_key) == 1
     ]

@@ -59,18 +59,18 @@ class JsonLines(logging.Formatter):
             "time": self.formatTime(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": masked(record.getMessage()),
-            **{name: masked(value) for name, value in _current.get().items()},
+            "event": mask_secrets(record.getMessage()),
+            **{name: mask_secrets(value) for name, value in _current.get().items()},
         }
         for name, value in vars(record).items():
             if name not in _STANDARD and not name.startswith("_"):
-                fields[name] = "***" if _SECRET_NAMES.fullmatch(name) else masked(value)
+                fields[name] = "***" if _SECRET_NAMES.fullmatch(name) else mask_secrets(value)
         if record.exc_info:
-            fields["error"] = masked(self.formatException(record.exc_info))
+            fields["error"] = mask_secrets(self.formatException(record.exc_info))
         return orjson.dumps(fields, default=str).decode()
 
 
-def masked(value: Any) -> Any:
+def mask_secrets(value: Any) -> Any:
     """``value`` with anything that looks like a credential hidden, if it is text."""
     return _SECRET_VALUES.sub("***", value) if isinstance(value, str) else value
 

@@ -16,7 +16,7 @@ from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.trajectories import FINISH, ModelCall, Step, StopReason, Timing, Trajectory, conversation
 
-Kind = Literal["tool", "model", "simulator"]
+EventKind = Literal["tool", "model", "simulator"]
 Place = tuple[str, str, str, int]
 """Run, group, query id and trial."""
 
@@ -74,14 +74,14 @@ class ProxiedCall(BaseModel):
 
 
 @dataclass(frozen=True)
-class Event:
+class EpisodeEvent:
     """One thing that was done: a call of a function with its step, or of a model with its usage.
 
     ``answered`` is False while it is under way, and for ever where that was cut off.
     """
 
     id: int
-    kind: Kind
+    kind: EventKind
     document: str
     answered: bool
     seconds: float
@@ -98,7 +98,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Record:
+class EpisodeRecord:
     """All that was done in an episode so far; ``model`` is the one that was asked first."""
 
     steps: tuple[Step, ...]
@@ -115,7 +115,7 @@ def later(moment: str, seconds: float) -> str:
     return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
-def record_of(episode: Episode, events: Sequence[Event]) -> Record:
+def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord:
     """What an episode's events, in the order in which they were begun, come to."""
     calls = [event for event in events if event.kind == "tool"]
     models = [event for event in events if event.kind == "model" and event.answered]
@@ -133,7 +133,7 @@ def record_of(episode: Episode, events: Sequence[Event]) -> Record:
     ]
     asked = [event.proxied_call for event in models]
     until = datetime.fromisoformat(episode.ended_at or clock.now())
-    return Record(
+    return EpisodeRecord(
         steps=tuple(step for _, step in answered),
         model=episode.terms["model"] or next((made.model for made in asked if made.model), None),
         usage=sum((made.usage for made in asked), Usage()),
@@ -158,7 +158,7 @@ def record_of(episode: Episode, events: Sequence[Event]) -> Record:
     )
 
 
-def trajectory_of(episode: Episode, record: Record) -> Trajectory:
+def trajectory_of(episode: Episode, record: EpisodeRecord) -> Trajectory:
     """The trajectory of an episode that has ended."""
     terms = episode.terms
     assert episode.stop

@@ -48,14 +48,14 @@ def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Ou
     if function is None:
         known = ", ".join((*functions.names, FINISH))
         told = f"There is no function {name!r}. Use one of: {known}."
-        return shown(step, failure(told), limit, error=told, hallucinated=True)
+        return with_observation(step, failure(told), limit, error=told, hallucinated=True)
     ref = function.ref
     step = step.model_copy(update=ref._asdict())
     try:
         given = _parsed(arguments)
     except CallError as problem:
-        told = about_arguments(problem, name)
-        return shown(step, failure(told), limit, error=told)
+        told = describe_argument_problem(problem, name)
+        return with_observation(step, failure(told), limit, error=told)
     return Outgoing(step, ref, json.dumps(function.arguments_of_call(given), ensure_ascii=False))
 
 
@@ -65,9 +65,9 @@ def _parsed(arguments: str) -> dict[str, Any]:
     return parse_arguments(arguments)
 
 
-def shown(step: Step, observation: str, limit: int, **more: Any) -> Step:
+def with_observation(step: Step, observation: str, limit: int, **more: Any) -> Step:
     """The step with its observation, cut to what the agent is shown; ``more`` are further fields."""
-    cut = truncated(observation, limit)
+    cut = truncate(observation, limit)
     return step.model_copy(update={"observation": cut, "truncated": cut != observation, **more})
 
 
@@ -113,7 +113,7 @@ def read_finish(arguments: str) -> Finished | str:
     try:
         given = parse_arguments(arguments)
     except CallError as problem:
-        return about_arguments(problem, FINISH)
+        return describe_argument_problem(problem, FINISH)
     wanted = given.get("return_type")
     if wanted == GIVE_UP:
         return Finished(StopReason.GAVE_UP)
@@ -126,12 +126,12 @@ def read_finish(arguments: str) -> Finished | str:
     return Finished(StopReason.ANSWERED, text)
 
 
-def truncated(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """The rule for long observations: the first ``limit`` characters, and how many there were."""
     return text if len(text) <= limit else f"{text[:limit]}… [{limit} of {len(text)} characters]"
 
 
-def about_arguments(problem: CallError, function: str) -> str:
+def describe_argument_problem(problem: CallError, function: str) -> str:
     """What is wrong with arguments, in words for the one who wrote them."""
     return problem.message.replace("tool_input", f"The argument text of {function}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
-Row: TypeAlias = tuple[str, str, str, str, bytes, bytes, str, str | None]
+RecordingRow: TypeAlias = tuple[str, str, str, str, bytes, bytes, str, str | None]
 """The fields of a ``Recording`` without their names, which is what a reader of a million makes."""
 
 

@@ -57,9 +57,9 @@ async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
 
 def _show_merged(merged: Merged, *, as_json: bool) -> None:
     for reason, count in merged.refused.items():
-        console.say(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
+        console.print_note(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
     if FOREIGN in merged.refused:
-        console.say("To look at the bundle's verdicts, import it as another run: --name NAME.")
+        console.print_note("To look at the bundle's verdicts, import it as another run: --name NAME.")
     row = {**asdict(merged), "refused": sum(merged.refused.values())}
     if as_json:
         console.emit_json({"rows": [row]})
@@ -71,20 +71,20 @@ def _show_merged(merged: Merged, *, as_json: bool) -> None:
 def _show(summary: ImportSummary, *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [{**asdict(run), "missing": run.missing} for run in summary.runs]
     for skipped in summary.skipped[:_SHOWN]:
-        console.say(f"skipped: {skipped}")
+        console.print_note(f"skipped: {skipped}")
     if len(summary.skipped) > _SHOWN:
-        console.say(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
+        console.print_note(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
     if summary.dataset is None and summary.runs:
-        console.say(
+        console.print_note(
             "NOTE: no dataset of this store has these queries, so the denominator of each group is the union"
             " of the answers imported here; answers that every system lacks cannot be noticed."
             " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
         )
     for run in summary.runs:
         if run.missing:
-            console.say(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
+            console.print_note(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
         if run.not_in_dataset:
-            console.say(
+            console.print_note(
                 f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
                 " they are kept but not scored."
             )

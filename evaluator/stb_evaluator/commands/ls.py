@@ -22,4 +22,4 @@ async def command(as_json: bool) -> None:
         columns = "run", "dataset", "agent", "model", "answers", "expected", "complete", "judges"
         console.emit_table(shown, columns)
     else:
-        console.say("There are no runs yet. Make one: stb run, or stb import PATH.")
+        console.print_note("There are no runs yet. Make one: stb run, or stb import PATH.")

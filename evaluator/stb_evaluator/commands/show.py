@@ -14,7 +14,7 @@ from stb_core.cli.program import stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
-from stb_core.store.runs import Done, Run
+from stb_core.store.runs import Run, StoredTrial
 from stb_core.values.queries import group_order
 from stb_core.values.trajectories import StopReason, Trajectory
 from stb_core.values.verdicts import SOPR, Verdict
@@ -69,7 +69,7 @@ async def run_row(store: Store, run: Run) -> dict[str, Any]:
     }
 
 
-def _is_complete(run: Run, done: list[Done]) -> bool:
+def _is_complete(run: Run, done: list[StoredTrial]) -> bool:
     good = {(d.group, d.query_id, d.trial) for d in done if d.stop is not StopReason.INFRASTRUCTURE}
     return all(
         (group, query_id, trial) in good

@@ -39,7 +39,9 @@ async def command(what: str, lock: Path | None, as_json: bool) -> None:
         console.emit_table(rows, ("check", "n", "first_difference:first difference"))
         click.echo(f"different: {differing[0].first_difference}" if differing else "identical")
         if held is None and data:
-            console.say("The numbers were derived but held against nothing: give the lock with --lock.")
+            console.print_note(
+                "The numbers were derived but held against nothing: give the lock with --lock."
+            )
     if differing:
         cli.exit_with(1)
 

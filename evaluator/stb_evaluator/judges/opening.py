@@ -179,7 +179,7 @@ async def open_judges(
             if "/" not in name:
                 raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
             if is_floating(name):
-                console.say(
+                console.print_note(
                     f"NOTE: {name} is a name that its provider may give to another model. Name a dated version,"
                     " so that scores stay comparable."
                 )
@@ -209,6 +209,10 @@ evaluator_option = click.option(
 def report_failures(what: str, tally: JudgingTally) -> None:
     """Say on stderr what the judge did not manage."""
     if tally.unavailable:
-        console.say(f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}")
+        console.print_note(
+            f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}"
+        )
     if tally.errors:
-        console.say(f"{what}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors.")
+        console.print_note(
+            f"{what}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors."
+        )

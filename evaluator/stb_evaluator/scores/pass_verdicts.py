@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from stb_core.cli import console
 from stb_core.store.lease import Lease
-from stb_core.store.runs import Done
+from stb_core.store.runs import StoredTrial
 from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
@@ -20,7 +20,7 @@ from stb_evaluator.judges.panel import PanelMember, panel_of_one
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
 
-AnswerQuestion = tuple[Done, int]
+AnswerQuestion = tuple[StoredTrial, int]
 """An answer that is to be judged, and the round."""
 
 
@@ -160,12 +160,12 @@ async def _load_cases(reader: RunReader, questions: Sequence[AnswerQuestion]) ->
     return cases
 
 
-def _place(answer: Done) -> TrialPlace:
+def _place(answer: StoredTrial) -> TrialPlace:
     return answer.group, answer.query_id, answer.trial
 
 
 def _verdict(
-    reader: RunReader, judge: Judge, metric: str, answer: Done, number: int, judgement: Judgement
+    reader: RunReader, judge: Judge, metric: str, answer: StoredTrial, number: int, judgement: Judgement
 ) -> Verdict:
     return Verdict.of(
         judgement,

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from stb_core.store import Store
-from stb_core.store.runs import Done, Run
+from stb_core.store.runs import Run, StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import Step, Trajectory
@@ -53,7 +53,7 @@ class RunReader:
         self.store = store
         self.run = run
         self._keep = keep_trajectories
-        self._answers: list[Done] | None = None
+        self._answers: list[StoredTrial] | None = None
         self._marks: dict[tuple[str, PanelMember], list[Mark]] = {}
         self._queries: dict[tuple[str, str], Query] | None = None
         self._summary: TrajectorySummary | None = None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from stb_core.store.runs import Done
+from stb_core.store.runs import StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.trajectories import Step, StopReason
 from stb_core.values.verdicts import Status
@@ -24,7 +24,7 @@ class VerdictTable:
 
     expected: Mapping[str, list[str]]
     trials: int
-    answers: Mapping[TrialPlace, Done]
+    answers: Mapping[TrialPlace, StoredTrial]
     marks: Mapping[tuple[str, str, int, int], Mark]
     rounds: int | None = None
     worded: Mapping[TrialPlace, bool] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class VerdictTable:
 def build_verdict_table(
     expected: Mapping[str, list[str]],
     trials: int,
-    done: Iterable[Done],
+    done: Iterable[StoredTrial],
     marks: Iterable[Mark],
     *,
     rounds: int | None = None,
@@ -63,7 +63,7 @@ def build_verdict_table(
     return VerdictTable(expected, trials, answers, best, rounds, worded or {})
 
 
-def gate(answer: Done) -> str:
+def gate(answer: StoredTrial) -> str:
     """Why an answer is unsolved without a judge: gave_up, no_finish or empty; "" when it is to be judged."""
     if answer.answer_hash:
         return ""

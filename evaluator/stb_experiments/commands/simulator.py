@@ -64,7 +64,7 @@ async def _run(given: dict[str, Any], *, as_json: bool) -> None:
     else:
         _show(found.document)
         if output is not None:
-            console.say(f"Written into {output}: fidelity.json, cases.jsonl, predictions.jsonl.")
+            console.print_note(f"Written into {output}: fidelity.json, cases.jsonl, predictions.jsonl.")
 
 
 async def _examine(given: dict[str, Any], cases: list[FidelityCase], *, quiet: bool) -> Examination:
@@ -115,15 +115,21 @@ def _show(document: dict[str, Any]) -> None:
     )
     console.emit_table(document["rows"], columns)
     bleu = document["bleu"]
-    console.say(f"BLEU-4 by {bleu['level']}, smoothing {bleu['smoothing']}; text form {bleu['text_form']}.")
-    console.say(f"Cosine of {document['embedding']}. Floors: the best constant answer, shuffled answers.")
+    console.print_note(
+        f"BLEU-4 by {bleu['level']}, smoothing {bleu['smoothing']}; text form {bleu['text_form']}."
+    )
+    console.print_note(
+        f"Cosine of {document['embedding']}. Floors: the best constant answer, shuffled answers."
+    )
     for split, counts in document["outputs"].items():
-        console.say(f"Outputs of {split}: {_counted(counts)}.")
+        console.print_note(f"Outputs of {split}: {_counted(counts)}.")
     if simulator := document.get("simulator"):
         usage = simulator["usage"]
         tokens = f"{usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
         cost = "" if usage["cost_usd"] is None else f", {usage['cost_usd']:.4f} USD"
-        console.say(f"Replies of {simulator['model']}: {_counted(simulator['replies'])}; {tokens}{cost}.")
+        console.print_note(
+            f"Replies of {simulator['model']}: {_counted(simulator['replies'])}; {tokens}{cost}."
+        )
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -111,7 +111,7 @@ def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_j
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stb-metrics-"))
             options = replace(options, metrics_folder=Path(folder))
         _run(options, listener, workers=workers, as_json=as_json)
-    console.say("Stopped.")
+    console.print_note("Stopped.")
 
 
 def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
@@ -210,9 +210,9 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
                 }
             )
         )
-    console.say(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
-    console.say(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")
-    console.say("Stop with Ctrl-C.")
+    console.print_note(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
+    console.print_note(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")
+    console.print_note("Stop with Ctrl-C.")
 
 
 def _started(options: ServerOptions) -> int:

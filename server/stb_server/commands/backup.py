@@ -28,7 +28,7 @@ async def command(file: Path | None, as_json: bool) -> None:
     report(f"Wrote {path}", path, manifest, as_json=as_json)
 
 
-def report(what: str, path: Path, manifest: backups.Manifest, *, as_json: bool) -> None:
+def report(what: str, path: Path, manifest: backups.BackupManifest, *, as_json: bool) -> None:
     """Print what a back-up holds, table by table."""
     rows: list[dict[str, Any]] = [
         {"table": name, "rows": table.rows, "hash": table.hash} for name, table in manifest.tables.items()

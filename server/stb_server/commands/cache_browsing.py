@@ -52,7 +52,7 @@ async def ls(
 ) -> None:
     """List responses in force, by category, tool, API and key."""
     now = clock.now()
-    wanted = browsing.Filter(
+    wanted = browsing.ResponseFilter(
         category=standardize_category(category),
         tool=standardize_tool(tool),
         api=standardize_api(api),
@@ -71,14 +71,14 @@ async def ls(
         console.emit_json({"dataset": there.name, "total": total, "rows": rows})
         return
     if not found:
-        console.say(f"No response of {there.name} is like that.")
+        console.print_note(f"No response of {there.name} is like that.")
         return
     console.emit_table(
         [_short_row(response) for response in found],
         ("key", "category", "tool", "api", "arguments", "provenance", "bytes", "kept", "pinned"),
     )
     if total > len(found):
-        console.say(f"{total - len(found)} more; see them with --limit, or ask for fewer.")
+        console.print_note(f"{total - len(found)} more; see them with --limit, or ask for fewer.")
 
 
 def response_row(response: Response) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def _decoded(body: bytes) -> Any:
 
 
 def _pretty(value: Any) -> str:
-    return console.harmless(json.dumps(value, ensure_ascii=False, indent=2))
+    return console.escape_control_characters(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 @stb_command("misses")
@@ -166,7 +166,7 @@ async def misses(dataset: str, limit: int, as_json: bool) -> None:
         console.emit_json({"dataset": there.name, "total": total, "rows": rows})
         return
     if not rows:
-        console.say(f"No call to {there.name} was missed.")
+        console.print_note(f"No call to {there.name} was missed.")
         return
     for row, miss in zip(rows, found, strict=True):
         row["arguments"] = shortened(miss.arguments.decode())
@@ -175,7 +175,7 @@ async def misses(dataset: str, limit: int, as_json: bool) -> None:
     columns = ("count", "category", "tool", "api", "arguments", "nearest", "difference:nearest → missed")
     console.emit_table(rows, columns)
     if total > len(found):
-        console.say(f"{total - len(found)} more; see them with --limit.")
+        console.print_note(f"{total - len(found)} more; see them with --limit.")
 
 
 def _miss_row(miss: Miss) -> dict[str, Any]:

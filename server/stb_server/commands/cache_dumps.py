@@ -58,7 +58,7 @@ async def dump(dataset: str, output: Path, layout: str, as_json: bool) -> None:
         return
     click.echo(f"Wrote {row['responses']} responses of {there.name} to {row.get('folder', output)}.")
     if row.get("left_out"):
-        console.say(
+        console.print_note(
             f"{row['left_out']} were left out: nobody recorded them from a real API, "
             "which the official layout cannot say."
         )
@@ -89,7 +89,9 @@ async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool)
     """Bring the responses of a dump into a dataset: all of them, or none if the dump is damaged."""
     with opened_dump(file) as reader:
         if (scheme := reader.header.key_scheme) != KEY_SCHEME:
-            console.say(f"{file} has keys of scheme {scheme}; its responses get keys of scheme {KEY_SCHEME}.")
+            console.print_note(
+                f"{file} has keys of scheme {scheme}; its responses get keys of scheme {KEY_SCHEME}."
+            )
         async with opened_store() as store:
             with counted("loading responses", reader.header.count) as advance:
                 loaded = await transfer.load(
@@ -150,6 +152,6 @@ async def diff(a: str, b: str, limit: int, as_json: bool) -> None:
     else:
         click.echo(f"{a} and {b} hold the same responses.")
     if left.dataset_hash != right.dataset_hash:
-        console.say("They belong to different tools and queries.")
+        console.print_note("They belong to different tools and queries.")
     if total:
         exit_with(1)

@@ -64,7 +64,9 @@ async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
     if imported.skipped:
         number = len(imported.skipped)
         what = "1 file or entry was" if number == 1 else f"{number} files or entries were"
-        console.say(f"stb: {what} skipped, the rest is imported. Mend what is listed and import again.")
+        console.print_note(
+            f"stb: {what} skipped, the rest is imported. Mend what is listed and import again."
+        )
         exit_with(1)
 
 
@@ -102,7 +104,7 @@ def _print_some(rows: list[dict[str, Any]], columns: tuple[str, ...], title: str
         return
     console.emit_table(rows[:_MOST_SHOWN], columns, title=f"{title}: {len(rows)}")
     if len(rows) > _MOST_SHOWN:
-        console.say(f"{len(rows) - _MOST_SHOWN} more; --json lists them all.")
+        console.print_note(f"{len(rows) - _MOST_SHOWN} more; --json lists them all.")
 
 
 @stb_command("ls")
@@ -126,7 +128,7 @@ async def ls(as_json: bool) -> None:
         columns = ("dataset", "tools", "apis", "queries", "responses", "misses", "created")
         console.emit_table([{**row, "created": row["created_at"][:16]} for row in rows], columns)
     else:
-        console.say("There is no dataset yet. Import one: stb data import PATH --name NAME.")
+        console.print_note("There is no dataset yet. Import one: stb data import PATH --name NAME.")
 
 
 @stb_command("show")

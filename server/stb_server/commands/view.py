@@ -47,7 +47,7 @@ def command(what: str, server: str, port: int, write_token: str, browser: bool, 
     if server:
         _open(f"{server.rstrip('/')}{place}", browser=browser, as_json=as_json)
         if not _answers(server):
-            console.say(f"Nothing answers at {server} yet.")
+            console.print_note(f"Nothing answers at {server} yet.")
         return
     check_write_token(write_token)
     _show(place, port, write_token, browser=browser, as_json=as_json)
@@ -89,10 +89,10 @@ def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bo
             write_token=write_token,
         )
         config = uvicorn.Config(app, lifespan="on", ws="none", log_config=None, timeout_graceful_shutdown=5)
-        console.say("Stop with Ctrl-C.")
+        console.print_note("Stop with Ctrl-C.")
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
-    console.say("Stopped.")
+    console.print_note("Stopped.")
 
 
 def _open(url: str, *, browser: bool, as_json: bool) -> None:

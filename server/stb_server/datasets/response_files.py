@@ -20,7 +20,7 @@ from stb_core.values.calls import call_key, canonical_json
 from stb_core.values.fingerprint import Fingerprint
 from stb_core.values.provenance import Provenance
 from stb_core.values.python_notation import parse_arguments_literal
-from stb_core.values.recordings import Row
+from stb_core.values.recordings import RecordingRow
 from stb_server.datasets.import_report import Conflict, Skipped, shortened
 
 _ORIGIN = Provenance.RECORDED.value
@@ -46,7 +46,7 @@ class Recordings:
     """What a number of cache files hold; ``fingerprint`` is that of all ``rows``."""
 
     files: int = 0
-    rows: list[Row] = field(default_factory=list)
+    rows: list[RecordingRow] = field(default_factory=list)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
     skipped: list[Skipped] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.usage import Usage
 from stb_core.values import clock
-from stb_core.values.episodes import Episode, Event, Kind, later
+from stb_core.values.episodes import Episode, EpisodeEvent, EventKind, later
 from stb_core.values.observations import Finished
 from stb_core.values.trajectories import Step, StopReason
 from stb_server.calls.protocol import BadRequestError
@@ -35,8 +35,8 @@ class Books:
         """How long a model's call that is under way keeps its episode from being left alone."""
 
     async def begin(
-        self, episode: Episode, kind: Kind, document: str, call_id: str = "", *, answered: bool = False
-    ) -> int | Event:
+        self, episode: Episode, kind: EventKind, document: str, call_id: str = "", *, answered: bool = False
+    ) -> int | EpisodeEvent:
         """Count something that is about to be done; its number, or the event of the same ``call_id``.
 
         Raises:
@@ -45,7 +45,7 @@ class Books:
         """
         records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
 
-        async def work(connection: AsyncConnection) -> int | Event | Episode | StopReason:
+        async def work(connection: AsyncConnection) -> int | EpisodeEvent | Episode | StopReason:
             now = clock.now()
             found = await records.locked_within(connection, episode.id)
             if found.stop is not None:
@@ -165,7 +165,9 @@ class Books:
         records, since = self._worker.resources.store.episode_records, later(now, -self.longest_model_call_s)
         return None if await records.under_way_within(connection, episode.id, "model", since=since) else late
 
-    async def _spent(self, connection: AsyncConnection, episode: Episode, kind: Kind) -> StopReason | None:
+    async def _spent(
+        self, connection: AsyncConnection, episode: Episode, kind: EventKind
+    ) -> StopReason | None:
         """Which budget another call would exceed."""
         budget = episode.budget
         if kind == "tool":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stb_core.values.episodes import Episode, Record
+from stb_core.values.episodes import Episode, EpisodeRecord
 from stb_core.values.functions import Functions
 from stb_server.episodes.requests import ToolFormat, tools_as
 from stb_server.episodes.service import Called
@@ -54,7 +54,7 @@ def tools_view(functions: Functions, form: ToolFormat) -> dict[str, Any]:
     return {"format": form, "tools": tools_as(form, functions.schemas)}
 
 
-def record_view(record: Record) -> dict[str, Any]:
+def record_view(record: EpisodeRecord) -> dict[str, Any]:
     """What was done in an episode."""
     return {
         "steps": [step.model_dump(mode="json") for step in record.steps],

@@ -19,7 +19,7 @@ from stb_core.store.shielded import ShieldedTasks
 from stb_core.values import clock
 from stb_core.values.episodes import Episode, later
 from stb_core.values.functions import Functions, OfferedApi
-from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, shown
+from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, with_observation
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import FINISH, Step, StopReason
@@ -179,7 +179,7 @@ class Host:
         request = VirtualRequest(*read.ref, read.arguments)
         ledger = episode.id if episode.terms["stateful"] else ""
         answer, key = await self.worker.call(view, request, ledger)
-        step = shown(
+        step = with_observation(
             read.step,
             answer.body.decode(),
             episode.terms["max_observation"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from stb_core.store import Store, schema
-from stb_core.store.runs import Done
+from stb_core.store.runs import StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.verdicts import SOPR, Status
 
@@ -59,7 +59,7 @@ def outcome(statuses: Sequence[Status]) -> str:
     return SPLIT if others and others[0][1] == most else first.value
 
 
-def by_trial(marks: Sequence[Mark], done: Sequence[Done]) -> dict[tuple[str, str, int], list[Status]]:
+def by_trial(marks: Sequence[Mark], done: Sequence[StoredTrial]) -> dict[tuple[str, str, int], list[Status]]:
     """The verdicts, in rounds, on the answers that count; those on earlier attempts are left out."""
     answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
     found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)

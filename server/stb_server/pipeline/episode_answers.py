@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.store import Store
-from stb_core.store.episodes import Place, PriorCall
+from stb_core.store.episodes import PriorCall, ToolInEpisode
 from stb_core.values.provenance import Provenance
 from stb_server.cache.store_writer import StoreWriter
 from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
@@ -33,7 +33,7 @@ class EpisodeLedger:
     def __init__(self, store: Store, writer: StoreWriter) -> None:
         self._store = store
         self._writer = writer
-        self._turns: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[ToolInEpisode, asyncio.Lock] = WeakValueDictionary()
 
     async def answer(
         self,
@@ -55,7 +55,7 @@ class EpisodeLedger:
             StoreError: the store does not answer, or something could not be written.
         """
         call = request.call
-        place = Place(request.dataset.id, episode, call.category, call.tool)
+        place = ToolInEpisode(request.dataset.id, episode, call.category, call.tool)
         async with self._turns.setdefault(place, asyncio.Lock()):
             history = await self._store.episodes.history(place)
             outcome: Answer | Decline | None = None
@@ -68,7 +68,7 @@ class EpisodeLedger:
                 await self._remember(place, PriorCall(call.api, call.canonical_arguments, outcome.body))
         return outcome
 
-    async def _remember(self, place: Place, prior: PriorCall) -> None:
+    async def _remember(self, place: ToolInEpisode, prior: PriorCall) -> None:
         async def work(connection: AsyncConnection) -> None:
             await self._store.episodes.note_within(connection, place, prior)
 

@@ -18,7 +18,7 @@ from stb_core.llm.retries import Patience
 from stb_core.llm.scripted import ScriptedModel
 from stb_core.usage import Usage
 from stb_core.values.calls import ToolCall
-from stb_core.values.observations import Finished, read_finish, truncated
+from stb_core.values.observations import Finished, read_finish, truncate
 from stb_core.values.trajectories import FunctionCall, Message, StopReason
 
 VELMORA = '{"city": "Velmora"}'
@@ -110,7 +110,7 @@ async def test_a_long_observation_is_cut_and_says_so(client: VirtualClient) -> N
     step = await environment_of(client, max_observation=20).call("current_for_sky_watch", VELMORA)
 
     assert (step.observation, step.truncated) == ('{"error": "", "respo… [20 of 61 characters]', True)
-    assert truncated("x" * 20, 20) == "x" * 20
+    assert truncate("x" * 20, 20) == "x" * 20
 
 
 async def test_a_server_that_is_gone_is_infrastructure() -> None:

@@ -182,7 +182,7 @@ async def test_an_older_backup_is_brought_up_to_date(old_store: Path, elsewhere:
         }
         numbers = dict(file.execute("SELECT name, seq FROM sqlite_sequence"))
     then = sums_of_file(old_store, columns)
-    made = backups.Manifest(backups.FORMAT, clock.now(), "0.1.0.dev0", "0001", then, numbers)
+    made = backups.BackupManifest(backups.FORMAT, clock.now(), "0.1.0.dev0", "0001", then, numbers)
     backups._finish(old_store, made)
 
     await backups.restore(old_store, elsewhere)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stb_core.store import Store, browsing
-from stb_core.store.browsing import Filter
+from stb_core.store.browsing import ResponseFilter
 from stb_core.store.responses import Response
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
@@ -41,22 +41,22 @@ async def dataset_id(store: Store) -> int:
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [
-        (Filter(), [0, 1, 2]),
-        (Filter(category="Data", tool="tool", api="a"), [0, 1]),
-        (Filter(category="Other"), []),
-        (Filter(provenances=(Provenance.SIMULATED,)), [2]),
-        (Filter(text="é"), [0, 1, 2]),
-        (Filter(text="é 100%"), [0]),
-        (Filter(text="_"), [2]),
-        (Filter(text="Sun"), [0]),
-        (Filter(text='"n":2'), [1]),
-        (Filter(since="2026-01-02T10:00:00.000000+00:00"), [1, 2]),
-        (Filter(before="2026-01-02T10:00:00.000000+00:00"), [0]),
-        (Filter(pinned=True), [2]),
+        (ResponseFilter(), [0, 1, 2]),
+        (ResponseFilter(category="Data", tool="tool", api="a"), [0, 1]),
+        (ResponseFilter(category="Other"), []),
+        (ResponseFilter(provenances=(Provenance.SIMULATED,)), [2]),
+        (ResponseFilter(text="é"), [0, 1, 2]),
+        (ResponseFilter(text="é 100%"), [0]),
+        (ResponseFilter(text="_"), [2]),
+        (ResponseFilter(text="Sun"), [0]),
+        (ResponseFilter(text='"n":2'), [1]),
+        (ResponseFilter(since="2026-01-02T10:00:00.000000+00:00"), [1, 2]),
+        (ResponseFilter(before="2026-01-02T10:00:00.000000+00:00"), [0]),
+        (ResponseFilter(pinned=True), [2]),
     ],
 )
 async def test_a_filter_finds_what_it_names(
-    store: Store, dataset_id: int, wanted: Filter, found: list[int]
+    store: Store, dataset_id: int, wanted: ResponseFilter, found: list[int]
 ) -> None:
     """Names, origin, time and pins; text is found byte for byte in arguments and bodies in force."""
     listed = await browsing.search(store, dataset_id, wanted)

@@ -10,7 +10,7 @@ from stb_core.store.responses import Response
 from stb_core.values.calls import ToolCall
 from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.provenance import Provenance
-from stb_core.values.recordings import Recording, Row
+from stb_core.values.recordings import Recording, RecordingRow
 
 
 def row(number: int, body: bytes = b'{"error":"","response":""}', details: str | None = None) -> Recording:
@@ -25,7 +25,7 @@ def response(number: int, body: bytes = b'{"error":"","response":""}') -> Respon
 
 
 async def add(
-    store: Store, dataset_id: int, rows: list[Row], fingerprint: Fingerprint | None = None
+    store: Store, dataset_id: int, rows: list[RecordingRow], fingerprint: Fingerprint | None = None
 ) -> dict[str, Response]:
     async with store.writing() as connection:
         return await bulk.add(store, connection, dataset_id, rows, fingerprint)
@@ -34,7 +34,7 @@ async def add(
 async def test_the_hash_is_that_of_writes_one_by_one(store: Store) -> None:
     """However rows are written, and whether or not their fingerprint is known before."""
     one, two, three = [(await store.datasets.create(name)).id for name in ("one", "two", "three")]
-    rows: list[Row] = [row(n, b"%d" % n) for n in range(450)]
+    rows: list[RecordingRow] = [row(n, b"%d" % n) for n in range(450)]
     known = Fingerprint()
     for key, *_, body, provenance, _ in rows:
         known.add(response_element(key, provenance, body))

@@ -6,7 +6,7 @@ import pytest
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
-from stb_core.store.curation import MAX_TEXT, Act, note_of
+from stb_core.store.curation import MAX_TEXT, CurationAct, note_of
 from stb_core.store.datasets import Dataset
 from virtual_server import put_weather, recorded
 
@@ -43,7 +43,9 @@ async def test_pinning_twice_is_pinning_once(store: Store, weather: Dataset) -> 
     await store.responses.keep(weather.id, [other], supersede=True)
     await store.curation.pin(weather.id, BONN.key, pinned=False)
 
-    assert [Act.UNPIN, Act.PIN] == [event.act for event in await store.curation.of(weather.id, BONN.key)]
+    assert [CurationAct.UNPIN, CurationAct.PIN] == [
+        event.act for event in await store.curation.of(weather.id, BONN.key)
+    ]
     assert 1 == len(await store.responses.versions(weather.id, BONN.key))
 
 
@@ -63,7 +65,9 @@ async def test_a_deleted_response_can_be_put_back(store: Store, weather: Dataset
     assert gone is None
     assert again
     assert (2, BONN.body) == (again.version, again.body)
-    assert [(Act.RESTORE, ""), (Act.RETIRE, "stale")] == [(event.act, event.text) for event in events]
+    assert [(CurationAct.RESTORE, ""), (CurationAct.RETIRE, "stale")] == [
+        (event.act, event.text) for event in events
+    ]
     assert before == (await store.datasets.get("weather")).responses_hash
 
 
@@ -73,7 +77,7 @@ async def test_an_erased_response_leaves_its_record(store: Store, weather: Datas
 
     assert [] == await store.responses.versions(weather.id, BONN.key)
     (event,) = await store.curation.latest(weather.id, limit=10)
-    assert (BONN.key, Act.ERASE, "private") == (event.key, event.act, event.text)
+    assert (BONN.key, CurationAct.ERASE, "private") == (event.key, event.act, event.text)
     assert ("sky_watch", '{"city":"Bonn"}') == (event.details["tool"], event.details["arguments"])
     assert 1 == len(event.details["versions"])
     with pytest.raises(NotFoundError, match="There is no response"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluator_makers import log
-from stb_core.store.runs import Done
+from stb_core.store.runs import StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.trajectories import Step, StopReason
 from stb_core.values.verdicts import Status
@@ -96,8 +96,8 @@ def test_a_round_without_verdicts_is_worth_nothing_in_the_published_way_alone() 
 def test_what_lacks_verdicts_weighs_no_less_than_a_trial_that_needs_none() -> None:
     """One trial gave up, the other was solved in the one round that was judged: 50 percent."""
     done = [
-        Done("G1_tool", "1", 0, 0, StopReason.GAVE_UP),
-        Done("G1_tool", "1", 1, 0, StopReason.ANSWERED, answer_hash="h"),
+        StoredTrial("G1_tool", "1", 0, 0, StopReason.GAVE_UP),
+        StoredTrial("G1_tool", "1", 1, 0, StopReason.ANSWERED, answer_hash="h"),
     ]
     marks = [Mark("G1_tool", "1", 1, 0, Status.SOLVED, "h")]
 
@@ -176,7 +176,7 @@ def test_an_answer_to_a_query_that_was_not_asked_changes_nothing() -> None:
 
 def test_trials_of_one_query_are_averaged() -> None:
     """Four trials, three solved: 75 percent of one query."""
-    done = [Done("G1_tool", "1", t, 0, StopReason.ANSWERED, answer_hash="h") for t in range(4)]
+    done = [StoredTrial("G1_tool", "1", t, 0, StopReason.ANSWERED, answer_hash="h") for t in range(4)]
     marks = [Mark("G1_tool", "1", t, 0, Status.SOLVED if t else Status.UNSOLVED, "h") for t in range(4)]
 
     found = row(build_verdict_table({"G1_tool": ["1"]}, 4, done, marks))
@@ -220,17 +220,17 @@ def test_the_first_rounds_count_when_fewer_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("done", "reason"),
     [
-        (Done("g", "1", 0, 0, StopReason.ANSWERED, answer_hash="h"), ""),
-        (Done("g", "1", 0, 0, StopReason.ANSWERED), "empty"),
-        (Done("g", "1", 0, 0, StopReason.GAVE_UP), "gave_up"),
-        (Done("g", "1", 0, 0, StopReason.NO_FINISH), "no_finish"),
-        (Done("g", "1", 0, 0, StopReason.MAX_STEPS), "no_finish"),
-        (Done("g", "1", 0, 0, StopReason.CONTEXT_EXCEEDED), "no_finish"),
-        (Done("g", "1", 0, 0, StopReason.CONTENT_FILTER), "no_finish"),
-        (Done("g", "1", 0, 0, StopReason.REQUEST_REFUSED), "no_finish"),
+        (StoredTrial("g", "1", 0, 0, StopReason.ANSWERED, answer_hash="h"), ""),
+        (StoredTrial("g", "1", 0, 0, StopReason.ANSWERED), "empty"),
+        (StoredTrial("g", "1", 0, 0, StopReason.GAVE_UP), "gave_up"),
+        (StoredTrial("g", "1", 0, 0, StopReason.NO_FINISH), "no_finish"),
+        (StoredTrial("g", "1", 0, 0, StopReason.MAX_STEPS), "no_finish"),
+        (StoredTrial("g", "1", 0, 0, StopReason.CONTEXT_EXCEEDED), "no_finish"),
+        (StoredTrial("g", "1", 0, 0, StopReason.CONTENT_FILTER), "no_finish"),
+        (StoredTrial("g", "1", 0, 0, StopReason.REQUEST_REFUSED), "no_finish"),
     ],
 )
-def test_what_needs_no_judge_has_a_reason(done: Done, reason: str) -> None:
+def test_what_needs_no_judge_has_a_reason(done: StoredTrial, reason: str) -> None:
     """Unfinished, given up and blank answers are unsolved without a call."""
     assert gate(done) == reason
 

@@ -92,7 +92,7 @@ async def test_every_answer_parses_and_fits_the_schema(options: SimulatorOptions
         assert (body["response"] == "") <= bool(body["error"])
     outcomes = Counter(a.kind if isinstance(a, Decline) else "answered" for a in answers)
     usage = player.counts.usage
-    console.say(
+    console.print_note(
         f"{CALLS} calls in {seconds:.1f} s: {dict(outcomes)}; replies {dict(player.counts.kinds)}; "
         f"{usage.prompt_tokens} + {usage.completion_tokens} tokens, {usage.cached_tokens} from the prefix cache"
     )

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from stb_core.errors import UsageError
-from stb_core.telemetry.logs import masked
+from stb_core.telemetry.logs import mask_secrets
 from stb_server.cache.redis_connection import check_url
 from stb_server.commands.doctor_checks.finding import Finding, failure, warning
 
@@ -35,7 +35,7 @@ async def redis_findings(url: str) -> list[Finding]:
             failure(
                 "redis",
                 "redis-refused",
-                f"Redis refuses this client ({masked(str(problem))})",
+                f"Redis refuses this client ({mask_secrets(str(problem))})",
                 "Put the right user and password into STB_REDIS_URL: redis://USER:PASSWORD@HOST:6379/0.",
             )
         ]
@@ -44,7 +44,7 @@ async def redis_findings(url: str) -> list[Finding]:
             failure(
                 "redis",
                 "redis-unreachable",
-                f"Redis does not answer ({masked(str(problem))})",
+                f"Redis does not answer ({mask_secrets(str(problem))})",
                 "Start it, correct STB_REDIS_URL, or unset it; without Redis answers come from the store.",
             )
         ]
@@ -98,7 +98,7 @@ async def server_findings(url: str, token: str) -> list[Finding]:
             failure(
                 "server",
                 "server-unreachable",
-                f"no server of ours answers at {url} ({masked(str(problem)) or type(problem).__name__})",
+                f"no server of ours answers at {url} ({mask_secrets(str(problem)) or type(problem).__name__})",
                 "Start it (stb serve, docker compose up -d), or correct STB_SERVER.",
             )
         ]

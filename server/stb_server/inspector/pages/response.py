@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
 from stb_core.errors import NotFoundError
-from stb_core.store.curation import Act, note_of
+from stb_core.store.curation import CurationAct, note_of
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.values.provenance import Provenance
@@ -28,12 +28,12 @@ _NEIGHBOURS = 8
 _USES = 12
 _LONGEST_COPY = 20_000
 ACTS = {
-    Act.NOTE: "noted",
-    Act.PIN: "pinned",
-    Act.UNPIN: "unpinned",
-    Act.RETIRE: "taken out of force",
-    Act.RESTORE: "put back into force",
-    Act.ERASE: "erased",
+    CurationAct.NOTE: "noted",
+    CurationAct.PIN: "pinned",
+    CurationAct.UNPIN: "unpinned",
+    CurationAct.RETIRE: "taken out of force",
+    CurationAct.RESTORE: "put back into force",
+    CurationAct.ERASE: "erased",
 }
 """What was done by hand, in words."""
 
@@ -170,7 +170,9 @@ async def _chosen(request: Request, dataset: Dataset) -> tuple[list[Response], R
     key = request.path_params["key"]
     versions: list[Response] = await store.responses.versions(dataset.id, key)
     if not versions:
-        erased = [event for event in await store.curation.of(dataset.id, key) if event.act is Act.ERASE]
+        erased = [
+            event for event in await store.curation.of(dataset.id, key) if event.act is CurationAct.ERASE
+        ]
         when = f" It was erased by hand at {short_time(erased[0].created_at)} UTC." if erased else ""
         raise NotFoundError(f"Dataset {dataset.name} has no response {key[:80]!r}.{when}")
     wanted = _version(request.query_params.get("version", ""))

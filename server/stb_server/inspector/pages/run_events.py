@@ -15,7 +15,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stb_core.store.runs import Done, Run
+from stb_core.store.runs import Run, StoredTrial
 from stb_core.values.trajectories import StopReason
 from stb_server.inspector.rendering import HEADERS
 
@@ -50,7 +50,7 @@ async def events(request: Request) -> Response:
     )
 
 
-def _good(run: Run, done: Sequence[Done]) -> int:
+def _good(run: Run, done: Sequence[StoredTrial]) -> int:
     """How many expected trials are done and not spoiled by infrastructure."""
     fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
     places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)

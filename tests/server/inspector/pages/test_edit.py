@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from stb_core.store import Store
-from stb_core.store.curation import Act
+from stb_core.store.curation import CurationAct
 from stb_server.inspector.edit_session import MAX_AGE_S, begin_session, is_session
 from stb_server.worker.options import ServerOptions
 from virtual_server import Running, put_weather, recorded, request, running
@@ -87,7 +87,7 @@ async def test_responses_are_changed(server: Running) -> None:
     assert (303, f"{PLACE}#by-hand") == (back.status_code, back.headers["location"])
     assert "recorded" == again.headers["x-stb-provenance"]
     acts = [event.act for event in await store.curation.of(1, BONN.key)]
-    assert [Act.RESTORE, Act.RETIRE, Act.NOTE, Act.PIN] == acts
+    assert [CurationAct.RESTORE, CurationAct.RETIRE, CurationAct.NOTE, CurationAct.PIN] == acts
     assert all(word in record for word in ("stale", "doubtful &lt;b&gt;", "put back into force"))
 
 
