@@ -8,10 +8,10 @@
     ├── CallError               a tool call cannot be identified: its arguments are unusable
     ├── StoreError              the store cannot be opened, read or written
     ├── BusyError               another session is doing this very work
-    ├── ServiceError            a server of ours or of others does not answer as agreed
+    ├── ServiceError            a server, ours or not, does not answer as agreed
     └── ModelError              a language model gave nothing usable
         ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
-        ├── RequestRefusedError     this request is not accepted: too long, say, or of a kind not supported
+        ├── RequestRefusedError     this request is not accepted: too long, for example, or not supported
         └── UnreadableReplyError    it answered, but not in the form asked for
 
 An error says what happened, to which object, and in its ``hint`` what to do now.
@@ -43,7 +43,7 @@ class StbError(Exception):
 
 
 class UsageError(StbError):
-    """The command or request cannot be carried out as it was given."""
+    """The command or request is impossible as it was given."""
 
     exit_code = 2
 
@@ -79,7 +79,7 @@ class ServiceError(StbError):
 class ModelError(StbError):
     """A language model gave nothing usable.
 
-    ``usage`` is what its replies until then cost, as far as that is known.
+    ``usage`` is what its replies cost until then, as far as known.
     """
 
     def __init__(self, message: str, *, hint: str = "", usage: Usage | None = None) -> None:

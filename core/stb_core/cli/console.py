@@ -31,7 +31,7 @@ def emit_table(
 ) -> None:
     """Print rows as a table; a column may be given as ``"name"`` or ``"name:Heading"``.
 
-    Numbers that are not whole have so many ``digits`` after the point.
+    Fractions are shown with ``digits`` digits after the point.
     """
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]

@@ -1,6 +1,6 @@
-"""``stb demo``: the whole job offline, on the bundled dataset.
+"""``stb demo``: a complete evaluation, offline, on the bundled dataset.
 
-Rooms do not import each other, so each step is a process of its own; a reader of the output sees
+Rooms do not import each other, so each step is a separate process; the output shows
 the commands in the order in which a real evaluation needs them.
 """
 
@@ -34,10 +34,10 @@ def demo_data() -> Path:
 @stb_command("demo")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="stb-demo")
 async def command(folder: Path, as_json: bool) -> None:
-    """The whole job offline: import, serve, run two agents, score and compare.
+    """A complete evaluation, offline: import, serve, run two agents, score and compare.
 
     Needs no key, no network and no service. What it makes stays in FOLDER (stb-demo by default),
-    where the other commands can look at it afterwards. Run again, it gives the same numbers.
+    where the other commands can read it afterwards. Run again, it gives the same numbers.
     """
     steps = CommandRunner(folder, current_settings().environment, echo=not as_json)
     runs, rows = await _whole_job(steps)
@@ -80,7 +80,7 @@ def _print(steps: CommandRunner, runs: Sequence[str], rows: Sequence[Mapping[str
         "a rule without a model, the agents are scripts, and the dataset is small and invented."
     )
     console.emit_table(_table(runs, rows), ("group", "n", *AGENTS, "difference", "p"))
-    click.echo("Where to look next:")
+    click.echo("What to try next:")
     hints = [
         (f"cd {shlex.quote(str(steps.folder))}", "everything above is in here"),
         ("stb ls", "the two runs"),

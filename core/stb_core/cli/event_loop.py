@@ -13,7 +13,7 @@ T = TypeVar("T")
 # A write to the store is done in a thread, which asks for the interpreter a few times; while the loop is
 # busy it gets it after this time, and by default after ten times as long.
 _SWITCH_INTERVAL_S = 0.0005
-# Objects made before the collector looks for cycles, and how often it looks at older ones. By default that
+# Objects made before the collector looks for cycles, and how often it checks older ones. By default that
 # is a seventh of a run's time, with everything at a halt for up to 0.2 s.
 _COLLECT_AFTER = 10_000, 20, 20
 

@@ -74,7 +74,7 @@ class Commands(click.Group):
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As ever; names that are near an unknown one are looked for among all."""
+        """As in click, but names similar to an unknown one are searched among all commands."""
         try:
             return super().resolve_command(context, args)
         except click.exceptions.NoSuchCommand as problem:
@@ -233,7 +233,7 @@ def _configured(parameter: click.Parameter, flag: str, value: Any) -> Any:
     """A value of a file or of the environment as click takes it from a command line."""
     several = value if isinstance(value, list) else [value]
     if any(isinstance(one, list | Mapping) for one in several):
-        raise UsageError(f"The setting {flag} is not a word or a list of words.", hint="Mend the file.")
+        raise UsageError(f"The setting {flag} is not a word or a list of words.", hint="Fix the file.")
     if parameter.multiple:
         return value.replace(",", " ").split() if isinstance(value, str) else several
     if isinstance(value, list):
@@ -276,7 +276,9 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         click.echo(f"stb: {_usage(problem)}", err=True)
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stb: stopped. What was finished is kept; run the same command again to go on.", err=True)
+        click.echo(
+            "stb: stopped. What was finished is kept; run the same command again to continue.", err=True
+        )
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

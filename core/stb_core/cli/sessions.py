@@ -31,8 +31,8 @@ LEASE_S = 30.0
 """How long a lease outlives a session that died on another machine."""
 _BEAT_S = 5.0
 """How often it is renewed."""
-_LOOK_S = 1.0
-"""How often a session looks whether the lease of another is renewed."""
+_CHECK_S = 1.0
+"""How often a session checks whether the lease of another is renewed."""
 _TERMINATED = 128 + signal.SIGTERM
 
 _Row = tuple[str, str, str]
@@ -77,13 +77,13 @@ async def holding(store: Store, names: Sequence[str], what: str) -> AsyncGenerat
         task.uncancel()
         if isinstance(reasons[0], SystemExit):
             console.print_note(
-                "stb: stopped. What was finished is kept; run the same command again to go on."
+                "stb: stopped. What was finished is kept; run the same command again to continue."
             )
         raise reasons[0] from None
     finally:
         over.set()
         await beating
-        with suppress(StoreError):  # it ends by itself
+        with suppress(StoreError):  # it expires anyway
             async with store.writing() as connection:
                 await leases.give_back_all(connection, [(name, lease.token) for name in lease.names])
 
@@ -110,11 +110,11 @@ async def _take(store: Store, lease: Lease) -> None:
             raise _busy(lease.what, "on another machine")
         if not seen:
             console.print_note(
-                f"A session on another machine may be doing {lease.what}. Looking for up to {LEASE_S:.0f} s"
+                f"A session on another machine may be doing {lease.what}. Checking for up to {LEASE_S:.0f} s"
                 " whether it is alive."
             )
         seen.update(rows)
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_CHECK_S)
 
 
 def _busy(what: str, where: str) -> BusyError:

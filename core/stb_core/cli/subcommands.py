@@ -1,7 +1,7 @@
-"""Steps of a longer job, each a command of ``stb`` in a process of its own.
+"""Runs the commands of a longer job, each as a separate ``stb`` process.
 
-Rooms do not import each other; what needs several of them is made of the commands that anyone would
-type.
+Packages beside each other do not import each other, so a job that needs several of them is made of the
+commands that a person would type.
 """
 
 from __future__ import annotations

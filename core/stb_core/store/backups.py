@@ -1,8 +1,8 @@
 """Back-ups: one SQLite file that is a store itself, with a checksum of every table.
 
 A store on SQLite is copied by SQLite's own online backup, one on PostgreSQL table by table within one
-transaction; both while others go on writing, and both as of one moment. Because a back-up is a store,
-every command can look into it, and it may be restored on either database.
+transaction. Both show one moment, while other processes keep writing. Because a back-up is a store,
+every command can read it, and it can be restored into either database.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def back_up(url: str, path: Path) -> BackupManifest:
     """Write a back-up of the store at a database URL; the file is there whole or not at all.
 
     Raises:
-        ConflictError: the file is there already.
+        ConflictError: the file exists already.
         StoreError: the store cannot be read, or the file not be written.
     """
     part = _beside(path)
@@ -75,7 +75,8 @@ async def back_up(url: str, path: Path) -> BackupManifest:
         part.rename(path)
     except (OSError, sqlite3.Error) as problem:
         raise StoreError(
-            f"The back-up {path} cannot be written ({problem}).", hint="Make room, or name another place."
+            f"The back-up {path} cannot be written ({problem}).",
+            hint="Free some disk space, or name another place.",
         ) from None
     finally:
         await store.close()
@@ -87,12 +88,12 @@ async def back_up(url: str, path: Path) -> BackupManifest:
 def _beside(path: Path) -> Path:
     """Where to write before the file gets its name."""
     if path.exists():
-        raise ConflictError(f"{path} is there already.", hint="Name another file.")
+        raise ConflictError(f"{path} exists already.", hint="Name another file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise StoreError(
-            f"{path.parent} cannot be made ({problem.strerror}).", hint="Name another place."
+            f"{path.parent} cannot be created ({problem.strerror}).", hint="Name another place."
         ) from None
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
@@ -160,7 +161,7 @@ def read_manifest(path: Path) -> BackupManifest:
 
     Raises:
         NotFoundError: there is no such file.
-        FormatError: it is no back-up.
+        FormatError: it is not a back-up.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no back-up {path}.", hint="Check the path.")
@@ -186,11 +187,11 @@ def read_manifest(path: Path) -> BackupManifest:
 
 
 async def verify(path: Path) -> BackupManifest:
-    """See that a back-up holds what it held when it was made.
+    """Check that a back-up holds what it held when it was made.
 
     Raises:
         NotFoundError: there is no such file.
-        FormatError: it is no back-up, or damaged; the message names the tables.
+        FormatError: it is not a back-up, or damaged; the message names the tables.
     """
     manifest = read_manifest(path)
     try:
@@ -210,7 +211,7 @@ async def restore(path: Path, url: str) -> BackupManifest:
 
     Raises:
         NotFoundError: there is no such file.
-        FormatError: it is no back-up, or damaged.
+        FormatError: it is not a back-up, or damaged.
         ConflictError: the store is not empty.
         StoreError: the store cannot be written.
     """

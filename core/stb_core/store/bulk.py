@@ -73,7 +73,7 @@ async def add(
 async def _insert(
     store: Store, connection: AsyncConnection, dataset_id: int, version: int, rows: Sequence[RecordingRow]
 ) -> Sequence[RecordingRow]:
-    """Insert rows; returns those not inserted, among them all that are there already."""
+    """Insert rows; returns those not inserted, among them all that exist already."""
     rows = sorted(rows)  # in the order of the index: each of its pages is touched once
     constants = (dataset_id, version, clock.now())
     if store.is_sqlite:
@@ -91,7 +91,7 @@ async def _insert_many(
 ) -> Sequence[RecordingRow]:
     """SQLite's INSERT, many rows to a statement.
 
-    What is there already is passed over, so that no savepoint has to keep copies of all index pages.
+    Rows that exist already are skipped, so that no savepoint has to keep copies of all index pages.
     """
     dataset_id, version, stamp = constants
     columns = ", ".join((*_CONSTANTS, *_FIELDS))
@@ -155,6 +155,6 @@ async def _move_fingerprint(
         .values(
             responses_fingerprint=Fingerprint(state).merge(fingerprint).state,
             responses_count=d.c.responses_count + len(rows),
-            changes=d.c.changes + 1,  # servers look again which APIs there are
+            changes=d.c.changes + 1,  # servers refresh their list of APIs
         )
     )

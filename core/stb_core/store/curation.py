@@ -162,7 +162,7 @@ class Curation:
     async def _versions(self, connection: AsyncConnection, dataset_id: int, key: str) -> list[Response]:
         versions = await self._responses.versions_within(connection, dataset_id, key)
         if not versions:
-            raise NotFoundError(f"There is no response {key[:64]!r}.", hint="See them with: stb cache ls.")
+            raise NotFoundError(f"There is no response {key[:64]!r}.", hint="List them with: stb cache ls.")
         return versions
 
     async def _record(

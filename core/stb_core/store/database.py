@@ -113,14 +113,16 @@ def _explain(problem: BaseException, place: str) -> StoreError:
             hint="Check its permissions and its disk, or name another place with STB_DATABASE_URL.",
         )
     if "is full" in text:
-        return StoreError(f"The disk that holds the store {place} is full.", hint="Make room and try again.")
+        return StoreError(
+            f"The disk that holds the store {place} is full.", hint="Free some space and try again."
+        )
     if "malformed" in text or "not a database" in text:
         return StoreError(
             f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
         )
     if isinstance(problem, OSError):
-        return StoreError(f"The store {place} cannot be reached ({text}).", hint="See that it is running.")
-    return StoreError(f"The store {place} failed: {text}.", hint="See that it is running and reachable.")
+        return StoreError(f"The store {place} cannot be reached ({text}).", hint="Check that it is running.")
+    return StoreError(f"The store {place} failed: {text}.", hint="Check that it is running and reachable.")
 
 
 def sqlite_url(path: Path) -> str:

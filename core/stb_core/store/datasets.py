@@ -52,7 +52,7 @@ class Datasets:
         """One dataset by name.
 
         Raises:
-            NotFoundError: there is none; the message lists those that are there.
+            NotFoundError: it does not exist; the message lists those that do.
         """
         for dataset in (there := await self.all()):
             if dataset.name == name:

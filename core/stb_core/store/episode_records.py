@@ -1,6 +1,6 @@
 """Episodes that agents play over HTTP, in the store: what each may do, what it has done, how it ended.
 
-Any worker can go on with an episode, also after a restart. What is done is appended as events; when the
+Any worker can continue an episode, also after a restart. What is done is appended as events; when the
 episode ends they become a trajectory of its run, in the same transaction.
 """
 
@@ -210,8 +210,8 @@ class EpisodeRecords:
         )
         record = record_of(found, events)
         if record.unanswered and found.stop is not StopReason.INFRASTRUCTURE:
-            told = f"A call of {record.unanswered[0].function} got no answer and was not made again."
-            found = replace(found, stop=StopReason.INFRASTRUCTURE, final_answer="", error=told)
+            error = f"A call of {record.unanswered[0].function} got no answer and was not made again."
+            found = replace(found, stop=StopReason.INFRASTRUCTURE, final_answer="", error=error)
         e = schema.episodes
         assert found.stop
         values = {

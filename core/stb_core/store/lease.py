@@ -29,7 +29,7 @@ class Lease:
         return mine.order_by(t.name).with_for_update(read=True)
 
     def check(self, still_held: Sequence[str]) -> None:
-        """See that all names are among those that ``holding`` selected.
+        """Check that all names are among those that ``holding`` selected.
 
         Raises:
             BusyError: another session has taken one.

@@ -1,7 +1,7 @@
-"""Leases: who may do a piece of work now, among all processes that use the store.
+"""Leases: which process may do a piece of work now, among all that use the store.
 
-A lease is held until it is given back or its time is up, so a holder that dies frees it. It keeps
-work from being done twice; it guards no data, which has unique keys of its own.
+A lease is held until it is given back or expires, so the lease of a process that dies becomes free. It
+keeps work from being done twice; data does not depend on it, since it has unique keys.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def take_all(
 
 
 async def renew(connection: AsyncConnection, lease: Lease, seconds: float, now: datetime) -> None:
-    """Hold a lease for so much longer from ``now``, within the caller's transaction.
+    """Hold a lease for ``seconds`` more from ``now``, within the caller's transaction.
 
     Raises:
         BusyError: another session has taken one of its names, even where it has given it back since.

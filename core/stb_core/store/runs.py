@@ -29,7 +29,7 @@ _BROUGHT = "brought_by_a_bundle"
 class Run:
     """One run; ``expected`` maps each group to the ids of the queries it is to answer.
 
-    ``brought`` tells that an imported bundle made it: its verdicts are those of others.
+    ``brought`` says that an imported bundle made it, so that its verdicts are not this store's.
     """
 
     run: str
@@ -138,7 +138,7 @@ class Runs:
         """One run by its id or, where that is unambiguous, its name or the beginning of its id.
 
         Raises:
-            NotFoundError: there is none, or more than one.
+            NotFoundError: no run fits, or more than one.
         """
         there = await self.all()
         exact = [r for r in there if r.run == run] or [r for r in there if r.name == run]
@@ -148,7 +148,7 @@ class Runs:
         if matches:
             names = ", ".join(r.run for r in matches)
             raise NotFoundError(f"{run!r} may mean several runs: {names}.", hint="Give one in full.")
-        raise NotFoundError(f"There is no run {run!r}.", hint="See those that are there with: stb ls.")
+        raise NotFoundError(f"There is no run {run!r}.", hint="List the runs in the store with: stb ls.")
 
     async def expect(self, run: str, expected: dict[str, list[str]]) -> None:
         """Add query ids to those that a run is to answer; none is ever taken away."""
@@ -173,7 +173,7 @@ class Runs:
             await connection.execute(schema.runs.delete().where(schema.runs.c.run == run))
 
     async def put_queries(self, run: str, queries: Sequence[Query]) -> None:
-        """Keep queries with a run, beside those of its dataset; what is there already stays."""
+        """Keep queries with a run, beside those of its dataset; those that exist already stay."""
         rows = [
             {"run": run, "group": q.group, "query_id": q.query_id, "document": q.model_dump_json()}
             for q in queries

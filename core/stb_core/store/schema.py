@@ -241,7 +241,7 @@ episodes = Table(
     Column("token_hash", String(64), nullable=False, unique=True),
     # The address from which it was opened.
     Column("client", String(64), nullable=False),
-    # None where whoever opened it keeps the record.
+    # None where the client that opened it keeps the record.
     Column("run", ForeignKey("runs.run", ondelete="CASCADE")),
     Column("group", String(100), nullable=False),
     Column("query_id", String(100), nullable=False),

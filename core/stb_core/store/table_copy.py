@@ -73,7 +73,7 @@ class ChecksumBuilder:
     """Adds rows up to a ``TableChecksum``."""
 
     def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = tuple(map(str, columns))  # SQLAlchemy has a kind of text of its own
+        self._columns = tuple(map(str, columns))  # SQLAlchemy has its own kind of text
         self._rows = 0
         self._fingerprint = Fingerprint()
 
@@ -139,9 +139,9 @@ async def copy(source: AsyncConnection, target: AsyncConnection) -> dict[str, Ta
 
 
 async def last_ids(connection: AsyncConnection) -> dict[str, int]:
-    """The highest number that each numbered table has ever given, also to rows that are gone.
+    """The highest number that each numbered table has ever given, also to deleted rows.
 
-    Snapshots go by these numbers, so that none may be given twice.
+    Snapshots depend on these numbers, so none may be given twice.
     """
     if connection.dialect.name == "sqlite":
         rows = await connection.execute(sa.text("SELECT name, seq FROM sqlite_sequence"))
@@ -155,7 +155,7 @@ async def last_ids(connection: AsyncConnection) -> dict[str, int]:
 
 
 async def set_last_ids(connection: AsyncConnection, given: Mapping[str, int]) -> None:
-    """Let numbering go on after these numbers, and after those that are in use."""
+    """Continue numbering after these numbers, and after those that are in use."""
     for table in _numbered():
         in_use = await connection.scalar(sa.select(sa.func.max(table.c.id))) or 0
         last = max(given.get(table.name, 0), in_use)

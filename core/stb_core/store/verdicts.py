@@ -133,7 +133,7 @@ class Verdicts:
         """Verdicts that this judge and rubric already gave on these very answers, in any run.
 
         Of runs that bundles brought only those named in ``own`` count: what others say that a judge said
-        is no verdict on answers of one's own.
+        is not a verdict on this store's own answers.
         """
         others = {run.run for run in await self._runs.all() if run.brought}.difference(own)
         v = schema.verdicts.c

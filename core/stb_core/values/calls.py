@@ -1,4 +1,4 @@
-"""A tool call and its key: the same call has the same key on any machine, whoever makes it.
+"""A tool call and its key: the same call has the same key on any machine, for any client.
 
 The key is the SHA-256 of the canonical JSON (RFC 8785) of ``[category, tool, api, arguments]``
 with the names in ToolBench's standard form. Key order and white space do not matter; any change

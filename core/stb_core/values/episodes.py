@@ -1,4 +1,4 @@
-"""An episode, what was done in it, and the trajectory that it becomes: values, whatever keeps them.
+"""An episode, what was done in it, and the trajectory that it becomes: plain values, independent of the store.
 
 An episode is one attempt at one query by an agent that runs elsewhere and comes over HTTP.
 """
@@ -25,8 +25,8 @@ Place = tuple[str, str, str, int]
 class Episode:
     """One episode; ``terms`` is what was agreed when it was opened, ``stop`` None while it is open.
 
-    ``run`` is None where whoever opened it keeps the record. ``terms`` holds ``query``, ``agent``,
-    ``model``, ``available_tools``, ``budget``, and whatever else its server needs to go on with it.
+    ``run`` is None where the client that opened it keeps the record. ``terms`` holds ``query``, ``agent``,
+    ``model``, ``available_tools``, ``budget``, and whatever else its server needs to continue it.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Episode:
         return None if seconds is None else later(self.created_at, seconds)
 
     def left_alone_at(self, now: str, idle_s: float) -> str:
-        """When it ends if nobody goes on with it after now."""
+        """When it ends if it gets no request after now."""
         fresh = later(now, idle_s)
         return min(fresh, self.ends_at or fresh)
 
@@ -111,7 +111,7 @@ class EpisodeRecord:
 
 
 def later(moment: str, seconds: float) -> str:
-    """A moment so many seconds after another, as the store writes it."""
+    """The moment ``seconds`` after another, as the store writes it."""
     return (datetime.fromisoformat(moment) + timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 

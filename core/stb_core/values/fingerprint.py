@@ -49,7 +49,7 @@ class Fingerprint:
 
     @property
     def state(self) -> bytes:
-        """What to store in order to go on later: 256 bytes."""
+        """What to store in order to continue later: 256 bytes."""
         return self._sum.to_bytes(_BYTES, "little")
 
     @property

@@ -1,4 +1,4 @@
-"""Lock files: what a run depends on and what it found, by hash, so that another can be held against it."""
+"""Lock files: hashes of what a run depends on and found, so that another run can be compared with it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def read_lock(path: Path) -> LockFile:
     """Read a lock file.
 
     Raises:
-        NotFoundError: it is not there.
-        FormatError: it is none.
+        NotFoundError: it does not exist.
+        FormatError: it is not a lock file.
     """
     try:
         return LockFile.model_validate_json(path.read_bytes())
@@ -55,12 +55,12 @@ def read_lock(path: Path) -> LockFile:
     except (OSError, ValidationError) as problem:
         reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem.strerror
         raise FormatError(
-            f"{path} is no lock file: {reason}.", hint="Make one: stb lock RUN -o FILE."
+            f"{path} is not a lock file: {reason}.", hint="Make one: stb lock RUN -o FILE."
         ) from None
 
 
 def check(lock: LockFile, manifest: Manifest) -> None:
-    """See that a run about to begin is the one that was locked, or is on the dataset that was.
+    """Check that a run that is about to begin is the one that was locked, or is on the dataset that was.
 
     Raises:
         ConflictError: it is another; the message names the first setting that differs.

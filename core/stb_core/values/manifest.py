@@ -1,7 +1,7 @@
 """The manifest of a run: every setting and content hash that could change its score.
 
 Two runs with equal manifests are the same run; the name of a run is made from the hash, so the
-same command again finds it and goes on.
+same command again finds it and continues it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import FINISH, Step, StopReason
 
 DEFAULT_OBSERVATION = 1024
-"""Characters of an observation that an agent is shown, unless told otherwise."""
+"""Characters of an observation that an agent is shown by default."""
 
 # Longer ones are a mistake of the agent's, which a server would refuse as too large to read.
 _LONGEST_ARGUMENTS = 100_000
@@ -34,7 +34,7 @@ class Outgoing:
 def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Outgoing | Step:
     """What a call of an agent means; a finished step where it means nothing.
 
-    An unknown function and unusable arguments are not errors: the agent is told in the observation,
+    An unknown function and unusable arguments are not errors: the agent is text in the observation,
     as it is of a tool's own failure.
 
     Args:
@@ -47,15 +47,15 @@ def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Ou
     step = Step(function=name, arguments=arguments)
     if function is None:
         known = ", ".join((*functions.names, FINISH))
-        told = f"There is no function {name!r}. Use one of: {known}."
-        return with_observation(step, failure(told), limit, error=told, hallucinated=True)
+        text = f"There is no function {name!r}. Use one of: {known}."
+        return with_observation(step, failure(text), limit, error=text, hallucinated=True)
     ref = function.ref
     step = step.model_copy(update=ref._asdict())
     try:
         given = _parsed(arguments)
     except CallError as problem:
-        told = describe_argument_problem(problem, name)
-        return with_observation(step, failure(told), limit, error=told)
+        text = describe_argument_problem(problem, name)
+        return with_observation(step, failure(text), limit, error=text)
     return Outgoing(step, ref, json.dumps(function.arguments_of_call(given), ensure_ascii=False))
 
 

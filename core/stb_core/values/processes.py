@@ -68,7 +68,7 @@ def read_mark(mark: str) -> Holder | None:
 
 @functools.cache
 def _machine() -> bytes:
-    """This machine since it was started last, as far as process numbers go: a container is one of its own."""
+    """This machine since it was started last, as far as process numbers go: a container counts as another machine."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         numbers = str((_PROC / "self/ns/pid").stat().st_ino)

@@ -150,7 +150,7 @@ class Trajectory(BaseModel):
     """What one agent did on one query in one trial.
 
     ``steps`` is the path that led to the answer, in order; a search keeps all else in ``tree``.
-    ``simulator_usage`` is what the server's simulator consumed for its calls, None where nobody knows;
+    ``simulator_usage`` is what the server's simulator consumed for its calls, None where that is not known;
     another time the same answers may come from the cache. ``imported`` holds what a foreign format said
     and ours has no field for.
     """
@@ -210,7 +210,7 @@ class Trajectory(BaseModel):
 
 
 def conversation(text: str, steps: Sequence[Step]) -> tuple[Message, ...]:
-    """The steps of an agent that has no conversation of its own, as a model would have made them."""
+    """A conversation made from the steps of an agent that has none, as a model would have had it."""
     messages = [Message(role="user", content=text)]
     for number, step in enumerate(steps, 1):
         call = FunctionCall(id=f"call{number:05d}", name=step.function, arguments=step.arguments)

@@ -178,7 +178,9 @@ async def test_ctrl_c_keeps_what_is_finished(
     done = await asyncio.to_thread(stb, *args, "--json", env=env)
 
     assert process.returncode == 130
-    assert said.lstrip() == "stb: stopped. What was finished is kept; run the same command again to go on.\n"
+    assert (
+        said.lstrip() == "stb: stopped. What was finished is kept; run the same command again to continue.\n"
+    )
     assert json.loads(done.stdout)["complete"]
     assert llm.paid <= 4 * 3 + 1
 

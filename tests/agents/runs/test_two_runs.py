@@ -117,7 +117,7 @@ async def test_a_run_that_is_told_to_stop_gives_its_lease_back(
         _, said = await asyncio.to_thread(process.communicate)
 
     assert (process.returncode, await twin.leases()) == (code, 0)
-    assert said.strip() == "stb: stopped. What was finished is kept; run the same command again to go on."
+    assert said.strip() == "stb: stopped. What was finished is kept; run the same command again to continue."
 
 
 async def test_results_of_a_session_that_lost_its_lease_do_not_count(stb: Stb, twin: Twin) -> None:

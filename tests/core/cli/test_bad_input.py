@@ -179,7 +179,7 @@ CASES = [
         2,
         "This is not a valid Redis URL. Use redis://HOST:6379/0, …",
     ),
-    Case("view nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("view nope", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     Case("serve --dataset nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case(
         "serve --dataset demo --port {taken}",
@@ -234,17 +234,17 @@ CASES = [
         "The server at http://127.0.0.1:{free} cannot be reached (Connection refused). "
         "Start one with 'stb serve', or leave --server out.",
     ),
-    Case("run -a replay:nope -d demo", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("run -a replay:nope -d demo", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     Case("run -a cot -m local/x -d demo -o nope=1", 2, "cot has no option 'nope'. It has: …."),
-    Case("show nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("show nope", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     Case(
         "show {run}/99999",
         2,
         "The run '{run}' has no answer to query '99999'. See what it has with: stb show {run}.",
     ),
-    Case("rm nope", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("rm nope", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     # Scores.
-    Case("score nope --judge rules", 2, "There is no run 'nope'. See those that are there with: stb ls."),
+    Case("score nope --judge rules", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     Case(
         "score {run} --judge nope",
         2,
@@ -310,7 +310,7 @@ CASES = [
     Case(
         "experiment judge nope --judge rules",
         2,
-        "There is no run 'nope'. See those that are there with: stb ls.",
+        "There is no run 'nope'. List the runs in the store with: stb ls.",
     ),
     Case("experiment reproduce -d nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
     Case(

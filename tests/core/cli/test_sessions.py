@@ -121,7 +121,7 @@ async def test_a_lease_from_another_machine_ends_by_itself(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whoever wants it waits for that, and says so in one line."""
-    monkeypatch.setattr(sessions, "_LOOK_S", 0.01)
+    monkeypatch.setattr(sessions, "_CHECK_S", 0.01)
     await leave_behind(store, mark_of_another_machine(), sessions.LEASE_S)
 
     async def end() -> None:
@@ -142,7 +142,7 @@ async def test_a_session_on_another_machine_is_alive_while_it_renews_its_lease(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever wants it is refused as soon as that is seen."""
-    monkeypatch.setattr(sessions, "_LOOK_S", 0.01)
+    monkeypatch.setattr(sessions, "_CHECK_S", 0.01)
     await leave_behind(store, mark_of_another_machine(), sessions.LEASE_S)
 
     async def renew() -> None:

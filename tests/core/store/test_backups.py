@@ -165,9 +165,9 @@ async def test_what_is_no_backup(tmp_path: Path, sqlite_store: Store, sqlite_sto
     for path in (tmp_path / "text", tmp_path / "store.db"):
         with pytest.raises(FormatError, match="is not a back-up"):
             await backups.verify(path)
-    with pytest.raises(ConflictError, match="is there already"):
+    with pytest.raises(ConflictError, match="exists already"):
         await backups.back_up(sqlite_store_url, tmp_path / "text")
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         await backups.back_up(sqlite_store_url, tmp_path / "text" / "b.db")
 
 

@@ -157,7 +157,7 @@ def test_the_two_blocks_never_share_a_table(run_stb, sqlite_store_url: str) -> N
     ("args", "line", "code"),
     [
         (("score",), "stb: There are no runs yet. Make one: stb run, or stb import PATH.", 2),
-        (("score", "nope"), "stb: There is no run 'nope'. See those that are there with: stb ls.", 2),
+        (("score", "nope"), "stb: There is no run 'nope'. List the runs in the store with: stb ls.", 2),
         (("score", "--judge", "recorded"), "stb: No run has recorded verdicts. Import some:", 2),
         (("score", "r", "--judge", "wise"), "stb: There is no judge 'wise'. Choose a judge:", 2),
         (

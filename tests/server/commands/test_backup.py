@@ -58,7 +58,7 @@ def test_a_backup_has_a_name_by_itself(in_process: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "code", "said"),
     [
-        ("backup store.db", 2, "stb: store.db is there already. Name another file."),
+        ("backup store.db", 2, "stb: store.db exists already. Name another file."),
         ("restore nothing.db", 2, "stb: There is no back-up nothing.db. Check the path."),
         (
             "restore store.db",
