@@ -21,8 +21,7 @@ import time
 from pathlib import Path
 
 from stb_core.store import Store, open_store
-from stb_server.datasets.importing import import_release
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 
 CATEGORIES = ("Finance", "Food", "Music", "Sports", "Travel", "Weather")
 WORDS = [

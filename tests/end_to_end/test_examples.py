@@ -18,8 +18,7 @@ import pytest
 from conftest import REPOSITORY, clean_environment
 from llm_server import LLMServer, llm, llm_server
 from stb_core.store import open_store
-from stb_server.datasets.importing import import_release
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 from stb_server.worker.options import ServerOptions
 from threaded_server import in_thread, served
 

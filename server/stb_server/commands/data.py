@@ -17,9 +17,9 @@ from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import browsing
 from stb_server.datasets.dataset_names import checked_dataset_name
-from stb_server.datasets.importing import Imported, import_release
+from stb_server.datasets.importing import DatasetImport
 from stb_server.datasets.integrity import check_contents, check_responses
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 
 _MOST_SHOWN = 20
 
@@ -70,7 +70,7 @@ async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
         exit_with(1)
 
 
-def _import_document(imported: Imported) -> dict[str, Any]:
+def _import_document(imported: DatasetImport) -> dict[str, Any]:
     return {
         "dataset": imported.dataset,
         "changed": imported.is_change,
@@ -83,7 +83,7 @@ def _import_document(imported: Imported) -> dict[str, Any]:
     }
 
 
-def _print_import(imported: Imported) -> None:
+def _print_import(imported: DatasetImport) -> None:
     rows = [{"part": name, **asdict(part)} for name, part in imported.parts.items()]
     console.emit_table(rows, ("part:", "found", "added", "changed"))
     conflicts = [conflict._asdict() for conflict in imported.conflicts]

@@ -1,38 +1,29 @@
-"""Importing a release into the store: what is new is added, what is there already stays or is updated.
+"""Adds what an import format read to the store: new things are added, existing ones stay or are updated.
 
-Tools and queries come in one transaction, responses in batches of some ten thousand. An import
-that was killed leaves whole batches; the same import again adds the rest.
+Tools and queries are written in one transaction, responses in batches. An import that was killed leaves
+whole batches; the same import again adds the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from stb_core.errors import FormatError, UsageError
 from stb_core.store import Store, bulk
 from stb_core.values.queries import Query
 from stb_core.values.recordings import Recording
 from stb_core.values.tools import ToolDocument
-from stb_server.datasets import transfer
 from stb_server.datasets.content_hash import contents_hash, query_hash, tool_hash
-from stb_server.datasets.dump_file import opened_dump
-from stb_server.datasets.import_report import Conflict, Skipped
-from stb_server.datasets.parallel_reading import read_in_batches
-from stb_server.datasets.query_files import QueryFiles, read_queries
-from stb_server.datasets.release import Release
-from stb_server.datasets.response_files import Recordings
-from stb_server.datasets.tool_files import ToolName, derive_tools, read_tools
-
-# The store is written while the next rows are read: little at first, so that it soon has work.
-_FIRST_ROWS = 2_500
-_ROWS_AT_ONCE = 20_000
+from stb_server.datasets.import_report import Conflict, SkippedFile
+from stb_server.datasets.query_files import QueryFiles
+from stb_server.datasets.response_files import RecordingBatch
+from stb_server.datasets.tool_files import ToolName, derive_tools
 
 
 @dataclass
-class Part:
-    """How many of a kind the release holds, and what that changed in the dataset."""
+class ImportCounts:
+    """How many things of one kind were found, and what they changed in the dataset."""
 
     found: int = 0
     added: int = 0
@@ -40,19 +31,19 @@ class Part:
 
 
 @dataclass
-class Imported:
+class DatasetImport:
     """What an import found and did."""
 
     dataset: str
-    tools: Part = field(default_factory=Part)
-    apis: Part = field(default_factory=Part)
-    queries: Part = field(default_factory=Part)
-    responses: Part = field(default_factory=Part)
-    skipped: list[Skipped] = field(default_factory=list)
+    tools: ImportCounts = field(default_factory=ImportCounts)
+    apis: ImportCounts = field(default_factory=ImportCounts)
+    queries: ImportCounts = field(default_factory=ImportCounts)
+    responses: ImportCounts = field(default_factory=ImportCounts)
+    skipped: list[SkippedFile] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def parts(self) -> dict[str, ImportCounts]:
         """The four kinds, by name."""
         return {
             "tools": self.tools,
@@ -63,105 +54,97 @@ class Imported:
 
     @property
     def is_change(self) -> bool:
-        """Whether the dataset is not what it was."""
+        """Whether the import changed the dataset."""
         return any(part.added or part.changed for part in self.parts.values())
 
 
-async def import_release(
-    store: Store, release: Release, name: str, *, advance: Callable[[str, int, int], None]
-) -> Imported:
-    """Import all parts of a release into the dataset of that name.
+class Importer:
+    """One import into one dataset; formats add what they read to it.
 
     Args:
-        store: where to.
-        release: where from.
-        name: the dataset, made if it is not there.
-        advance: told (what is being read, how many are done, how many there are).
-
-    Raises:
-        UsageError: the release holds nothing at all.
+        store: where the dataset is.
+        result: what the import did so far; names the dataset, which is created if needed.
+        source: where the data comes from, kept with the dataset.
+        advance: called with (what is being read, how many are done, how many there are).
     """
-    imported = Imported(name)
-    tools, conflicts = read_tools(release)
-    queries = read_queries(release)
-    files = release.cache_files()
-    imported.conflicts += conflicts + queries.conflicts
-    if not (tools or queries.groups or files or release.dumps or release.skipped):
-        raise UsageError(f"There is nothing to import in {release.root}.", hint="Its folders are empty.")
-    if tools or queries.groups:
-        await _import_documents(store, release, tools, queries, imported)
-    advance("responses", 0, len(files))
-    pending, done, enough = Recordings(), 0, _FIRST_ROWS
-    async with aclosing(read_in_batches(files)) as batches:
-        async for batch in batches:
-            pending.extend(batch)
-            if len(pending.rows) >= enough:
-                await _import_responses(store, release, pending, imported)
-                pending, enough = Recordings(), min(2 * enough, _ROWS_AT_ONCE)
-            done += batch.files
-            advance("responses", done, len(files))
-    await _import_responses(store, release, pending, imported)
-    imported.skipped += release.skipped
-    for path in release.dumps:
-        shown = release.shown(path)
-        try:
-            with opened_dump(path) as reader:
-                loaded = await transfer.load(store, reader, name=name)
-        except (FormatError, UsageError) as problem:
-            imported.skipped.append(Skipped(shown, problem.message))
-            continue
-        imported.responses.found += loaded.responses
-        imported.responses.added += loaded.added
-        imported.conflicts += [
-            Conflict(shown, f"what {name} holds already ({c.kept})", f"{c.api} {c.arguments}", c.same_body)
-            for c in loaded.conflicts
-        ]
-    return imported
+
+    def __init__(
+        self,
+        store: Store,
+        result: DatasetImport,
+        source: str,
+        advance: Callable[[str, int, int], None],
+    ) -> None:
+        self.store = store
+        self.result = result
+        self.advance = advance
+        self._source = source
+
+    async def add_documents(self, tools: dict[ToolName, ToolDocument], queries: QueryFiles) -> None:
+        """Add tools, queries, and the tools that only the queries describe."""
+        datasets, result = self.store.datasets, self.result
+        async with self.store.writing() as connection:
+            # From here on other imports into this dataset wait, so what is read now does not change.
+            dataset_id = await datasets.put(connection, result.dataset, source=self._source)
+            old_tools = {(t.category, t.standard_name): t for t in await datasets.tools(dataset_id)}
+            old_queries = {(q.group, q.query_id): q for q in await datasets.queries(dataset_id)}
+            derived, skipped = derive_tools(queries.embedded, old_tools | tools)
+            result.skipped += skipped
+            new_tools = derived | tools
+            new_queries = {(q.group, q.query_id): q for group in queries.groups.values() for q in group}
+            changed_tools = _compare_tools(old_tools, new_tools, result)
+            changed_groups = _compare_queries(old_queries, queries.groups, result)
+            await datasets.put_tools(connection, dataset_id, changed_tools)
+            for group in changed_groups:
+                await datasets.put_queries(connection, dataset_id, queries.groups[group])
+            value = contents_hash((old_tools | new_tools).values(), (old_queries | new_queries).values())
+            await datasets.set_content_hash(connection, dataset_id, value)
+
+    async def add_responses(self, batch: RecordingBatch) -> None:
+        """Add responses in one transaction; a call that the dataset already answers keeps its answer."""
+        result = self.result
+        result.conflicts += batch.conflicts
+        if not batch.rows:
+            return
+        async with self.store.writing() as connection:
+            dataset_id = await self.store.datasets.put(connection, result.dataset, source=self._source)
+            existing = await bulk.add(self.store, connection, dataset_id, batch.rows, batch.fingerprint)
+        result.responses.found += len(batch.rows)
+        result.responses.added += len(batch.rows) - len(existing)
+        for row in map(Recording._make, batch.rows if existing else ()):
+            old = existing.get(row.key)
+            if old is not None and (old.body, old.provenance) != (row.body, row.provenance):
+                api = f"{row.category}/{row.tool}/{row.api}"
+                kept = f"what {result.dataset} holds already ({old.provenance})"
+                result.conflicts.append(Conflict(api, kept, row.arguments.decode(), old.body == row.body))
 
 
-async def _import_documents(
-    store: Store,
-    release: Release,
-    tools: dict[ToolName, ToolDocument],
-    queries: QueryFiles,
-    imported: Imported,
-) -> None:
-    async with store.writing() as connection:
-        # From here on other imports into this dataset wait, so what is read now is what will be changed.
-        dataset_id = await store.datasets.put(connection, imported.dataset, source=str(release.root))
-        old_tools = {(t.category, t.standard_name): t for t in await store.datasets.tools(dataset_id)}
-        old_queries = {(q.group, q.query_id): q for q in await store.datasets.queries(dataset_id)}
-        derived, skipped = derive_tools(queries.embedded, old_tools | tools)
-        imported.skipped += skipped
-        new_tools = derived | tools
-        new_queries = {(q.group, q.query_id): q for group in queries.groups.values() for q in group}
-        changed_tools = _compare_tools(old_tools, new_tools, imported)
-        changed_groups = _compare_queries(old_queries, queries.groups, imported)
-        await store.datasets.put_tools(connection, dataset_id, changed_tools)
-        for group in changed_groups:
-            await store.datasets.put_queries(connection, dataset_id, queries.groups[group])
-        value = contents_hash((old_tools | new_tools).values(), (old_queries | new_queries).values())
-        await store.datasets.set_content_hash(connection, dataset_id, value)
+class ImportSource(Protocol):
+    """What one import format found in a folder."""
+
+    async def import_into(self, importer: Importer) -> bool:
+        """Read and add all of it; returns False if there was nothing to read."""
+        ...
 
 
 def _compare_tools(
-    there: Mapping[ToolName, ToolDocument], new: Mapping[ToolName, ToolDocument], imported: Imported
+    old: Mapping[ToolName, ToolDocument], new: Mapping[ToolName, ToolDocument], result: DatasetImport
 ) -> list[ToolDocument]:
     """Count tools and APIs; returns the tools that have to be written."""
     changed: list[ToolDocument] = []
     for name, tool in new.items():
-        old = there.get(name)
-        old_apis = {api.standard_name: api for api in old.api_list} if old else {}
-        imported.tools.found += 1
-        imported.apis.found += len(tool.api_list)
-        imported.apis.added += sum(api.standard_name not in old_apis for api in tool.api_list)
-        imported.apis.changed += sum(
+        before = old.get(name)
+        old_apis = {api.standard_name: api for api in before.api_list} if before else {}
+        result.tools.found += 1
+        result.apis.found += len(tool.api_list)
+        result.apis.added += sum(api.standard_name not in old_apis for api in tool.api_list)
+        result.apis.changed += sum(
             api.standard_name in old_apis and old_apis[api.standard_name] != api for api in tool.api_list
         )
-        if old is None:
-            imported.tools.added += 1
-        elif tool_hash(old) != tool_hash(tool):
-            imported.tools.changed += 1
+        if before is None:
+            result.tools.added += 1
+        elif tool_hash(before) != tool_hash(tool):
+            result.tools.changed += 1
         else:
             continue
         changed.append(tool)
@@ -169,36 +152,17 @@ def _compare_tools(
 
 
 def _compare_queries(
-    there: Mapping[tuple[str, str], Query], groups: Mapping[str, list[Query]], imported: Imported
+    old: Mapping[tuple[str, str], Query], groups: Mapping[str, list[Query]], result: DatasetImport
 ) -> list[str]:
     """Count queries; returns the groups that have to be written."""
-    old = {name: query_hash(query) for name, query in there.items()}
+    hashes = {name: query_hash(query) for name, query in old.items()}
     changed: list[str] = []
     for group, queries in groups.items():
-        added = sum((group, query.query_id) not in old for query in queries)
-        same = sum(old.get((group, query.query_id)) == query_hash(query) for query in queries)
-        imported.queries.found += len(queries)
-        imported.queries.added += added
-        imported.queries.changed += len(queries) - added - same
+        added = sum((group, query.query_id) not in hashes for query in queries)
+        same = sum(hashes.get((group, query.query_id)) == query_hash(query) for query in queries)
+        result.queries.found += len(queries)
+        result.queries.added += added
+        result.queries.changed += len(queries) - added - same
         if same < len(queries):
             changed.append(group)
     return changed
-
-
-async def _import_responses(store: Store, release: Release, pending: Recordings, imported: Imported) -> None:
-    release.skipped += pending.skipped
-    imported.conflicts += pending.conflicts
-    if not pending.rows:
-        return
-    async with store.writing() as connection:
-        dataset_id = await store.datasets.put(connection, imported.dataset, source=str(release.root))
-        there = await bulk.add(store, connection, dataset_id, pending.rows, pending.fingerprint)
-    imported.responses.found += len(pending.rows)
-    imported.responses.added += len(pending.rows) - len(there)
-    for row in map(Recording._make, pending.rows if there else ()):
-        old = there.get(row.key)
-        if old is not None and (old.body, old.provenance) != (row.body, row.provenance):
-            place = f"{row.category}/{row.tool}/{row.api}"
-            kept = f"what {imported.dataset} holds already ({old.provenance})"
-            call = row.arguments.decode()
-            imported.conflicts.append(Conflict(place, kept, call, old.body == row.body))

@@ -21,7 +21,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response
 from stb_core.values.calls import parse_arguments
 from stb_core.values.provenance import Provenance
-from stb_server.datasets.release import RESPONSES
+from stb_server.datasets.official_release import RESPONSES
 from stb_server.datasets.whole_files import whole_folder
 
 _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})

@@ -16,7 +16,7 @@ from contextlib import suppress
 from itertools import groupby
 
 from stb_core.errors import StbError
-from stb_server.datasets.response_files import CacheFile, Recordings, read_cache_files
+from stb_server.datasets.response_files import RecordingBatch, ResponseFile, read_response_files
 
 _BATCH_BYTES = 2_000_000
 _BATCHES_AHEAD = 16
@@ -24,7 +24,7 @@ _WORTH_PROCESSES = 16_000_000
 _MOST_PROCESSES = 4
 
 
-async def read_in_batches(files: Sequence[CacheFile]) -> AsyncGenerator[Recordings]:
+async def read_in_batches(files: Sequence[ResponseFile]) -> AsyncGenerator[RecordingBatch]:
     """Read files batch by batch, in order. All files of one API must be next to each other.
 
     At most ``_BATCHES_AHEAD`` batches are in memory that the caller has not taken yet.
@@ -36,13 +36,13 @@ async def read_in_batches(files: Sequence[CacheFile]) -> AsyncGenerator[Recordin
     processes = min(os.cpu_count() or 1, _MOST_PROCESSES)
     if processes == 1 or total < _WORTH_PROCESSES:
         for batch in batches:
-            yield read_cache_files(batch)
+            yield read_response_files(batch)
         return
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), initializer=_set_up_worker)
-    reading: deque[Future[Recordings]] = deque()
+    reading: deque[Future[RecordingBatch]] = deque()
     try:
         for batch in batches:
-            reading.append(pool.submit(read_cache_files, batch))
+            reading.append(pool.submit(read_response_files, batch))
             if len(reading) == _BATCHES_AHEAD:
                 yield await asyncio.wrap_future(reading.popleft())
         while reading:
@@ -72,9 +72,9 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _batches(files: Sequence[CacheFile]) -> tuple[list[list[CacheFile]], int]:
+def _batches(files: Sequence[ResponseFile]) -> tuple[list[list[ResponseFile]], int]:
     """Files in batches of some megabytes, each API whole, and the bytes of all."""
-    batches: list[list[CacheFile]] = []
+    batches: list[list[ResponseFile]] = []
     size, total = _BATCH_BYTES, 0
     for _, members in groupby(files, key=lambda file: file.names):
         group = list(members)

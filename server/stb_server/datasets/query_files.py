@@ -1,8 +1,8 @@
-"""Queries of a release: ``test_instruction/<group>.json``, limited to the ids in ``test_query_ids/``."""
+"""Query files: ``test_instruction/<group>.json``, limited to the ids in ``test_query_ids/``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from stb_core.values.names import standardize_api, standardize_category, standar
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_server.datasets.dataset_names import name_problem
-from stb_server.datasets.import_report import Conflict, Skipped, is_text, shortened
-from stb_server.datasets.release import Release
+from stb_server.datasets.import_report import Conflict, SkippedFile, is_text, shortened
+from stb_server.datasets.release_folder import ReleaseFolder
 from stb_server.datasets.tool_files import Embedded
 
 _MOST_CHARACTERS = 100
@@ -22,36 +22,40 @@ _MOST_CHARACTERS = 100
 
 @dataclass
 class QueryFiles:
-    """Queries by group, in the order of their file, and the API documents that they embed."""
+    """Queries by group, in the order of their file, with the API documents that they embed."""
 
     groups: dict[str, list[Query]] = field(default_factory=dict)
     embedded: list[Embedded] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
 
-def read_queries(release: Release) -> QueryFiles:
-    """All queries that count; what cannot be used is skipped in ``release``.
+def read_queries(folder: ReleaseFolder, files: Iterable[tuple[Path, Path | None]]) -> QueryFiles:
+    """Read groups of queries; unusable ones are skipped.
 
-    A group whose list of ids cannot be read is left out: its size would be anyone's guess.
+    A group whose list of ids cannot be read is left out, because nobody can tell which of its queries count.
+
+    Args:
+        folder: where the files are.
+        files: (queries of a group, the ids that count or None for all).
     """
-    found = QueryFiles()
-    for file, ids_file in release.query_files():
-        wanted: dict[str, None] | None = None
+    result = QueryFiles()
+    for file, ids_file in files:
+        ids: dict[str, None] | None = None
         if ids_file is not None:
             try:
-                wanted = _ids(_read(ids_file))
+                ids = _ids(_read(ids_file))
             except FormatError as problem:
-                release.skip(ids_file, f"{problem.message}; the group {file.stem} is left out")
+                folder.skip(ids_file, f"{problem.message}; the group {file.stem} is left out")
                 continue
         try:
-            _read_group(file, wanted, release, found)
+            _read_group(file, ids, folder, result)
         except FormatError as problem:
-            release.skip(file, problem.message)
-    return found
+            folder.skip(file, problem.message)
+    return result
 
 
-def _read_group(file: Path, wanted: dict[str, None] | None, release: Release, found: QueryFiles) -> None:
-    group, shown = file.stem, release.shown(file)
+def _read_group(file: Path, ids: dict[str, None] | None, folder: ReleaseFolder, result: QueryFiles) -> None:
+    group, file_name = file.stem, folder.display_name(file)
     entries = _read(file)
     if not isinstance(entries, list):
         raise FormatError("is not a list of queries")
@@ -63,26 +67,28 @@ def _read_group(file: Path, wanted: dict[str, None] | None, release: Release, fo
         try:
             query_id = _query_id(entry)
             seen.add(query_id)
-            if wanted is not None and query_id not in wanted:
+            if ids is not None and query_id not in ids:
                 continue
-            query, embedded = _query(group, query_id, entry, shown, release)
+            query, embedded = _query(group, query_id, entry, file_name, folder)
         except FormatError as problem:
-            release.skipped.append(Skipped(shown, f"entry {position}: {problem.message}"))
+            folder.skipped.append(SkippedFile(file_name, f"entry {position}: {problem.message}"))
             continue
         if query_id in queries:
-            conflict = Conflict(shown, f"query {query_id}", f"entry {position}", queries[query_id] == query)
-            found.conflicts.append(conflict)
+            conflict = Conflict(
+                file_name, f"query {query_id}", f"entry {position}", queries[query_id] == query
+            )
+            result.conflicts.append(conflict)
             continue
         queries[query_id] = query
-        found.embedded += embedded
-    if missing := [query_id for query_id in wanted or () if query_id not in seen]:
+        result.embedded += embedded
+    if missing := [query_id for query_id in ids or () if query_id not in seen]:
         listed = shortened(", ".join(missing))
-        release.skip(file, f"lacks {len(missing)} of the queries that test_query_ids names: {listed}")
-    found.groups[group] = list(queries.values())
+        folder.skip(file, f"lacks {len(missing)} of the queries that test_query_ids names: {listed}")
+    result.groups[group] = list(queries.values())
 
 
 def _query(
-    group: str, query_id: str, entry: Mapping[str, Any], shown: str, release: Release
+    group: str, query_id: str, entry: Mapping[str, Any], file_name: str, folder: ReleaseFolder
 ) -> tuple[Query, list[Embedded]]:
     text = entry.get("query")
     if not isinstance(text, str) or not is_text(text):
@@ -90,7 +96,7 @@ def _query(
     members = entry.get("api_list")
     if not isinstance(members, list):
         raise FormatError("has no list under api_list")
-    embedded = [Embedded(shown, _ref(member), member) for member in members]
+    embedded = [Embedded(file_name, _ref(member), member) for member in members]
     apis = tuple(dict.fromkeys(item.ref for item in embedded))
     by_name = {(ref.tool, ref.api): ref for ref in reversed(apis)}
     relevant: list[ApiRef] = []
@@ -100,7 +106,7 @@ def _query(
             relevant.append(ref)
             continue
         reason = f"query {query_id}: relevant API {shortened(api)!r} is not in its api_list"
-        release.skipped.append(Skipped(shown, reason))
+        folder.skipped.append(SkippedFile(file_name, reason))
     query = Query(
         query_id=query_id, group=group, text=text, apis=apis, relevant_apis=tuple(dict.fromkeys(relevant))
     )

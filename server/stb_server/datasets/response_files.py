@@ -1,8 +1,8 @@
-"""Files of the official response cache: what they hold, as responses of ours with keys of ours.
+"""Reads the response files of a release into rows with the keys of our store.
 
 A file ``tool_response_cache/<Category>/<tool>_for_<Category>/<api>.json`` is one object, from a
-call's arguments in Python's notation to ``{"error", "response"}``. Reading is pure and needs no
-store, so that it can be done in processes of its own.
+call's arguments in Python's notation to ``{"error", "response"}``. Reading needs no store, so that it can
+run in worker processes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from stb_core.values.fingerprint import Fingerprint
 from stb_core.values.provenance import Provenance
 from stb_core.values.python_notation import parse_arguments_literal
 from stb_core.values.recordings import RecordingRow
-from stb_server.datasets.import_report import Conflict, Skipped, shortened
+from stb_server.datasets.import_report import Conflict, SkippedFile, shortened
 
 _ORIGIN = Provenance.RECORDED.value
 
 
-class CacheFile(NamedTuple):
-    """One file of a release's cache; ``shown`` is its name within the release."""
+class ResponseFile(NamedTuple):
+    """One file of recorded responses; ``display_name`` is its name within the release."""
 
     path: Path
-    shown: str
+    display_name: str
     category: str
     tool: str
     api: str
@@ -42,17 +42,17 @@ class CacheFile(NamedTuple):
 
 
 @dataclass
-class Recordings:
-    """What a number of cache files hold; ``fingerprint`` is that of all ``rows``."""
+class RecordingBatch:
+    """The recorded responses of some files; ``fingerprint`` is that of all ``rows``."""
 
     files: int = 0
     rows: list[RecordingRow] = field(default_factory=list)
     fingerprint: Fingerprint = field(default_factory=Fingerprint)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
-    def extend(self, other: Recordings) -> None:
-        """Add what other files hold; no API may be in both."""
+    def extend(self, other: RecordingBatch) -> None:
+        """Add the responses of other files; no API may be in both."""
         self.files += other.files
         self.rows += other.rows
         self.fingerprint.merge(other.fingerprint)
@@ -60,9 +60,9 @@ class Recordings:
         self.conflicts += other.conflicts
 
 
-def read_cache_files(files: Sequence[CacheFile]) -> Recordings:
+def read_response_files(files: Sequence[ResponseFile]) -> RecordingBatch:
     """Read files in order. All files of one API must be among them: the first entry of a call wins."""
-    found = Recordings(files=len(files))
+    batch = RecordingBatch(files=len(files))
     first: dict[str, tuple[str, bytes]] = {}
     names: tuple[str, str, str] | None = None
     for file in files:
@@ -71,7 +71,7 @@ def read_cache_files(files: Sequence[CacheFile]) -> Recordings:
         try:
             entries, write = _entries(file.path)
         except FormatError as problem:
-            found.skipped.append(Skipped(file.shown, problem.message))
+            batch.skipped.append(SkippedFile(file.display_name, problem.message))
             continue
         new: list[tuple[str, bytes]] = []
         for text, value in entries.items():
@@ -81,18 +81,18 @@ def read_cache_files(files: Sequence[CacheFile]) -> Recordings:
                 body = write(value)
             except (CallError, FormatError) as problem:
                 reason = f"entry {shortened(text)}: {problem.message.rstrip('.')}"
-                found.skipped.append(Skipped(file.shown, reason))
+                batch.skipped.append(SkippedFile(file.display_name, reason))
                 continue
             key = call_key(*names, arguments)
             if key in first:
                 kept, kept_body = first[key]
-                found.conflicts.append(Conflict(file.shown, kept, text, kept_body == body))
+                batch.conflicts.append(Conflict(file.display_name, kept, text, kept_body == body))
                 continue
             first[key] = text, body
             new.append((key, body))
-            found.rows.append((key, *names, arguments, body, _ORIGIN, None))
-        found.fingerprint.add_responses(_ORIGIN, new)
-    return found
+            batch.rows.append((key, *names, arguments, body, _ORIGIN, None))
+        batch.fingerprint.add_responses(_ORIGIN, new)
+    return batch
 
 
 def _entries(path: Path) -> tuple[dict[str, Any], Callable[[Any], bytes]]:

@@ -1,9 +1,10 @@
-"""Tool documents of a release, read from ``tools/`` or derived from what its queries embed."""
+"""Tool documents: read from the files of ``tools/``, or derived from what queries embed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import ValidationError
@@ -13,8 +14,8 @@ from stb_core.errors import CallError, FormatError
 from stb_core.values.calls import canonical_json
 from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
 from stb_server.datasets.dataset_names import name_problem
-from stb_server.datasets.import_report import Conflict, Skipped, shortened
-from stb_server.datasets.release import Release
+from stb_server.datasets.import_report import Conflict, SkippedFile, shortened
+from stb_server.datasets.release_folder import ReleaseFolder
 
 ToolName: TypeAlias = tuple[str, str]
 DERIVED = "derived_from"
@@ -23,52 +24,60 @@ Document = TypeVar("Document", ToolDocument, ApiDocument)
 
 
 class Embedded(NamedTuple):
-    """One entry of a query's ``api_list``: where it stands, which API it describes, and how."""
+    """One entry of a query's ``api_list``: the file it is in, the API it describes, and the description."""
 
     file: str
     ref: ApiRef
     entry: Mapping[str, Any]
 
 
-def read_tools(release: Release) -> tuple[dict[ToolName, ToolDocument], list[Conflict]]:
-    """The documents under ``tools/`` by (category, tool); what cannot be used is skipped in ``release``."""
-    found: dict[ToolName, ToolDocument] = {}
+def read_tools(
+    folder: ReleaseFolder, files: Iterable[tuple[str, Path]]
+) -> tuple[dict[ToolName, ToolDocument], list[Conflict]]:
+    """Read the documents in files, each with the folder of its category; unusable ones are skipped.
+
+    Returns:
+        The documents by (category, tool), and what is there twice.
+    """
+    tools: dict[ToolName, ToolDocument] = {}
     first: dict[ToolName, str] = {}
     conflicts: list[Conflict] = []
-    for category, file in release.tool_files():
-        shown = release.shown(file)
+    for category, file in files:
+        file_name = folder.display_name(file)
         try:
-            document = _tool({**_object(file.read_bytes()), "category": category}, shown, release, conflicts)
+            document = _tool(
+                {**_object(file.read_bytes()), "category": category}, file_name, folder, conflicts
+            )
         except OSError as problem:
-            release.skip(file, f"cannot be read: {problem.strerror}")
+            folder.skip(file, f"cannot be read: {problem.strerror}")
             continue
         except FormatError as problem:
-            release.skip(file, problem.message)
+            folder.skip(file, problem.message)
             continue
         name = (document.category, document.standard_name)
-        if name in found:
-            conflicts.append(Conflict(shown, first[name], shown, found[name] == document))
+        if name in tools:
+            conflicts.append(Conflict(file_name, first[name], file_name, tools[name] == document))
             continue
-        found[name], first[name] = document, shown
-    return found, conflicts
+        tools[name], first[name] = document, file_name
+    return tools, conflicts
 
 
 def derive_tools(
     embedded: Iterable[Embedded], known: Mapping[ToolName, ToolDocument]
-) -> tuple[dict[ToolName, ToolDocument], list[Skipped]]:
-    """Documents of tools that only queries describe, made of the API documents in their ``api_list``.
+) -> tuple[dict[ToolName, ToolDocument], list[SkippedFile]]:
+    """Make documents of tools that only queries describe, from the API documents in their ``api_list``.
 
-    Of several descriptions of one API that with the smallest canonical JSON counts, so that the
-    order in which queries come does not matter.
+    If an API is described more than once, the description with the smallest canonical JSON counts, so
+    that the order of queries does not matter.
 
     Args:
         embedded: entries of ``api_list``.
-        known: documents that are there already; one derived earlier is extended, others stand.
+        known: existing documents; one that was derived earlier is extended, others stay as they are.
     """
     names: dict[ToolName, str] = {}
     apis: dict[ToolName, dict[str, ApiDocument]] = {}
-    skipped: list[Skipped] = []
-    for shown, ref, entry in embedded:
+    skipped: list[SkippedFile] = []
+    for file_name, ref, entry in embedded:
         name = (ref.category, ref.tool)
         before = known.get(name)
         if before is not None and not is_derived(before):
@@ -80,7 +89,7 @@ def derive_tools(
         try:
             api = _embedded_api(entry)
         except FormatError as problem:
-            skipped.append(Skipped(shown, f"API {ref.api} of tool {ref.tool}: {problem.message}"))
+            skipped.append(SkippedFile(file_name, f"API {ref.api} of tool {ref.tool}: {problem.message}"))
             continue
         other = apis[name].get(ref.api)
         apis[name][ref.api] = api if other is None else min(api, other, key=_canonical)
@@ -100,12 +109,14 @@ def derive_tools(
 
 
 def is_derived(document: ToolDocument) -> bool:
-    """Whether a document was made from queries and gives way to a real one."""
+    """Whether a document was made from queries; a real one replaces it."""
     return DERIVED in (document.model_extra or {})
 
 
-def _tool(value: dict[str, Any], shown: str, release: Release, conflicts: list[Conflict]) -> ToolDocument:
-    """A checked document with APIs of distinct, usable names."""
+def _tool(
+    value: dict[str, Any], file_name: str, folder: ReleaseFolder, conflicts: list[Conflict]
+) -> ToolDocument:
+    """A checked document whose APIs have distinct, usable names."""
     document = validated(ToolDocument, value)
     if problem := name_problem(document.category, document.standard_name, "any"):
         raise FormatError(problem)
@@ -115,9 +126,9 @@ def _tool(value: dict[str, Any], shown: str, release: Release, conflicts: list[C
     for api in document.api_list:
         name = api.standard_name
         if problem := name_problem(document.category, document.standard_name, name):
-            release.skipped.append(Skipped(shown, f"API {shortened(api.name)!r}: {problem}"))
+            folder.skipped.append(SkippedFile(file_name, f"API {shortened(api.name)!r}: {problem}"))
         elif name in apis:
-            conflicts.append(Conflict(shown, apis[name].name, api.name, apis[name] == api))
+            conflicts.append(Conflict(file_name, apis[name].name, api.name, apis[name] == api))
         else:
             apis[name] = api
     return document.model_copy(update={"api_list": tuple(apis.values())})
@@ -138,10 +149,11 @@ def _embedded_api(entry: Mapping[str, Any]) -> ApiDocument:
 
 
 def validated(model: type[Document], value: Mapping[str, Any]) -> Document:
-    """A document of the model's form.
+    """A document of this model.
 
     Raises:
-        FormatError: it is not, or JSON cannot carry it; the message names the first wrong field.
+        FormatError: the value does not fit the model, or JSON cannot hold it; the message names the
+            first wrong field.
     """
     try:
         canonical_json(value)

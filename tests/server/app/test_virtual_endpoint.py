@@ -13,8 +13,7 @@ import orjson
 import pytest
 
 from stb_core.store import Store
-from stb_server.datasets.importing import import_release
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 from stb_server.worker.options import ServerOptions
 from virtual_server import Running, eventually, put_weather, quick_client, recorded, request, running
 

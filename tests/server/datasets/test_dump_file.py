@@ -24,9 +24,8 @@ from stb_core.values.recordings import Recording
 from stb_server.datasets.content_hash import NO_CONTENTS
 from stb_server.datasets.differences import opened_side
 from stb_server.datasets.dump_file import Header, is_dump, opened_dump, parse_response_line, response_line
-from stb_server.datasets.importing import import_release
 from stb_server.datasets.official_layout import write_official_cache
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 from stb_server.datasets.transfer import Loaded, dump, load
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -27,14 +28,16 @@ from stb_core.values.provenance import Provenance
 from stb_core.values.recordings import Recording
 from stb_core.values.tools import ApiRef
 from stb_server.calls.catalogue import Catalogue
-from stb_server.datasets import parallel_reading
+from stb_server.datasets import parallel_reading, release
 from stb_server.datasets.content_hash import contents_hash
-from stb_server.datasets.import_report import Conflict, Skipped
-from stb_server.datasets.importing import Imported, import_release
+from stb_server.datasets.import_report import Conflict, SkippedFile
+from stb_server.datasets.importing import DatasetImport, Importer
 from stb_server.datasets.integrity import check_contents, check_responses, response_problem
+from stb_server.datasets.official_release import OfficialRelease
 from stb_server.datasets.query_files import read_queries
-from stb_server.datasets.release import find_release
-from stb_server.datasets.response_files import read_cache_files
+from stb_server.datasets.release import ImportFormat, find_release, import_release
+from stb_server.datasets.release_folder import ReleaseFolder
+from stb_server.datasets.response_files import RecordingBatch, read_response_files
 from stb_server.datasets.tool_files import derive_tools, read_tools
 
 
@@ -42,7 +45,7 @@ def unwatched(_what: str, _done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-async def imported(store: Store, path: Path, name: str = "d") -> Imported:
+async def imported(store: Store, path: Path, name: str = "d") -> DatasetImport:
     return await import_release(store, find_release(path), name, advance=unwatched)
 
 
@@ -119,12 +122,51 @@ async def test_a_part_alone_belongs_to_its_release(sqlite_store: Store, tmp_path
     """One of the three folders may be named itself; its dataset is called after the folder that holds it."""
     small_release.write_release(tmp_path / "spring")
 
-    release = find_release(tmp_path / "spring" / part)
-    found = await import_release(sqlite_store, release, release.name, advance=unwatched)
+    spring = find_release(tmp_path / "spring" / part)
+    found = await import_release(sqlite_store, spring, spring.name, advance=unwatched)
 
-    assert release.name == "spring"
+    assert spring.name == "spring"
     assert found.is_change
     assert found.skipped == []
+
+
+@dataclass(frozen=True)
+class CsvFolder:
+    """A further format: CSV files of category, tool, API and answer."""
+
+    files: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, _folder: ReleaseFolder, children: Sequence[Path]) -> CsvFolder | None:
+        files = tuple(child for child in children if child.suffix == ".csv")
+        return cls(files) if files else None
+
+    async def import_into(self, importer: Importer) -> bool:
+        batch = RecordingBatch()
+        for file in self.files:
+            for line in file.read_text().splitlines():
+                *names, answer = line.split(",")
+                call = ToolCall(*names, {})
+                body = orjson.dumps({"error": "", "response": answer})
+                batch.rows.append((call.key, *names, b"{}", body, "recorded", None))
+                batch.fingerprint.add_responses("recorded", [(call.key, body)])
+        await importer.add_responses(batch)
+        return True
+
+
+async def test_a_format_is_one_row_of_the_table(
+    sqlite_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a row in the table a folder in a new format is found and imported, beside what else it holds."""
+    row = ImportFormat(("*.csv",), frozenset(), CsvFolder.find)
+    monkeypatch.setattr(release, "IMPORT_FORMATS", (*release.IMPORT_FORMATS, row))
+    small_release.write_tools(tmp_path)
+    (tmp_path / "weather.csv").write_text("Weather,sky_watch,current,sunny")
+
+    result = await imported(sqlite_store, tmp_path)
+
+    assert (result.tools.added, result.responses.added) == (2, 1)
+    assert await check_responses(sqlite_store, await sqlite_store.datasets.get("d")) == []
 
 
 async def test_queries_alone_bring_the_documents_of_their_tools(store: Store, tmp_path: Path) -> None:
@@ -396,12 +438,14 @@ def test_no_content_of_a_file_is_an_error(tmp_path: Path, content: bytes) -> Non
     write(tmp_path / "solvable_queries" / "test_instruction" / "H.json", b"[]")
     write(tmp_path / "solvable_queries" / "test_query_ids" / "H.json", content)
     write(cache_file(tmp_path, "Weather", "a", "b"), content)
-    release = find_release(tmp_path)
+    folder = ReleaseFolder(tmp_path)
+    official = OfficialRelease.find(folder, folder.children(tmp_path))
+    assert official
 
-    tools, _ = read_tools(release)
-    queries = read_queries(release)
+    tools, _ = read_tools(folder, official.tool_files())
+    queries = read_queries(folder, official.query_files())
     derived, _ = derive_tools(queries.embedded, {})
-    read = read_cache_files(release.cache_files())
+    read = read_response_files(official.response_files())
 
     contents_hash(
         [*tools.values(), *derived.values()], [q for group in queries.groups.values() for q in group]
@@ -431,7 +475,7 @@ async def test_queries_that_the_ids_name_but_nobody_has_are_reported(
     found = await imported(sqlite_store, tmp_path)
 
     reason = "lacks 2 of the queries that test_query_ids names: 10, x"
-    assert found.skipped == [Skipped("solvable_queries/test_instruction/G1_tool.json", reason)]
+    assert found.skipped == [SkippedFile("solvable_queries/test_instruction/G1_tool.json", reason)]
     assert found.queries.found == 3
 
 
@@ -443,7 +487,7 @@ async def test_an_api_without_a_standard_name_is_left_out_alone(sqlite_store: St
     found = await imported(sqlite_store, tmp_path)
 
     reason = "API '!': the API name has no letter or digit that a standard name may have"
-    assert found.skipped == [Skipped("tools/Weather/a.json", reason)]
+    assert found.skipped == [SkippedFile("tools/Weather/a.json", reason)]
     assert found.conflicts == [Conflict("tools/Weather/a.json", "Current", "current", agree=False)]
     assert found.apis.found == 1
 
@@ -462,7 +506,7 @@ async def test_links_that_lead_out_are_not_followed(sqlite_store: Store, tmp_pat
     found = await imported(sqlite_store, inside)
 
     names = ["tool_response_cache", "tools/Loop", "tools/Other", "tools/Weather/file.json"]
-    assert found.skipped == [Skipped(name, "is a link that leads out of the release") for name in names]
+    assert found.skipped == [SkippedFile(name, "is a link that leads out of the release") for name in names]
     assert (found.tools.found, found.responses.found) == (1, 0)
 
 
@@ -546,11 +590,14 @@ async def test_readers_end_with_a_killed_import(tmp_path: Path) -> None:
     small_release.write_release(tmp_path)
     program = """
 import asyncio, pathlib, sys
-from stb_server.datasets import parallel_reading
-from stb_server.datasets.release import find_release
+from stb_server.datasets import parallel_reading, release
+from stb_server.datasets.official_release import OfficialRelease
+from stb_server.datasets.release_folder import ReleaseFolder
 
 async def read():
-    async for _ in parallel_reading.read_in_batches(find_release(pathlib.Path(sys.argv[1])).cache_files()):
+    folder = ReleaseFolder(pathlib.Path(sys.argv[1]))
+    release = OfficialRelease.find(folder, folder.children(folder.root))
+    async for _ in parallel_reading.read_in_batches(release.response_files()):
         print("read", flush=True)
         await asyncio.sleep(60)
 

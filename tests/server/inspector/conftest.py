@@ -14,8 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from conftest import clean_environment, unavailable
 from hostile import WRITE_TOKEN, put_hostile
 from stb_core.store import open_store
-from stb_server.datasets.importing import import_release
-from stb_server.datasets.release import find_release
+from stb_server.datasets.release import find_release, import_release
 from stb_server.worker.options import ServerOptions
 from threaded_server import in_thread, served
 
