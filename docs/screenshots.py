@@ -101,7 +101,7 @@ def main() -> None:
                 page.set_viewport_size(SIZE)
                 page.goto(f"{url}/edit")
                 page.get_by_label("Write token").fill(token[0])
-                page.get_by_role("button", name="Begin to edit").click()
+                page.get_by_role("button", name="Start editing").click()
                 take(page, "edit", found["response"], f"edit-{scheme}")
         browser.close()
 

@@ -11,5 +11,5 @@ def begin_to_edit(page: Page, site: str) -> None:
     """Show the write token."""
     page.goto(f"{site}/edit")
     page.get_by_label("Write token").fill(WRITE_TOKEN)
-    page.get_by_role("button", name="Begin to edit").click()
+    page.get_by_role("button", name="Start editing").click()
     page.wait_for_url(f"{site}/")

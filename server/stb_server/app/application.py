@@ -16,26 +16,26 @@ from stb_core.errors import NotFoundError, StoreError
 from stb_server.app import dataset_routes, health, openapi
 from stb_server.app.body_limit import BodyLimit
 from stb_server.app.host_guard import HostGuard
-from stb_server.app.metrics_collection import leave_forever
+from stb_server.app.metrics_collection import publish_forever
 from stb_server.app.origin_guard import OriginGuard
 from stb_server.app.stop_guard import StopGuard
 from stb_server.app.token_guard import TokenGuard
-from stb_server.app.virtual_endpoint import Virtual
+from stb_server.app.virtual_endpoint import VirtualEndpoint
 from stb_server.calls.protocol import BadRequestError
 from stb_server.episodes import routes as episodes
 from stb_server.episodes.mcp import McpEndpoint
-from stb_server.episodes.model_proxy import Proxy
-from stb_server.episodes.service import Host
+from stb_server.episodes.model_proxy import ModelProxy
+from stb_server.episodes.service import EpisodeService
 from stb_server.inspector import json_api
 from stb_server.inspector import site as inspector
 from stb_server.worker.options import ServerOptions
 from stb_server.worker.worker import Worker
 
 
-class App(FastAPI):
+class ServerApp(FastAPI):
     """The application; ``POST /virtual`` goes straight to its endpoint, around all middleware."""
 
-    virtual: Virtual
+    virtual: VirtualEndpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
@@ -48,13 +48,13 @@ class App(FastAPI):
 def create_app(options: ServerOptions) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts."""
     worker = Worker(options)
-    host = Host(worker)
-    mcp, proxy = McpEndpoint(host), Proxy(host)
+    host = EpisodeService(worker)
+    mcp, proxy = McpEndpoint(host), ModelProxy(host)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await worker.open()
-        background = [asyncio.create_task(leave_forever(worker)), asyncio.create_task(host.sweep_forever())]
+        background = [asyncio.create_task(publish_forever(worker)), asyncio.create_task(host.sweep_forever())]
         try:
             yield
         finally:
@@ -67,7 +67,7 @@ def create_app(options: ServerOptions) -> FastAPI:
             await proxy.close()
             await worker.close()
 
-    app = App(
+    app = ServerApp(
         title="StableToolBench virtual API server",
         lifespan=lifespan,
         docs_url=None,
@@ -76,7 +76,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     )
     app.state.worker = worker
     app.state.episodes = host
-    app.virtual = Virtual(worker)
+    app.virtual = VirtualEndpoint(worker)
     app.router.routes.append(Route("/virtual", app.virtual, methods=["POST"], name="virtual"))
     app.include_router(dataset_routes.router)
     app.include_router(json_api.router)

@@ -16,8 +16,8 @@ router = APIRouter(prefix="/v1", responses={404: {"description": "No such datase
 
 # A name is compared with names in the store, which hold no NUL.
 _TEXT = r"^[^\x00]*$"
-Name = Annotated[str, Query(max_length=256, pattern=_TEXT)]
-Part = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
+NameParameter = Annotated[str, Query(max_length=256, pattern=_TEXT)]
+NamePathParameter = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
 
 
 def _worker(request: Request) -> Worker:
@@ -67,7 +67,7 @@ async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.get("/datasets/{name}/queries")
-async def queries(request: Request, name: str, group: Name = "") -> dict[str, Any]:
+async def queries(request: Request, name: str, group: NameParameter = "") -> dict[str, Any]:
     """The queries of a dataset, or of one of its groups, in order."""
     store = _store(request)
     found = await store.datasets.get(name)
@@ -76,7 +76,7 @@ async def queries(request: Request, name: str, group: Name = "") -> dict[str, An
 
 
 @router.get("/datasets/{name}/tools")
-async def tools(request: Request, name: str, category: Name = "") -> dict[str, Any]:
+async def tools(request: Request, name: str, category: NameParameter = "") -> dict[str, Any]:
     """The standard names of tools with their APIs."""
     store = _store(request)
     found = await store.datasets.get(name)
@@ -88,7 +88,9 @@ async def tools(request: Request, name: str, category: Name = "") -> dict[str, A
 
 
 @router.get("/datasets/{name}/tools/{category}/{tool}")
-async def tool(request: Request, name: str, category: Part, tool: Part) -> ToolDocument:
+async def tool(
+    request: Request, name: str, category: NamePathParameter, tool: NamePathParameter
+) -> ToolDocument:
     """One tool's document; names in standard form."""
     store = _store(request)
     found = await store.datasets.get(name)
@@ -101,7 +103,7 @@ async def tool(request: Request, name: str, category: Part, tool: Part) -> ToolD
 @router.get("/misses")
 async def misses(
     request: Request,
-    dataset: Name = "",
+    dataset: NameParameter = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from stb_core.errors import StoreError
-from stb_server.app.metrics_collection import numbers_of
+from stb_server.app.metrics_collection import collect_numbers
 from stb_server.cache.redis_connection import RedisLink
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.worker.metrics import exposition
@@ -35,7 +35,7 @@ async def readyz(request: Request) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     """The numbers of all workers, in Prometheus's text format."""
-    return Response(exposition(numbers_of(request.app.state.worker)), media_type=CONTENT_TYPE_LATEST)
+    return Response(exposition(collect_numbers(request.app.state.worker)), media_type=CONTENT_TYPE_LATEST)
 
 
 async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:

@@ -33,7 +33,7 @@ def create_inspector(
         try:
             yield
         finally:
-            await app.state.inspector.tallies.close()
+            await app.state.inspector.response_counts.close()
             await store.close()
 
     guards = [Middleware(guard, hosts=Hosts(())) for guard in (HostGuard, OriginGuard)]

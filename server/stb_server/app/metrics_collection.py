@@ -13,7 +13,7 @@ from stb_server.worker.worker import Worker
 _INTERVAL_S = 1.0
 
 
-def numbers_of(worker: Worker) -> Numbers:
+def collect_numbers(worker: Worker) -> Numbers:
     """The numbers of this worker, and of its siblings where there are any; leaves its own for them."""
     numbers = own_numbers(worker)
     if (folder := worker.options.metrics_folder) is None:
@@ -22,7 +22,7 @@ def numbers_of(worker: Worker) -> Numbers:
     return add_other_workers(numbers, folder)
 
 
-async def leave_forever(worker: Worker) -> None:
+async def publish_forever(worker: Worker) -> None:
     """Leave this worker's numbers for its siblings at once, once a second, and when cancelled."""
     folder = worker.options.metrics_folder
     try:

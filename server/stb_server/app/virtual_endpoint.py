@@ -30,7 +30,7 @@ _DEFAULT = ViewRequest()
 _OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 
 
-class Virtual:
+class VirtualEndpoint:
     """The endpoint."""
 
     def __init__(self, worker: Worker) -> None:

@@ -14,7 +14,7 @@ from stb_core.errors import UsageError
 from stb_core.values.recordings import Recording
 from stb_server.commands.targets import chosen_response
 from stb_server.datasets.integrity import check_responses
-from stb_server.datasets.verification import Tally, verify_response
+from stb_server.datasets.verification import ReviewTally, review_response
 
 _KEY_DIGITS = 12
 
@@ -103,13 +103,13 @@ async def verify(dataset: str, as_json: bool) -> None:
     Also says how many answers are failures rather than data, and what the word filter of older
     servers would have thrown away.
     """
-    tally = Tally()
+    tally = ReviewTally()
     async with opened_store() as store:
         there = await choose_dataset(store, dataset)
         with counted("checking responses", there.responses_count) as advance:
 
             def look(response: Recording) -> None:
-                tally.add(verify_response(response))
+                tally.add(review_response(response))
                 advance(1)
 
             problems = await check_responses(store, there, look=look)

@@ -18,7 +18,7 @@ from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.values.calls import KEY_SCHEME
 from stb_server.datasets import transfer
-from stb_server.datasets.differences import Change, differences, opened_side
+from stb_server.datasets.differences import DifferenceKind, find_differences, opened_diff_side
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 from stb_server.datasets.import_report import shortened
 from stb_server.datasets.official_layout import write_official_cache
@@ -129,14 +129,18 @@ async def diff(a: str, b: str, limit: int, as_json: bool) -> None:
     """Compare two sets of responses, each a dataset or a dump; exit code 1 if they differ."""
     counts: Counter[str] = Counter()
     rows: list[dict[str, str]] = []
-    async with opened_store() as store, opened_side(store, a) as left, opened_side(store, b) as right:
-        async for difference in differences(left.responses, right.responses):
+    async with (
+        opened_store() as store,
+        opened_diff_side(store, a) as left,
+        opened_diff_side(store, b) as right,
+    ):
+        async for difference in find_differences(left.responses, right.responses):
             counts[difference.change.value] += 1
             if len(rows) < limit:
                 rows.append(difference.as_row())
     total = counts.total()
     if as_json:
-        summary = {change.value.replace(" ", "_").lower(): counts[change.value] for change in Change}
+        summary = {change.value.replace(" ", "_").lower(): counts[change.value] for change in DifferenceKind}
         same_contents = left.dataset_hash == right.dataset_hash
         console.emit_json(
             {"differences": total, **summary, "same_tools_and_queries": same_contents, "rows": rows}

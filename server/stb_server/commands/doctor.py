@@ -15,7 +15,7 @@ from stb_core.cli.program import stb_command
 from stb_core.settings import Settings
 
 if TYPE_CHECKING:
-    from stb_server.commands.doctor_checks.finding import Finding
+    from stb_server.commands.doctor_checks.check_result import CheckResult
 
 _RECORDED_JUDGES = ("recorded", "rules")
 
@@ -76,12 +76,12 @@ def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def _examine(settings: Settings, given: dict[str, Any]) -> list[Finding]:
+async def _examine(settings: Settings, given: dict[str, Any]) -> list[CheckResult]:
     # These import what servers and models need, which takes a second that ``stb --help`` shall not pay.
     from stb_server.commands.doctor_checks import exposure, installation, models, services, storage  # noqa: PLC0415
 
     asked = [given["model"], *(judge for judge in given["judge"].split(",") if judge not in _RECORDED_JUDGES)]
-    exposed = exposure.Exposed(
+    exposed = exposure.Exposure(
         given["host"],
         given["port"],
         given["token"],
@@ -89,12 +89,14 @@ async def _examine(settings: Settings, given: dict[str, Any]) -> list[Finding]:
         given["upstream"],
         settings.environment,
     )
-    wanted = storage.Wanted(settings.database_url, given["dataset"], given["min_free_mb"])
+    wanted = storage.StorageSettings(settings.database_url, given["dataset"], given["min_free_mb"])
     return [
-        *installation.findings(),
-        *await storage.findings(wanted),
-        *await services.redis_findings(given["redis_url"]),
-        *await services.server_findings(given["server"], given["token"]),
-        *await models.findings(settings, asked, given["simulator_model"], tuple(given["simulator_endpoint"])),
-        *exposure.findings(exposed, Path(".env")),
+        *installation.check_installation(),
+        *await storage.check_store(wanted),
+        *await services.check_redis(given["redis_url"]),
+        *await services.check_server(given["server"], given["token"]),
+        *await models.check_models(
+            settings, asked, given["simulator_model"], tuple(given["simulator_endpoint"])
+        ),
+        *exposure.check_exposure(exposed, Path(".env")),
     ]

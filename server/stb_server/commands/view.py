@@ -64,12 +64,12 @@ async def _place(what: str) -> str:
 
 
 async def _response(store: Store, key: str) -> str:
-    from stb_server.inspector.search import by_key  # noqa: PLC0415
+    from stb_server.inspector.search import keys_starting_with  # noqa: PLC0415
 
     places = [
         f"/cache/{quote(dataset.name, safe='')}/{found}"
         for dataset in await store.datasets.all()
-        for found in await by_key(store, dataset.id, key)
+        for found in await keys_starting_with(store, dataset.id, key)
     ]
     if len(places) > 1:
         raise NotFoundError(f"{key} may mean several responses.", hint="Give more of the key.")

@@ -15,7 +15,7 @@ from stb_core.values.recordings import Recording
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 
 
-class Change(StrEnum):
+class DifferenceKind(StrEnum):
     """How one call differs from A to B."""
 
     ONLY_A = "only in A"
@@ -25,10 +25,10 @@ class Change(StrEnum):
 
 
 @dataclass(frozen=True)
-class Difference:
+class ResponseDifference:
     """One call that is not answered alike."""
 
-    change: Change
+    change: DifferenceKind
     key: str
     category: str
     tool: str
@@ -45,7 +45,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Side:
+class DiffSide:
     """One of the two: a dataset of the store or a dump."""
 
     name: str
@@ -53,29 +53,31 @@ class Side:
     responses: AsyncIterator[Recording]
 
 
-async def differences(a: AsyncIterator[Recording], b: AsyncIterator[Recording]) -> AsyncIterator[Difference]:
+async def find_differences(
+    a: AsyncIterator[Recording], b: AsyncIterator[Recording]
+) -> AsyncIterator[ResponseDifference]:
     """All differences, by key; both sides must come in the order of keys."""
     left, right = await anext(a, None), await anext(b, None)
     while left is not None or right is not None:
         if right is None or (left is not None and left.key < right.key):
             assert left is not None
-            yield _difference(Change.ONLY_A, left, None)
+            yield _describe(DifferenceKind.ONLY_A, left, None)
             left = await anext(a, None)
         elif left is None or right.key < left.key:
-            yield _difference(Change.ONLY_B, None, right)
+            yield _describe(DifferenceKind.ONLY_B, None, right)
             right = await anext(b, None)
         else:
             if left.body != right.body:
-                yield _difference(Change.BODY, left, right)
+                yield _describe(DifferenceKind.BODY, left, right)
             elif left.provenance != right.provenance:
-                yield _difference(Change.PROVENANCE, left, right)
+                yield _describe(DifferenceKind.PROVENANCE, left, right)
             left, right = await anext(a, None), await anext(b, None)
 
 
-def _difference(change: Change, a: Recording | None, b: Recording | None) -> Difference:
+def _describe(change: DifferenceKind, a: Recording | None, b: Recording | None) -> ResponseDifference:
     call = a or b
     assert call is not None
-    return Difference(
+    return ResponseDifference(
         change=change,
         key=call.key,
         category=call.category,
@@ -90,7 +92,7 @@ def _difference(change: Change, a: Recording | None, b: Recording | None) -> Dif
 
 
 @asynccontextmanager
-async def opened_side(store: Store, what: str) -> AsyncGenerator[Side]:
+async def opened_diff_side(store: Store, what: str) -> AsyncGenerator[DiffSide]:
     """A dump, if ``what`` is named as one, else the dataset of that name.
 
     Raises:
@@ -104,13 +106,13 @@ async def opened_side(store: Store, what: str) -> AsyncGenerator[Side]:
                     f"{what} has keys of scheme {scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
                     hint="Load it into a dataset, which makes the keys anew, and compare that.",
                 )
-            yield Side(what, reader.header.dataset_hash, _slowly(reader))
+            yield DiffSide(what, reader.header.dataset_hash, _as_async(reader))
         return
     dataset = await store.datasets.get(what)
     async with browsing.snapshot(store) as connection:
-        yield Side(what, dataset.content_hash, browsing.stream(connection, dataset.id))
+        yield DiffSide(what, dataset.content_hash, browsing.stream(connection, dataset.id))
 
 
-async def _slowly(responses: Iterable[Recording]) -> AsyncIterator[Recording]:
+async def _as_async(responses: Iterable[Recording]) -> AsyncIterator[Recording]:
     for response in responses:
         yield response

@@ -44,7 +44,7 @@ _NEVER_KEPT = frozenset({Provenance.FAULT, Provenance.MISS})
 
 
 @dataclass(frozen=True)
-class Header:
+class DumpHeader:
     """The first line of a dump."""
 
     dataset: str
@@ -172,7 +172,7 @@ class DumpReader:
         if fingerprint.hash != self.header.content_hash:
             raise self._refuse("is the last, and the responses do not have the hash in the header")
 
-    def _header(self) -> Header:
+    def _header(self) -> DumpHeader:
         try:
             value: Any = orjson.loads(self._line())
         except orjson.JSONDecodeError:
@@ -183,7 +183,7 @@ class DumpReader:
         if kind not in {FORMAT, FORMAT_WITH_SCHEME}:
             raise self._refuse(f"has the format {kind}, which this version does not know")
         try:
-            header = Header(
+            header = DumpHeader(
                 value["dataset"],
                 value["dataset_hash"],
                 value["count"],

@@ -16,7 +16,7 @@ from stb_core.values.recordings import Recording
 from stb_server.datasets.content_hash import NO_CONTENTS, contents_hash
 
 
-class Problem(NamedTuple):
+class IntegrityProblem(NamedTuple):
     """One thing that is wrong: with what, which one, and how."""
 
     part: str
@@ -24,47 +24,50 @@ class Problem(NamedTuple):
     problem: str
 
 
-async def check_contents(store: Store, dataset: Dataset) -> list[Problem]:
+async def check_contents(store: Store, dataset: Dataset) -> list[IntegrityProblem]:
     """Check the content hash of tools and queries, and that queries name APIs that are there."""
     tools = await store.datasets.tools(dataset.id)
     queries = await store.datasets.queries(dataset.id)
-    problems: list[Problem] = []
+    problems: list[IntegrityProblem] = []
     found = contents_hash(tools, queries)
     if found != (dataset.content_hash or NO_CONTENTS):
         text = f"is {found} by its tools and queries, but {dataset.content_hash or 'nothing'} is on record"
-        problems.append(Problem("dataset", "content hash", text))
+        problems.append(IntegrityProblem("dataset", "content hash", text))
     known = set(await store.datasets.api_refs(dataset.id))
     for query in queries:
         name = f"{query.group}/{query.query_id}"
         unknown = [ref for ref in dict.fromkeys((*query.apis, *query.relevant_apis)) if ref not in known]
         problems += [
-            Problem("query", name, f"no document describes its API {'/'.join(ref)}") for ref in unknown
+            IntegrityProblem("query", name, f"no document describes its API {'/'.join(ref)}")
+            for ref in unknown
         ]
     return problems
 
 
 async def check_responses(
     store: Store, dataset: Dataset, *, look: Callable[[Recording], None] = lambda _: None
-) -> list[Problem]:
+) -> list[IntegrityProblem]:
     """Check the key of every response in force against its call, and the hash and number of all.
 
     ``look`` is shown every response on the way: for further checks, or to count them.
     """
-    problems: list[Problem] = []
+    problems: list[IntegrityProblem] = []
     fingerprint, count = Fingerprint(), 0
     async with browsing.snapshot(store) as connection:
         state, expected = await browsing.state(connection, dataset.id)
         async for response in browsing.stream(connection, dataset.id):
             if problem := response_problem(response):
-                problems.append(Problem("response", response.key, problem))
+                problems.append(IntegrityProblem("response", response.key, problem))
             fingerprint.add(response_element(response.key, response.provenance, response.body))
             count += 1
             look(response)
     if count != expected:
-        problems.append(Problem("dataset", "responses", f"are {count}, but {expected} are on record"))
+        problems.append(
+            IntegrityProblem("dataset", "responses", f"are {count}, but {expected} are on record")
+        )
     if fingerprint.hash != state.hash:
         text = f"is {fingerprint.hash} by its responses, but {state.hash} is on record"
-        problems.append(Problem("dataset", "responses hash", text))
+        problems.append(IntegrityProblem("dataset", "responses hash", text))
     return problems
 
 

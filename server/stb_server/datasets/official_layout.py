@@ -28,7 +28,7 @@ _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
 
 
 @dataclass
-class Written:
+class WrittenLayout:
     """How many responses and files were written, and how many responses were left out."""
 
     folder: str
@@ -39,7 +39,7 @@ class Written:
 
 async def write_official_cache(
     store: Store, dataset: Dataset, folder: Path, *, advance: Callable[[int], None]
-) -> Written:
+) -> WrittenLayout:
     """Write ``folder/tool_response_cache``.
 
     Raises:
@@ -47,7 +47,7 @@ async def write_official_cache(
         UsageError: it cannot be written.
     """
     target = folder / RESPONSES
-    written = Written(str(target))
+    written = WrittenLayout(str(target))
     with whole_folder(target) as root:
         for ref in await store.responses.api_refs(dataset.id):
             responses = await store.responses.of_api(dataset.id, *ref)

@@ -21,7 +21,7 @@ from stb_core.values.provenance import Provenance
 from stb_core.values.recordings import Recording
 from stb_server.datasets.content_hash import NO_CONTENTS
 from stb_server.datasets.dataset_names import checked_dataset_name
-from stb_server.datasets.dump_file import DumpReader, Header, response_line
+from stb_server.datasets.dump_file import DumpHeader, DumpReader, response_line
 from stb_server.datasets.whole_files import whole_file
 
 _LINES_AT_ONCE = 2_000
@@ -44,7 +44,7 @@ class DumpConflict(NamedTuple):
 
 
 @dataclass
-class Loaded:
+class LoadedDump:
     """What became of the responses of a dump."""
 
     dataset: str
@@ -58,13 +58,13 @@ class Loaded:
     conflicts: list[DumpConflict] = field(default_factory=list)
 
 
-def nothing(_: int) -> None:
+def no_progress(_: int) -> None:
     """Progress that nobody watches."""
 
 
 async def dump(
-    store: Store, dataset: Dataset, path: Path, *, advance: Callable[[int], None] = nothing
-) -> Header:
+    store: Store, dataset: Dataset, path: Path, *, advance: Callable[[int], None] = no_progress
+) -> DumpHeader:
     """Write all responses in force of a dataset to a file; compressed if its name ends in ``.zst``.
 
     Raises:
@@ -73,7 +73,7 @@ async def dump(
     """
     async with browsing.snapshot(store) as connection:
         state, count = await browsing.state(connection, dataset.id)
-        header = Header(dataset.name, dataset.content_hash or NO_CONTENTS, count, state.hash)
+        header = DumpHeader(dataset.name, dataset.content_hash or NO_CONTENTS, count, state.hash)
         fingerprint, written = Fingerprint(), 0
         with whole_file(path) as file, _compressed(file, path) as out:
             out.write(header.line)
@@ -97,8 +97,8 @@ async def load(
     name: str = "",
     replace: bool = False,
     foreign: bool = False,
-    advance: Callable[[int], None] = nothing,
-) -> Loaded:
+    advance: Callable[[int], None] = no_progress,
+) -> LoadedDump:
     """Bring the responses of a dump into a dataset, all or none of them.
 
     Args:
@@ -120,7 +120,7 @@ async def load(
     dataset = next((there for there in await store.datasets.all() if there.name == name), None)
     if not foreign:
         _check_target(reader, name, dataset)
-    loaded = Loaded(checked_dataset_name(name))
+    loaded = LoadedDump(checked_dataset_name(name))
     async with store.writing() as connection:
         dataset_id = await store.datasets.put(connection, name, source=reader.path.name)
         keys: set[str] = set()
@@ -159,7 +159,7 @@ async def _merge(
     connection: AsyncConnection,
     dataset_id: int,
     responses: Sequence[Recording],
-    loaded: Loaded,
+    loaded: LoadedDump,
 ) -> None:
     there = await bulk.add(store, connection, dataset_id, responses)
     loaded.added += len(responses) - len(there)
@@ -173,7 +173,7 @@ async def _replace(
     connection: AsyncConnection,
     dataset_id: int,
     responses: Sequence[Recording],
-    loaded: Loaded,
+    loaded: LoadedDump,
 ) -> None:
     kept = await store.responses.keep_within(
         connection, dataset_id, [_as_response(response) for response in responses], supersede=True
@@ -187,7 +187,7 @@ async def _replace(
             loaded.replaced += 1
 
 
-def _count_old(response: Recording, old: Response, loaded: Loaded) -> None:
+def _count_old(response: Recording, old: Response, loaded: LoadedDump) -> None:
     if (old.body, old.provenance) == (response.body, response.provenance):
         loaded.unchanged += 1
         return

@@ -40,7 +40,7 @@ def older_filter_would_drop(response: Any, error: Any = "") -> str | None:
     return next((w for w in (*_WORDS_AS_WRITTEN, *_WHOLE_TEXTS) if w in text), None)
 
 
-class Kept(Protocol):
+class StoredAnswer(Protocol):
     """A response as the store keeps it; a ``Response`` is one, and so is a ``Recording``."""
 
     @property
@@ -70,7 +70,7 @@ class Kept(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AnswerReview:
     """What the judgement says of one recorded answer, and the older filter's word against it, if any."""
 
     key: str
@@ -91,7 +91,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Summary:
+class ReviewSummary:
     """Counts over recorded answers; ``wrongly_dropped`` are usable answers that the older filter drops."""
 
     n: int
@@ -108,7 +108,7 @@ class Summary:
         return self.n - kept
 
 
-def verify_response(response: Kept) -> Finding:
+def review_response(response: StoredAnswer) -> AnswerReview:
     """Judge one stored response; a body that is not ToolBench's envelope is judged as it is."""
     api = ApiRef(response.category, response.tool, response.api)
     try:
@@ -116,14 +116,16 @@ def verify_response(response: Kept) -> Finding:
     except orjson.JSONDecodeError:
         body = response.body.decode("utf-8", "replace")
     content, error = (body["response"], body.get("error")) if _is_envelope(body) else (body, "")
-    return Finding(response.key, api, assess(content, error=error), older_filter_would_drop(content, error))
+    return AnswerReview(
+        response.key, api, assess(content, error=error), older_filter_would_drop(content, error)
+    )
 
 
 def _is_envelope(body: Any) -> bool:
     return isinstance(body, dict) and "response" in body and body.keys() <= {"response", "error"}
 
 
-class Tally:
+class ReviewTally:
     """Counts findings as they come."""
 
     def __init__(self) -> None:
@@ -131,7 +133,7 @@ class Tally:
         self._words: Counter[str] = Counter()
         self._wrongly: Counter[str] = Counter()
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: AnswerReview) -> None:
         """Count one."""
         self._rules[finding.verdict.rule.value] += 1
         if finding.older_word is not None:
@@ -139,9 +141,9 @@ class Tally:
             if finding.verdict.usable:
                 self._wrongly[finding.older_word] += 1
 
-    def summary(self) -> Summary:
+    def summary(self) -> ReviewSummary:
         """The counts so far, in each the most frequent first."""
-        return Summary(
+        return ReviewSummary(
             n=self._rules.total(),
             by_rule=dict(self._rules.most_common()),
             older_dropped=self._words.total(),

@@ -24,7 +24,7 @@ MODEL_TIMEOUT_S = 600.0
 _POLL_S = 0.05
 
 
-class Books:
+class EpisodeAccounting:
     """Writes down what is done in episodes."""
 
     def __init__(self, worker: Worker) -> None:
@@ -69,7 +69,7 @@ class Books:
         if isinstance(outcome, StopReason):
             outcome = await self.end(episode, Finished(outcome))
         if isinstance(outcome, Episode):
-            raise has_ended(outcome)
+            raise ended_error(outcome)
         return outcome
 
     async def answer(
@@ -158,8 +158,8 @@ class Books:
             await asyncio.sleep(_POLL_S)
 
     async def _time_is_up(self, connection: AsyncConnection, episode: Episode, now: str) -> StopReason | None:
-        """As ``time_is_up``, but an agent that waits for its model has not left its episode alone."""
-        late = time_is_up(episode, now)
+        """As ``expiry_reason``, but an agent that waits for its model has not left its episode alone."""
+        late = expiry_reason(episode, now)
         if late is not StopReason.EXPIRED:
             return late
         records, since = self._worker.resources.store.episode_records, later(now, -self.longest_model_call_s)
@@ -182,14 +182,14 @@ class Books:
         return StopReason.MAX_COST if (used.cost_usd or 0.0) >= budget.get("max_cost_usd", inf) else None
 
 
-def time_is_up(episode: Episode, now: str) -> StopReason | None:
+def expiry_reason(episode: Episode, now: str) -> StopReason | None:
     """Whether an open episode has used up its time, or was left alone for too long."""
     if episode.ends_at and episode.ends_at <= now:
         return StopReason.MAX_SECONDS
     return StopReason.EXPIRED if episode.expires_at <= now else None
 
 
-def has_ended(episode: Episode) -> BadRequestError:
+def ended_error(episode: Episode) -> BadRequestError:
     """The refusal of whatever is asked of an episode that has ended."""
     assert episode.stop
     why = episode.stop.value + (f" ({episode.error.rstrip('.')})" if episode.error else "")

@@ -22,7 +22,7 @@ from stb_core.errors import StoreError
 from stb_core.values.episodes import Episode
 from stb_core.values.trajectories import FINISH
 from stb_server.calls.protocol import BadRequestError
-from stb_server.episodes.service import Host
+from stb_server.episodes.service import EpisodeService
 
 if TYPE_CHECKING:
     from mcp.server import ServerRequestContext
@@ -38,7 +38,7 @@ _HANDED_IN = "Done: the task is over."
 class McpEndpoint:
     """The endpoint of one worker."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: EpisodeService) -> None:
         self._host = host
         self._manager: StreamableHTTPSessionManager | None = None
         self._starting = asyncio.Lock()

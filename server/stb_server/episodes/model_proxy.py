@@ -26,8 +26,8 @@ from stb_core.usage import Price, Usage
 from stb_core.values.episodes import Episode, ProxiedCall
 from stb_server.calls.protocol import BadRequestError
 from stb_server.episodes.accounting import MODEL_TIMEOUT_S
-from stb_server.episodes.service import Host
-from stb_server.episodes.usage_stream import Tap, usage_in
+from stb_server.episodes.service import EpisodeService
+from stb_server.episodes.usage_stream import UsageReader, usage_in
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _TOLD = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-sho
 
 @dataclass(frozen=True)
 class _Call:
-    """A model call that is handed on; ``hides_usage`` as for ``Tap``.
+    """A model call that is handed on; ``hides_usage`` as for ``UsageReader``.
 
     ``asked`` is its body as the client sent it, ``body`` as it goes to the provider.
     """
@@ -76,10 +76,10 @@ class _Stream(StreamingResponse):
             _log.warning("a model call broke off", extra={"reason": type(problem).__name__})
 
 
-class Proxy:
+class ModelProxy:
     """The endpoint of one worker."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: EpisodeService) -> None:
         self._host = host
         self._provider = host.worker.options.proxy
         self._http: httpx2.AsyncClient | None = None
@@ -120,7 +120,9 @@ class Proxy:
         if price is None and "max_cost_usd" in episode.budget:
             text = f"The episode has a limit on cost: the server's [prices] must have {model[:200]!r}."
             raise BadRequestError(400, "no_price", text)
-        begun = await self._host.books.begin(episode, "model", ProxiedCall(model=model).model_dump_json())
+        begun = await self._host.accounting.begin(
+            episode, "model", ProxiedCall(model=model).model_dump_json()
+        )
         assert isinstance(begun, int)
         call = _Call(episode, begun, model, asked, body, price, monotonic(), hides_usage=body is not asked)
         headers = {"content-type": "application/json"}
@@ -143,7 +145,7 @@ class Proxy:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
             _log.warning("a model call came to nothing", extra={"reason": type(problem).__name__})
-            await self._host.tasks.finish(self._host.books.forget(call.episode, call.number))
+            await self._host.tasks.finish(self._host.accounting.forget(call.episode, call.number))
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
@@ -151,12 +153,12 @@ class Proxy:
         if answer.status_code == 200:
             await self._note(call, usage_in(_document(content), call.price))
         else:
-            await self._host.tasks.finish(self._host.books.forget(call.episode, call.number))
+            await self._host.tasks.finish(self._host.accounting.forget(call.episode, call.number))
         return Response(content, answer.status_code, told)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
         """The stream as the client may see it; the usage is on record before the client sees its end."""
-        tap, noted = Tap(call.price, hides_usage=call.hides_usage), False
+        tap, noted = UsageReader(call.price, hides_usage=call.hides_usage), False
         try:
             async for chunk in answer.aiter_bytes():
                 passed = tap.pass_on(chunk)
@@ -176,7 +178,7 @@ class Proxy:
         made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
         await self._host.tasks.finish(
-            self._host.books.answer(call.episode, call.number, made.model_dump_json(), seconds)
+            self._host.accounting.answer(call.episode, call.number, made.model_dump_json(), seconds)
         )
 
 

@@ -30,7 +30,7 @@ _LONGEST_RUN = 200
 
 
 @dataclass(frozen=True)
-class Plan:
+class EpisodePlan:
     """What an episode is to be: its query, its terms, and the manifest of its run, if it has one."""
 
     query: Query
@@ -39,7 +39,7 @@ class Plan:
     run: str | None
 
 
-async def plan(worker: Worker, asked: Opening) -> Plan:
+async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
     """Look at what is asked for.
 
     Raises:
@@ -76,7 +76,7 @@ async def plan(worker: Worker, asked: Opening) -> Plan:
     # What the run sees is frozen now, whatever is recorded later.
     await worker.view(ViewRequest(dataset.name, mode, snapshot))
     if not asked.record:
-        return Plan(query, terms, None, None)
+        return EpisodePlan(query, terms, None, None)
     manifest = _manifest(worker.options, asked, terms)
     try:
         run = run_id(manifest, (), asked.run or None)
@@ -85,7 +85,7 @@ async def plan(worker: Worker, asked: Opening) -> Plan:
     if not 0 < len(run) <= _LONGEST_RUN:
         text = f"A run's name is of letters, digits, '.', '_' and '-', {_LONGEST_RUN} at most; give one with run."
         raise BadRequestError(400, "bad_name", text)
-    return Plan(query, terms, manifest, run)
+    return EpisodePlan(query, terms, manifest, run)
 
 
 async def _query(worker: Worker, dataset: Dataset, asked: Opening) -> Query:
@@ -144,7 +144,7 @@ def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> 
 
 
 async def open_episode(
-    worker: Worker, asked: Opening, planned: Plan, functions: tuple[str, ...], client: str
+    worker: Worker, asked: Opening, planned: EpisodePlan, functions: tuple[str, ...], client: str
 ) -> tuple[Episode, str]:
     """Open an episode; returns it with its token, which is kept nowhere.
 

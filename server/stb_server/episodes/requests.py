@@ -27,9 +27,9 @@ def _holds_text(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_is_text)]
+StorableText = Annotated[str, AfterValidator(_is_text)]
 # What is compared with names in the store, which hold no NUL.
-Name = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$"), AfterValidator(_is_text)]
+StorableName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$"), AfterValidator(_is_text)]
 _Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
@@ -37,7 +37,7 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class Limits(_Body):
+class EpisodeLimits(_Body):
     """How much an episode may use; what is not given has no limit but the server's own."""
 
     max_tool_calls: _Count | None = None
@@ -50,20 +50,24 @@ class Limits(_Body):
 class Opening(_Body):
     """An episode that is wanted: a query, who plays it, and under what terms."""
 
-    query_id: Name
-    group: Name = Field(default="", description="Of the query; needed where its id is not unique.")
-    dataset: Name = Field(default="", description="The server's default unless given.")
-    agent: Annotated[Name, Field(min_length=1)] = Field(
+    query_id: StorableName
+    group: StorableName = Field(default="", description="Of the query; needed where its id is not unique.")
+    dataset: StorableName = Field(default="", description="The server's default unless given.")
+    agent: Annotated[StorableName, Field(min_length=1)] = Field(
         default="outside", description="A name for the agent; runs of different agents are different runs."
     )
-    model: Name | None = Field(default=None, description="PROVIDER/MODEL that the agent asks, if it says so.")
-    run: Name = Field(default="", description="A name for the run; else one is made from its settings.")
+    model: StorableName | None = Field(
+        default=None, description="PROVIDER/MODEL that the agent asks, if it says so."
+    )
+    run: StorableName = Field(
+        default="", description="A name for the run; else one is made from its settings."
+    )
     trial: int = Field(default=0, ge=0, lt=10**6)
     trials: int = Field(default=1, ge=1, le=10**6, description="How many trials the run makes of each query.")
     mode: CacheMode | None = Field(
         strict=False, default=None, description="What may answer a call; the server's mode unless given."
     )
-    snapshot: Name = Field(default="", description="Content hash of the responses that may answer.")
+    snapshot: StorableName = Field(default="", description="Content hash of the responses that may answer.")
     stateful: bool = Field(default=False, description="Let simulated answers agree with earlier ones.")
     max_observation: int = Field(
         default=DEFAULT_OBSERVATION,
@@ -71,7 +75,7 @@ class Opening(_Body):
         le=10**9,
         description="Characters of a tool's answer that the agent is shown.",
     )
-    budget: Limits = Limits()
+    budget: EpisodeLimits = EpisodeLimits()
     record: bool = Field(
         default=True, description="Store the trajectory in a run; false where the client keeps it."
     )
@@ -83,11 +87,11 @@ class Opening(_Body):
 class Call(_Body):
     """A call of a function, as a model wrote it."""
 
-    name: Annotated[Text, Field(max_length=1000)]
+    name: Annotated[StorableText, Field(max_length=1000)]
     arguments: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_holds_text)] = Field(
         default=None, description="An object, or its text."
     )
-    call_id: Name = Field(
+    call_id: StorableName = Field(
         default="", description="The client's own name for the call: asked again, it is not made again."
     )
 

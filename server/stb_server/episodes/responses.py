@@ -7,7 +7,7 @@ from typing import Any
 from stb_core.values.episodes import Episode, EpisodeRecord
 from stb_core.values.functions import Functions
 from stb_server.episodes.requests import ToolFormat, tools_as
-from stb_server.episodes.service import Called
+from stb_server.episodes.service import CallOutcome
 
 
 def addresses(base_url: str, token: str, *, proxy: bool) -> dict[str, str | None]:
@@ -64,7 +64,7 @@ def record_view(record: EpisodeRecord) -> dict[str, Any]:
     }
 
 
-def call_view(called: Called) -> dict[str, Any]:
+def call_view(called: CallOutcome) -> dict[str, Any]:
     """What a call brought: the observation as the agent is to see it, and what there is to know about it."""
     step, episode = called.step, called.episode
     return {

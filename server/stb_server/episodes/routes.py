@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from stb_server.calls.protocol import BadRequestError
 from stb_server.episodes.requests import Call, Finish, Opening, Problem, ToolFormat
 from stb_server.episodes.responses import addresses, call_view, episode_view, record_view, tools_view
-from stb_server.episodes.service import Host
+from stb_server.episodes.service import EpisodeService
 
 _PROBLEMS = {
     400: "What is asked for contradicts itself or the server's settings.",
@@ -58,12 +58,12 @@ router = APIRouter(
     responses={status: {"model": Problem, "description": text} for status, text in _PROBLEMS.items()},
 )
 
-Form = Annotated[ToolFormat, Query(alias="format", description="The shape of the tools.")]
-Id = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[^\x00]*$")]
+FormatParameter = Annotated[ToolFormat, Query(alias="format", description="The shape of the tools.")]
+EpisodeIdParameter = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[^\x00]*$")]
 
 
-def _host(request: Request) -> Host:
-    host: Host = request.app.state.episodes
+def _host(request: Request) -> EpisodeService:
+    host: EpisodeService = request.app.state.episodes
     return host
 
 
@@ -83,7 +83,7 @@ def _token(request: Request) -> str:
 
 
 @router.post("", status_code=201, dependencies=[Depends(_slow_down)])
-async def open_episode(request: Request, asked: Opening, form: Form = "openai") -> dict[str, Any]:
+async def open_episode(request: Request, asked: Opening, form: FormatParameter = "openai") -> dict[str, Any]:
     """Open an episode: one attempt at one query.
 
     The answer holds its ``token``, which is shown this once, and its ``tools``; ``mcp_url`` offers the
@@ -100,7 +100,9 @@ async def open_episode(request: Request, asked: Opening, form: Form = "openai") 
 
 
 @router.get("/{episode_id}")
-async def show_episode(request: Request, episode_id: Id, form: Form = "openai") -> dict[str, Any]:
+async def show_episode(
+    request: Request, episode_id: EpisodeIdParameter, form: FormatParameter = "openai"
+) -> dict[str, Any]:
     """How an episode stands, and all that was done in it: enough to go on after a lost connection."""
     host, token = _host(request), _token(request)
     episode = await host.find(token, episode_id)
@@ -110,7 +112,7 @@ async def show_episode(request: Request, episode_id: Id, form: Form = "openai") 
 
 
 @router.post("/{episode_id}/calls", dependencies=[Depends(_slow_down)])
-async def make_call(request: Request, episode_id: Id, call: Call) -> JSONResponse:
+async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call) -> JSONResponse:
     """Call a function, as a model wrote it.
 
     What an agent is to see comes as its ``observation``, also a miss, a function that is not offered
@@ -129,7 +131,7 @@ async def make_call(request: Request, episode_id: Id, call: Call) -> JSONRespons
 
 
 @router.post("/{episode_id}/finish")
-async def finish_episode(request: Request, episode_id: Id, end: Finish) -> dict[str, Any]:
+async def finish_episode(request: Request, episode_id: EpisodeIdParameter, end: Finish) -> dict[str, Any]:
     """Hand in an answer, or give up with null. The same answer again is no mistake."""
     host = _host(request)
     episode = await host.find(_token(request), episode_id)

@@ -24,8 +24,8 @@ from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import FINISH, Step, StopReason
 from stb_server.calls.protocol import BadRequestError, VirtualRequest
-from stb_server.episodes.accounting import Books, has_ended
-from stb_server.episodes.opening import hash_of, open_episode, plan
+from stb_server.episodes.accounting import EpisodeAccounting, ended_error
+from stb_server.episodes.opening import hash_of, open_episode, plan_episode
 from stb_server.episodes.requests import Opening
 from stb_server.worker.dataset_views import DatasetView, ViewRequest
 from stb_server.worker.worker import Worker
@@ -41,7 +41,7 @@ _KEPT_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Called:
+class CallOutcome:
     """What came of a call: its step, the episode after it, the tier that had the answer.
 
     ``kind`` is the type of a failure that the observation tells, as in ``X-STB-Error``.
@@ -53,12 +53,12 @@ class Called:
     kind: str = ""
 
 
-class Host:
+class EpisodeService:
     """The episodes of one worker's worker."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.books = Books(worker)
+        self.accounting = EpisodeAccounting(worker)
         self._functions: dict[tuple[int, str, str, str], Functions] = {}
         self.tasks = ShieldedTasks()
 
@@ -69,7 +69,7 @@ class Host:
             BadRequestError: it cannot be opened as it was asked for.
             StoreError: the store does not answer.
         """
-        planned = await plan(self.worker, asked)
+        planned = await plan_episode(self.worker, asked)
         view = await self.worker.view(ViewRequest(planned.terms["dataset"]))
         functions = await self._functions_of(view, planned.query)
         return await open_episode(self.worker, asked, planned, functions.names, client)
@@ -95,7 +95,7 @@ class Host:
                 headers=((b"www-authenticate", b"Bearer"),),
             )
         if found.stop is None and found.expires_at <= clock.now():
-            found = await self.books.end(found)
+            found = await self.accounting.end(found)
         return found
 
     async def functions(self, episode: Episode) -> Functions:
@@ -114,7 +114,7 @@ class Host:
             found = await self._functions_of(view, query)
         return found
 
-    async def call(self, episode: Episode, name: str, arguments: str, call_id: str = "") -> Called:
+    async def call(self, episode: Episode, name: str, arguments: str, call_id: str = "") -> CallOutcome:
         """Make a call of an agent; it is made to its end even if the agent goes away.
 
         Raises:
@@ -153,28 +153,32 @@ class Host:
         records = self.worker.resources.store.episode_records
         for episode_id in await records.overdue():
             if episode := await records.find(id=episode_id):
-                await self.books.end(episode)
+                await self.accounting.end(episode)
 
-    async def _call(self, episode: Episode, name: str, arguments: str, call_id: str) -> Called:
+    async def _call(self, episode: Episode, name: str, arguments: str, call_id: str) -> CallOutcome:
         if name == FINISH:
             step, finished = finish_step(arguments)
             if finished:
-                return Called(step, await self._finish(episode, arguments))
+                return CallOutcome(step, await self._finish(episode, arguments))
             read: Step | Outgoing = step
         else:
             read = read_call(await self.functions(episode), name, arguments, episode.terms["max_observation"])
         if isinstance(read, Step):
-            begun = await self.books.begin(episode, "tool", read.model_dump_json(), call_id, answered=True)
-            return Called(read if isinstance(begun, int) else begun.step, episode)
+            begun = await self.accounting.begin(
+                episode, "tool", read.model_dump_json(), call_id, answered=True
+            )
+            return CallOutcome(read if isinstance(begun, int) else begun.step, episode)
         view = await self._view(episode)
-        begun = await self.books.begin(episode, "tool", read.step.model_dump_json(), call_id)
+        begun = await self.accounting.begin(episode, "tool", read.step.model_dump_json(), call_id)
         if isinstance(begun, int):
             return await self._send(episode, view, read, begun)
         return (
-            Called(begun.step, episode) if begun.answered else await self._send(episode, view, read, begun.id)
+            CallOutcome(begun.step, episode)
+            if begun.answered
+            else await self._send(episode, view, read, begun.id)
         )
 
-    async def _send(self, episode: Episode, view: DatasetView, read: Outgoing, number: int) -> Called:
+    async def _send(self, episode: Episode, view: DatasetView, read: Outgoing, number: int) -> CallOutcome:
         started = monotonic()
         request = VirtualRequest(*read.ref, read.arguments)
         ledger = episode.id if episode.terms["stateful"] else ""
@@ -183,23 +187,23 @@ class Host:
             read.step,
             answer.body.decode(),
             episode.terms["max_observation"],
-            error=error_in(answer.body),
+            error=error_of_body(answer.body),
             key=key or None,
             provenance=answer.provenance.value,
         )
         seconds = monotonic() - started
         self.worker.times.histogram(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
-        await self.books.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
-        return Called(step, episode, answer.tier, answer.error)
+        await self.accounting.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
+        return CallOutcome(step, episode, answer.tier, answer.error)
 
     async def _finish(self, episode: Episode, arguments: str) -> Episode:
         step, finished = finish_step(arguments)
         assert finished
-        ended = await self.books.end(episode, finished, step)
+        ended = await self.accounting.end(episode, finished, step)
         as_asked = (ended.stop, ended.final_answer) == (finished.stop, finished.final_answer)
         spoiled_now = episode.stop is None and ended.stop is StopReason.INFRASTRUCTURE
         if not as_asked and not spoiled_now:
-            raise has_ended(ended)
+            raise ended_error(ended)
         return ended
 
     async def _view(self, episode: Episode) -> DatasetView:
@@ -225,7 +229,7 @@ class Host:
         return found
 
 
-def error_in(body: bytes) -> str:
+def error_of_body(body: bytes) -> str:
     """The error that a tool's answer tells; "" where it tells none."""
     error = orjson.loads(body)["error"]
     return error if isinstance(error, str) else orjson.dumps(error).decode()

@@ -34,7 +34,7 @@ def _count(told: dict[str, Any], *names: str) -> int:
     return found if isinstance(found, int) and found > 0 else 0
 
 
-class Tap:
+class UsageReader:
     """Reads the events of a stream as they pass.
 
     Args:

@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 from stb_core.store import Store
 from stb_core.store.runs import Run
-from stb_server.inspector.response_counts import Tallies
-from stb_server.inspector.run_digests import Digests
+from stb_server.inspector.response_counts import ResponseCounter
+from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
 from stb_server.worker.worker import Worker
 
@@ -25,8 +25,8 @@ class Inspector:
     worker: Worker | None = None
     token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
-    tallies: Tallies = field(default_factory=Tallies)
-    digests: Digests = field(default_factory=Digests)
+    response_counts: ResponseCounter = field(default_factory=ResponseCounter)
+    digests: RunDigests = field(default_factory=RunDigests)
     standings: Standings = field(default_factory=Standings)
     version: str = version("stabletoolbench")
     only: frozenset[str] | None = None

@@ -18,7 +18,7 @@ _MOST_CHANGES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ArgumentChange:
     """One argument in both calls; the JSON text of a side is empty where it is not there."""
 
     name: str
@@ -27,22 +27,22 @@ class Change:
     after: str
 
 
-def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
+def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ArgumentChange]:
     """Argument by argument, those of ``after`` first, in their order."""
-    found: list[Change] = []
+    found: list[ArgumentChange] = []
     for name in [*after, *(name for name in before if name not in after)]:
         old = _text(before[name]) if name in before else ""
         new = _text(after[name]) if name in after else ""
         if name not in before:
-            found.append(Change(name, "added", "", new))
+            found.append(ArgumentChange(name, "added", "", new))
         elif name not in after:
-            found.append(Change(name, "removed", old, ""))
+            found.append(ArgumentChange(name, "removed", old, ""))
         else:
-            found.append(Change(name, "same" if old == new else "changed", old, new))
+            found.append(ArgumentChange(name, "same" if old == new else "changed", old, new))
     return found
 
 
-def few_changes(changes: Sequence[Change]) -> list[Change]:
+def few_changes(changes: Sequence[ArgumentChange]) -> list[ArgumentChange]:
     """Those that a page shows: all, or where there are too many the first of those that differ."""
     if len(changes) <= _MOST_CHANGES:
         return list(changes)
@@ -55,12 +55,12 @@ def _text(value: Any) -> str:
 
 def arguments_of(raw: bytes | str | None) -> dict[str, Any]:
     """Arguments from their JSON text; none where it is no object."""
-    _, value = json_view.read(raw or b"{}")
+    _, value = json_view.read_json(raw or b"{}")
     return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DiffLine:
     """A line of a comparison; ``skip`` stands for lines that are equal and not shown."""
 
     kind: Literal["same", "removed", "added", "skip"]
@@ -68,60 +68,60 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class TextDifference:
     """A comparison of two texts; ``is_cut`` when one was too long to compare as a whole."""
 
-    lines: list[Line]
+    lines: list[DiffLine]
     added: int
     removed: int
     is_cut: bool
 
 
-def line_difference(before: bytes, after: bytes) -> Difference:
+def line_difference(before: bytes, after: bytes) -> TextDifference:
     """Line by line; JSON is laid out first, one member a line."""
     old, new = _lines(before), _lines(after)
     is_cut = len(old) > MAX_LINES or len(new) > MAX_LINES
     old, new = old[:MAX_LINES], new[:MAX_LINES]
-    found: list[Line] = []
-    come: list[Line] = []
+    found: list[DiffLine] = []
+    come: list[DiffLine] = []
     added = removed = 0
     for step in Indel.opcodes(old, new):
         gone = old[step.src_start : step.src_end]
         if step.tag == "equal":
-            found += [*come, *(Line("same", line) for line in gone)]
+            found += [*come, *(DiffLine("same", line) for line in gone)]
             come = []
             continue
         here = new[step.dest_start : step.dest_end]
         removed, added = removed + len(gone), added + len(here)
         # What is gone stands before what has come in its place, in whichever order they were told.
-        found += [Line("removed", line) for line in gone]
-        come += [Line("added", line) for line in here]
+        found += [DiffLine("removed", line) for line in gone]
+        come += [DiffLine("added", line) for line in here]
     found += come
-    return Difference(_without_long_equal_parts(found), added, removed, is_cut)
+    return TextDifference(_without_long_equal_parts(found), added, removed, is_cut)
 
 
 def _lines(raw: bytes) -> list[str]:
-    is_json, value = json_view.read(raw)
+    is_json, value = json_view.read_json(raw)
     text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
     return [line[:_LONGEST_LINE] for line in text.splitlines()]
 
 
-def _without_long_equal_parts(lines: list[Line]) -> list[Line]:
+def _without_long_equal_parts(lines: list[DiffLine]) -> list[DiffLine]:
     near = [False] * len(lines)
     for position, line in enumerate(lines):
         if line.kind != "same":
             for around in range(max(0, position - _CONTEXT), min(len(lines), position + _CONTEXT + 1)):
                 near[around] = True
-    found: list[Line] = []
+    found: list[DiffLine] = []
     skipped = 0
     for line, is_near in zip(lines, near, strict=True):
         if is_near:
             if skipped:
-                found.append(Line("skip", f"{skipped} equal lines"))
+                found.append(DiffLine("skip", f"{skipped} equal lines"))
                 skipped = 0
             found.append(line)
         else:
             skipped += 1
     if skipped:
-        found.append(Line("skip", f"{skipped} equal lines"))
+        found.append(DiffLine("skip", f"{skipped} equal lines"))
     return found

@@ -11,8 +11,8 @@ from stb_core.errors import NotFoundError
 from stb_core.store.runs import Run
 from stb_server.inspector.pages.runs import good_trials
 from stb_server.inspector.pages.trajectory import stored_document
-from stb_server.inspector.run_digests import Digest, Trial
-from stb_server.inspector.search import PAGE, Hit, Search, search
+from stb_server.inspector.run_digests import RunDigest, TrialDigest
+from stb_server.inspector.search import PAGE, ResponseSearch, SearchHit, search
 
 if TYPE_CHECKING:
     from stb_server.inspector.context import Inspector
@@ -21,9 +21,9 @@ router = APIRouter(prefix="/v1", responses={404: {"description": "There is no su
 
 # A name is compared with names in the store, which hold no NUL.
 _TEXT = r"^[^\x00]*$"
-Word = Annotated[str, Query(max_length=256, pattern=_TEXT)]
-Part = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
-Number = Annotated[int, Query(ge=0, le=2**31)]
+TextParameter = Annotated[str, Query(max_length=256, pattern=_TEXT)]
+TextPathParameter = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
+NumberParameter = Annotated[int, Query(ge=0, le=2**31)]
 
 
 def _inspector(request: Request) -> Inspector:
@@ -34,16 +34,16 @@ def _inspector(request: Request) -> Inspector:
 @router.get("/responses")
 async def responses(
     request: Request,
-    dataset: Word = "",
-    category: Word = "",
-    tool: Word = "",
-    api: Word = "",
-    name: Word = "",
-    arguments: Word = "",
-    text: Word = "",
-    provenance: Word = "",
-    since: Word = "",
-    before: Word = "",
+    dataset: TextParameter = "",
+    category: TextParameter = "",
+    tool: TextParameter = "",
+    api: TextParameter = "",
+    name: TextParameter = "",
+    arguments: TextParameter = "",
+    text: TextParameter = "",
+    provenance: TextParameter = "",
+    since: TextParameter = "",
+    before: TextParameter = "",
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> dict[str, Any]:
     """Responses in force that fit, fifty a page, by category, tool, API and age.
@@ -54,7 +54,7 @@ async def responses(
     inspector = _inspector(request)
     assert inspector.worker is not None
     found = await inspector.store.datasets.get(dataset or inspector.worker.options.dataset)
-    wanted = Search.read(
+    wanted = ResponseSearch.read(
         {
             "category": category,
             "tool": tool,
@@ -67,7 +67,7 @@ async def responses(
             "before": before,
         }
     )
-    tally, _ = await inspector.tallies.of(inspector.store, found)
+    tally, _ = await inspector.response_counts.get(inspector.store, found)
     page = await search(inspector.store, found.id, wanted, tally, after=after)
     return {
         "dataset": found.name,
@@ -78,7 +78,7 @@ async def responses(
 
 
 @router.get("/responses/{dataset}/{key}")
-async def response(request: Request, dataset: Part, key: Part) -> dict[str, Any]:
+async def response(request: Request, dataset: TextPathParameter, key: TextPathParameter) -> dict[str, Any]:
     """One response in all its versions, the newest first, and what was done with it by hand."""
     store = _inspector(request).store
     found = await store.datasets.get(dataset)
@@ -112,19 +112,21 @@ async def response(request: Request, dataset: Part, key: Part) -> dict[str, Any]
 
 
 @router.get("/runs")
-async def runs(request: Request, dataset: Word = "") -> dict[str, Any]:
+async def runs(request: Request, dataset: TextParameter = "") -> dict[str, Any]:
     """All runs, or those on a dataset, the oldest first."""
     inspector = _inspector(request)
     there = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
-    return {"rows": [_run(run, await inspector.digests.of(inspector.store, run.run)) for run in there]}
+    return {"rows": [_run(run, await inspector.digests.get(inspector.store, run.run)) for run in there]}
 
 
 @router.get("/runs/{run}")
-async def run(request: Request, run: Part, limit: Number = PAGE, offset: Number = 0) -> dict[str, Any]:
+async def run(
+    request: Request, run: TextPathParameter, limit: NumberParameter = PAGE, offset: NumberParameter = 0
+) -> dict[str, Any]:
     """One run with its manifest, and its trials by group and query."""
     inspector = _inspector(request)
     found = await inspector.store.runs.get(run)
-    digest = await inspector.digests.of(inspector.store, found.run)
+    digest = await inspector.digests.get(inspector.store, found.run)
     trials = [digest.trials[place] for place in sorted(digest.trials)]
     return {
         **_run(found, digest),
@@ -136,7 +138,11 @@ async def run(request: Request, run: Part, limit: Number = PAGE, offset: Number 
 
 @router.get("/runs/{run}/{group}/{query_id}", response_class=Response)
 async def trajectory(
-    request: Request, run: Part, group: Part, query_id: Part, trial: Annotated[int, Query(ge=0, le=10**6)] = 0
+    request: Request,
+    run: TextPathParameter,
+    group: TextPathParameter,
+    query_id: TextPathParameter,
+    trial: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Response:
     """One trajectory as it is stored, the last attempt of a trial."""
     store = _inspector(request).store
@@ -145,7 +151,7 @@ async def trajectory(
     return Response(document, media_type="application/json")
 
 
-def _hit(hit: Hit) -> dict[str, Any]:
+def _hit(hit: SearchHit) -> dict[str, Any]:
     return {
         "key": hit.key,
         "category": hit.ref.category,
@@ -159,7 +165,7 @@ def _hit(hit: Hit) -> dict[str, Any]:
     }
 
 
-def _run(run: Run, digest: Digest) -> dict[str, Any]:
+def _run(run: Run, digest: RunDigest) -> dict[str, Any]:
     done = good_trials(run, digest)
     return {
         "run": run.run,
@@ -178,7 +184,7 @@ def _run(run: Run, digest: Digest) -> dict[str, Any]:
     }
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(trial: TrialDigest) -> dict[str, Any]:
     row = dataclasses.asdict(trial)
     usage = trial.usage.model_dump()
     simulator = trial.simulator.model_dump() if trial.simulator else None

@@ -22,7 +22,7 @@ _OPEN_MEMBERS = 12
 _LARGEST = 8_000_000
 _LONGEST_LITERAL = 200_000
 
-Kind = Literal["open", "close", "value", "cut"]
+TokenKind = Literal["open", "close", "value", "cut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Token:
     container, or for ``cut`` how many members (or characters) are not shown.
     """
 
-    kind: Kind
+    kind: TokenKind
     name: str | None = None
     text: str = ""
     type: str = ""
@@ -42,14 +42,14 @@ class Token:
 
 
 @dataclass(slots=True)
-class Budget:
+class PageBudget:
     """What may still be shown on a page."""
 
     nodes: int = MAX_NODES
     text: int = MAX_TEXT
 
 
-def read(raw: str | bytes) -> tuple[bool, Any]:
+def read_json(raw: str | bytes) -> tuple[bool, Any]:
     """(whether it is JSON, its value or its text)."""
     if len(raw) <= _LARGEST:
         with suppress(FormatError):
@@ -58,7 +58,7 @@ def read(raw: str | bytes) -> tuple[bool, Any]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerView:
     """The body of an answer, taken apart: ``value`` is its response, unfolded where that was text."""
 
     error: str
@@ -66,15 +66,15 @@ class Answer:
     is_unfolded: bool
 
 
-def answer(raw: str | bytes) -> Answer:
+def view_answer(raw: str | bytes) -> AnswerView:
     """A body of the form ``{"error", "response"}``; any other is all response."""
-    is_json, value = read(raw)
+    is_json, value = read_json(raw)
     if not is_json or not isinstance(value, dict) or value.keys() != {"error", "response"}:
-        return Answer("", value, is_unfolded=False)
+        return AnswerView("", value, is_unfolded=False)
     error, response = value["error"], value["response"]
     shown = unfold(response)
     text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-    return Answer(text, shown, is_unfolded=isinstance(response, str) and not isinstance(shown, str))
+    return AnswerView(text, shown, is_unfolded=isinstance(response, str) and not isinstance(shown, str))
 
 
 def is_cut(shown: Iterable[Token]) -> bool:
@@ -89,7 +89,7 @@ def unfold(text: Any) -> Any:
     """
     if not isinstance(text, str) or text.lstrip()[:1] not in {"{", "["}:
         return text
-    found, value = read(text)
+    found, value = read_json(text)
     if found:
         return value
     try:
@@ -98,9 +98,9 @@ def unfold(text: Any) -> Any:
         return text
 
 
-def tokens(value: Any, budget: Budget | None = None) -> list[Token]:
+def tokens_of(value: Any, budget: PageBudget | None = None) -> list[Token]:
     """The view of a value; takes what it shows from the budget."""
-    budget = budget or Budget()
+    budget = budget or PageBudget()
     found: list[Token] = []
     waiting: list[Iterator[tuple[str | None, Any]]] = [iter([(None, value)])]
     left: list[int] = [1]
@@ -140,7 +140,7 @@ def _members(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str | None, Any
     return ((str(position), member) for position, member in enumerate(item))
 
 
-def _leaf(name: str | None, item: Any, budget: Budget) -> Token:
+def _leaf(name: str | None, item: Any, budget: PageBudget) -> Token:
     if isinstance(item, str):
         shown = item[: min(_LONGEST_STRING, budget.text)]
         budget.text -= len(shown)

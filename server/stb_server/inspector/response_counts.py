@@ -44,7 +44,7 @@ class ApiCount:
 
 
 @dataclass(frozen=True)
-class Tally:
+class ResponseCounts:
     """The count of one dataset in one state; ``apis`` in the order of the store's index."""
 
     state: str
@@ -90,14 +90,14 @@ def _sum(apis: Iterable[ApiCount]) -> Counter[str]:
     return +total
 
 
-class Tallies:
+class ResponseCounter:
     """The last count of every dataset."""
 
     def __init__(self) -> None:
-        self._last: dict[int, Tally] = {}
-        self._counting: dict[int, asyncio.Task[Tally]] = {}
+        self._last: dict[int, ResponseCounts] = {}
+        self._counting: dict[int, asyncio.Task[ResponseCounts]] = {}
 
-    async def of(self, store: Store, dataset: Dataset) -> tuple[Tally | None, bool]:
+    async def get(self, store: Store, dataset: Dataset) -> tuple[ResponseCounts | None, bool]:
         """The count, and whether it is that of the present state; None while the first is made."""
         last = self._last.get(dataset.id)
         state = _state(dataset)
@@ -120,11 +120,11 @@ class Tallies:
             task.cancel()
         await asyncio.gather(*self._counting.values(), return_exceptions=True)
 
-    async def _count(self, store: Store, dataset: Dataset, state: str) -> Tally:
+    async def _count(self, store: Store, dataset: Dataset, state: str) -> ResponseCounts:
         started = time.monotonic()
         apis = await _api_counts(store, dataset.id)
         finished = time.monotonic()
-        tally = Tally(state, clock.now(), finished - started, finished, apis)
+        tally = ResponseCounts(state, clock.now(), finished - started, finished, apis)
         self._last[dataset.id] = tally
         return tally
 
@@ -133,7 +133,7 @@ def _state(dataset: Dataset) -> str:
     return f"{dataset.created_at} {dataset.changes} {dataset.responses_hash}"
 
 
-def _ended(task: asyncio.Task[Tally]) -> None:
+def _ended(task: asyncio.Task[ResponseCounts]) -> None:
     if not task.cancelled() and isinstance(problem := task.exception(), StoreError):
         _log.warning("responses could not be counted", extra={"reason": str(problem)})
 

@@ -26,12 +26,12 @@ _QUERY_LENGTH = 200
 _BATCH = 100
 _UNSTATED = "not stated"
 
-Place = tuple[str, str, int]
+TrialPlace = tuple[str, str, int]
 """(group, query id, trial)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class TrialDigest:
     """One trajectory in a row of a table."""
 
     group: str
@@ -50,18 +50,18 @@ class Trial:
     provenances: Counter[str]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> TrialPlace:
         """What it is an answer to."""
         return self.group, self.query_id, self.trial
 
 
 @dataclass(frozen=True)
-class Digest:
+class RunDigest:
     """A run's trajectories, the last attempt of each trial."""
 
     attempts: int
-    trials: dict[Place, Trial]
-    used: dict[str, list[Place]]
+    trials: dict[TrialPlace, TrialDigest]
+    used: dict[str, list[TrialPlace]]
     """Key of a call -> the trials that made it."""
 
     @property
@@ -94,14 +94,14 @@ class Digest:
         return sum(trial.seconds for trial in self.trials.values())
 
 
-class Digests:
+class RunDigests:
     """The digests of the runs that were looked at last."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Digest] = OrderedDict()
+        self._kept: OrderedDict[str, RunDigest] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def of(self, store: Store, run: str) -> Digest:
+    async def get(self, store: Store, run: str) -> RunDigest:
         """The digest of a run in its present state."""
         async with self._reading[run]:
             attempts = await _attempts(store, run)
@@ -117,12 +117,12 @@ class Digests:
 
     async def uses(
         self, store: Store, runs: Sequence[Run], key: str, *, limit: int
-    ) -> tuple[list[tuple[Run, Place]], int]:
+    ) -> tuple[list[tuple[Run, TrialPlace]], int]:
         """Trials of the latest of these runs that made a call, and how many runs were read."""
         runs = runs[-_RUNS_OF_USES:]
-        found: list[tuple[Run, Place]] = []
+        found: list[tuple[Run, TrialPlace]] = []
         for run in reversed(runs):
-            places = (await self.of(store, run.run)).used.get(key, [])
+            places = (await self.get(store, run.run)).used.get(key, [])
             found += [(run, place) for place in places]
         return found[:limit], len(runs)
 
@@ -133,9 +133,9 @@ async def _attempts(store: Store, run: str) -> int:
         return await connection.scalar(sa.select(sa.func.count()).select_from(t).where(t.c.run == run)) or 0
 
 
-async def _read(store: Store, run: str, attempts: int) -> Digest:
-    trials: dict[Place, Trial] = {}
-    used: dict[str, list[Place]] = defaultdict(list)
+async def _read(store: Store, run: str, attempts: int) -> RunDigest:
+    trials: dict[TrialPlace, TrialDigest] = {}
+    used: dict[str, list[TrialPlace]] = defaultdict(list)
     batch: list[str] = []
 
     async def take() -> None:
@@ -150,21 +150,21 @@ async def _read(store: Store, run: str, attempts: int) -> Digest:
         if len(batch) == _BATCH:
             await take()
     await take()
-    return Digest(attempts, trials, dict(used))
+    return RunDigest(attempts, trials, dict(used))
 
 
-def _digest_all(documents: Iterable[str]) -> list[tuple[Trial, set[str]]]:
+def _digest_all(documents: Iterable[str]) -> list[tuple[TrialDigest, set[str]]]:
     return [_digest(document) for document in documents]
 
 
-def _digest(document: str) -> tuple[Trial, set[str]]:
+def _digest(document: str) -> tuple[TrialDigest, set[str]]:
     value = orjson.loads(document)
     # A search made other calls than those that led to its answer.
     nodes = value.get("tree") or []
     steps = [node["step"] for node in nodes if node.get("step")] or value["steps"]
     calls = [step for step in steps if step["function"] != FINISH]
     keys = {key for step in calls if (key := step.get("key") or _key(step))}
-    trial = Trial(
+    trial = TrialDigest(
         group=value["group"],
         query_id=value["query_id"],
         trial=value["trial"],

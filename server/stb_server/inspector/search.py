@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.store import Store, schema
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ApiRef
-from stb_server.inspector.response_counts import ApiCount, Tally
+from stb_server.inspector.response_counts import ApiCount, ResponseCounts
 
 PAGE = 50
 MAX_EXAMINED = 10_000
@@ -28,7 +28,7 @@ Segment = tuple[ApiRef, ApiRef]
 
 
 @dataclass(frozen=True)
-class Search:
+class ResponseSearch:
     """What is looked for; empty fields mean all. The fields are the names in a page's address."""
 
     category: str = ""
@@ -47,7 +47,7 @@ class Search:
     """Kept before this day."""
 
     @classmethod
-    def read(cls, query: Any) -> Search:
+    def read(cls, query: Any) -> ResponseSearch:
         """From the query of an address."""
         given = {
             field.name: str(query.get(field.name, "")).replace("\x00", "").strip() for field in fields(cls)
@@ -75,7 +75,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class SearchHit:
     """A response in a list, with the beginnings of its arguments and body."""
 
     id: int
@@ -90,10 +90,10 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchPage:
     """A page of a search: ``after`` is where to go on, 0 at the end."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     examined: int
     after: int
 
@@ -104,15 +104,15 @@ class Found:
 
 
 async def search(
-    store: Store, dataset_id: int, wanted: Search, tally: Tally | None, *, after: int = 0
-) -> Found:
+    store: Store, dataset_id: int, wanted: ResponseSearch, tally: ResponseCounts | None, *, after: int = 0
+) -> SearchPage:
     """The next page of responses in force that fit, by category, tool, API and age."""
     async with store.reading() as connection:
         scan = _Scan(store, connection, dataset_id, wanted, tally)
         return await scan.run(after)
 
 
-async def by_key(store: Store, dataset_id: int, beginning: str) -> list[str]:
+async def keys_starting_with(store: Store, dataset_id: int, beginning: str) -> list[str]:
     """Keys of responses in force that begin so, up to a page."""
     r = schema.responses.c
     statement = (
@@ -127,9 +127,9 @@ async def by_key(store: Store, dataset_id: int, beginning: str) -> list[str]:
         return list(await connection.scalars(statement))
 
 
-async def neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> list[Hit]:
+async def neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> list[SearchHit]:
     """Responses in force of one API, the oldest first."""
-    found = await search(store, dataset_id, Search(*ref), None)
+    found = await search(store, dataset_id, ResponseSearch(*ref), None)
     return found.hits[:limit]
 
 
@@ -141,8 +141,8 @@ class _Scan:
         store: Store,
         connection: AsyncConnection,
         dataset_id: int,
-        wanted: Search,
-        tally: Tally | None,
+        wanted: ResponseSearch,
+        tally: ResponseCounts | None,
     ) -> None:
         self._store = store
         self._connection = connection
@@ -152,7 +152,7 @@ class _Scan:
         self._segments: Sequence[Segment | None] = (
             tally.select(self._fits) if tally and self._narrows else [None]
         )
-        self._hits: list[Hit] = []
+        self._hits: list[SearchHit] = []
         self._examined = 0
         self._last = 0
 
@@ -161,7 +161,7 @@ class _Scan:
         given = zip(api.ref, (wanted.category, wanted.tool, wanted.api), strict=True)
         return all(not name or name == have for have, name in given) and wanted.fits_api(api)
 
-    async def run(self, after: int) -> Found:
+    async def run(self, after: int) -> SearchPage:
         r = schema.responses.c
         places: list[tuple[Segment | None, list[sa.ColumnElement[bool]]]] = []
         start = await self._place(after) if after else None
@@ -173,8 +173,8 @@ class _Scan:
         for number, (segment, conditions) in enumerate(places):
             is_open = await self._walk([*conditions, *_within(segment)])
             if is_open or (number >= _MAX_SEGMENTS and number + 1 < len(places) and self._last):
-                return Found(self._hits, self._examined, self._last)
-        return Found(self._hits, self._examined, 0)
+                return SearchPage(self._hits, self._examined, self._last)
+        return SearchPage(self._hits, self._examined, 0)
 
     async def _place(self, after: int) -> ApiRef | None:
         r = schema.responses.c
@@ -273,8 +273,8 @@ def _beyond(last: tuple[str, str, str, int]) -> sa.ColumnElement[bool]:
     return sa.tuple_(r.category, r.tool, r.api, r.id) > last
 
 
-def _hit(row: Any) -> Hit:
-    return Hit(
+def _hit(row: Any) -> SearchHit:
+    return SearchHit(
         id=row.id,
         key=row.key,
         ref=ApiRef(row.category, row.tool, row.api),

@@ -24,7 +24,7 @@ from stb_server.worker.worker import Worker
 
 _log = logging.getLogger(__name__)
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+PageEndpoint = Callable[[Request], Awaitable[Response]]
 STATIC = Path(__file__).parent / "static"
 
 
@@ -81,7 +81,7 @@ async def _nowhere(request: Request) -> Response:
     raise NotFoundError(f"There is no page {request.url.path}.")
 
 
-def _guarded(endpoint: Endpoint) -> Endpoint:
+def _guarded(endpoint: PageEndpoint) -> PageEndpoint:
     """The endpoint, with a page that says what is wrong in place of an error."""
 
     @wraps(endpoint)

@@ -15,7 +15,7 @@ from stb_core import plugins
 from stb_core.errors import StbError, StoreError
 from stb_core.plugins import Figure, ScoreRow, ScoreSource
 from stb_core.store import Store, open_store
-from stb_server.inspector.verdicts import Judge
+from stb_server.inspector.verdicts import JudgeName
 
 _KEPT = 256
 _KEPT_FIGURES = 32
@@ -116,7 +116,7 @@ async def _compute(provider: ScoreSource, store: Store, runs: Sequence[str]) -> 
         await own.close()
 
 
-def by(rows: Sequence[ScoreRow], judge: Judge) -> list[ScoreRow]:
+def rows_by(rows: Sequence[ScoreRow], judge: JudgeName) -> list[ScoreRow]:
     """The rows of one judge."""
     return [row for row in rows if (row["judge"], row["rubric"]) == (judge.judge, judge.rubric)]
 

@@ -29,9 +29,9 @@ from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.compare import judges_of
 from stb_server.inspector.pages.trajectory import recorded_keys
 from stb_server.inspector.rendering import place, url
-from stb_server.inspector.run_digests import Digests
+from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
-from stb_server.inspector.verdicts import Judge, verdict_counts
+from stb_server.inspector.verdicts import JudgeName, verdict_counts
 
 # In our pages an attribute always stands in double quotes, and text from outside holds none: it is
 # escaped. So what looks like an attribute is one.
@@ -39,9 +39,9 @@ _ATTRIBUTE = re.compile(r' (href|src|srcset)="([^"]*)"')
 _FILTERS = frozenset({"group", "outcome", "stop", "query"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _LONGEST_NAME = 80
-Key = tuple[str, tuple[tuple[str, str], ...]]
+AddressKey = tuple[str, tuple[tuple[str, str], ...]]
 
-FIRST = "index.html"
+FIRST_PAGE = "index.html"
 _SERVER = "http://127.0.0.1:8080"
 _PATIENCE_S = 3600.0
 _FIGURES = ("forest", "matrix")
@@ -76,13 +76,13 @@ async def write(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     pages = sum(file.endswith(".html") for file in addresses.values())
-    return WrittenSite(folder / FIRST, pages, len(addresses), size)
+    return WrittenSite(folder / FIRST_PAGE, pages, len(addresses), size)
 
 
 def _check(folder: Path, *, force: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (folder / FIRST).is_file() or not (folder / "static" / "inspector.css").is_file():
+    if not (folder / FIRST_PAGE).is_file() or not (folder / "static" / "inspector.css").is_file():
         raise ConflictError(f"{folder} holds something else.", hint="Name a folder that is not there yet.")
     if not force:
         raise ConflictError(f"{folder} holds a site already.", hint="Name another folder, or add --force.")
@@ -105,20 +105,20 @@ async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
         found[address] = links.add(address, file)
         return found[address]
 
-    add("/runs", FIRST)
+    add("/runs", FIRST_PAGE)
     for path in sorted(site.STATIC.iterdir()):
         add(f"/static/{path.name}", f"static/{path.name}")
     judges = await verdict_counts(inspector.store, [run.run for run in runs])
     _add_leaderboards(runs, judges, links, add)
     for run in runs:
         here, folder = place("runs", run.run), f"runs/{safe_name(run.run)}"
-        first = add(here, f"{folder}/{FIRST}")
+        first = add(here, f"{folder}/{FIRST_PAGE}")
         for number, judge in enumerate(looked := [*judges[run.run]], 1):
             if judge == looked[-1]:  # the one that the page shows unasked
                 links.also(url(here, judge=judge.address), first)
             else:
                 add(url(here, judge=judge.address), f"{folder}/judge-{number}.html")
-        digest = await inspector.digests.of(inspector.store, run.run)
+        digest = await inspector.digests.get(inspector.store, run.run)
         for group, query_id, trial in digest.trials:
             query = f"?trial={trial}" if trial else ""
             file = (
@@ -137,7 +137,7 @@ async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
 
 def _add_leaderboards(
     runs: Sequence[Run],
-    judged: Mapping[str, Iterable[Judge]],
+    judged: Mapping[str, Iterable[JudgeName]],
     links: FileLinks,
     add: Callable[[str, str], str],
 ) -> None:
@@ -159,7 +159,7 @@ def _add_leaderboards(
                     add(address, f"{name}-{figure}-{number}{'-dark' if dark else ''}.svg")
 
 
-async def _used(store: Store, runs: Sequence[Run], digests: Digests) -> dict[str, list[str]]:
+async def _used(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[str, list[str]]:
     """The keys of the calls that runs made and that are recorded, by dataset."""
     there = {dataset.name for dataset in await store.datasets.all()}
     found: dict[str, list[str]] = {}
@@ -167,7 +167,7 @@ async def _used(store: Store, runs: Sequence[Run], digests: Digests) -> dict[str
         keys: set[str] = set()
         for run in runs:
             if run.dataset == dataset:
-                keys.update((await digests.of(store, run.run)).used)
+                keys.update((await digests.get(store, run.run)).used)
         found[dataset] = sorted(await recorded_keys(store, dataset, sorted(keys)))
     return found
 
@@ -209,7 +209,7 @@ class FileLinks:
     """The files of a site, by the addresses of their pages."""
 
     def __init__(self) -> None:
-        self._files: dict[Key, str] = {}
+        self._files: dict[AddressKey, str] = {}
         self._taken: set[str] = set()
 
     def add(self, address: str, file: str) -> str:
@@ -268,6 +268,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
 
 
-def _key(address: str) -> Key:
+def _key(address: str) -> AddressKey:
     parts = urlsplit(address)
     return unquote(parts.path), tuple(sorted(parse_qsl(parts.query)))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from stb_core.values.trajectories import FINISH, Message, ModelCall, Node, Step, Trajectory
 from stb_server.inspector import json_view, trajectory_trees
-from stb_server.inspector.json_view import Budget, Token
+from stb_server.inspector.json_view import PageBudget, Token
 from stb_server.inspector.run_digests import key_of
 
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _MAX_MESSAGE = 8_000
 
 
 @dataclass(frozen=True)
-class Item:
+class TrajectoryItem:
     """A call or a message as a page shows it; ``response`` is the address of the recorded answer.
 
     ``message`` beside a step is the turn of the model that made the call without a word.
@@ -44,7 +44,7 @@ class Item:
 
 
 def in_order(
-    found: Trajectory, tree: trajectory_trees.Tree | None
+    found: Trajectory, tree: trajectory_trees.TreeView | None
 ) -> list[tuple[Step | None, Message | None]]:
     """What was said and called on the way to the answer; a call stands for the message that reports it."""
     if found.tree and tree and tree.path:
@@ -87,9 +87,9 @@ def make_item(
     step: Step | None,
     message: Message | None,
     recorded: dict[str, str],
-    budget: Budget,
+    budget: PageBudget,
     measured: MeasuredTimes,
-) -> Item:
+) -> TrajectoryItem:
     """One of them; takes what it shows from the budget of the page.
 
     ``recorded`` holds the pages of recorded answers by key.
@@ -99,18 +99,20 @@ def make_item(
         text = content[: max(0, min(_MAX_MESSAGE, budget.text))]
         budget.text -= len(text)
         is_cut = len(content) > len(text)
-        return Item(number, message=message, asked=measured.turn(message), text=text, is_cut=is_cut)
+        return TrajectoryItem(number, message=message, asked=measured.turn(message), text=text, is_cut=is_cut)
     if budget.nodes <= 0 or budget.text <= 0:
         bare = step, message, measured.call(step), measured.turn(message)
-        return Item(number, *bare, response=recorded.get(key_of(step), ""), is_cut=True, is_bare=True)
-    own = Budget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
+        return TrajectoryItem(
+            number, *bare, response=recorded.get(key_of(step), ""), is_cut=True, is_bare=True
+        )
+    own = PageBudget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
     before = own.nodes, own.text
-    answer = json_view.answer(step.observation)
-    arguments = json_view.tokens(_arguments(step.arguments), own)
-    observation = json_view.tokens(answer.value, own) if step.observation else []
+    answer = json_view.view_answer(step.observation)
+    arguments = json_view.tokens_of(_arguments(step.arguments), own)
+    observation = json_view.tokens_of(answer.value, own) if step.observation else []
     budget.nodes -= before[0] - own.nodes
     budget.text -= before[1] - own.text
-    return Item(
+    return TrajectoryItem(
         number,
         step,
         message,
@@ -125,7 +127,7 @@ def make_item(
 
 
 def _arguments(text: str) -> Any:
-    found, value = json_view.read(text)
+    found, value = json_view.read_json(text)
     return value if found else text
 
 

@@ -25,7 +25,7 @@ PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TreeRow:
     """``node``: one node; ``open`` and ``close``: around a branch; ``cut``: what is not drawn."""
 
     kind: Literal["node", "open", "close", "cut"]
@@ -41,10 +41,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Tree:
+class TreeView:
     """The rows, and what they add up to."""
 
-    rows: list[Row]
+    rows: list[TreeRow]
     nodes: int
     branches: int
     pruned: int
@@ -53,7 +53,7 @@ class Tree:
     """The numbers of the nodes that lead to the answer, from the root; empty when there is none."""
 
 
-def draw(nodes: Sequence[Node]) -> Tree:
+def draw_tree(nodes: Sequence[Node]) -> TreeView:
     """The tree of a trajectory. A node whose parent is not an older node is taken for a root."""
     children: list[list[int]] = [[] for _ in nodes]
     roots: list[int] = []
@@ -69,7 +69,7 @@ def draw(nodes: Sequence[Node]) -> Tree:
             reasons[parent] = reasons[parent] or (reasons[number] if len(children[parent]) == 1 else "")
     path = _path(nodes)
     drawing = _Drawing(nodes, children, sizes, reasons, path)
-    return Tree(
+    return TreeView(
         rows=drawing.rows(roots),
         nodes=len(nodes),
         branches=drawing.branches,
@@ -104,9 +104,9 @@ class _Drawing:
         self._path = path
         self.branches = 0
 
-    def rows(self, roots: list[int]) -> list[Row]:
+    def rows(self, roots: list[int]) -> list[TreeRow]:
         """All rows, without recursion: a tree may be deeper than the interpreter's stack."""
-        found: list[Row] = []
+        found: list[TreeRow] = []
         waiting: list[tuple[str, int, tuple[int, int], int]] = []
         drawn = 0
 
@@ -119,7 +119,7 @@ class _Drawing:
         while waiting:
             what, number, where, depth = waiting.pop()
             if what == "close":
-                found.append(Row("close"))
+                found.append(TreeRow("close"))
                 continue
             # A branch is opened only where there is room for its first node.
             lines = drawn + self.branches + (what == "branch")
@@ -127,7 +127,7 @@ class _Drawing:
                 missing = self._sizes[number]
                 if found and found[-1].kind == "cut":
                     missing += found.pop().count
-                found.append(Row("cut", number, count=missing))
+                found.append(TreeRow("cut", number, count=missing))
                 continue
             if what == "branch":
                 self.branches += 1
@@ -137,7 +137,7 @@ class _Drawing:
                 continue
             drawn += 1
             node = self._nodes[number]
-            found.append(Row("node", number, node, self._state(number), why=node.pruned))
+            found.append(TreeRow("node", number, node, self._state(number), why=node.pruned))
             push(self._children[number], depth)
         return found
 
@@ -150,8 +150,8 @@ class _Drawing:
             return ANSWER
         return PRUNED if self._reasons[number] else PLAIN
 
-    def _branch(self, number: int, where: tuple[int, int]) -> Row:
-        return Row(
+    def _branch(self, number: int, where: tuple[int, int]) -> TreeRow:
+        return TreeRow(
             "open",
             number,
             state=self._state(number),

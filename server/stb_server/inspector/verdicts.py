@@ -33,7 +33,7 @@ SIGNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class JudgeName:
     """A judge with its rubric, as an address names it."""
 
     judge: str
@@ -50,7 +50,7 @@ class Judge:
         return f"{self.judge}|{self.rubric}"
 
 
-def outcome(statuses: Sequence[Status]) -> str:
+def outcome_of(statuses: Sequence[Status]) -> str:
     """The verdict given most often; failures of the judge count only where there is nothing else."""
     given = Counter(status for status in statuses if status is not Status.ERROR)
     if not given:
@@ -59,7 +59,7 @@ def outcome(statuses: Sequence[Status]) -> str:
     return SPLIT if others and others[0][1] == most else first.value
 
 
-def by_trial(marks: Sequence[Mark], done: Sequence[StoredTrial]) -> dict[tuple[str, str, int], list[Status]]:
+def statuses_by_trial(marks: Sequence[Mark], done: Sequence[StoredTrial]) -> dict[tuple[str, str, int], list[Status]]:
     """The verdicts, in rounds, on the answers that count; those on earlier attempts are left out."""
     answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
     found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)
@@ -71,7 +71,7 @@ def by_trial(marks: Sequence[Mark], done: Sequence[StoredTrial]) -> dict[tuple[s
     return {place: [rounds[number] for number in sorted(rounds)] for place, rounds in found.items()}
 
 
-async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[Judge, Counter[str]]]:
+async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[JudgeName, Counter[str]]]:
     """For each run and judge how many verdicts there are of each kind."""
     v = schema.verdicts.c
     statement = (
@@ -80,8 +80,8 @@ async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[Ju
         .group_by(v.run, v.judge, v.rubric, v.status)
         .order_by(v.run, v.judge, v.rubric)
     )
-    found: dict[str, dict[Judge, Counter[str]]] = {run: {} for run in runs}
+    found: dict[str, dict[JudgeName, Counter[str]]] = {run: {} for run in runs}
     async with store.reading() as connection:
         for run, judge, rubric, status, count in await connection.execute(statement):
-            found[run].setdefault(Judge(judge, rubric), Counter())[status] = count
+            found[run].setdefault(JudgeName(judge, rubric), Counter())[status] = count
     return found

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from stb_core.store import Store
-from stb_server.app.application import App
+from stb_server.app.application import ServerApp
 from stb_server.worker.options import ServerOptions
 from virtual_server import put_weather, recorded, request, running
 
@@ -39,7 +39,7 @@ def files_entered() -> Iterator[set[str]]:
 def _answers_a_request(frame: FrameType) -> bool:
     """Whether the application called this function, directly or not: background work does not count."""
     caller: FrameType | None = frame
-    while caller is not None and caller.f_code is not App.__call__.__code__:
+    while caller is not None and caller.f_code is not ServerApp.__call__.__code__:
         caller = caller.f_back
     return caller is not None
 

@@ -22,11 +22,11 @@ from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.provenance import Provenance
 from stb_core.values.recordings import Recording
 from stb_server.datasets.content_hash import NO_CONTENTS
-from stb_server.datasets.differences import opened_side
-from stb_server.datasets.dump_file import Header, is_dump, opened_dump, parse_response_line, response_line
+from stb_server.datasets.differences import opened_diff_side
+from stb_server.datasets.dump_file import DumpHeader, is_dump, opened_dump, parse_response_line, response_line
 from stb_server.datasets.official_layout import write_official_cache
 from stb_server.datasets.release import find_release, import_release
-from stb_server.datasets.transfer import Loaded, dump, load
+from stb_server.datasets.transfer import LoadedDump, dump, load
 
 
 def recording(
@@ -53,7 +53,7 @@ def written(path: Path, responses: Sequence[Recording], **header: Any) -> Path:
         "count": len(ordered),
         "content_hash": fingerprint.hash,
     }
-    path.write_bytes(Header(**{**fields, **header}).line + b"".join(map(response_line, ordered)))
+    path.write_bytes(DumpHeader(**{**fields, **header}).line + b"".join(map(response_line, ordered)))
     return path
 
 
@@ -65,7 +65,7 @@ def names(folder: Path, pattern: str) -> list[str]:
     return sorted(path.name for path in folder.glob(pattern))
 
 
-async def loaded(store: Store, path: Path, **options: Any) -> Loaded:
+async def loaded(store: Store, path: Path, **options: Any) -> LoadedDump:
     with opened_dump(path) as reader:
         return await load(store, reader, **options)
 
@@ -449,7 +449,7 @@ def test_bodies_that_json_would_change_are_written_as_text() -> None:
 
 def test_the_scheme_of_keys_stands_only_in_dumps_that_need_it(tmp_path: Path) -> None:
     """Dumps with the first scheme are what they always were; others are of the next format."""
-    first, other = (json.loads(Header("d", "", 0, "", key_scheme=scheme).line) for scheme in (1, 7))
+    first, other = (json.loads(DumpHeader("d", "", 0, "", key_scheme=scheme).line) for scheme in (1, 7))
 
     assert ("stabletoolbench-responses/1", None) == (first["format"], first.get("key_scheme"))
     assert ("stabletoolbench-responses/2", 7) == (other["format"], other["key_scheme"])
@@ -487,5 +487,5 @@ async def test_a_dump_with_keys_of_another_scheme_cannot_be_compared(
     path = written(tmp_path / "x.jsonl", SOME[:1], key_scheme=7)
 
     with pytest.raises(FormatError, match=r"keys of scheme 7, and this version .* Load it into a dataset"):
-        async with opened_side(sqlite_store, str(path)):
+        async with opened_diff_side(sqlite_store, str(path)):
             pass

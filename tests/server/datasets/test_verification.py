@@ -14,10 +14,10 @@ from stb_core.store.responses import Response
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.datasets.verification import (
-    Summary,
-    Tally,
+    ReviewSummary,
+    ReviewTally,
     older_filter_would_drop,
-    verify_response,
+    review_response,
 )
 from stb_server.upstream.answer_quality import Rule
 
@@ -27,10 +27,10 @@ def recorded(body: bytes, n: int = 0) -> Response:
     return Response(call.key, *(call.category, call.tool, call.api), b"{}", body, Provenance.RECORDED)
 
 
-def summary_of(responses: Iterable[Response]) -> Summary:
-    tally = Tally()
+def summary_of(responses: Iterable[Response]) -> ReviewSummary:
+    tally = ReviewTally()
     for response in responses:
-        tally.add(verify_response(response))
+        tally.add(review_response(response))
     return tally.summary()
 
 
@@ -66,7 +66,7 @@ def test_the_older_filter_goes_by_words(response: object, error: object, word: s
 )
 def test_a_stored_body_is_judged_whatever_its_form(body: bytes, rule: Rule) -> None:
     """ToolBench's envelope is opened; anything else is judged as it is."""
-    assert rule is verify_response(recorded(body)).verdict.rule
+    assert rule is review_response(recorded(body)).verdict.rule
 
 
 def test_the_summary_counts_what_a_word_filter_would_lose() -> None:
@@ -100,7 +100,7 @@ def test_a_word_filter_would_lose_a_fifth_of_the_real_release(real_data: Path) -
 @pytest.mark.parametrize("error", ["", "Message error..."])
 def test_any_text_can_be_judged(text: str, error: str) -> None:
     """What looks like a value in Python's notation, and is none; and the evidence can be printed."""
-    found = verify_response(recorded(json.dumps({"error": error, "response": text}).encode()))
+    found = review_response(recorded(json.dumps({"error": error, "response": text}).encode()))
 
     assert found.verdict.rule in Rule
     assert found.verdict.evidence.encode().decode() == found.verdict.evidence

@@ -256,7 +256,7 @@ async def test_a_model_call_that_was_cut_off_keeps_no_episode_open(store: Store,
     """What a dying worker left is not waited for; the agent was not heard of again, and that is a result."""
     await put_dataset(store)
     async with serving(store_url, episode_idle_s=1.0) as server:
-        records, books = store.episode_records, server.app.state.episodes.books
+        records, books = store.episode_records, server.app.state.episodes.accounting
         books.longest_model_call_s = 0.2
         player = await open_episode(server, run="r")
         episode = await records.find(id=player.opened["id"])

@@ -373,7 +373,7 @@ async def test_large_bodies_are_not_read(store: Store, store_url: str) -> None:
 async def test_a_call_that_was_cut_off_spoils_the_trial(server: Running, store: Store) -> None:
     """What a dying worker owes is our fault and no result; made again, the call counts as answered."""
     records, writer = store.episode_records, server.worker.resources.writer
-    server.app.state.episodes.books.longest_call_s = 0.2
+    server.app.state.episodes.accounting.longest_call_s = 0.2
     runs = {"cut": 0, "again": 1}
     for run, calls in runs.items():
         player = await open_episode(server, run=run)

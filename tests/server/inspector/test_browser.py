@@ -34,7 +34,7 @@ def test_names_lead_down_to_a_response(real_site: str, page: Page) -> None:
     page.locator(".tiles a").first.click()
     page.locator("a.hit").first.click()
 
-    expect(page.get_by_role("navigation", name="Where you are").get_by_role("link")).to_have_count(5)
+    expect(page.get_by_role("navigation", name="Breadcrumb").get_by_role("link")).to_have_count(5)
 
 
 def test_a_call_can_be_tried(hostile_site: str, page: Page) -> None:
@@ -42,7 +42,7 @@ def test_a_call_can_be_tried(hostile_site: str, page: Page) -> None:
     page.goto(f"{hostile_site}/cache/weather/{KEY}")
     page.get_by_label("Arguments JSON object").fill('{"city": "Bonm"}')
     page.get_by_role("button", name="Look up").click()
-    expect(page.get_by_role("status")).to_contain_text("Nearest recorded call")
+    expect(page.get_by_role("status")).to_contain_text("Closest recorded call")
     expect(page.locator("del")).to_contain_text("Bonm")
     page.get_by_label("Arguments JSON object").fill('{"city": "Bonn"}')
     page.get_by_role("button", name="Look up").click()
@@ -73,7 +73,7 @@ def test_a_response_is_annotated_deleted_and_put_back(hostile_site: str, page: P
     """By hand, after the write token was shown once; before, there is nothing to press."""
     place = f"{hostile_site}/cache/weather/{PROBED_KEY}"
     page.goto(place)
-    by_hand = page.get_by_role("region", name="By hand")
+    by_hand = page.get_by_role("region", name="Manual changes")
     expect(by_hand).to_contain_text(PROBE)
     assert 0 == by_hand.get_by_role("button").count()
 
@@ -93,5 +93,5 @@ def test_a_response_is_annotated_deleted_and_put_back(hostile_site: str, page: P
     expect(by_hand.locator(".events")).to_contain_text("stale")
     page.get_by_label("Note", exact=True).fill(PROBE)
     page.get_by_role("button", name="Save the note").click()
-    page.get_by_role("button", name="editing Stop").click()
+    page.get_by_role("button", name="editing Stop editing").click()
     expect(by_hand.get_by_role("button")).to_have_count(0)

@@ -105,8 +105,8 @@ def test_two_runs_stand_side_by_side(real_site: str, page: Page) -> None:
     """The same query, with both answers and all verdicts."""
     page.goto(f"{real_site}/runs/toolllama_sft_dfs")
     page.locator("td.query a").first.click()
-    page.get_by_label("Beside").select_option("toolllama_sft_cot")
-    page.get_by_role("button", name="Show both").click()
+    page.get_by_label("Compare with").select_option("toolllama_sft_cot")
+    page.get_by_role("button", name="Compare").click()
 
     expect(page.get_by_role("heading", level=2)).to_have_text(["toolllama_sft_dfs", "toolllama_sft_cot"])
 
@@ -115,7 +115,7 @@ def test_a_call_of_a_run_leads_to_its_recording(real_site: str, page: Page) -> N
     """And the recording names the run."""
     page.goto(f"{real_site}/runs/toolllama_sft_dfs")
     page.locator("td.query a").first.click()
-    page.get_by_role("link", name="the recorded answer").first.click()
+    page.get_by_role("link", name="recorded answer").first.click()
 
     expect(page.get_by_role("region", name="Runs that made this call")).to_contain_text("toolllama_sft_dfs")
 
@@ -136,9 +136,9 @@ def test_a_run_is_narrowed(real_site: str, page: Page) -> None:
 def test_two_systems_are_compared(real_site: str, page: Page) -> None:
     """Chosen in the table: scores with intervals, and their difference with a corrected p."""
     page.goto(f"{real_site}/runs")
-    page.get_by_label("choose toolllama_sft_dfs").check()
-    page.get_by_label("choose toolllama_sft_cot").check()
-    page.get_by_role("button", name="Compare the chosen").click()
+    page.get_by_label("select toolllama_sft_dfs").check()
+    page.get_by_label("select toolllama_sft_cot").check()
+    page.get_by_role("button", name="Compare selected").click()
 
     differences = page.get_by_role("region", name="Differences").last
     expect(differences.locator("tbody tr")).to_have_count(1, timeout=60_000)
@@ -181,7 +181,7 @@ def test_a_site_opens_from_a_disk(real_store: str, page: Page, tmp_path: Path) -
     shown = page.locator("table.trials tbody tr:visible")
     assert 0 < shown.count() < 61
     shown.locator("td.query a").first.click()
-    page.get_by_role("link", name="the recorded answer").first.click()
+    page.get_by_role("link", name="recorded answer").first.click()
     expect(page.get_by_role("region", name="Request")).to_be_visible()
     page.get_by_role("link", name="Runs", exact=True).click()
     page.get_by_role("link", name="toolbench_example").click()

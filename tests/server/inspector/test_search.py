@@ -10,8 +10,8 @@ from stb_core.store.responses import Response
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.inspector import search as module
-from stb_server.inspector.response_counts import Tallies, Tally
-from stb_server.inspector.search import PAGE, Search, by_key, search
+from stb_server.inspector.response_counts import ResponseCounter, ResponseCounts
+from stb_server.inspector.search import PAGE, ResponseSearch, keys_starting_with, search
 
 N = 180
 
@@ -27,17 +27,19 @@ def response(number: int) -> Response:
 
 
 @pytest.fixture
-async def many(store: Store) -> tuple[int, Tally]:
+async def many(store: Store) -> tuple[int, ResponseCounts]:
     """The dataset's id and its count."""
     dataset = await store.datasets.create("many")
     await store.responses.keep(dataset.id, [response(number) for number in range(N)])
-    tally, is_current = await Tallies().of(store, await store.datasets.get("many"))
+    tally, is_current = await ResponseCounter().of(store, await store.datasets.get("many"))
     assert tally
     assert is_current
     return dataset.id, tally
 
 
-async def numbers(store: Store, dataset_id: int, wanted: Search, tally: Tally | None) -> list[int]:
+async def numbers(
+    store: Store, dataset_id: int, wanted: ResponseSearch, tally: ResponseCounts | None
+) -> list[int]:
     """All that a search finds, page by page, as the numbers of the responses."""
     found: list[int] = []
     after = 0
@@ -53,24 +55,24 @@ async def numbers(store: Store, dataset_id: int, wanted: Search, tally: Tally | 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Search(), range(N)),
-        (Search(category="Cat1"), range(1, N, 2)),
-        (Search(category="Cat0", tool="tool_4", api="api_10"), range(10, N, 12)),
-        (Search(name="TOOL_3"), range(3, N, 6)),
-        (Search(name="cat0 api_6"), range(6, N, 12)),
-        (Search(provenance="simulated"), range(0, N, 10)),
-        (Search(provenance="simulated", name="tool_0"), range(0, N, 30)),
-        (Search(text="needle"), range(7, N, 30)),
-        (Search(arguments='"n":17'), [17, *range(170, 180)]),
-        (Search(text="nothing of the kind"), []),
-        (Search(arguments="}", text="needle", name="tool_1"), range(7, N, 30)),
-        (Search(since="2000-01-01", before="2100-01-01", name="api_1 cat1 tool_1"), range(1, N, 12)),
-        (Search(before="2000-01-01"), []),
-        (Search(provenance="template"), []),
+        (ResponseSearch(), range(N)),
+        (ResponseSearch(category="Cat1"), range(1, N, 2)),
+        (ResponseSearch(category="Cat0", tool="tool_4", api="api_10"), range(10, N, 12)),
+        (ResponseSearch(name="TOOL_3"), range(3, N, 6)),
+        (ResponseSearch(name="cat0 api_6"), range(6, N, 12)),
+        (ResponseSearch(provenance="simulated"), range(0, N, 10)),
+        (ResponseSearch(provenance="simulated", name="tool_0"), range(0, N, 30)),
+        (ResponseSearch(text="needle"), range(7, N, 30)),
+        (ResponseSearch(arguments='"n":17'), [17, *range(170, 180)]),
+        (ResponseSearch(text="nothing of the kind"), []),
+        (ResponseSearch(arguments="}", text="needle", name="tool_1"), range(7, N, 30)),
+        (ResponseSearch(since="2000-01-01", before="2100-01-01", name="api_1 cat1 tool_1"), range(1, N, 12)),
+        (ResponseSearch(before="2000-01-01"), []),
+        (ResponseSearch(provenance="template"), []),
     ],
 )
 async def test_all_that_fits_is_found_once(
-    store: Store, many: tuple[int, Tally], wanted: Search, expected: range, counted: bool
+    store: Store, many: tuple[int, ResponseCounts], wanted: ResponseSearch, expected: range, counted: bool
 ) -> None:
     """Over all pages, with a count of the dataset to go by and without."""
     dataset_id, tally = many
@@ -88,28 +90,28 @@ async def test_a_page_looks_at_no_more_than_it_may(
     dataset = await sqlite_store.datasets.create("many")
     await sqlite_store.responses.keep(dataset.id, [response(number) for number in range(N)])
 
-    first = await search(sqlite_store, dataset.id, Search(text="needle"), None)
+    first = await search(sqlite_store, dataset.id, ResponseSearch(text="needle"), None)
 
     assert first.is_partial
     assert first.examined <= 40
     assert list(range(7, N, 30)) == sorted(
-        await numbers(sqlite_store, dataset.id, Search(text="needle"), None)
+        await numbers(sqlite_store, dataset.id, ResponseSearch(text="needle"), None)
     )
 
 
-async def test_pages_are_full_and_in_order(store: Store, many: tuple[int, Tally]) -> None:
+async def test_pages_are_full_and_in_order(store: Store, many: tuple[int, ResponseCounts]) -> None:
     """Fifty a page, by category, tool and API."""
     dataset_id, tally = many
 
-    first = await search(store, dataset_id, Search(), tally)
-    second = await search(store, dataset_id, Search(), tally, after=first.after)
+    first = await search(store, dataset_id, ResponseSearch(), tally)
+    second = await search(store, dataset_id, ResponseSearch(), tally, after=first.after)
 
     refs = [hit.ref for hit in (*first.hits, *second.hits)]
     assert (PAGE, PAGE) == (len(first.hits), len(second.hits))
     assert refs == sorted(refs)
 
 
-async def test_superseded_answers_are_not_found(store: Store, many: tuple[int, Tally]) -> None:
+async def test_superseded_answers_are_not_found(store: Store, many: tuple[int, ResponseCounts]) -> None:
     """Only the version in force; and the beginning of a key leads to it."""
     dataset_id, tally = many
     old = response(3)
@@ -129,28 +131,32 @@ async def test_superseded_answers_are_not_found(store: Store, many: tuple[int, T
         supersede=True,
     )
 
-    found = await search(store, dataset_id, Search(category="Cat1", tool="tool_3", api="api_3"), tally)
+    found = await search(
+        store, dataset_id, ResponseSearch(category="Cat1", tool="tool_3", api="api_3"), tally
+    )
 
     assert 1 == sum(hit.key == old.key for hit in found.hits)
-    assert [old.key] == await by_key(store, dataset_id, old.key[:20])
+    assert [old.key] == await keys_starting_with(store, dataset_id, old.key[:20])
 
 
 def test_a_search_survives_its_address() -> None:
     """What stands in an address is what is looked for; what cannot be meant is dropped."""
-    wanted = Search(category="a/b", tool="t&t", name="x y", text='ä"<', provenance="live", since="2026-01-01")
+    wanted = ResponseSearch(
+        category="a/b", tool="t&t", name="x y", text='ä"<', provenance="live", since="2026-01-01"
+    )
 
-    assert wanted == Search.read(wanted.query())
-    assert "" == Search.read({"provenance": "nonsense"}).provenance
+    assert wanted == ResponseSearch.read(wanted.query())
+    assert "" == ResponseSearch.read({"provenance": "nonsense"}).provenance
 
 
-async def test_a_count_follows_the_dataset(store: Store, many: tuple[int, Tally]) -> None:
+async def test_a_count_follows_the_dataset(store: Store, many: tuple[int, ResponseCounts]) -> None:
     """It is made again when the dataset is in another state, and sums up by name."""
     dataset_id, tally = many
-    tallies = Tallies()
-    await tallies.of(store, await store.datasets.get("many"))
+    counter = ResponseCounter()
+    await counter.get(store, await store.datasets.get("many"))
     await store.responses.keep(dataset_id, [response(N)])
 
-    newer, is_current = await tallies.of(store, await store.datasets.get("many"))
+    newer, is_current = await counter.get(store, await store.datasets.get("many"))
 
     assert newer
     assert {"recorded": N - N // 10, "simulated": N // 10} == dict(tally.total())

@@ -18,9 +18,9 @@ from stb_core.values.manifest import Manifest
 from stb_server.inspector import standings
 from stb_server.inspector.pages.runs import RunRow
 from stb_server.inspector.rendering import money
-from stb_server.inspector.run_digests import Digest, Trial
+from stb_server.inspector.run_digests import RunDigest, TrialDigest
 from stb_server.inspector.standings import Standings
-from stb_server.inspector.verdicts import Judge
+from stb_server.inspector.verdicts import JudgeName
 
 
 def row(
@@ -92,7 +92,7 @@ async def test_runs_that_cannot_be_compared_say_why(
 
 def test_costs_are_told_by_who_pays() -> None:
     """The agent's and the simulator's from trajectories, each judge's from the score."""
-    trial = Trial(
+    trial = TrialDigest(
         *("g", "1", 0, "?", "answered", 1, 0, 0, 0),
         usage=Usage(prompt_tokens=90, completion_tokens=10, cost_usd=0.5),
         simulator=Usage(prompt_tokens=7),
@@ -103,9 +103,9 @@ def test_costs_are_told_by_who_pays() -> None:
         "r", "r", "d", "a", None, Manifest(dataset="d", dataset_hash="", agent="a"), {"g": ["1"]}, 1, ""
     )
     score = {**row(50.0), "judge_tokens": 30, "judge_cost_usd": 0.25}
-    digest = Digest(1, {trial.place: trial}, {})
+    digest = RunDigest(1, {trial.place: trial}, {})
     shown = RunRow(
-        run, digest, 1, {}, {Judge("j", ""): standings.whiskers([score], "run")[0]}, is_scored=True
+        run, digest, 1, {}, {JudgeName("j", ""): standings.whiskers([score], "run")[0]}, is_scored=True
     )
 
     assert [("agent", 100, 0.5), ("simulator", 7, None), ("judge j", 30, 0.25)] == [

@@ -15,9 +15,9 @@ from stb_core.values.trajectories import (
     Timing,
     Trajectory,
 )
-from stb_server.inspector.json_view import Budget
-from stb_server.inspector.trajectory_items import Item, MeasuredTimes, in_order, make_item
-from stb_server.inspector.trajectory_trees import draw
+from stb_server.inspector.json_view import PageBudget
+from stb_server.inspector.trajectory_items import MeasuredTimes, TrajectoryItem, in_order, make_item
+from stb_server.inspector.trajectory_trees import draw_tree
 
 ROME, BONN = (
     Step(function="current", arguments=f'{{"city":"{city}"}}', observation="{}") for city in ("Rome", "Bonn")
@@ -30,11 +30,11 @@ SEEN = Message(role="tool", content="{}", tool_call_id="1")
 FIRST, SECOND, THIRD = (ModelCall(seconds=n, prompt_tokens=10 * n, completion_tokens=n) for n in (1, 2, 3))
 
 
-def items(**given: Any) -> list[Item]:
+def items(**given: Any) -> list[TrajectoryItem]:
     found = Trajectory(group="g", query_id="1", query="?", agent="a", stop=StopReason.ANSWERED, **given)
     measured = MeasuredTimes(found)
-    rows = in_order(found, draw(found.tree) if found.tree else None)
-    return [make_item(n, *row, {}, Budget(), measured) for n, row in enumerate(rows)]
+    rows = in_order(found, draw_tree(found.tree) if found.tree else None)
+    return [make_item(n, *row, {}, PageBudget(), measured) for n, row in enumerate(rows)]
 
 
 def test_a_conversation_shows_what_each_turn_and_call_took() -> None:

@@ -12,7 +12,7 @@ from stb_server.inspector import trajectory_trees
 
 def test_a_choice_opens_branches() -> None:
     """Nodes in a row stand side by side; two children of one node are two branches."""
-    tree = trajectory_trees.draw(search_trajectory().tree or ())
+    tree = trajectory_trees.draw_tree(search_trajectory().tree or ())
 
     assert ["node", "open", "node", "node", "close", "open", "node", "node", "close"] == [
         row.kind for row in tree.rows
@@ -24,20 +24,20 @@ def test_a_choice_opens_branches() -> None:
 def test_branches_say_how_they_ended() -> None:
     """One was left, with the reason found below; the other leads to the answer."""
     left, taken = [
-        row for row in trajectory_trees.draw(search_trajectory().tree or ()).rows if row.kind == "open"
+        row for row in trajectory_trees.draw_tree(search_trajectory().tree or ()).rows if row.kind == "open"
     ]
 
     assert (trajectory_trees.PRUNED, True) == (left.state, left.why.startswith("gave up"))
     assert (trajectory_trees.ANSWER, "") == (taken.state, taken.why)
     assert taken.label.startswith("current_for_sky_watch")
-    assert (0, 3, 4) == trajectory_trees.draw(search_trajectory().tree or ()).path
+    assert (0, 3, 4) == trajectory_trees.draw_tree(search_trajectory().tree or ()).path
 
 
 def test_a_deep_tree_is_no_trouble() -> None:
     """Ten thousand nodes in a row are cut, not followed into a crash."""
     nodes = [Node(parent=number - 1 if number else None) for number in range(10_000)]
 
-    tree = trajectory_trees.draw(nodes)
+    tree = trajectory_trees.draw_tree(nodes)
 
     assert 10_000 == tree.nodes
     assert ("cut", 10_000 - trajectory_trees.MAX_LINES) == (tree.rows[-1].kind, tree.rows[-1].count)
@@ -47,7 +47,7 @@ def test_an_answer_that_comes_late_is_drawn() -> None:
     """Beyond what is drawn otherwise; what lies between is counted in one line."""
     nodes = [Node(parent=0 if number else None, final=number == 2_999) for number in range(3_000)]
 
-    rows = trajectory_trees.draw(nodes).rows
+    rows = trajectory_trees.draw_tree(nodes).rows
 
     kinds = [(row.kind, row.state) for row in rows[-4:]]
     assert [
@@ -63,7 +63,7 @@ def test_an_answer_that_comes_late_is_drawn() -> None:
 @given(st.lists(st.one_of(st.none(), st.integers(-3, 60)), max_size=60))
 def test_every_node_is_drawn_once(parents: list[int | None]) -> None:
     """Whatever the parents say, also of nodes that do not exist, and every branch is closed."""
-    tree = trajectory_trees.draw([Node(parent=parent) for parent in parents])
+    tree = trajectory_trees.draw_tree([Node(parent=parent) for parent in parents])
 
     drawn = [row.number for row in tree.rows if row.kind == "node"]
     cut = sum(row.count for row in tree.rows if row.kind == "cut")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stb_core.errors import StbError, UsageError
-from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 from stb_server.commands.serve import is_loopback
 from stb_server.upstream.configuration import read_upstream_config
 
@@ -17,7 +17,7 @@ _SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")
 
 
 @dataclass(frozen=True)
-class Exposed:
+class Exposure:
     """What a server with these settings would let in and reach out to."""
 
     host: str
@@ -28,16 +28,16 @@ class Exposed:
     environment: Mapping[str, str]
 
 
-def findings(exposed: Exposed, env_file: Path) -> list[Finding]:
+def check_exposure(exposed: Exposure, env_file: Path) -> list[CheckResult]:
     """Look at the settings alone; nothing is connected to."""
     return [_address(exposed), _writing(exposed), *_upstream(exposed), *_env_file(env_file)]
 
 
-def _address(exposed: Exposed) -> Finding:
+def _address(exposed: Exposure) -> CheckResult:
     place = f"{exposed.host}:{exposed.port}"
     if is_loopback(exposed.host):
         guard = "with a token" if exposed.token else "without a token: for everybody on this machine"
-        return Finding("address", f"stb serve would listen on {place}, for this machine only, {guard}")
+        return CheckResult("address", f"stb serve would listen on {place}, for this machine only, {guard}")
     if not exposed.token:
         return failure(
             "address",
@@ -52,12 +52,12 @@ def _address(exposed: Exposed) -> Finding:
             f"stb serve would listen on {place}, which others can reach, and its token has {len(exposed.token)} characters",
             f"Set one of at least {_LEAST_TOKEN}: openssl rand -hex 16.",
         )
-    return Finding("address", f"stb serve would listen on {place}, with a token")
+    return CheckResult("address", f"stb serve would listen on {place}, with a token")
 
 
-def _writing(exposed: Exposed) -> Finding:
+def _writing(exposed: Exposure) -> CheckResult:
     if not exposed.write_token:
-        return Finding("writing", "the inspector changes nothing: there is no write token")
+        return CheckResult("writing", "the inspector changes nothing: there is no write token")
     if exposed.write_token == exposed.token:
         return warning(
             "writing",
@@ -65,18 +65,20 @@ def _writing(exposed: Exposed) -> Finding:
             "the write token is the token: whoever may read may delete recordings",
             "Give STB_WRITE_TOKEN a value of its own: openssl rand -hex 16.",
         )
-    return Finding("writing", "whoever has the write token can pin, annotate and delete recordings")
+    return CheckResult("writing", "whoever has the write token can pin, annotate and delete recordings")
 
 
-def _upstream(exposed: Exposed) -> list[Finding]:
+def _upstream(exposed: Exposure) -> list[CheckResult]:
     if exposed.upstream is None:
-        return [Finding("real APIs", "none: the server reaches no address outside")]
+        return [CheckResult("real APIs", "none: the server reaches no address outside")]
     try:
         config = read_upstream_config(exposed.upstream)
     except StbError as problem:
         return [failure("real APIs", "upstream-invalid", problem.message.rstrip("."), problem.hint)]
     networks = ", ".join(map(str, config.limits.allowed_networks))
-    found = [Finding("real APIs", f"{len(config.tools)} tools, proxy {'set' if config.proxy else 'not set'}")]
+    found = [
+        CheckResult("real APIs", f"{len(config.tools)} tools, proxy {'set' if config.proxy else 'not set'}")
+    ]
     try:
         config.secrets(exposed.environment)
     except UsageError as problem:
@@ -94,7 +96,7 @@ def _upstream(exposed: Exposed) -> list[Finding]:
     return found
 
 
-def _env_file(path: Path) -> list[Finding]:
+def _env_file(path: Path) -> list[CheckResult]:
     try:
         text = path.read_text(encoding="utf-8")
         mode = path.stat().st_mode

@@ -9,7 +9,7 @@ import re
 import sqlite3
 import tempfile
 
-from stb_server.commands.doctor_checks.finding import Finding, failure
+from stb_server.commands.doctor_checks.check_result import CheckResult, failure
 
 _DISTRIBUTION = "stabletoolbench"
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?>=(?P<least>[0-9.]+)\s*(?P<marker>;.*)?$")
@@ -22,21 +22,21 @@ _EXTRAS = {
 }
 
 
-def findings() -> list[Finding]:
+def check_installation() -> list[CheckResult]:
     """Look at the installation; asks nobody outside this process."""
     return [_versions(), _packages(), _extras(), _temporary_files()]
 
 
-def _versions() -> Finding:
+def _versions() -> CheckResult:
     version = importlib.metadata.version(_DISTRIBUTION)
-    return Finding(
+    return CheckResult(
         "versions",
         f"{_DISTRIBUTION} {version}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         f"{platform.system()} {platform.machine()}",
     )
 
 
-def _packages() -> Finding:
+def _packages() -> CheckResult:
     wanting = []
     required = importlib.metadata.requires(_DISTRIBUTION) or []
     plain = [found for text in required if (found := _REQUIREMENT.match(text)) and not found["marker"]]
@@ -55,7 +55,7 @@ def _packages() -> Finding:
             "; ".join(wanting),
             f"Install what is required: pip install --upgrade {_DISTRIBUTION}, in an environment of its own.",
         )
-    return Finding("packages", f"all {len(plain)} required packages are recent enough")
+    return CheckResult("packages", f"all {len(plain)} required packages are recent enough")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -63,10 +63,10 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", re.split(r"[a-z+-]", version)[0]))
 
 
-def _extras() -> Finding:
+def _extras() -> CheckResult:
     there = [name for name, module in _EXTRAS.items() if _is_installed(module)]
     absent = [name for name in _EXTRAS if name not in there]
-    return Finding(
+    return CheckResult(
         "extras", f"installed: {', '.join(there) or 'none'}; absent: {', '.join(absent) or 'none'}"
     )
 
@@ -78,7 +78,7 @@ def _is_installed(module: str) -> bool:
         return False
 
 
-def _temporary_files() -> Finding:
+def _temporary_files() -> CheckResult:
     try:
         folder = tempfile.gettempdir()
         with tempfile.TemporaryFile(dir=folder):
@@ -90,4 +90,4 @@ def _temporary_files() -> Finding:
             f"no temporary file can be made ({problem.strerror or problem})",
             "Make /tmp writable, or name another folder with TMPDIR; several workers need it.",
         )
-    return Finding("temporary files", f"can be made in {folder}")
+    return CheckResult("temporary files", f"can be made in {folder}")

@@ -12,7 +12,7 @@ from stb_core.llm.providers import endpoint_of
 from stb_core.llm.retries import Patience
 from stb_core.settings import Settings
 from stb_core.values.trajectories import Message
-from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 
 _PATIENCE = Patience(
     deadline_s=30,
@@ -37,9 +37,9 @@ _ASK_FOR_JSON = Request(
 _FORMATS = {Format.SCHEMA: "a schema", Format.OBJECT: "a JSON object", Format.WORDS: "words alone"}
 
 
-async def findings(
+async def check_models(
     settings: Settings, names: list[str], simulator: str, urls: tuple[str, ...]
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Ask each model that is named.
 
     Args:
@@ -63,11 +63,11 @@ async def findings(
     elif simulator and simulator not in names:
         found += await _of_provider(settings, simulator)
     return found or [
-        Finding("models", "none is named: --model, --judge and --simulator-model have them asked")
+        CheckResult("models", "none is named: --model, --judge and --simulator-model have them asked")
     ]
 
 
-async def _of_provider(settings: Settings, name: str) -> list[Finding]:
+async def _of_provider(settings: Settings, name: str) -> list[CheckResult]:
     try:
         endpoint = endpoint_of(name, settings)
     except UsageError as problem:
@@ -75,11 +75,11 @@ async def _of_provider(settings: Settings, name: str) -> list[Finding]:
     return await _ask(f"model {name}", name, endpoint)
 
 
-def _missing(name: str, problem: UsageError) -> Finding:
+def _missing(name: str, problem: UsageError) -> CheckResult:
     return failure(f"model {name}", "model-endpoint-missing", problem.message.rstrip("."), problem.hint)
 
 
-async def _ask(check: str, name: str, endpoint: Endpoint) -> list[Finding]:
+async def _ask(check: str, name: str, endpoint: Endpoint) -> list[CheckResult]:
     model = OpenAIModel(name, endpoint, patience=_PATIENCE)
     try:
         await model.check()  # at once, where the next would try again and again
@@ -89,7 +89,7 @@ async def _ask(check: str, name: str, endpoint: Endpoint) -> list[Finding]:
             # Models that think first refuse so small a limit; that they say so shows that they are there.
             if "token" not in problem.message:
                 raise
-        return [Finding(check, f"{endpoint.base_url} answers"), await _structured(check, model)]
+        return [CheckResult(check, f"{endpoint.base_url} answers"), await _structured(check, model)]
     except ModelError as problem:
         text = str(problem)
         name_of_problem = "model-unavailable"
@@ -105,7 +105,7 @@ async def _ask(check: str, name: str, endpoint: Endpoint) -> list[Finding]:
         await model.close()
 
 
-async def _structured(check: str, model: OpenAIModel) -> Finding:
+async def _structured(check: str, model: OpenAIModel) -> CheckResult:
     try:
         await model.complete(_ASK_FOR_JSON)
     except (UnreadableReplyError, RequestRefusedError) as problem:
@@ -124,4 +124,4 @@ async def _structured(check: str, model: OpenAIModel) -> Finding:
             f"it gives JSON when asked by {_FORMATS[form]}, and does not keep to a schema",
             "It works, with replies asked for again; a server with json_schema (vLLM) needs none of that.",
         )
-    return Finding(f"{check}: structured output", f"by {_FORMATS[form]}")
+    return CheckResult(f"{check}: structured output", f"by {_FORMATS[form]}")

@@ -12,16 +12,16 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from stb_core.errors import UsageError
 from stb_core.telemetry.logs import mask_secrets
 from stb_server.cache.redis_connection import check_url
-from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 
 _TIMEOUT_S = 5.0
 _SKEW_S = 5.0
 
 
-async def redis_findings(url: str) -> list[Finding]:
+async def check_redis(url: str) -> list[CheckResult]:
     """Look at the Redis that workers are to share; it is asked for three facts and given nothing."""
     if not url:
-        return [Finding("redis", "not used: answers come from memory and the store")]
+        return [CheckResult("redis", "not used: answers come from memory and the store")]
     try:
         check_url(url)
     except UsageError as problem:
@@ -54,7 +54,7 @@ async def redis_findings(url: str) -> list[Finding]:
     return [_memory(about), *([_skewed(skew)] if skew > _SKEW_S else [])]
 
 
-def _memory(about: dict[str, Any]) -> Finding:
+def _memory(about: dict[str, Any]) -> CheckResult:
     version, limit = about.get("redis_version"), int(about.get("maxmemory") or 0)
     policy = str(about.get("maxmemory_policy") or "noeviction")
     if not limit:
@@ -71,10 +71,10 @@ def _memory(about: dict[str, Any]) -> Finding:
             f"Redis {version} answers, and keeps nothing new once {limit / 1e6:,.0f} MB are full",
             "Let it forget: redis-server --maxmemory-policy allkeys-lru.",
         )
-    return Finding("redis", f"Redis {version} answers; {limit / 1e6:,.0f} MB, {policy}")
+    return CheckResult("redis", f"Redis {version} answers; {limit / 1e6:,.0f} MB, {policy}")
 
 
-def _skewed(skew_s: float) -> Finding:
+def _skewed(skew_s: float) -> CheckResult:
     return warning(
         "redis clock",
         "clock-skewed",
@@ -83,7 +83,7 @@ def _skewed(skew_s: float) -> Finding:
     )
 
 
-async def server_findings(url: str, token: str) -> list[Finding]:
+async def check_server(url: str, token: str) -> list[CheckResult]:
     """Look at a server of ours that ``stb run`` is to use; nothing when none is named."""
     if not url:
         return []
@@ -125,4 +125,4 @@ async def server_findings(url: str, token: str) -> list[Finding]:
             )
         ]
     said = ", ".join(f"{name} {status}" for name, status in parts.items())
-    return [Finding("server", f"{url} is ready in {document['mode']} mode: {said}")]
+    return [CheckResult("server", f"{url} is ready in {document['mode']} mode: {said}")]

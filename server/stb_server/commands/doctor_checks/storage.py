@@ -20,14 +20,14 @@ from sqlalchemy.exc import ArgumentError
 
 from stb_core.errors import StoreError
 from stb_core.store import Store, leases, migrations, open_store, schema
-from stb_server.commands.doctor_checks.finding import Finding, failure, warning
+from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _FUTURE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StorageSettings:
     """What the store is looked at for."""
 
     url: str
@@ -36,7 +36,7 @@ class Wanted:
     min_free_mb: int
 
 
-async def findings(wanted: Wanted) -> list[Finding]:
+async def check_store(wanted: StorageSettings) -> list[CheckResult]:
     """Look at the store, without changing it."""
     try:
         parsed = make_url(wanted.url)
@@ -86,7 +86,7 @@ def _existing(path: Path) -> Path:
     return next((folder for folder in (path, *path.parents) if folder.is_dir()), Path("/"))
 
 
-def _not_there_yet(path: Path) -> Finding:
+def _not_there_yet(path: Path) -> CheckResult:
     place = next(parent for parent in path.absolute().parents if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK):
         return failure(
@@ -95,10 +95,10 @@ def _not_there_yet(path: Path) -> Finding:
             f"the store {path} cannot be made: {place} is not a folder that can be written",
             "Give this user the right to write there, or name another place with STB_DATABASE_URL.",
         )
-    return Finding("store", f"{path} is not there yet; the first command that needs it makes it")
+    return CheckResult("store", f"{path} is not there yet; the first command that needs it makes it")
 
 
-def _unusable(problem: StoreError, path: Path | None) -> Finding:
+def _unusable(problem: StoreError, path: Path | None) -> CheckResult:
     if path is None:
         name = "store-unreachable"
     else:
@@ -116,7 +116,7 @@ def _unusable(problem: StoreError, path: Path | None) -> Finding:
     return failure("store", name, problem.message.rstrip("."), hints[name])
 
 
-async def _of_store(store: Store, dataset: str) -> list[Finding]:
+async def _of_store(store: Store, dataset: str) -> list[CheckResult]:
     version = await migrations.current(store)
     found = [await _writable(store), _schema(version)]
     if version != migrations.HEAD:
@@ -124,7 +124,7 @@ async def _of_store(store: Store, dataset: str) -> list[Finding]:
     return [*found, await _clock(store), await _datasets(store, dataset)]
 
 
-async def _writable(store: Store) -> Finding:
+async def _writable(store: Store) -> CheckResult:
     if not store.is_sqlite:
         async with store.reading() as connection:
             version = await connection.scalar(sa.text("SHOW server_version"))
@@ -136,15 +136,15 @@ async def _writable(store: Store) -> Finding:
                 f"{store.place} (PostgreSQL {version}) takes no writes",
                 "Name the primary server, not a replica, and unset default_transaction_read_only.",
             )
-        return Finding("store", f"{store.place} (PostgreSQL {version}) answers and takes writes")
+        return CheckResult("store", f"{store.place} (PostgreSQL {version}) answers and takes writes")
     async with store.writing() as connection:  # takes the write lock, and gives it back
         mode = await connection.scalar(sa.text("PRAGMA journal_mode"))
-    return Finding("store", f"{store.place} (SQLite, {mode}) can be read and written")
+    return CheckResult("store", f"{store.place} (SQLite, {mode}) can be read and written")
 
 
-def _schema(version: str | None) -> Finding:
+def _schema(version: str | None) -> CheckResult:
     if version is None:
-        return Finding("schema", "the store is empty; the first command makes its tables")
+        return CheckResult("schema", "the store is empty; the first command makes its tables")
     if version > migrations.HEAD:
         return failure(
             "schema",
@@ -159,10 +159,10 @@ def _schema(version: str | None) -> Finding:
             f"the store has schema {version}, this version of stabletoolbench writes {migrations.HEAD}",
             "Make a backup with the old version (stb backup); the next command brings the schema up to date.",
         )
-    return Finding("schema", f"{version}, up to date")
+    return CheckResult("schema", f"{version}, up to date")
 
 
-async def _clock(store: Store) -> Finding:
+async def _clock(store: Store) -> CheckResult:
     now = datetime.now(UTC)
     async with store.reading() as connection:
         newest = [
@@ -185,10 +185,10 @@ async def _clock(store: Store) -> Finding:
             f"this machine and the database are {skew:.0f} s apart",
             "Let both follow the same time server (timedatectl set-ntp true).",
         )
-    return Finding("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, and nothing contradicts it")
+    return CheckResult("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, and nothing contradicts it")
 
 
-async def _datasets(store: Store, dataset: str) -> Finding:
+async def _datasets(store: Store, dataset: str) -> CheckResult:
     names = [row.name for row in await store.datasets.all()]
     if dataset and dataset not in names:
         return failure(
@@ -204,10 +204,10 @@ async def _datasets(store: Store, dataset: str) -> Finding:
             "the store holds no dataset",
             "Import one: stb data import PATH --name NAME.",
         )
-    return Finding("datasets", ", ".join(names))
+    return CheckResult("datasets", ", ".join(names))
 
 
-def _room(folder: Path, min_free_mb: int) -> Finding:
+def _room(folder: Path, min_free_mb: int) -> CheckResult:
     free = shutil.disk_usage(folder).free / 1e6
     if free < min_free_mb:
         return failure(
@@ -216,4 +216,4 @@ def _room(folder: Path, min_free_mb: int) -> Finding:
             f"{free:,.0f} MB are free at {folder}, less than {min_free_mb:,} MB",
             "Make room, drop what was superseded (stb cache prune), or move the store to a larger disk.",
         )
-    return Finding("disk", f"{free:,.0f} MB are free at {folder}")
+    return CheckResult("disk", f"{free:,.0f} MB are free at {folder}")

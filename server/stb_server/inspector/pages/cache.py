@@ -14,8 +14,8 @@ from stb_core.store.datasets import Dataset
 from stb_core.values.tools import ApiDocument, ToolDocument
 from stb_server.inspector.pages.response import ACTS
 from stb_server.inspector.rendering import HEADERS, page, place, share_bar, url
-from stb_server.inspector.response_counts import Tally
-from stb_server.inspector.search import PAGE, Search, by_key, search
+from stb_server.inspector.response_counts import ResponseCounts
+from stb_server.inspector.search import PAGE, ResponseSearch, keys_starting_with, search
 
 _KEY = re.compile(r"[0-9a-f]{8,64}")
 _MOST_CHILDREN = 200
@@ -23,7 +23,7 @@ _LAST_PAGE = 2_000
 
 
 @dataclass(frozen=True)
-class Child:
+class CacheBranch:
     """A category, a tool or an API with what it holds."""
 
     name: str
@@ -41,7 +41,7 @@ async def datasets(request: Request) -> Response:
         return RedirectResponse(place("cache", found[0].name), 303, HEADERS)
     rows = []
     for dataset in found:
-        tally, _ = await inspector.tallies.of(inspector.store, dataset)
+        tally, _ = await inspector.response_counts.get(inspector.store, dataset)
         rows.append(
             {
                 "dataset": dataset,
@@ -58,12 +58,12 @@ async def responses(request: Request) -> Response:
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
     here = place("cache", dataset.name)
-    wanted = Search.read(request.query_params)
+    wanted = ResponseSearch.read(request.query_params)
     if _KEY.fullmatch(wanted.arguments):
-        keys = await by_key(store, dataset.id, wanted.arguments)
+        keys = await keys_starting_with(store, dataset.id, wanted.arguments)
         if len(keys) == 1:
             return RedirectResponse(f"{here}/{keys[0]}", 303, HEADERS)
-    tally, is_current = await inspector.tallies.of(store, dataset)
+    tally, is_current = await inspector.response_counts.get(store, dataset)
     after = _whole_number(request.query_params.get("after", ""))
     found = await search(store, dataset.id, wanted, tally, after=after)
     counts = _counts(tally, wanted)
@@ -114,13 +114,13 @@ def _whole_number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def _level(wanted: Search) -> str:
+def _level(wanted: ResponseSearch) -> str:
     if wanted.tool:
         return "" if wanted.api else "API"
     return "tool" if wanted.category else "category"
 
 
-def _counts(tally: Tally | None, wanted: Search) -> Counter[str]:
+def _counts(tally: ResponseCounts | None, wanted: ResponseSearch) -> Counter[str]:
     """How many there are by provenance, as far as names tell."""
     if tally is None:
         return Counter()
@@ -132,23 +132,23 @@ def _counts(tally: Tally | None, wanted: Search) -> Counter[str]:
     return total
 
 
-def _children(tally: Tally | None, wanted: Search, here: str) -> list[Child]:
+def _children(tally: ResponseCounts | None, wanted: ResponseSearch, here: str) -> list[CacheBranch]:
     level = _level(wanted)
     if tally is None or not level:
         return []
-    chosen = Tally(
+    chosen = ResponseCounts(
         tally.state, tally.counted_at, 0, 0, tuple(api for api in tally.apis if wanted.fits_api(api))
     )
     found = []
     for name, (counts, apis) in chosen.children(wanted.category, wanted.tool).items():
         shown = Counter({wanted.provenance: counts[wanted.provenance]}) if wanted.provenance else counts
         address = url(here, **wanted.query(**{level.lower(): name}))
-        found.append(Child(name, address, shown, share_bar(shown), apis))
+        found.append(CacheBranch(name, address, shown, share_bar(shown), apis))
     return sorted(found, key=lambda child: (-child.counts.total(), child.name))
 
 
 async def _document(
-    store: Store, dataset: Dataset, wanted: Search
+    store: Store, dataset: Dataset, wanted: ResponseSearch
 ) -> tuple[ToolDocument, ApiDocument | None] | None:
     """The documents of the tool and the API that are looked at."""
     if not (wanted.category and wanted.tool):

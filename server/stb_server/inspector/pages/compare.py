@@ -20,7 +20,7 @@ from stb_core.store.runs import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.pages.runs import RunRow, run_rows, state_of
 from stb_server.inspector.rendering import HEADERS, page, url
-from stb_server.inspector.verdicts import Judge
+from stb_server.inspector.verdicts import JudgeName
 
 if TYPE_CHECKING:
     from stb_server.inspector.context import Inspector
@@ -33,18 +33,18 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class RunSelection:
     """What is to be compared: some runs, or the latest of a ``dataset`` that a judge looked at."""
 
     runs: list[Run]
-    judges: list[Judge]
-    judge: Judge | None
+    judges: list[JudgeName]
+    judge: JudgeName | None
     dataset: str
     left_out: int
 
 
 @dataclass(frozen=True)
-class Compared:
+class RunComparison:
     """What is known of runs by one judge; ``differences`` is None while they are computed."""
 
     rows: list[RunRow]
@@ -98,13 +98,13 @@ async def figure(request: Request) -> Response:
     raise NotFoundError(f"There is no picture {name[:80]!r} of these runs.")
 
 
-def judges_of(looked: Mapping[str, Iterable[Judge]]) -> list[Judge]:
+def judges_of(looked: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
     """All judges of some runs, the one that looked at most of them last."""
     busiest = Counter(judge for found in looked.values() for judge in found)
     return [judge for judge, _ in reversed(busiest.most_common())]
 
 
-async def _chosen(inspector: Inspector, request: Request) -> Chosen:
+async def _chosen(inspector: Inspector, request: Request) -> RunSelection:
     store = inspector.store
     names = list(dict.fromkeys(request.query_params.getlist("run")))
     wanted = request.query_params.get("judge", "")
@@ -121,20 +121,20 @@ async def _chosen(inspector: Inspector, request: Request) -> Chosen:
     judge = next((one for one in judges if one.address == wanted), judges[-1] if judges else None)
     if dataset:
         runs = [run for run in runs if judge in looked[run.run]]
-    return Chosen(runs[-MOST_RUNS:], judges, judge, dataset, max(0, len(runs) - MOST_RUNS))
+    return RunSelection(runs[-MOST_RUNS:], judges, judge, dataset, max(0, len(runs) - MOST_RUNS))
 
 
-async def _compared(inspector: Inspector, chosen: Chosen, until: float) -> Compared:
+async def _compared(inspector: Inspector, chosen: RunSelection, until: float) -> RunComparison:
     store, judge = inspector.store, chosen.judge
     rows: list[RunRow] = await run_rows(inspector, chosen.runs)
     if judge is None:
-        return Compared(rows, [], [])
+        return RunComparison(rows, [], [])
     scores: list[ScoreRow] = []
     for row in rows:
         found = await inspector.standings.scores(store, row.run.run, state_of(row), until=until)
-        scores += standings.by(found or (), judge)
+        scores += standings.rows_by(found or (), judge)
     if len(rows) == 1:
-        return Compared(rows, scores, [])
+        return RunComparison(rows, scores, [])
     if chosen.dataset:
         totals = {row["run"]: row["value"] or 0 for row in scores if row["group"] == _TOTAL}
         rows.sort(key=lambda row: -totals.get(row.run.run, 0))
@@ -145,11 +145,13 @@ async def _compared(inspector: Inspector, chosen: Chosen, until: float) -> Compa
             store, [row.run.run for row in rows], state, until=until
         )
     except StbError as trouble:
-        return Compared(rows, scores, [], str(trouble))
-    return Compared(rows, scores, None if differences is None else standings.by(differences, judge))
+        return RunComparison(rows, scores, [], str(trouble))
+    return RunComparison(rows, scores, None if differences is None else standings.rows_by(differences, judge))
 
 
-async def _figures(inspector: Inspector, chosen: Chosen, found: Compared, *, dark: bool) -> list[Figure]:
+async def _figures(
+    inspector: Inspector, chosen: RunSelection, found: RunComparison, *, dark: bool
+) -> list[Figure]:
     if not found.scores or not found.is_computed:
         return []
     state = (
@@ -162,7 +164,7 @@ async def _figures(inspector: Inspector, chosen: Chosen, found: Compared, *, dar
     return drawn
 
 
-def _sources(name: str, chosen: Chosen) -> tuple[str, str]:
+def _sources(name: str, chosen: RunSelection) -> tuple[str, str]:
     """Where a picture is for a light page, and for a dark one."""
     runs = [] if chosen.dataset else [run.run for run in chosen.runs]
     judge = chosen.judge.address if chosen.judge else ""

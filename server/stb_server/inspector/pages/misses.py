@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from stb_core.store.misses import Miss
-from stb_server.inspector.diffs import Change, argument_changes, arguments_of
+from stb_server.inspector.diffs import ArgumentChange, argument_changes, arguments_of
 from stb_server.inspector.rendering import HEADERS, page, place
 
 PAGE = 50
@@ -39,10 +39,10 @@ async def misses(request: Request) -> Response:
     )
 
 
-def _changes(miss: Miss) -> list[Change]:
+def _changes(miss: Miss) -> list[ArgumentChange]:
     """What would have to change in the call for it to be the recorded one."""
     if miss.nearest_arguments is None:
-        return [Change(name, "same", text, text) for name, text in _texts(miss)]
+        return [ArgumentChange(name, "same", text, text) for name, text in _texts(miss)]
     return argument_changes(arguments_of(miss.arguments), arguments_of(miss.nearest_arguments))
 
 

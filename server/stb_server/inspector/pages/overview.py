@@ -20,7 +20,7 @@ async def overview(request: Request) -> Response:
     cards = []
     misses = []
     for dataset in datasets:
-        tally, is_current = await inspector.tallies.of(store, dataset)
+        tally, is_current = await inspector.response_counts.get(store, dataset)
         counts = tally.total() if tally else {}
         cards.append(
             {

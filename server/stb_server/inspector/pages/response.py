@@ -39,7 +39,7 @@ ACTS = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class BodyView:
     """A body as a page shows it: ``error`` and ``response`` apart where it has the usual form."""
 
     error: str
@@ -48,11 +48,11 @@ class Shown:
     is_cut: bool
 
 
-def shown_body(raw: bytes, budget: json_view.Budget | None = None) -> Shown:
+def body_view(raw: bytes, budget: json_view.PageBudget | None = None) -> BodyView:
     """The view of a body; JSON that stands in a string is unfolded, and said to be."""
-    answer = json_view.answer(raw)
-    tokens = json_view.tokens(answer.value, budget)
-    return Shown(answer.error, tokens, answer.is_unfolded, json_view.is_cut(tokens))
+    answer = json_view.view_answer(raw)
+    tokens = json_view.tokens_of(answer.value, budget)
+    return BodyView(answer.error, tokens, answer.is_unfolded, json_view.is_cut(tokens))
 
 
 async def response(request: Request) -> HttpResponse:
@@ -75,10 +75,14 @@ async def response(request: Request) -> HttpResponse:
         ref=ref,
         chosen=chosen,
         versions=versions,
-        arguments=json_view.tokens(json_view.read(chosen.arguments)[1], json_view.Budget(400, 20_000)),
+        arguments=json_view.tokens_of(
+            json_view.read_json(chosen.arguments)[1], json_view.PageBudget(400, 20_000)
+        ),
         arguments_text=json.dumps(own, indent=2, ensure_ascii=False),
-        body=shown_body(chosen.body),
-        details=json_view.tokens(chosen.details, json_view.Budget(200, 8_000)) if chosen.details else [],
+        body=body_view(chosen.body),
+        details=json_view.tokens_of(chosen.details, json_view.PageBudget(200, 8_000))
+        if chosen.details
+        else [],
         document=await store.datasets.api(dataset.id, ref),
         near=[(hit, argument_changes(own, arguments_of(hit.arguments))) for hit in near[:_NEIGHBOURS]],
         note=note_of(events),
@@ -155,7 +159,7 @@ async def attempt(request: Request) -> HttpResponse:
         outcome=outcome,
         is_sent=is_sent,
         recorded=recorded,
-        body=shown_body(outcome.body) if outcome.body is not None else None,
+        body=body_view(outcome.body) if outcome.body is not None else None,
         is_miss=outcome.provenance is Provenance.MISS,
         changes=changes,
         document=await store.datasets.api(dataset.id, ref),

@@ -18,9 +18,9 @@ from stb_core.values.verdicts import SOPR, Status
 from stb_server.inspector import standings
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.rendering import page, place, share_bar, url
-from stb_server.inspector.run_digests import Digest, Trial
+from stb_server.inspector.run_digests import RunDigest, TrialDigest
 from stb_server.inspector.standings import Whisker
-from stb_server.inspector.verdicts import Judge
+from stb_server.inspector.verdicts import JudgeName
 
 if TYPE_CHECKING:
     from stb_server.inspector.context import Inspector
@@ -44,11 +44,11 @@ class RunRow:
     """A run in a table."""
 
     run: Run
-    digest: Digest
+    digest: RunDigest
     good: int
     """Trials that are done and not spoiled by infrastructure."""
-    verdicts: dict[Judge, Counter[str]]
-    scores: dict[Judge, Whisker]
+    verdicts: dict[JudgeName, Counter[str]]
+    scores: dict[JudgeName, Whisker]
     """The score over all groups, each group weighing the same, by each judge."""
     is_scored: bool
     """Whether the scores are there, or are being computed still."""
@@ -82,13 +82,14 @@ async def run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
     rows = []
     until = inspector.standings.soon()
     for run in runs:
-        digest = await inspector.digests.of(inspector.store, run.run)
+        digest = await inspector.digests.get(inspector.store, run.run)
         row = RunRow(run, digest, good_trials(run, digest), counts[run.run], {}, is_scored=True)
         if row.verdicts:
             found = await inspector.standings.scores(inspector.store, run.run, state_of(row), until=until)
             totals = [one for one in found or () if one["group"] == _TOTAL]
             scores = {
-                Judge(one.row["judge"], one.row["rubric"]): one for one in standings.whiskers(totals, "run")
+                JudgeName(one.row["judge"], one.row["rubric"]): one
+                for one in standings.whiskers(totals, "run")
             }
             row = replace(row, scores=scores, is_scored=found is not None)
         rows.append(row)
@@ -101,7 +102,7 @@ def state_of(row: RunRow) -> str:
     return f"{row.run.created_at} {row.digest.attempts} {verdicts} {row.run.n_expected}"
 
 
-def good_trials(run: Run, digest: Digest) -> int:
+def good_trials(run: Run, digest: RunDigest) -> int:
     """How many expected trials are done and not spoiled by infrastructure."""
     return sum(
         (trial := digest.trials.get((group, query_id, number))) is not None
@@ -148,7 +149,7 @@ class TrialRow:
     group: str
     query_id: str
     number: int
-    trial: Trial | None
+    trial: TrialDigest | None
     statuses: list[Status]
     outcome: str
 
@@ -192,14 +193,14 @@ async def run(request: Request) -> Response:
     )
 
 
-async def _scores(inspector: Inspector, row: RunRow, judge: Judge | None) -> list[Whisker]:
+async def _scores(inspector: Inspector, row: RunRow, judge: JudgeName | None) -> list[Whisker]:
     """The scores of all groups, if they are there."""
     if judge is None:
         return []
     found = await inspector.standings.scores(
         inspector.store, row.run.run, state_of(row), until=inspector.standings.soon()
     )
-    return standings.whiskers(standings.by(found or (), judge), "group")
+    return standings.whiskers(standings.rows_by(found or (), judge), "group")
 
 
 def _page_number(request: Request, rows: int, size: int = PAGE) -> int:
@@ -208,11 +209,11 @@ def _page_number(request: Request, rows: int, size: int = PAGE) -> int:
     return max(1, min(number, -(-rows // size)))
 
 
-async def _trials(store: Store, found: Run, digest: Digest, judge: Judge | None) -> list[TrialRow]:
+async def _trials(store: Store, found: Run, digest: RunDigest, judge: JudgeName | None) -> list[TrialRow]:
     statuses: dict[tuple[str, str, int], list[Status]] = {}
     if judge:
         marks = await store.verdicts.marks(found.run, metric=SOPR, judge=judge.judge, rubric=judge.rubric)
-        statuses = outcomes.by_trial(marks, await store.runs.done(found.run))
+        statuses = outcomes.statuses_by_trial(marks, await store.runs.done(found.run))
     places = [
         (group, query_id, number)
         for group in sorted(found.expected, key=group_order)
@@ -225,7 +226,7 @@ async def _trials(store: Store, found: Run, digest: Digest, judge: Judge | None)
     for where in places:
         trial = digest.trials.get(where)
         given = statuses.get(where, [])
-        word = outcomes.outcome(given) if trial else outcomes.MISSING
+        word = outcomes.outcome_of(given) if trial else outcomes.MISSING
         rows.append(TrialRow(*where, trial, given, word))
     return rows
 

@@ -17,10 +17,17 @@ from stb_core.values.trajectories import FINISH, Step, Trajectory
 from stb_core.values.verdicts import SOPR, Verdict
 from stb_server.inspector import trajectory_trees
 from stb_server.inspector import verdicts as outcomes
-from stb_server.inspector.json_view import Budget
+from stb_server.inspector.json_view import PageBudget
 from stb_server.inspector.rendering import HEADERS, page, place
-from stb_server.inspector.run_digests import Digest, key_of
-from stb_server.inspector.trajectory_items import Item, MeasuredTimes, has_order, in_order, make_item, turn_of
+from stb_server.inspector.run_digests import RunDigest, key_of
+from stb_server.inspector.trajectory_items import (
+    MeasuredTimes,
+    TrajectoryItem,
+    has_order,
+    in_order,
+    make_item,
+    turn_of,
+)
 
 _CHUNK = 400
 _PAGE_NODES = 1_000
@@ -36,17 +43,17 @@ _LIMITS = {
 
 
 @dataclass(frozen=True)
-class Side:
+class TrajectoryView:
     """A trajectory with all that its page shows."""
 
     run: Run
     trajectory: Trajectory
     verdicts: list[Verdict]
-    items: list[Item]
+    items: list[TrajectoryItem]
     left_out: int
     has_order: bool
-    tree: trajectory_trees.Tree | None
-    nodes: dict[int, Item]
+    tree: trajectory_trees.TreeView | None
+    nodes: dict[int, TrajectoryItem]
     address: str
     limits: str
     """What the search was allowed, in words; "" where the manifest does not say."""
@@ -61,7 +68,7 @@ async def trajectory(request: Request) -> Response:
     trial = _trial(request)
     chosen, attempts = await _load(store, found, group, query_id, trial)
     against = request.query_params.get("against", "")
-    digest = await inspector.digests.of(store, found.run)
+    digest = await inspector.digests.get(store, found.run)
     other = None
     if against:
         rival = await store.runs.get(against)
@@ -122,15 +129,15 @@ async def stored_document(store: Store, run: str, group: str, query_id: str, tri
     return row.document, row.attempt + 1
 
 
-async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -> Side:
+async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -> TrajectoryView:
     given = await store.verdicts.of_query(run.run, found.group, found.query_id, metric=SOPR)
-    tree = trajectory_trees.draw(found.tree) if with_tree and found.tree else None
+    tree = trajectory_trees.draw_tree(found.tree) if with_tree and found.tree else None
     drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
     steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
     recorded = await _recorded(store, run.dataset, steps)
     share = 2 if tree else 1  # the tree and the way to the answer each get a half
-    budget, tree_budget = (Budget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
-    path = in_order(found, tree or (trajectory_trees.draw(found.tree) if found.tree else None))
+    budget, tree_budget = (PageBudget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
+    path = in_order(found, tree or (trajectory_trees.draw_tree(found.tree) if found.tree else None))
     measured = MeasuredTimes(found)
     items = [
         make_item(number, step, message, recorded, budget, measured)
@@ -140,7 +147,7 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
         number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, tree_budget, measured)
         for number, node in drawn.items()
     }
-    return Side(
+    return TrajectoryView(
         run=run,
         trajectory=found,
         verdicts=[one for one in given if one.trial == found.trial],
@@ -195,7 +202,7 @@ def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Ru
     ]
 
 
-def _around(run: Run, digest: Digest, here: tuple[str, str, int]) -> tuple[str, str]:
+def _around(run: Run, digest: RunDigest, here: tuple[str, str, int]) -> tuple[str, str]:
     """The addresses of the trajectories before and after this one, in the order of the run's page."""
     places = [
         (group, query_id, number)

@@ -18,7 +18,7 @@ from stb_server.worker.worker import Worker
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TriedCall:
     """What became of a try: an answer with its provenance, or why there is none.
 
     ``call`` is None when the arguments mean no call; ``nearest`` is the recorded call that is most
@@ -39,28 +39,28 @@ def sending_mode(worker: Worker | None) -> str:
     return worker.options.mode.value
 
 
-async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
+async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
     """What the cache has for a call. Nothing is recorded, and a miss is not counted."""
     try:
         call = ToolCall(*ref, parse_arguments(arguments))
         found = await store.responses.get(dataset.id, call.key)
     except CallError as problem:
-        return Outcome(None, problem.message)
+        return TriedCall(None, problem.message)
     if found is not None:
-        return Outcome(call, body=found.body, provenance=found.provenance)
+        return TriedCall(call, body=found.body, provenance=found.provenance)
     recorded = await recorded_arguments(store, dataset.id, ref)
     neighbour = nearest(call.canonical_arguments, recorded)
-    return Outcome(call, provenance=Provenance.MISS, nearest=neighbour)
+    return TriedCall(call, provenance=Provenance.MISS, nearest=neighbour)
 
 
-async def send(worker: Worker, dataset: Dataset, ref: ApiRef, arguments: str) -> Outcome:
+async def send(worker: Worker, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
     """The answer that an agent would get, in the server's mode: it may be fetched, made and recorded."""
     try:
         view = await worker.view(ViewRequest(dataset=dataset.name))
     except BadRequestError as problem:
-        return Outcome(None, problem.message)
+        return TriedCall(None, problem.message)
     call = identify(VirtualRequest(*ref, arguments), view.names.catalogue)
     if isinstance(call, Refusal):
-        return Outcome(None, call.message)
+        return TriedCall(None, call.message)
     answer = await worker.answer(view, view.call_request(call))
-    return Outcome(call, body=answer.body, provenance=answer.provenance)
+    return TriedCall(call, body=answer.body, provenance=answer.provenance)

@@ -83,13 +83,13 @@ function follow(run) {
       part("state").className = "ok";
       source.close();
     }
-    show("note", part("done").textContent === loaded ? "" : "Figures and trials below are older: load the page again to see them.");
+    show("note", part("done").textContent === loaded ? "" : "The numbers and trials below are out of date. Reload the page to update them.");
   };
   source.addEventListener("progress", hear);
   source.addEventListener("same", hear);
   setInterval(() => {
     if (source.readyState === EventSource.CLOSED || Date.now() - heard < 12000) return;
-    show("note", "The server does not answer; trying again.");
+    show("note", "The server does not respond. Retrying…");
   }, 2000);
 }
 [...document.querySelectorAll("[data-events]")].slice(0, 3).forEach(follow);

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """How bad it is; only a failure makes ``stb doctor`` fail."""
 
     OK = "ok"
@@ -15,25 +15,25 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One row of ``stb doctor``."""
 
     check: str
     """What was looked at: ``store``, ``redis``, ``model openai/gpt-4o-mini``, …"""
     found: str
     """What is so, in words."""
-    status: Status = Status.OK
+    status: CheckStatus = CheckStatus.OK
     problem: str = ""
     """The name of what is wrong, to be looked up in ``docs/operations.md``; empty when all is well."""
     remedy: str = ""
     """What to do now; never empty beside a problem."""
 
 
-def warning(check: str, problem: str, found: str, remedy: str) -> Finding:
+def warning(check: str, problem: str, found: str, remedy: str) -> CheckResult:
     """Something that works, and will disappoint."""
-    return Finding(check, found, Status.WARNING, problem, remedy)
+    return CheckResult(check, found, CheckStatus.WARNING, problem, remedy)
 
 
-def failure(check: str, problem: str, found: str, remedy: str) -> Finding:
+def failure(check: str, problem: str, found: str, remedy: str) -> CheckResult:
     """Something that does not work, or must not stay as it is."""
-    return Finding(check, found, Status.FAILURE, problem, remedy)
+    return CheckResult(check, found, CheckStatus.FAILURE, problem, remedy)
