@@ -18,10 +18,10 @@ from stb_core.values import clock
 @stb_command("backup")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 async def command(file: Path | None, as_json: bool) -> None:
-    """Write the whole store into one file, as of one moment, while others go on using it.
+    """Write the whole store into one file, as of one moment, while others keep using it.
 
-    FILE is an SQLite store of its own, whatever database the store is on: any command can look
-    into it (STB_DATABASE_URL=sqlite:///FILE stb ls). By default its name says when it was made.
+    FILE is an SQLite store, whatever database your store is on, so any command can read
+    it (STB_DATABASE_URL=sqlite:///FILE stb ls). By default its name is the current time.
     """
     path = file or Path(f"stb-backup-{clock.now()[:19].replace(':', '')}.db")
     manifest = await backups.back_up(cli.current_settings().database_url, path)
@@ -29,7 +29,7 @@ async def command(file: Path | None, as_json: bool) -> None:
 
 
 def report(what: str, path: Path, manifest: backups.BackupManifest, *, as_json: bool) -> None:
-    """Print what a back-up holds, table by table."""
+    """Print what a backup holds, table by table."""
     rows: list[dict[str, Any]] = [
         {"table": name, "rows": table.rows, "hash": table.hash} for name, table in manifest.tables.items()
     ]

@@ -1,4 +1,4 @@
-"""``stb cache ls``, ``show`` and ``misses``: looking into recorded responses."""
+"""``stb cache ls``, ``show`` and ``misses``: list and show recorded responses and misses."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ _KEY_DIGITS = 12
 
 @stb_command("ls")
 @click.argument("dataset", default="")
-@click.option("--category", default="", help="Only of this category.")
-@click.option("--tool", default="", help="Only of this tool.")
-@click.option("--api", default="", help="Only of this API.")
+@click.option("--category", default="", help="Only this category.")
+@click.option("--tool", default="", help="Only this tool.")
+@click.option("--api", default="", help="Only this API.")
 @click.option(
-    "--provenance", multiple=True, type=click.Choice(_KEPT), help="Only of this origin; repeatable."
+    "--provenance", multiple=True, type=click.Choice(_KEPT), help="Only this provenance; repeatable."
 )
-@click.option("--newer", default="", help="Kept within this time: 90s, 30m, 12h, 7d, 4w.")
-@click.option("--older", default="", help="Kept longer ago than this.")
-@click.option("--grep", default="", help="Only with this text in the arguments or the body.")
-@click.option("--pinned", is_flag=True, help="Only those that are pinned.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most to list.")
+@click.option("--newer", default="", help="Recorded within this time: 90s, 30m, 12h, 7d, 4w.")
+@click.option("--older", default="", help="Recorded longer ago than this.")
+@click.option("--grep", default="", help="Only with this text in arguments or body.")
+@click.option("--pinned", is_flag=True, help="Only pinned responses.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of rows."
+)
 async def ls(
     dataset: str,
     category: str,
@@ -52,7 +54,7 @@ async def ls(
 ) -> None:
     """List responses in force, by category, tool, API and key."""
     now = clock.now()
-    wanted = browsing.ResponseFilter(
+    filter_ = browsing.ResponseFilter(
         category=standardize_category(category),
         tool=standardize_tool(tool),
         api=standardize_api(api),
@@ -63,22 +65,22 @@ async def ls(
         pinned=pinned,
     )
     async with opened_store() as store:
-        there = await choose_dataset(store, dataset)
-        found = await browsing.search(store, there.id, wanted, limit=limit)
-        total = await browsing.count(store, there.id, wanted)
+        target = await choose_dataset(store, dataset)
+        responses = await browsing.search(store, target.id, filter_, limit=limit)
+        total = await browsing.count(store, target.id, filter_)
     if as_json:
-        rows = [response_row(response) for response in found]
-        console.emit_json({"dataset": there.name, "total": total, "rows": rows})
+        rows = [response_row(response) for response in responses]
+        console.emit_json({"dataset": target.name, "total": total, "rows": rows})
         return
-    if not found:
-        console.print_note(f"No response of {there.name} is like that.")
+    if not responses:
+        console.print_note(f"No response of {target.name} matches.")
         return
     console.emit_table(
-        [_short_row(response) for response in found],
+        [_short_row(response) for response in responses],
         ("key", "category", "tool", "api", "arguments", "provenance", "bytes", "kept", "pinned"),
     )
-    if total > len(found):
-        console.print_note(f"{total - len(found)} more; see them with --limit, or ask for fewer.")
+    if total > len(responses):
+        console.print_note(f"{total - len(responses)} more. Raise --limit, or narrow the search.")
 
 
 def response_row(response: Response) -> dict[str, Any]:
@@ -110,22 +112,22 @@ def _short_row(response: Response) -> dict[str, Any]:
 
 @stb_command("show")
 @click.argument("key")
-@click.option("--dataset", default="", help="Where to look; everywhere by default.")
+@click.option("--dataset", default="", help="Dataset to search; all by default.")
 async def show(key: str, dataset: str, as_json: bool) -> None:
-    """Show one response in all its versions. KEY may be cut short as long as it is unique."""
+    """Show one response with all its versions. A unique prefix of KEY is enough."""
     async with opened_store() as store:
-        there, key = await chosen_response(store, key, dataset)
-        versions = await store.responses.versions(there.id, key)
+        target, key = await chosen_response(store, key, dataset)
+        versions = await store.responses.versions(target.id, key)
     if as_json:
         rows = [
             {**response_row(version), "details": version.details, "body": _decoded(version.body)}
             for version in versions
         ]
-        console.emit_json({"dataset": there.name, "key": key, "rows": rows})
+        console.emit_json({"dataset": target.name, "key": key, "rows": rows})
         return
     first = versions[0]
     click.echo(f"{first.category} / {first.tool} / {first.api}")
-    click.echo(f"key {key}, dataset {there.name}")
+    click.echo(f"key {key}, dataset {target.name}")
     click.echo(f"arguments {_pretty(json.loads(first.arguments))}")
     for version in versions:
         state = f"superseded at {version.superseded_at}" if version.superseded_at else "in force"
@@ -151,31 +153,33 @@ def _pretty(value: Any) -> str:
 
 @stb_command("misses")
 @click.argument("dataset", default="")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most to list.")
+@click.option(
+    "--limit", type=click.IntRange(1), default=50, show_default=True, help="Maximum number of rows."
+)
 async def misses(dataset: str, limit: int, as_json: bool) -> None:
-    """List calls that nothing could answer, the most frequent first.
+    """List calls that could not be answered, the most frequent first.
 
-    Beside each stands in what it differs from the nearest recorded call of the same API.
+    Each is shown with its difference from the nearest recorded call of the same API.
     """
     async with opened_store() as store:
-        there = await choose_dataset(store, dataset)
-        found = await store.misses.most_frequent(there.id, limit=limit)
-        total, _ = await store.misses.totals(there.id)
-    rows = [_miss_row(miss) for miss in found]
+        target = await choose_dataset(store, dataset)
+        missed = await store.misses.most_frequent(target.id, limit=limit)
+        total, _ = await store.misses.totals(target.id)
+    rows = [_miss_row(miss) for miss in missed]
     if as_json:
-        console.emit_json({"dataset": there.name, "total": total, "rows": rows})
+        console.emit_json({"dataset": target.name, "total": total, "rows": rows})
         return
     if not rows:
-        console.print_note(f"No call to {there.name} was missed.")
+        console.print_note(f"{target.name} has no misses.")
         return
-    for row, miss in zip(rows, found, strict=True):
+    for row, miss in zip(rows, missed, strict=True):
         row["arguments"] = shortened(miss.arguments.decode())
         row["difference"] = "" if miss.nearest_key is None else describe_differences(row["difference"])
         row["nearest"] = (miss.nearest_key or "")[:_KEY_DIGITS]
     columns = ("count", "category", "tool", "api", "arguments", "nearest", "difference:nearest → missed")
     console.emit_table(rows, columns)
-    if total > len(found):
-        console.print_note(f"{total - len(found)} more; see them with --limit.")
+    if total > len(missed):
+        console.print_note(f"{total - len(missed)} more. Raise --limit to see them.")
 
 
 def _miss_row(miss: Miss) -> dict[str, Any]:

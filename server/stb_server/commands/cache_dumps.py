@@ -1,4 +1,4 @@
-"""``stb cache dump``, ``load`` and ``diff``: responses out of the store, into it, and side by side."""
+"""``stb cache dump``, ``load`` and ``diff``: export, import and compare responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MOST_SHOWN = 50
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="The file to write, .jsonl or .jsonl.zst; the folder for the official layout.",
+    help="File to write (.jsonl or .jsonl.zst); a folder for the official layout.",
 )
 @click.option(
     "--format",
@@ -41,32 +41,34 @@ _MOST_SHOWN = 50
     type=click.Choice(["dump", "official"]),
     default="dump",
     show_default=True,
-    help="One file of ours, or the official tool_response_cache folder.",
+    help="One file in our format, or the official tool_response_cache folder.",
 )
 async def dump(dataset: str, output: Path, layout: str, as_json: bool) -> None:
-    """Write all responses in force to a file: the same responses are the same bytes."""
+    """Write all responses in force to a file. The same responses always give the same bytes."""
     async with opened_store() as store:
-        there = await choose_dataset(store, dataset)
-        with counted("writing responses", there.responses_count) as advance:
+        target = await choose_dataset(store, dataset)
+        with counted("writing responses", target.responses_count) as advance:
             if layout == "official":
-                written = await write_official_cache(store, there, output, advance=advance)
-                row: dict[str, Any] = {"dataset": there.name, **asdict(written)}
+                written = await write_official_cache(store, target, output, advance=advance)
+                row: dict[str, Any] = {"dataset": target.name, **asdict(written)}
             else:
-                row = await _dump(store, there, output, advance)
+                row = await _dump(store, target, output, advance)
     if as_json:
         console.emit_json({"rows": [row]})
         return
-    click.echo(f"Wrote {row['responses']} responses of {there.name} to {row.get('folder', output)}.")
+    click.echo(f"Wrote {row['responses']} responses of {target.name} to {row.get('folder', output)}.")
     if row.get("left_out"):
         console.print_note(
-            f"{row['left_out']} were left out: nobody recorded them from a real API, "
-            "which the official layout cannot say."
+            f"{row['left_out']} were left out: they were not recorded from a real API, "
+            "and the official layout cannot say so."
         )
 
 
 async def _dump(store: Store, dataset: Dataset, output: Path, advance: Any) -> dict[str, Any]:
     if not output.name.endswith(SUFFIXES):
-        raise UsageError(f"{output} is no name for a dump.", hint="End it in .jsonl or .jsonl.zst.")
+        raise UsageError(
+            f"{output} is not a valid name for a dump.", hint="Use a name that ends in .jsonl or .jsonl.zst."
+        )
     header = await transfer.dump(store, dataset, output, advance=advance)
     return {
         "dataset": dataset.name,
@@ -79,14 +81,12 @@ async def _dump(store: Store, dataset: Dataset, output: Path, advance: Any) -> d
 
 @stb_command("load")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--dataset", default="", help="Where to; the dataset named in the dump by default.")
-@click.option(
-    "--merge", "way", flag_value="merge", default="merge", help="Answers that are there stay (default)."
-)
-@click.option("--replace", "way", flag_value="replace", help="Make the answers those of the dump.")
-@click.option("--foreign", is_flag=True, help="Load it although it was made for other tools and queries.")
+@click.option("--dataset", default="", help="Target dataset; by default the one named in the dump.")
+@click.option("--merge", "way", flag_value="merge", default="merge", help="Keep existing answers (default).")
+@click.option("--replace", "way", flag_value="replace", help="Replace existing answers by those of the dump.")
+@click.option("--foreign", is_flag=True, help="Load it even if it was made for other tools and queries.")
 async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool) -> None:
-    """Bring the responses of a dump into a dataset: all of them, or none if the dump is damaged."""
+    """Load the responses of a dump into a dataset: all of them, or none if the dump is damaged."""
     with opened_dump(file) as reader:
         if (scheme := reader.header.key_scheme) != KEY_SCHEME:
             console.print_note(
@@ -106,9 +106,9 @@ async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool)
     if as_json:
         console.emit_json({**asdict(loaded), "conflicts": len(rows), "rows": rows})
         return
-    changes = f"{loaded.added} added, {loaded.unchanged} there already"
+    changes = f"{loaded.added} added, {loaded.unchanged} unchanged"
     if way == "replace":
-        changes += f", {loaded.replaced} replaced, {loaded.retired} taken out of force"
+        changes += f", {loaded.replaced} replaced, {loaded.retired} retired"
     click.echo(f"Loaded {loaded.responses} responses into {loaded.dataset}: {changes}.")
     if rows:
         shown = [
@@ -116,17 +116,17 @@ async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool)
             for row in rows[:_MOST_SHOWN]
         ]
         columns = ("key", "tool", "api", "arguments", "kept", "dropped", "same_body:same body")
-        console.emit_table(
-            shown, columns, title=f"Conflicts, in which the dataset's answer stays: {len(rows)}"
-        )
+        console.emit_table(shown, columns, title=f"Conflicts (the dataset keeps its answer): {len(rows)}")
 
 
 @stb_command("diff")
 @click.argument("a")
 @click.argument("b")
-@click.option("--limit", type=click.IntRange(0), default=_MOST_SHOWN, show_default=True, help="Most to list.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=_MOST_SHOWN, show_default=True, help="Maximum number of rows."
+)
 async def diff(a: str, b: str, limit: int, as_json: bool) -> None:
-    """Compare two sets of responses, each a dataset or a dump; exit code 1 if they differ."""
+    """Compare two sets of responses, each a dataset or a dump; exits with 1 if they differ."""
     counts: Counter[str] = Counter()
     rows: list[dict[str, str]] = []
     async with (
@@ -152,10 +152,10 @@ async def diff(a: str, b: str, limit: int, as_json: bool) -> None:
             rows, ("change", "key", "tool", "api", "arguments", "provenance_a", "provenance_b")
         )
         kinds = ", ".join(f"{number} {change}" for change, number in counts.items())
-        click.echo(f"Answers that differ: {total} ({kinds}).")
+        click.echo(f"Different answers: {total} ({kinds}).")
     else:
         click.echo(f"{a} and {b} hold the same responses.")
     if left.dataset_hash != right.dataset_hash:
-        console.print_note("They belong to different tools and queries.")
+        console.print_note("Their tools and queries differ.")
     if total:
         exit_with(1)

@@ -1,4 +1,4 @@
-"""``stb cache prune``: let go of superseded versions that are older than one wants to keep."""
+"""``stb cache prune``: delete superseded versions that are older than a given age."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from stb_core.store import retention
     type=click.FloatRange(0),
     default=90.0,
     show_default=True,
-    help="Days for which superseded versions are kept.",
+    help="Minimum age in days of what is deleted.",
 )
-@click.option("--yes", is_flag=True, help="Really remove them.")
+@click.option("--yes", is_flag=True, help="Confirm the deletion.")
 async def prune(dataset: str, older_than: float, yes: bool, as_json: bool) -> None:
-    """Remove superseded versions of answers; what is in force, and its hash, stay as they are.
+    """Delete old superseded versions of answers. Responses in force and their hash do not change.
 
-    What a snapshot shows stays, and so does the last version of every call. Removed versions are
-    gone for good: make a backup first (stb backup).
+    Versions that a snapshot shows are kept, and so is the last version of every call. Deleted
+    versions cannot be restored: make a backup first (stb backup).
     """
     moment = datetime.now(UTC) - timedelta(days=older_than)
     before = moment.isoformat(timespec="microseconds")
     async with opened_store() as store:
-        there = await choose_dataset(store, dataset)
-        found = await retention.prunable(store, there.id, before)
-        what = f"{found.versions} superseded versions of {there.name} with {found.bytes / 1e6:.1f} MB"
+        target = await choose_dataset(store, dataset)
+        found = await retention.prunable(store, target.id, before)
+        what = f"{found.versions} superseded versions of {target.name} with {found.bytes / 1e6:.1f} MB"
         if found.versions and not yes:
-            raise UsageError(f"This would remove {what}.", hint="Add --yes to do it.")
-        removed = await retention.prune(store, there.id, before) if found.versions else 0
+            raise UsageError(f"This would delete {what}.", hint="Add --yes to do it.")
+        removed = await retention.prune(store, target.id, before) if found.versions else 0
     if as_json:
-        row = {"dataset": there.name, "removed": removed, "bytes": found.bytes, "before": before}
+        row = {"dataset": target.name, "removed": removed, "bytes": found.bytes, "before": before}
         console.emit_json({"rows": [row]})
     else:
-        click.echo(f"Removed {what}." if removed else f"Nothing of {there.name} is to be removed.")
+        click.echo(f"Deleted {what}." if removed else f"{target.name} has nothing to delete.")

@@ -1,4 +1,9 @@
-"""``stb cache stats``: what a dataset's recordings are, and how often calls found one."""
+"""``stb cache stats``: counts of recorded responses, and how often calls found one.
+
+A call is a hit if its answer was recorded before the call: provenance ``recorded`` or
+``recorded-simulated``. Injected faults do not count, nor do calls that never reached a server, which have
+no provenance.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +31,20 @@ _TIMEOUT_S = 10
 
 @stb_command("stats")
 @click.argument("dataset", default="")
-@click.option(
-    "--server", default="", help="Also what the server at this address has counted since its start."
-)
-@click.option("--token", default="", callback=secret, help="The server's token, if it needs one.")
+@click.option("--server", default="", help="Also show the cache lookups of the server at this URL.")
+@click.option("--token", default="", callback=secret, help="Token of that server, if it needs one.")
 async def stats(dataset: str, server: str, token: str, as_json: bool) -> None:
-    """Count responses by origin, with sizes, versions, growth by day, misses, and the hit rate.
+    """Count responses by provenance, with sizes, versions, growth by day, misses and the hit rate.
 
-    The hit rate is the share of calls that found a recording: of all calls in the store's runs on the
-    dataset, and with --server of all look-ups that a server counts, whoever made them.
+    The hit rate is the share of calls that found a recording, over all calls in the store's runs on
+    the dataset. With --server it is also given for all lookups of a server since its start.
     """
     async with opened_store() as store:
-        there = await choose_dataset(store, dataset)
-        sums = await browsing.sums(store, there.id)
-        missed_calls, misses = await store.misses.totals(there.id)
-        documented = (await store.datasets.counts(there.id))["apis"]
-        calls, runs = await calls_on_record(store, there.name)
+        target = await choose_dataset(store, dataset)
+        sums = await browsing.sums(store, target.id)
+        missed_calls, misses = await store.misses.totals(target.id)
+        documented = (await store.datasets.counts(target.id))["apis"]
+        calls, runs = await calls_on_record(store, target.name)
     lookups = await lookups_of(server, token) if server else None
     total = sum(share.count for share in sums.shares)
     rows = [
@@ -55,7 +58,7 @@ async def stats(dataset: str, server: str, token: str, as_json: bool) -> None:
         for share in sums.shares
     ]
     facts = {
-        "dataset": there.name,
+        "dataset": target.name,
         "responses": total,
         "apis_answered": sums.apis,
         "apis_documented": documented,
@@ -76,42 +79,44 @@ async def stats(dataset: str, server: str, token: str, as_json: bool) -> None:
     console.emit_table(
         rows,
         ("provenance", "responses", "share:share %", "body_bytes", "argument_bytes"),
-        title=there.name,
+        title=target.name,
     )
     click.echo(
         f"{sums.apis} APIs have answers, {documented} have documents. "
         f"{sums.superseded} superseded versions, {sums.pinned} pinned."
     )
-    click.echo(f"{missed_calls} calls were missed, {misses} times in all.")
-    click.echo(_told_calls(calls, runs))
+    click.echo(f"{missed_calls} different calls were missed, {misses} times in total.")
+    click.echo(_describe_calls(calls, runs))
     if lookups is not None:
-        click.echo(_told_lookups(lookups))
+        click.echo(_describe_lookups(lookups))
     if len(sums.by_day) > 1:
         console.emit_table([{"day": d, "kept": n} for d, n in sums.by_day], ("day", "kept"))
 
 
-def _told_calls(calls: Counter[str], runs: int) -> str:
+def _describe_calls(calls: Counter[str], runs: int) -> str:
     rate = rate_of(calls)
     if rate is None:
-        return "No run has called it yet."
+        return "No run has made calls yet."
     counted = calls.total() - calls[Provenance.FAULT.value]
     parts = ", ".join(f"{name} {n}" for name, n in calls.most_common())
-    told = "1 run" if runs == 1 else f"{runs} runs"
-    return f"{rate:.1f} % of {counted} calls in {told} found a recording: {parts}."
+    in_runs = "1 run" if runs == 1 else f"{runs} runs"
+    return f"{rate:.1f} % of {counted} calls in {in_runs} found a recording: {parts}."
 
 
-def _told_lookups(lookups: Mapping[str, int]) -> str:
+def _describe_lookups(lookups: Mapping[str, int]) -> str:
     rate = rate_of_lookups(lookups)
     if rate is None:
-        return "The server has looked nothing up since its start."
+        return "The server has made no cache lookups since its start."
     parts = [f"{tier} {n}" for tier, n in sorted(lookups.items()) if n]
-    return f"{rate:.1f} % of the server's {sum(lookups.values())} look-ups found one: {', '.join(parts)}."
+    return (
+        f"{rate:.1f} % of the server's {sum(lookups.values())} lookups found a recording: {', '.join(parts)}."
+    )
 
 
 async def calls_on_record(store: Store, dataset: str) -> tuple[Counter[str], int]:
-    """Calls by provenance in all trajectories on a dataset, and in how many runs there were any.
+    """Count calls by provenance in all trajectories on a dataset, and the runs that made calls.
 
-    The branches that a search abandoned count too.
+    Calls in abandoned branches of a search count as well.
     """
     calls: Counter[str] = Counter()
     runs = 0
@@ -140,12 +145,12 @@ def rate_of(calls: Mapping[str, int]) -> float | None:
 
 
 async def lookups_of(url: str, token: str) -> dict[str, int]:
-    """Look-ups of a server's cache since it was started, by the tier that had the answer, or ``miss``.
+    """Get the cache lookups of a server since its start, by the tier that had the answer, or ``miss``.
 
-    Those of all its datasets; a call in a mode that reads no cache is not among them.
+    They cover all its datasets, without calls in modes that do not read the cache.
 
     Raises:
-        ServiceError: nothing answers there, or something else does.
+        ServiceError: no server of ours answers at the URL.
     """
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
@@ -157,7 +162,7 @@ async def lookups_of(url: str, token: str) -> dict[str, int]:
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as problem:
         reason = str(problem) or type(problem).__name__
         raise ServiceError(
-            f"The server at {url} tells no numbers ({reason}).", hint="Check --server."
+            f"The server at {url} returned no metrics ({reason}).", hint="Check --server."
         ) from None
     return {
         sample.labels["tier"]: int(sample.value)
@@ -168,6 +173,6 @@ async def lookups_of(url: str, token: str) -> dict[str, int]:
 
 
 def rate_of_lookups(lookups: Mapping[str, int]) -> float | None:
-    """The share of look-ups that found something, in percent; None without look-ups."""
+    """The share of lookups that found a recording, in percent; None without lookups."""
     total = sum(lookups.values())
     return 100 * (total - lookups.get(_MISS, 0)) / total if total else None

@@ -1,4 +1,4 @@
-"""``stb data``: import, list, show, verify and remove datasets."""
+"""``stb data``: import, list, show, verify and delete datasets."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ command = click.Group("data", help="Datasets: tools, queries and recorded respon
 
 @stb_command("import")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--name", default="", help="Name of the dataset; by default that of the folder.")
+@click.option("--name", default="", help="Name of the dataset; by default the name of the folder.")
 @click.pass_context
 def import_(context: click.Context, path: Path, name: str, as_json: bool) -> None:
-    """Import a release in the official layout, or any part of one.
+    """Import a release in the official layout, or a part of one.
 
-    PATH holds tools/, solvable_queries/, tool_response_cache/ or dumps of responses, or is one
+    PATH contains tools/, solvable_queries/, tool_response_cache/ or dumps of responses, or is one
     of these folders. Importing it again changes nothing; other parts can be added later.
-    A bundle of a run is imported as by stb import, and NAME is that of the run.
+    A bundle of a run is imported as by stb import; then NAME is the name of the run.
     """
     if zipfile.is_zipfile(path):
         root = context.find_root()
@@ -64,9 +64,7 @@ async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
     if imported.skipped:
         number = len(imported.skipped)
         what = "1 file or entry was" if number == 1 else f"{number} files or entries were"
-        console.print_note(
-            f"stb: {what} skipped, the rest is imported. Mend what is listed and import again."
-        )
+        console.print_note(f"stb: {what} skipped, the rest is imported. Fix what is listed and import again.")
         exit_with(1)
 
 
@@ -94,9 +92,9 @@ def _print_import(imported: DatasetImport) -> None:
     elif not any(part.found for part in imported.parts.values()):
         click.echo("Nothing was imported.")
     elif imported.skipped:
-        click.echo(f"Nothing changed: {imported.dataset} holds already what could be read.")
+        click.echo(f"Nothing changed: {imported.dataset} already has all that could be read.")
     else:
-        click.echo(f"Nothing changed: {imported.dataset} holds all of it already.")
+        click.echo(f"Nothing changed: {imported.dataset} already has all of it.")
 
 
 def _print_some(rows: list[dict[str, Any]], columns: tuple[str, ...], title: str) -> None:
@@ -104,7 +102,7 @@ def _print_some(rows: list[dict[str, Any]], columns: tuple[str, ...], title: str
         return
     console.emit_table(rows[:_MOST_SHOWN], columns, title=f"{title}: {len(rows)}")
     if len(rows) > _MOST_SHOWN:
-        console.print_note(f"{len(rows) - _MOST_SHOWN} more; --json lists them all.")
+        console.print_note(f"{len(rows) - _MOST_SHOWN} more. Use --json to list all of them.")
 
 
 @stb_command("ls")
@@ -128,13 +126,13 @@ async def ls(as_json: bool) -> None:
         columns = ("dataset", "tools", "apis", "queries", "responses", "misses", "created")
         console.emit_table([{**row, "created": row["created_at"][:16]} for row in rows], columns)
     else:
-        console.print_note("There is no dataset yet. Import one: stb data import PATH --name NAME.")
+        console.print_note("There are no datasets yet. Import one: stb data import PATH --name NAME.")
 
 
 @stb_command("show")
 @click.argument("name")
 async def show(name: str, as_json: bool) -> None:
-    """Show what a dataset holds, with the hashes that identify it."""
+    """Show the contents of a dataset and the hashes that identify it."""
     async with opened_store() as store:
         dataset = await store.datasets.get(name)
         counts = await store.datasets.counts(dataset.id)
@@ -162,7 +160,7 @@ async def show(name: str, as_json: bool) -> None:
 @stb_command("verify")
 @click.argument("name")
 async def verify(name: str, as_json: bool) -> None:
-    """Recompute every hash and key of a dataset, and see that its queries name APIs that are there."""
+    """Recompute all hashes and keys of a dataset, and check that its queries name existing APIs."""
     async with opened_store() as store:
         dataset = await store.datasets.get(name)
         counts = await store.datasets.counts(dataset.id)
@@ -176,7 +174,7 @@ async def verify(name: str, as_json: bool) -> None:
         _print_some(rows, ("part", "name", "problem"), "Problems")
     else:
         click.echo(
-            f"{name} is whole: {counts['tools']} tools, {counts['apis']} APIs, "
+            f"{name} is complete: {counts['tools']} tools, {counts['apis']} APIs, "
             f"{counts['queries']} queries, {counts['responses']} responses."
         )
     if rows:
@@ -185,9 +183,9 @@ async def verify(name: str, as_json: bool) -> None:
 
 @stb_command("rm")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Really delete it.")
+@click.option("--yes", is_flag=True, help="Confirm the deletion.")
 async def rm(name: str, yes: bool, as_json: bool) -> None:
-    """Delete a dataset with its tools, queries, responses and misses; runs stay."""
+    """Delete a dataset with its tools, queries, responses and misses. Runs are kept."""
     async with opened_store() as store:
         dataset = await store.datasets.get(name)
         counts = await store.datasets.counts(dataset.id)

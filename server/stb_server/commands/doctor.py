@@ -1,4 +1,4 @@
-"""``stb doctor``: check what works here, and say what to do about the rest."""
+"""``stb doctor``: check what works here, and say how to fix the rest."""
 
 from __future__ import annotations
 
@@ -21,31 +21,35 @@ _RECORDED_JUDGES = ("recorded", "rules")
 
 
 @stb_command("doctor")
-@click.option("-m", "--model", default="", help="PROVIDER/MODEL of an agent, to be asked for one token.")
-@click.option("--judge", default="", help="PROVIDER/MODEL of a judge, to be asked as well.")
-@click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator, to be asked as well.")
-@click.option("--simulator-endpoint", multiple=True, help="Addresses of the simulator's model.")
-@click.option("--server", default="", help="A server that runs, such as http://127.0.0.1:8080.")
-@click.option("--dataset", default="", help="The dataset that stb serve is to answer from.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address it is to listen on.")
-@click.option("--port", type=int, default=8080, show_default=True, help="The port.")
-@click.option("--token", default="", callback=cli.secret, help="The token that its requests must carry.")
-@click.option("--write-token", default="", help="The token that lets the inspector change recordings.")
-@click.option("--redis-url", default="", help="The Redis that its workers are to share.")
-@click.option("--upstream", type=click.Path(path_type=Path), help="Its file of real APIs.")
+@click.option("-m", "--model", default="", help="PROVIDER/MODEL of an agent; it is asked for one token.")
+@click.option("--judge", default="", help="PROVIDER/MODEL of a judge; also asked.")
+@click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator; also asked.")
+@click.option("--simulator-endpoint", multiple=True, help="URL of the simulator's model; repeatable.")
+@click.option("--server", default="", help="URL of a running server, such as http://127.0.0.1:8080.")
+@click.option("--dataset", default="", help="Dataset for stb serve.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address that stb serve would listen on."
+)
+@click.option(
+    "--port", type=int, default=8080, show_default=True, help="Port that stb serve would listen on."
+)
+@click.option("--token", default="", callback=cli.secret, help="Token that clients must send.")
+@click.option("--write-token", default="", help="Token for changes in the inspector.")
+@click.option("--redis-url", default="", help="Redis URL for its workers.")
+@click.option("--upstream", type=click.Path(path_type=Path), help="Configuration file of real APIs.")
 @click.option(
     "--min-free-mb",
     type=click.IntRange(0),
     default=1024,
     show_default=True,
-    help="Room that the disk is to have, in MB.",
+    help="Minimum free disk space in MB.",
 )
 async def command(as_json: bool, **given: Any) -> None:
-    """What works here: installation, store, Redis, disk, clock, models, and what is exposed.
+    """Check the installation, store, Redis, disk, clock, models, and what is exposed to others.
 
-    Reads the same settings as the other commands do, so run it where they run. Nothing is made or
-    changed. Each model that is named gets a call of one token and one for structured output. Exits
-    with 1 when anything failed; a warning is none.
+    It reads the same settings as the other commands, so run it where they run. It creates and
+    changes nothing. Each model you name gets one request for one token and one for structured
+    output. Exits with 1 if a check fails; warnings do not count.
     """
     settings = cli.current_settings()
     found = await _examine(settings, {**given, **_of_serve(settings, given)})
@@ -64,7 +68,7 @@ async def command(as_json: bool, **given: Any) -> None:
 
 
 def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in the table ``[serve]`` of a configuration file, where no flag says otherwise."""
+    """Options from the table ``[serve]`` of a configuration file, for those that no flag sets."""
     table = settings.values.get("serve")
     context = click.get_current_context()
     if not isinstance(table, Mapping):
@@ -77,7 +81,7 @@ def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _examine(settings: Settings, given: dict[str, Any]) -> list[CheckResult]:
-    # These import what servers and models need, which takes a second that ``stb --help`` shall not pay.
+    # Imported here because servers and models take a second to import.
     from stb_server.commands.doctor_checks import exposure, installation, models, services, storage  # noqa: PLC0415
 
     asked = [given["model"], *(judge for judge in given["judge"].split(",") if judge not in _RECORDED_JUDGES)]

@@ -1,4 +1,4 @@
-"""``stb restore``: fill an empty store from a back-up."""
+"""``stb restore``: fill an empty store from a backup."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stb_server.commands.backup import report
 
 @stb_command("restore")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--check", is_flag=True, help="Only see that FILE holds what it held when it was made.")
+@click.option("--check", is_flag=True, help="Only check that FILE is complete and unchanged.")
 async def command(file: Path, check: bool, as_json: bool) -> None:
-    """Fill an empty store from a back-up: all of it arrives and is compared, or nothing changes.
+    """Fill an empty store from a backup. Everything is restored and verified, or nothing changes.
 
-    The store is the one that STB_DATABASE_URL names, on SQLite or PostgreSQL, whichever FILE came
-    from.
+    STB_DATABASE_URL names the store. It may be SQLite or PostgreSQL, whichever database the
+    backup was made from.
     """
     if check:
         manifest = await backups.verify(file)
-        report(f"{file} is whole", file, manifest, as_json=as_json)
+        report(f"{file} is complete", file, manifest, as_json=as_json)
         return
     manifest = await backups.restore(file, cli.current_settings().database_url)
     report(f"Restored {file}", file, manifest, as_json=as_json)

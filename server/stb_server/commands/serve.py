@@ -18,18 +18,17 @@ from stb_server.commands.simulator_flags import options_of, simulator_flags
 
 _MIN_WRITE_TOKEN = 16
 
-# What runs a server takes two seconds to import, which other commands shall not pay: it is imported
-# within the function.
+# The server takes two seconds to import, so it is imported within the function, for this command alone.
 
 
 @stb_command("serve")
-@click.option("--dataset", default="", help="Dataset to answer from; may be left out when there is one.")
+@click.option("--dataset", default="", help="Dataset to answer from; optional if the store has only one.")
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in CacheMode]),
     default=DEFAULT_MODE.value,
     show_default=True,
-    help="What may answer a call; a request may name another by its header X-STB-Mode.",
+    help="What may answer a call; a request can override it with the header X-STB-Mode.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -42,84 +41,89 @@ _MIN_WRITE_TOKEN = 16
     "--allow-host",
     "hosts",
     multiple=True,
-    help="Host name that requests may give, *.NAME for all below it, * for any; may be repeated."
-    " Without it a server on the loopback answers to the names of the loopback alone, any other to all.",
+    help="Host name that requests may use: NAME, *.NAME for all subdomains, or * for any; repeatable."
+    " By default a server on the loopback accepts only loopback names, any other server all names.",
 )
 @click.option(
-    "--token", default="", callback=cli.secret, help="Requests must carry it; needed beyond the loopback."
+    "--token",
+    default="",
+    callback=cli.secret,
+    help="Token that clients must send; required unless --host is a loopback address.",
 )
 @click.option(
     "--write-token",
     default="",
     callback=cli.secret,
-    help="With it one can pin, annotate and delete in the inspector.",
+    help="Token for changes in the inspector: pin, annotate, delete.",
 )
-@click.option("--redis-url", default="", help="Redis that all workers and replicas share as a cache.")
+@click.option("--redis-url", default="", help="Redis URL; all workers and replicas share it as a cache.")
 @click.option(
     "--upstream",
     type=click.Path(path_type=Path),
-    help=f"File that says what real APIs there are ({modes_that_ask(Source.REAL_API)}).",
+    help=f"Configuration file of real APIs, for the modes {modes_that_ask(Source.REAL_API)}.",
 )
 @click.option(
     "--simulator",
     default="template",
     show_default=True,
-    help=f"What stands in for real APIs ({modes_that_ask(Source.SIMULATOR)}), or none.",
+    help=f"Simulator for the modes {modes_that_ask(Source.SIMULATOR)}; none for no simulator.",
 )
 @simulator_flags
 @click.option("--faults", default="", help="Faults to inject, such as down=0.1,latency=fixed:0.2.")
-@click.option("--fault-seed", type=int, default=0, show_default=True, help="Which calls they hit.")
+@click.option(
+    "--fault-seed", type=int, default=0, show_default=True, help="Seed that selects the calls that fail."
+)
 @click.option(
     "--rate-limit",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="Calls a second that one client may make of one worker; 0: any number.",
+    help="Calls per second and client that one worker accepts; 0: no limit.",
 )
 @click.option(
     "--episode-idle",
     type=click.FloatRange(min=1),
     default=3600.0,
     show_default=True,
-    help="Seconds after which an episode that nobody goes on with counts as given up.",
+    help="Seconds without a call after which an episode ends.",
 )
 @click.option(
     "--max-open-episodes",
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="Episodes of one run, and of one client, at a time.",
+    help="Open episodes per run and per client.",
 )
 @click.option(
     "--max-episode-calls",
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Calls in one episode.",
+    help="Calls per episode.",
 )
 @click.option(
     "--proxy",
     default="",
-    help="Provider to which episodes' model calls are handed on; none unless given.",
+    help="Provider to which model calls of episodes are forwarded; none by default.",
 )
 @click.option(
     "--memory-mb",
     type=click.IntRange(0),
     default=128,
     show_default=True,
-    help="Answers that one worker keeps in memory.",
+    help="Memory of each worker for answers, in MB.",
 )
 @click.option(
     "--max-body-kb",
     type=click.IntRange(1),
     default=1024,
     show_default=True,
-    help="Largest request that is read.",
+    help="Maximum size of a request body, in kB.",
 )
 def command(as_json: bool, **given: Any) -> None:
     """Serve recorded responses over HTTP: POST /virtual, as StableToolBench's clients call it.
 
-    With --json, one line with the server's address is printed when it accepts requests.
+    With --json it prints one line with its URL when it accepts requests.
     """
     _serve(cli.current_settings(), given, as_json=as_json)
 
@@ -133,7 +137,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
 
     if not given["token"] and not is_loopback(given["host"]):
         raise UsageError(
-            f"{given['host']} can be reached by others.",
+            f"Other machines can reach {given['host']}.",
             hint="Set a token with --token, or listen on 127.0.0.1.",
         )
     check_write_token(given["write_token"])
@@ -171,7 +175,7 @@ def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
 
 
 def check_write_token(token: str) -> None:
-    """See that a token that lets people change responses cannot be guessed.
+    """Check that the token for changes is long enough not to be guessed.
 
     Raises:
         UsageError: it is too short.
@@ -184,7 +188,7 @@ def check_write_token(token: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

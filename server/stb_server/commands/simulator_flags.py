@@ -1,4 +1,4 @@
-"""Flags of commands that open a simulator; cheap to import, so that ``stb --help`` stays quick."""
+"""Options of commands that open a simulator; cheap to import, so that help texts are quick."""
 
 from __future__ import annotations
 
@@ -16,57 +16,59 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FLAGS = (
     click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator, if it needs one."),
-    click.option("--simulator-endpoint", multiple=True, help="Address of the model; several share the load."),
+    click.option(
+        "--simulator-endpoint", multiple=True, help="URL of the model; repeat it to share the load."
+    ),
     click.option(
         "--simulator-prompt",
         type=click.Path(path_type=Path),
-        help="File with the system prompt of mirrorapi.",
+        help="File with the system prompt, for mirrorapi.",
     ),
     click.option(
         "--simulator-variant",
         type=click.Choice(["sft", "cot"]),
         default="sft",
         show_default=True,
-        help="How the model of mirrorapi was trained.",
+        help="How the model was trained, for mirrorapi.",
     ),
-    click.option("--simulator-seed", type=int, default=0, show_default=True, help="Asked of the model."),
+    click.option("--simulator-seed", type=int, default=0, show_default=True, help="Seed sent to the model."),
     click.option(
         "--simulator-examples",
         type=click.IntRange(0, 20),
         default=3,
         show_default=True,
-        help="Most recorded answers that llm is shown.",
+        help="Maximum number of recorded answers in the prompt, for llm.",
     ),
     click.option(
         "--simulator-max-tokens",
         type=click.IntRange(16),
         default=2048,
         show_default=True,
-        help="Longest answer; a longer one is cut and cannot be used.",
+        help="Maximum tokens of an answer; longer ones cannot be used.",
     ),
     click.option(
         "--simulator-connections",
         type=click.IntRange(1),
         default=64,
         show_default=True,
-        help="Most requests to the model in flight.",
+        help="Maximum concurrent requests to the model.",
     ),
 )
 
 
 def simulator_flags(command: F) -> F:
-    """Add the flags to a command; ``options_of`` reads what it is given."""
+    """Add the options to a command; ``options_of`` reads their values."""
     for flag in reversed(_FLAGS):
         command = flag(command)
     return command
 
 
 def options_of(simulator: str, given: Mapping[str, Any], settings: Settings) -> SimulatorOptions:
-    """The options that the flags give.
+    """The simulator options that the values of the flags mean.
 
     Raises:
-        UsageError: it is not known where the model is.
-        NotFoundError: the file of the prompt is not there.
+        UsageError: no endpoint of the model is configured.
+        NotFoundError: the prompt file does not exist.
     """
     from stb_server.simulators.ask import SimulatorSampling  # noqa: PLC0415
     from stb_server.simulators.mirrorapi_prompt import Variant  # noqa: PLC0415 - slow to import

@@ -1,4 +1,4 @@
-"""What a person means who names a dataset or a response in short."""
+"""What people name on a command line: a dataset, the beginning of a key, an age."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ _MOST_NAMED = 5
 
 
 async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Dataset, str]:
-    """The dataset and the whole key of the one response whose key begins so.
+    """The dataset and full key of the only response whose key starts with a prefix.
 
     Args:
-        store: where to look.
+        store: the store to search.
         prefix: the first digits of the key.
-        dataset: where to look alone; in all datasets if empty.
+        dataset: the only dataset to search; all if empty.
 
     Raises:
-        UsageError: it is no key, or several responses fit.
-        NotFoundError: none fits.
+        UsageError: no key can start like this, or several responses match.
+        NotFoundError: no response matches.
     """
     prefix = prefix.lower()
     if not _HEXADECIMAL.fullmatch(prefix):
         raise UsageError(
-            f"{prefix!r} does not begin a key.", hint="Keys are hexadecimal; see them with: stb cache ls."
+            f"No key can start with {prefix!r}.", hint="Keys are hexadecimal; list them with: stb cache ls."
         )
     datasets = [await store.datasets.get(dataset)] if dataset else await store.datasets.all()
-    found = [
-        (there, key)
-        for there in datasets
-        for key in await browsing.keys_like(store, there.id, prefix, limit=_MOST_NAMED)
+    matches = [
+        (target, key)
+        for target in datasets
+        for key in await browsing.keys_like(store, target.id, prefix, limit=_MOST_NAMED)
     ]
-    if not found:
+    if not matches:
         raise NotFoundError(
-            f"There is no response whose key begins with {prefix}.", hint="See them with: stb cache ls."
+            f"There is no response whose key starts with {prefix}.", hint="List them with: stb cache ls."
         )
-    if len(found) > 1:
-        named = ", ".join(f"{key[: max(12, len(prefix) + 4)]} in {there.name}" for there, key in found)
+    if len(matches) > 1:
+        named = ", ".join(f"{key[: max(12, len(prefix) + 4)]} in {target.name}" for target, key in matches)
         raise UsageError(
-            f"Several responses have keys that begin with {prefix}: {named}.",
+            f"Several responses have keys that start with {prefix}: {named}.",
             hint="Give more digits, or the dataset with --dataset.",
         )
-    return found[0]
+    return matches[0]
 
 
 def moment(now: str, age: str) -> str:
-    """The moment that long before ``now``, in the form of ``now``: ISO 8601 with microseconds.
+    """The time that is ``age`` before ``now``; both times are ISO 8601, the result with microseconds.
 
     Raises:
-        UsageError: the age is not a number with a unit, or leads before the calendar.
+        UsageError: the age is not a number with a unit, or the time is earlier than year 1.
     """
     match = _AGE.fullmatch(age)
     if match is None:
         raise UsageError(
-            f"{age!r} is not an age.", hint="Write a number and a unit: 90s, 30m, 12h, 7d or 4w."
+            f"{age!r} is not a valid age.", hint="Write a number and a unit: 90s, 30m, 12h, 7d or 4w."
         )
     try:
         before = datetime.fromisoformat(now) - timedelta(**{_UNITS[match[2]]: int(match[1])})
     except OverflowError:
-        raise UsageError(f"{age!r} is longer ago than the calendar goes.", hint="Write less.") from None
+        raise UsageError(f"{age!r} is earlier than year 1.", hint="Use a shorter age.") from None
     return before.isoformat(timespec="microseconds")

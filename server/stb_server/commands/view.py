@@ -19,42 +19,43 @@ from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_server.commands.serve import check_write_token
 
-# What runs a server takes two seconds to import, which other commands shall not pay: it is imported
-# within the function.
+# The server takes two seconds to import, so it is imported within the function, for this command alone.
 
 _KEY = re.compile(r"[0-9a-f]{6,64}")
 
 
 @stb_command("view")
 @click.argument("what", metavar="[RUN[/GROUP/QUERY]|KEY]", default="")
-@click.option("--server", default="", help="Open a server that runs, such as http://127.0.0.1:8080.")
+@click.option(
+    "--server", default="", help="Open the pages of a running server, such as http://127.0.0.1:8080."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="0: any free port.")
 @click.option(
     "--write-token",
     default="",
     callback=cli.secret,
-    help="With it one can pin, annotate and delete in these pages.",
+    help="Token for changes in these pages: pin, annotate, delete.",
 )
 @click.option("--browser/--no-browser", default=True, show_default=True, help="Open a browser.")
 def command(what: str, server: str, port: int, write_token: str, browser: bool, as_json: bool) -> None:
-    """Show the cache, the misses and the runs of the store in a browser.
+    """Show the cache, misses and runs of the store in a browser.
 
-    A run, a query of a run, or the key of a response (or its beginning) opens its own page. Without
-    --server the pages come from this command, until Ctrl-C. With --json, one line with the address
-    is printed when they can be opened.
+    Name a run, a query of a run, or the key of a response (a prefix is enough) to open its page.
+    Without --server this command serves the pages until Ctrl-C. With --json it prints one line with
+    the URL when they can be opened.
     """
     place = asyncio.run(_place(what)) if what else "/"
     if server:
         _open(f"{server.rstrip('/')}{place}", browser=browser, as_json=as_json)
         if not _answers(server):
-            console.print_note(f"Nothing answers at {server} yet.")
+            console.print_note(f"No server answers at {server} yet.")
         return
     check_write_token(write_token)
     _show(place, port, write_token, browser=browser, as_json=as_json)
 
 
 async def _place(what: str) -> str:
-    """The path of the page that shows what was named."""
+    """The path of the page for the run, query or key."""
     async with opened_store() as store:
         if _KEY.fullmatch(what) and (found := await _response(store, what)):
             return found
@@ -72,7 +73,7 @@ async def _response(store: Store, key: str) -> str:
         for found in await keys_starting_with(store, dataset.id, key)
     ]
     if len(places) > 1:
-        raise NotFoundError(f"{key} may mean several responses.", hint="Give more of the key.")
+        raise NotFoundError(f"Several responses have keys that start with {key}.", hint="Give more digits.")
     return places[0] if places else ""
 
 

@@ -59,7 +59,9 @@ def outcome_of(statuses: Sequence[Status]) -> str:
     return SPLIT if others and others[0][1] == most else first.value
 
 
-def statuses_by_trial(marks: Sequence[Mark], done: Sequence[StoredTrial]) -> dict[tuple[str, str, int], list[Status]]:
+def statuses_by_trial(
+    marks: Sequence[Mark], done: Sequence[StoredTrial]
+) -> dict[tuple[str, str, int], list[Status]]:
     """The verdicts, in rounds, on the answers that count; those on earlier attempts are left out."""
     answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
     found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)

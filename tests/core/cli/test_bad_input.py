@@ -116,15 +116,21 @@ CASES = [
     Case(
         "cache ls demo --newer soon",
         2,
-        "'soon' is not an age. Write a number and a unit: 90s, 30m, 12h, 7d or 4w.",
+        "'soon' is not a valid age. Write a number and a unit: 90s, 30m, 12h, 7d or 4w.",
     ),
     Case(
         "cache show 0123456789ab",
         2,
-        "There is no response whose key begins with 0123456789ab. See them with: stb cache ls.",
+        "There is no response whose key starts with 0123456789ab. List them with: stb cache ls.",
     ),
-    Case("cache show zz", 2, "'zz' does not begin a key. Keys are hexadecimal; see them with: stb cache ls."),
-    Case("cache dump demo -o out.txt", 2, "out.txt is no name for a dump. End it in .jsonl or .jsonl.zst."),
+    Case(
+        "cache show zz", 2, "No key can start with 'zz'. Keys are hexadecimal; list them with: stb cache ls."
+    ),
+    Case(
+        "cache dump demo -o out.txt",
+        2,
+        "out.txt is not a valid name for a dump. Use a name that ends in .jsonl or .jsonl.zst.",
+    ),
     Case(
         "cache dump demo -o /proc/x.jsonl",
         2,
@@ -190,7 +196,7 @@ CASES = [
     Case(
         "serve --dataset demo --host 0.0.0.0",
         2,
-        "0.0.0.0 can be reached by others. Set a token with --token, or listen on 127.0.0.1.",
+        "Other machines can reach 0.0.0.0. Set a token with --token, or listen on 127.0.0.1.",
     ),
     # Runs.
     Case("run -a scripted -d nope", 2, f"There is no dataset 'nope'. {DATASETS}"),
@@ -432,7 +438,7 @@ def test_what_is_broken_in_a_release_is_named_and_the_rest_imported(
 
     assert 1 == code
     assert (
-        "stb: 3 files or entries were skipped, the rest is imported. Mend what is listed and import again.\n"
+        "stb: 3 files or entries were skipped, the rest is imported. Fix what is listed and import again.\n"
     ) == output.err
     assert (1, 4, 0) == (document["tools"], document["apis"], document["queries"])
     assert [

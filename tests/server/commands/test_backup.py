@@ -68,7 +68,7 @@ def test_a_backup_has_a_name_by_itself(in_process: Run, tmp_path: Path) -> None:
         (
             "cache prune weather --older-than 0",
             2,
-            "stb: This would remove 1 superseded versions of weather with 0.0 MB. Add --yes to do it.",
+            "stb: This would delete 1 superseded versions of weather with 0.0 MB. Add --yes to do it.",
         ),
     ],
 )
@@ -83,5 +83,5 @@ def test_prune(in_process: Run) -> None:
     second = in_process("cache", "prune", "--older-than", "0", "--yes")
 
     assert (0, 1) == (first.code, first.document["rows"][0]["removed"])
-    assert (0, "Nothing of weather is to be removed.\n") == (second.code, second.out)
+    assert (0, "weather has nothing to delete.\n") == (second.code, second.out)
     assert 0 == in_process("cache", "verify", "weather").code

@@ -89,7 +89,7 @@ def test_a_list_that_is_cut_says_so(imported: Stb) -> None:
     """How many more there are."""
     ended = imported("cache", "ls", "--limit", "2")
 
-    assert ended.said == (0, "1 more; see them with --limit, or ask for fewer.")
+    assert ended.said == (0, "1 more. Raise --limit, or narrow the search.")
     assert imported("cache", "ls", "--limit", "2", "--json").document["total"] == 3
 
 
@@ -199,7 +199,7 @@ def test_a_response_is_deleted_only_when_it_is_meant(imported: Stb) -> None:
     text = f"stb: This would delete response {OSLO.key[:12]} of spring with 1 version. Add --yes to do it."
     assert asked.said == (2, text)
     assert (ended.code, ended.out) == (0, f"Deleted {OSLO.key} from spring.\n")
-    assert imported("cache", "verify").out.startswith("spring: 2 responses, all whole.\n")
+    assert imported("cache", "verify").out.startswith("spring: 2 responses, all correct.\n")
     assert imported("cache", "show", OSLO.key).said[0] == 2
 
 
@@ -240,7 +240,7 @@ def test_a_dump_goes_out_and_comes_back(imported: Stb, tmp_path: Path) -> None:
     different = imported("cache", "diff", "spring", "summer", "--json")
 
     assert (dumped["responses"], len(dumped["content_hash"])) == (3, 64)
-    assert again.out == "Loaded 3 responses into spring: 0 added, 3 there already.\n"
+    assert again.out == "Loaded 3 responses into spring: 0 added, 3 unchanged.\n"
     assert refused.code == 2
     assert (forced.document["added"], forced.document["rows"]) == (3, [])
     assert (same.code, same.out) == (0, "spring and out/d.jsonl.zst hold the same responses.\n")
@@ -257,7 +257,7 @@ def test_differences_are_named(imported: Stb, sqlite_store_url: str) -> None:
     ended = imported("cache", "diff", "a.jsonl", "spring")
 
     assert ended.code == 1
-    assert ended.out.rstrip().endswith("Answers that differ: 1 (1 other provenance).")
+    assert ended.out.rstrip().endswith("Different answers: 1 (1 other provenance).")
 
 
 def test_replace_and_conflicts_are_told(imported: Stb, sqlite_store_url: str) -> None:
@@ -268,9 +268,9 @@ def test_replace_and_conflicts_are_told(imported: Stb, sqlite_store_url: str) ->
     merged = imported("cache", "load", "a.jsonl", "--merge")
     replaced = imported("cache", "load", "a.jsonl", "--replace")
 
-    assert merged.out.startswith("Loaded 3 responses into spring: 0 added, 2 there already.\n")
+    assert merged.out.startswith("Loaded 3 responses into spring: 0 added, 2 unchanged.\n")
     assert OSLO.key[:12] in merged.out
-    text = "Loaded 3 responses into spring: 0 added, 2 there already, 1 replaced, 0 taken out of force.\n"
+    text = "Loaded 3 responses into spring: 0 added, 2 unchanged, 1 replaced, 0 retired.\n"
     assert replaced.out == text
 
 
@@ -281,7 +281,9 @@ def test_the_official_layout_is_written(imported: Stb, tmp_path: Path, sqlite_st
     ended = imported("cache", "dump", "--format", "official", "-o", "official")
 
     assert ended.out == "Wrote 2 responses of spring to official/tool_response_cache.\n"
-    left_out = "1 were left out: nobody recorded them from a real API, which the official layout cannot say."
+    left_out = (
+        "1 were left out: they were not recorded from a real API, and the official layout cannot say so."
+    )
     assert ended.said == (0, left_out)
     file = tmp_path / "official/tool_response_cache/Weather/sky_watch_for_Weather/current.json"
     assert json.loads(file.read_text()) == {"{'city': 'Rome'}": {"error": "no", "response": ""}}
@@ -291,10 +293,10 @@ def test_the_official_layout_is_written(imported: Stb, tmp_path: Path, sqlite_st
     ("args", "said"),
     [
         (("ls", "winter"), "stb: There is no dataset 'winter'. There are: spring."),
-        (("ls", "--newer", "soon"), "stb: 'soon' is not an age. Write a number and a unit: 90s, 30m, 12h, 7d or 4w."),
-        (("show", "xyz"), "stb: 'xyz' does not begin a key. Keys are hexadecimal; see them with: stb cache ls."),
-        (("show", "abcdef0123"), "stb: There is no response whose key begins with abcdef0123. See them with: stb cache ls."),
-        (("dump", "-o", "x.json"), "stb: x.json is no name for a dump. End it in .jsonl or .jsonl.zst."),
+        (("ls", "--newer", "soon"), "stb: 'soon' is not a valid age. Write a number and a unit: 90s, 30m, 12h, 7d or 4w."),
+        (("show", "xyz"), "stb: No key can start with 'xyz'. Keys are hexadecimal; list them with: stb cache ls."),
+        (("show", "abcdef0123"), "stb: There is no response whose key starts with abcdef0123. List them with: stb cache ls."),
+        (("dump", "-o", "x.json"), "stb: x.json is not a valid name for a dump. Use a name that ends in .jsonl or .jsonl.zst."),
         (("dump", "-o", "spring/tools/x/y.jsonl/z/z.jsonl"), "stb: spring/tools/x/y.jsonl/z/z.jsonl cannot be written: Not a directory. Name another place, or make room."),
         (("load", "nowhere.jsonl"), "stb: There is no dump nowhere.jsonl. Check the path."),
         (("load", "x" * 300), f"stb: {'x' * 300} cannot be read: File name too long. Check the path and its permissions."),
@@ -341,7 +343,7 @@ def test_a_name_in_short_must_be_unique(in_process: Stb, tmp_path: Path) -> None
     assert several.said == (2, "stb: There are several datasets. Name one of them: spring, summer.")
     short, longer = OSLO.key[:8], OSLO.key[:12]
     text = (
-        f"stb: Several responses have keys that begin with {short}: {longer} in spring, {longer} in summer."
+        f"stb: Several responses have keys that start with {short}: {longer} in spring, {longer} in summer."
     )
     assert twice.said == (2, f"{text} Give more digits, or the dataset with --dataset.")
     assert one.code == 0

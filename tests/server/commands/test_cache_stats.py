@@ -117,9 +117,9 @@ async def test_the_command_tells_both(stb: Stb, sqlite_store: Store, sqlite_stor
         document = orjson.loads((await asyncio.to_thread(stb, *args, "--json")).stdout)
     nowhere = await asyncio.to_thread(stb, "cache", "stats", "weather", "--server", "http://127.0.0.1:9")
 
-    assert "No run has called it yet." in before.stdout
+    assert "No run has made calls yet." in before.stdout
     assert "60.0 % of 5 calls in 1 run found a recording: recorded 2, " in said.stdout
-    assert "100.0 % of the server's 1 look-ups found one: store 1." in said.stdout
+    assert "100.0 % of the server's 1 lookups found a recording: store 1." in said.stdout
     assert (document["hit_rate"], document["server_hit_rate"]) == (60.0, 100.0)
-    assert nowhere.stderr.startswith("stb: The server at http://127.0.0.1:9 tells no numbers (")
+    assert nowhere.stderr.startswith("stb: The server at http://127.0.0.1:9 returned no metrics (")
     assert nowhere.stderr.count("\n") == 1

@@ -72,7 +72,7 @@ def test_an_import_without_news_says_so(in_process: Stb, release: Path) -> None:
     ended = in_process("data", "import", release)
 
     assert ended.code == 0
-    assert ended.out.rstrip().endswith("Nothing changed: spring holds all of it already.")
+    assert ended.out.rstrip().endswith("Nothing changed: spring already has all of it.")
 
 
 def test_an_import_of_nothing_but_broken_files_says_so(in_process: Stb, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_datasets_are_listed(in_process: Stb, release: Path) -> None:
     listed = in_process("data", "ls", "--json").document["rows"]
     table = in_process("data", "ls")
 
-    assert empty.said == (0, "There is no dataset yet. Import one: stb data import PATH --name NAME.")
+    assert empty.said == (0, "There are no datasets yet. Import one: stb data import PATH --name NAME.")
     assert [(row["dataset"], row["tools"], row["responses"]) for row in listed] == [("spring", 2, 3)]
     assert len(listed[0]["content_hash"]) == len(listed[0]["responses_hash"]) == 64
     assert "spring" in table.out
@@ -191,7 +191,7 @@ def test_a_whole_dataset_is_verified(in_process: Stb, release: Path) -> None:
     ended = in_process("data", "verify", "spring")
 
     assert ended.code == 0
-    assert ended.out == "spring is whole: 2 tools, 3 APIs, 3 queries, 3 responses.\n"
+    assert ended.out == "spring is complete: 2 tools, 3 APIs, 3 queries, 3 responses.\n"
 
 
 @pytest.mark.parametrize(

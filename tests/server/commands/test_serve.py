@@ -178,7 +178,7 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
         (
             ["a"],
             ["--host", "0.0.0.0"],
-            "0.0.0.0 can be reached by others. Set a token with --token, or listen on 127.0.0.1.",
+            "Other machines can reach 0.0.0.0. Set a token with --token, or listen on 127.0.0.1.",
         ),
         (
             ["a"],
