@@ -12,7 +12,7 @@ from stb_core.cli.program import exit_with, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.values.recordings import Recording
-from stb_server.commands.targets import chosen_response
+from stb_server.commands.targets import find_response
 from stb_server.datasets.integrity import check_responses
 from stb_server.datasets.verification import ReviewTally, review_response
 
@@ -44,7 +44,7 @@ async def unpin(key: str, dataset: str, as_json: bool) -> None:
 
 async def _set_pin(key: str, dataset: str, *, pinned: bool, as_json: bool) -> None:
     async with opened_store() as store:
-        target, key = await chosen_response(store, key, dataset)
+        target, key = await find_response(store, key, dataset)
         await store.curation.pin(target.id, key, pinned=pinned)
     if as_json:
         console.emit_json({"rows": [{"dataset": target.name, "key": key, "pinned": pinned}]})
@@ -59,7 +59,7 @@ async def _set_pin(key: str, dataset: str, *, pinned: bool, as_json: bool) -> No
 async def note(key: str, text: str, dataset: str, as_json: bool) -> None:
     """Set the note of a response; an empty TEXT deletes it."""
     async with opened_store() as store:
-        target, key = await chosen_response(store, key, dataset)
+        target, key = await find_response(store, key, dataset)
         await store.curation.note(target.id, key, text)
     if as_json:
         console.emit_json({"rows": [{"dataset": target.name, "key": key, "note": text}]})
@@ -78,7 +78,7 @@ async def rm(key: str, dataset: str, reason: str, yes: bool, as_json: bool) -> N
     The call and the hashes of its answers are kept on record.
     """
     async with opened_store() as store:
-        target, key = await chosen_response(store, key, dataset)
+        target, key = await find_response(store, key, dataset)
         versions = await store.responses.versions(target.id, key)
         if not yes:
             count = f"{len(versions)} version" + ("s" if len(versions) > 1 else "")

@@ -17,7 +17,7 @@ from stb_core.values import clock
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.provenance import Provenance
 from stb_server.calls.nearest import argument_differences, describe_differences
-from stb_server.commands.targets import chosen_response, moment
+from stb_server.commands.targets import find_response, time_before
 from stb_server.datasets.import_report import shortened
 
 _KEPT = [p.value for p in Provenance if p not in {Provenance.FAULT, Provenance.MISS}]
@@ -60,8 +60,8 @@ async def ls(
         api=standardize_api(api),
         provenances=tuple(map(Provenance, provenance)),
         text=grep,
-        since=moment(now, newer) if newer else "",
-        before=moment(now, older) if older else "",
+        since=time_before(now, newer) if newer else "",
+        before=time_before(now, older) if older else "",
         pinned=pinned,
     )
     async with opened_store() as store:
@@ -116,7 +116,7 @@ def _short_row(response: Response) -> dict[str, Any]:
 async def show(key: str, dataset: str, as_json: bool) -> None:
     """Show one response with all its versions. A unique prefix of KEY is enough."""
     async with opened_store() as store:
-        target, key = await chosen_response(store, key, dataset)
+        target, key = await find_response(store, key, dataset)
         versions = await store.responses.versions(target.id, key)
     if as_json:
         rows = [

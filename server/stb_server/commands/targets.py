@@ -16,7 +16,7 @@ _HEXADECIMAL = re.compile(r"[0-9a-f]{1,64}")
 _MOST_NAMED = 5
 
 
-async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Dataset, str]:
+async def find_response(store: Store, prefix: str, dataset: str) -> tuple[Dataset, str]:
     """The dataset and full key of the only response whose key starts with a prefix.
 
     Args:
@@ -52,7 +52,7 @@ async def chosen_response(store: Store, prefix: str, dataset: str) -> tuple[Data
     return matches[0]
 
 
-def moment(now: str, age: str) -> str:
+def time_before(now: str, age: str) -> str:
     """The time that is ``age`` before ``now``; both times are ISO 8601, the result with microseconds.
 
     Raises:

@@ -19,7 +19,7 @@ from stb_core.store.misses import Miss
 from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.calls.nearest import argument_differences, describe_differences
-from stb_server.commands.targets import moment
+from stb_server.commands.targets import time_before
 
 Stb = Callable[..., Ended]
 OSLO = ToolCall("Weather", "sky_watch", "current", {"city": "Oslo", "days": 3})
@@ -361,10 +361,10 @@ def test_a_name_in_short_must_be_unique(in_process: Stb, tmp_path: Path) -> None
 )
 def test_an_age_is_a_moment(age: str, before: str) -> None:
     """Counted back from the time that is given."""
-    assert before == moment("2026-01-02T00:00:00.000000+00:00", age)
+    assert before == time_before("2026-01-02T00:00:00.000000+00:00", age)
 
 
 def test_an_age_beyond_the_calendar_is_refused() -> None:
     """Instead of an overflow."""
     with pytest.raises(UsageError, match="longer ago than the calendar goes"):
-        moment("2026-01-02T00:00:00.000000+00:00", "999999w")
+        time_before("2026-01-02T00:00:00.000000+00:00", "999999w")
