@@ -1,4 +1,4 @@
-"""Keeps bodies that are too large from being read, where an endpoint does not see to that itself."""
+"""Limits the size of request bodies, for endpoints that do not do so themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class BodyLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, and watch what is read of it."""
+        """Handle one request, and count the bytes that are read."""
         if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
             await self._app(scope, receive, send)
             return
@@ -25,7 +25,7 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            # The application is told that the client has gone; what it then says is not sent.
+            # The application sees a disconnect; its response is not sent.
             return {"type": "http.disconnect"} if read > self._max_bytes else message
 
         async def send_unless_too_large(message: Message) -> None:

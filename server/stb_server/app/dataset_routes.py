@@ -1,4 +1,4 @@
-"""Read-only JSON about what the server holds, under ``/v1``."""
+"""``/v1``: datasets, tools, queries and misses of the server, as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stb_server.worker.worker import Worker
 
 router = APIRouter(prefix="/v1", responses={404: {"description": "No such dataset or tool."}})
 
-# A name is compared with names in the store, which hold no NUL.
+# Compared with names in the store, which hold no NUL.
 _TEXT = r"^[^\x00]*$"
 NameParameter = Annotated[str, Query(max_length=256, pattern=_TEXT)]
 NamePathParameter = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
@@ -41,14 +41,14 @@ def _row(dataset: Dataset) -> dict[str, Any]:
 
 @router.get("/datasets")
 async def datasets(request: Request) -> dict[str, Any]:
-    """All datasets of the store with their hashes; ``default`` answers requests that name none."""
+    """List all datasets with their hashes; ``default`` is the dataset of requests that do not name one."""
     found = await _store(request).datasets.all()
     return {"default": _worker(request).options.dataset, "rows": [_row(dataset) for dataset in found]}
 
 
 @router.get("/datasets/{name}")
 async def dataset(request: Request, name: str) -> dict[str, Any]:
-    """One dataset with its hashes and counts."""
+    """Get one dataset with its hashes and counts."""
     store = _store(request)
     found = await store.datasets.get(name)
     return {**_row(found), **await store.datasets.counts(found.id)}
@@ -56,9 +56,9 @@ async def dataset(request: Request, name: str) -> dict[str, Any]:
 
 @router.post("/datasets/{name}/snapshots", status_code=201)
 async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
-    """Freeze the responses that are in force now; calls see them alone with ``X-STB-Snapshot: <hash>``.
+    """Freeze the responses in force; calls with ``X-STB-Snapshot: <hash>`` see only these.
 
-    Taken twice without a change in between, it is the same snapshot.
+    Without a change in between, a second request returns the same snapshot.
     """
     store = _store(request)
     found = await store.datasets.get(name)
@@ -68,7 +68,7 @@ async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
 
 @router.get("/datasets/{name}/queries")
 async def queries(request: Request, name: str, group: NameParameter = "") -> dict[str, Any]:
-    """The queries of a dataset, or of one of its groups, in order."""
+    """List the queries of a dataset, or of one of its groups, in order."""
     store = _store(request)
     found = await store.datasets.get(name)
     rows = await store.datasets.queries(found.id, [group] if group else [])
@@ -77,7 +77,7 @@ async def queries(request: Request, name: str, group: NameParameter = "") -> dic
 
 @router.get("/datasets/{name}/tools")
 async def tools(request: Request, name: str, category: NameParameter = "") -> dict[str, Any]:
-    """The standard names of tools with their APIs."""
+    """List the standard names of tools and their APIs."""
     store = _store(request)
     found = await store.datasets.get(name)
     by_tool: dict[tuple[str, str], list[str]] = {}
@@ -91,7 +91,7 @@ async def tools(request: Request, name: str, category: NameParameter = "") -> di
 async def tool(
     request: Request, name: str, category: NamePathParameter, tool: NamePathParameter
 ) -> ToolDocument:
-    """One tool's document; names in standard form."""
+    """Get the document of one tool; names in standard form."""
     store = _store(request)
     found = await store.datasets.get(name)
     documents = await store.datasets.tools(found.id, category=category, tool=tool)
@@ -107,7 +107,7 @@ async def misses(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:
-    """Calls that nothing could answer, the most frequent first, with the nearest recorded call."""
+    """List calls that could not be answered, the most frequent first, with the nearest recorded call."""
     worker = _worker(request)
     store = worker.resources.store
     found = await store.datasets.get(dataset or worker.options.dataset)

@@ -1,4 +1,4 @@
-"""Liveness and readiness: is the process up, and can each of its parts do its work?"""
+"""Liveness, readiness and metrics of a worker."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process is up and its loop turns."""
+    """Liveness: the process is running and responds."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "A part that answers need does not work."}})
+@router.get(
+    "/readyz", responses={503: {"description": "A part that is needed to answer calls does not work."}}
+)
 async def readyz(request: Request) -> JSONResponse:
-    """Every part with its state; 503 when calls cannot be answered."""
+    """Readiness: the state of every part; 503 if calls cannot be answered."""
     worker: Worker = request.app.state.worker
     ready, document = await readiness(worker)
     return JSONResponse(document, 200 if ready else 503)
@@ -34,7 +36,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
-    """The numbers of all workers, in Prometheus's text format."""
+    """Metrics of all workers, in Prometheus's text format."""
     return Response(exposition(collect_numbers(request.app.state.worker)), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -97,7 +99,7 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
 
 
 async def _redis(link: RedisLink, cache: RedisCache | None) -> dict[str, Any]:
-    """Redis's state: ``ok``, ``full`` when it refuses to keep answers, or ``down``; never a reason not to be ready."""
+    """The state of Redis: ``ok``, ``full`` if it refuses to store answers, or ``down``; it never affects readiness."""
     await link.check()
     if not link.is_up:
         return {"status": "down", "reason": link.problem}

@@ -1,8 +1,8 @@
-"""Lets only requests in that were meant for this server by name: no page of another site can reach it.
+"""Refuses requests under other host names, so that no page of another site can reach the server.
 
-A browser that is led to a name whose address then changes to the loopback (DNS rebinding) sends that
-name as ``Host``. So a server of this machine alone answers to the names of this machine, and to those
-that it was told.
+In DNS rebinding a browser loads a page from a name whose address then changes to the loopback; it still sends
+that name as ``Host``. So a server that only this machine can reach accepts the names of this machine and
+those of ``--allow-host``.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ KIND = "unknown_host"
 
 
 def explain(header: bytes) -> str:
-    """What to say to a request under another name."""
+    """The message for a request under another name."""
     name = host_name(header)[:100]
     return (
-        f"This server does not answer to the name {name!r}. If the name is meant for it, "
-        "start it with --allow-host and that name."
+        f"This server does not accept the host name {name!r}. If the name is correct, "
+        "start the server with --allow-host and that name."
     )
 
 
 class HostGuard:
-    """Refuses requests under other names with 421; lets all pass without ``hosts``."""
+    """Answers 421 to requests under other names; without ``hosts`` all names are accepted."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts | None) -> None:
         self._app = app
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check one request; one without the header comes from no browser."""
+        """Check one request; browsers always send the header."""
         if scope["type"] == "http" and self._hosts is not None:
             for name, value in scope["headers"]:
                 if name == b"host" and not self._hosts.accept(value):
@@ -43,7 +43,7 @@ class HostGuard:
 
 
 def refusal(scope: Scope, status: int, kind: str, text: str) -> Response:
-    """The answer to a request that goes no further: plain text for a browser, JSON for others."""
+    """The answer to a refused request: plain text for a browser, JSON for others."""
     headers = {"x-stb-error": kind}
     if b"text/html" in dict(scope["headers"]).get(b"accept", b""):
         return PlainTextResponse(text, status, headers)

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as uvicorn speaks it, but an upgrade that a client offers is ignored, as RFC 9110 (7.8) allows.
+"""uvicorn's HTTP/1.1 that ignores a client's offer to upgrade, as RFC 9110 (7.8) allows.
 
 Java's ``HttpClient`` and ``curl --http2`` offer HTTP/2 with every first request (``Upgrade: h2c``). The
-parser takes such a request to end with its head, so that its body would be lost.
+parser assumes that such a request ends after its head, so its body would be lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _UPGRADE = b"upgrade"
 
 
 class IgnoringUpgrades(HttpToolsProtocol):
-    """Serves each request as if it had no header ``Upgrade``."""
+    """Serves each request as if it had no ``Upgrade`` header."""
 
     def __init__(
         self, config: Config, server_state: ServerState, app_state: dict[str, Any], **more: Any
@@ -28,18 +28,18 @@ class IgnoringUpgrades(HttpToolsProtocol):
         self._is_upgrade = False
 
     def on_headers_complete(self) -> None:
-        """A head is whole; one with an upgrade will come again without it."""
+        """Handle a complete head; a head with an upgrade is parsed again without it."""
         self._is_upgrade = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
         if not self._is_upgrade:
             super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """Handle a complete request."""
         if not self._is_upgrade:
             super().on_message_complete()
 
     def head_without_upgrade(self) -> bytes:
-        """The head that was read last, less its upgrade; empty where the upgrade is not to be ignored."""
+        """The last head without its upgrade; empty if the upgrade must not be ignored."""
         if not self._is_upgrade:
             return b""
         version = self.parser.get_http_version().encode()
@@ -49,23 +49,23 @@ class IgnoringUpgrades(HttpToolsProtocol):
 
 
 class _Parser(httptools.HttpRequestParser):
-    """Reads on behind a head with an upgrade, where httptools stops."""
+    """Continues after a head with an upgrade, where httptools stops."""
 
     def __init__(self, protocol: IgnoringUpgrades) -> None:
         self._protocol = protocol
         self._begin()
 
     def _begin(self) -> None:
-        """Be a parser that has read nothing."""
+        """Reset the parser."""
         super().__init__(self._protocol)
-        with suppress(AttributeError):  # of httptools before 0.6.3
+        with suppress(AttributeError):  # httptools before 0.6.3 has no such method
             self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
     def feed_data(self, data: Any) -> None:
-        """Read what arrived.
+        """Parse received data.
 
         Raises:
-            httptools.HttpParserError: it is no HTTP.
+            httptools.HttpParserError: the data is not HTTP.
             httptools.HttpParserUpgrade: the client wants a tunnel (CONNECT).
         """
         while True:
@@ -75,5 +75,5 @@ class _Parser(httptools.HttpRequestParser):
                 head = self._protocol.head_without_upgrade()
                 if not head:
                     raise
-                self._begin()  # one that has read ``close`` would read no more
+                self._begin()  # a parser that has seen ``close`` would ignore the rest
                 data = head + bytes(data[pause.args[0] :])

@@ -1,4 +1,4 @@
-"""The inspector as an application of its own, for this machine: nothing is served to agents."""
+"""The inspector as a separate application, for ``stb view``; it serves no agents."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stb_server.worker.host_names import Hosts
 def create_inspector(
     database_url: str, started: Callable[[], None] = lambda: None, *, write_token: str = ""
 ) -> Starlette:
-    """The pages alone, over a store, for this machine: nothing is served to agents.
+    """Make an application that serves the pages of a store to this machine.
 
     ``started`` is called when the store is open; without a ``write_token`` nothing can be changed.
     """

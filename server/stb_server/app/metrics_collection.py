@@ -38,7 +38,7 @@ def own_numbers(worker: Worker) -> Numbers:
     """The numbers of this worker alone."""
     numbers, resources = Numbers(), worker.resources
     numbers.add_times(worker.times)
-    # Answers from memory mostly go past the tiers: they are counted by their latencies.
+    # Most answers from memory bypass the tiers, so they are counted by their latencies.
     in_memory = sum(sum(values[1:]) for labels, values in numbers.times.items() if labels[1] == "memory")
     looked_up = {**resources.tiers.counts, "memory": in_memory}
     numbers.count("stb_cache_lookups", _labelled(looked_up))

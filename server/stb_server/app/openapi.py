@@ -1,4 +1,4 @@
-"""What the OpenAPI document says about ``POST /virtual``, which is no FastAPI route."""
+"""Describes ``POST /virtual`` in the OpenAPI document, because it is not a FastAPI route."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ANSWER: dict[str, Any] = {
     "type": "object",
     "required": ["error", "response"],
     "properties": {
-        "error": {"type": "string", "description": "Empty, or what went wrong, for the agent to read."},
-        "response": {"description": "What the API answered; an empty string where there is nothing."},
+        "error": {"type": "string", "description": "Empty, or a problem for the agent to read."},
+        "response": {"description": "The answer of the API; an empty string if there is none."},
     },
 }
 
@@ -55,10 +55,10 @@ _HEADERS: dict[str, Any] = {
 }
 
 _ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
-    "X-STB-Dataset": ({"type": "string"}, "Another dataset than the server's default."),
+    "X-STB-Dataset": ({"type": "string"}, "Dataset; the server's dataset by default."),
     "X-STB-Mode": (
         {"type": "string", "enum": [mode.value for mode in CacheMode]},
-        "What may answer this call; the server's mode unless given.",
+        "What may answer this call; the server's mode by default.",
     ),
     "X-STB-Snapshot": (
         {"type": "string"},
@@ -66,20 +66,20 @@ _ASKED_BY_HEADER: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "X-STB-Episode": (
         {"type": "string", "maxLength": MAX_NAME},
-        "The attempt at a task with whose earlier calls a simulated answer is to agree.",
+        "The attempt at a task; a simulated answer is consistent with its earlier calls.",
     ),
 }
 
 _PROBLEMS = {
-    400: "The body is not a JSON object, or a header asks for something that is not there.",
+    400: "The body is not a JSON object, or a header names something that does not exist.",
     401: "The server's token is missing.",
     403: "A web page of another site sent the request.",
     404: "There is no such dataset or snapshot.",
-    413: "The body is too large, or nested too deep.",
+    413: "The body is too large, or nested too deeply.",
     421: "The host name of the request is not one of the server's.",
     422: "A name is missing, or a member has the wrong type.",
-    429: "Too many calls from this address; Retry-After says when to come back.",
-    503: "The store does not answer, or did not take what had to be kept; or the server is stopping.",
+    429: "Too many calls from this address; Retry-After says when to retry.",
+    503: "The store does not answer or could not store an answer, or the server is stopping.",
 }
 
 
@@ -101,8 +101,8 @@ def _operation() -> dict[str, Any]:
     return {
         "summary": "Call a virtual API",
         "operationId": "virtual",
-        "description": "Answers a call from its recording. What is an observation for the agent comes "
-        "with status 200, also a miss, an unknown tool or API, and arguments that are no JSON object.",
+        "description": "Answers a call from its recording. All observations for the agent have status 200, "
+        "also a miss, an unknown tool or API, and arguments that are not a JSON object.",
         "parameters": [
             {"name": name, "in": "header", "required": False, "schema": schema, "description": text}
             for name, (schema, text) in _ASKED_BY_HEADER.items()

@@ -1,8 +1,8 @@
-"""Refuses what web pages of other sites send: a page may use no server of the machine that shows it.
+"""Refuses requests from web pages of other sites, which must not use a server of the machine that shows them.
 
-A browser says where a request comes from, and no page can change what it says: ``Sec-Fetch-Site``, and
-``Origin`` where that is missing, as in old browsers and on plain HTTP beyond the loopback. Programs send
-neither and are not concerned. Reading is left to the browser, which shows a page no answer of another site.
+A browser says where a request comes from, and no page can change that: ``Sec-Fetch-Site``, or ``Origin`` where
+that is missing, as in old browsers and on plain HTTP beyond the loopback. Programs send neither and are not
+affected. Reads need no check, because browsers do not show a page the answers of another site.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def problem(headers: Iterable[tuple[bytes, bytes]], hosts: Hosts | None) -> str:
-    """What to say to a request that a page of another site sent; "" for any other request.
+    """The message for a request from a page of another site; "" for any other request.
 
     Args:
-        headers: of the request, names in lower case.
-        hosts: the names under which the server answers; pages of those that it was told may send, too.
+        headers: the headers of the request, names in lower case.
+        hosts: the names that the server accepts; pages of names from ``--allow-host`` may send requests too.
     """
     site, host, origins = b"", b"", []
     for name, value in headers:
@@ -38,12 +38,12 @@ def problem(headers: Iterable[tuple[bytes, bytes]], hosts: Hosts | None) -> str:
             host = value
     if site in _OTHER_SITES:
         return _say(f"Sec-Fetch-Site: {site.decode()}")
-    if site == b"same-origin":  # said by who knows the address that it asked, whatever proxies made of it
+    if site == b"same-origin":  # the browser knows the address that it requested, whatever proxies change
         return ""
     for origin in origins:
         if not _is_own(origin, host, hosts):
             return _say(f"Origin: {origin[:100].decode('latin-1')}") + (
-                " If it was a page of this server, behind a proxy under another name, start the server with"
+                " If it was a page of this server behind a proxy with another name, start the server with"
                 " --allow-host and that name."
             )
     return ""
@@ -51,8 +51,8 @@ def problem(headers: Iterable[tuple[bytes, bytes]], hosts: Hosts | None) -> str:
 
 def _say(evidence: str) -> str:
     return (
-        f"A web page of another site sent this ({evidence}), and such pages may change nothing here."
-        " Send it from a program, or from a page of this server."
+        f"A web page of another site sent this request ({evidence}), and such pages may not change anything"
+        " here. Send it from a program, or from a page of this server."
     )
 
 
@@ -69,7 +69,7 @@ def _is_own(origin: bytes, host: bytes, hosts: Hosts | None) -> bool:
 
 
 class OriginGuard:
-    """Refuses with 403 what pages of other sites send by any method that does more than read."""
+    """Answers 403 to requests from pages of other sites that do more than read."""
 
     def __init__(self, app: ASGIApp, hosts: Hosts | None) -> None:
         self._app = app

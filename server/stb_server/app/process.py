@@ -1,4 +1,4 @@
-"""Running the server: one listening socket, one or more worker processes, a clean end."""
+"""Runs the server: one listening socket, one or more worker processes, and a clean stop."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ from stb_server.worker.options import ServerOptions
 from stb_server.worker.worker import Worker
 
 GRACE_S = 30
-"""How long requests that were accepted may take to finish when the server is told to stop."""
+"""Seconds that accepted requests may take to finish when the server stops."""
 _KEEP_ALIVE_S = 75
 _WORKER_TIMEOUT_S = 60
-"""How long a worker may give no sign before it is ended and started anew; on a busy machine its very start
-takes longer than the five seconds that uvicorn allows, and would never come to an end."""
+"""Seconds without a sign of life after which a worker is restarted. On a busy machine a worker needs more than
+uvicorn's default of five seconds to start, and would be restarted forever."""
 _BACKLOG = 2048
 _PROBE_INTERVAL_S = 0.02
 _SUPERVISOR_INTERVAL_S = 0.5
 
 
 def check(options: ServerOptions) -> ServerOptions:
-    """See that a server with these options can start; returns them with the dataset filled in.
+    """Check that a server with these options can start; returns them with the dataset filled in.
 
     Raises:
         NotFoundError: the dataset is not there, or there is none.
@@ -70,10 +70,10 @@ async def _check(options: ServerOptions) -> ServerOptions:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Open a listening socket.
 
     Raises:
-        UsageError: the port is occupied or may not be used, or there is no such address.
+        UsageError: the port is in use or not allowed, or there is no such address.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -84,24 +84,24 @@ def bind(host: str, port: int) -> socket.socket:
         reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
         raise UsageError(
             f"Cannot listen on {host}:{port}: {reason}.",
-            hint="Choose another port with --port, or 0 for any that is free.",
+            hint="Choose another port with --port; 0 means any free port.",
         ) from None
     # Head and body of an answer are two writes; without this the second may wait 40 ms for the client.
-    # Accepted connections inherit it; event loops set it themselves for some listeners only.
+    # Accepted connections inherit it; event loops set it for some listeners only.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.set_inheritable(True)
     return listener
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address of a listener for clients on this machine."""
+    """The URL of a listener for clients on this machine."""
     host, port = listener.getsockname()[:2]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
-    """Serve until SIGINT or SIGTERM; what was accepted before is finished.
+    """Serve until SIGINT or SIGTERM; requests accepted before are finished.
 
     Raises:
         ServiceError: a worker cannot start.
@@ -147,18 +147,18 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
 
 
 class _Workers(Multiprocess):
-    """Learns at once that a worker has died, however long one may take to give a sign.
+    """Notices at once that a worker has died, whatever the timeout for signs of life.
 
-    Only the worker is left with its end of the pipe, so that its death ends the waiting at ours.
+    Only the worker keeps its end of the pipe open, so its death is seen at ours.
     """
 
     def init_processes(self) -> None:
-        """Start them."""
+        """Start the workers."""
         super().init_processes()
         self._let_go()
 
     def keep_subprocess_alive(self) -> None:
-        """Start others for those that are gone."""
+        """Replace workers that have died."""
         super().keep_subprocess_alive()
         self._let_go()
 
@@ -168,7 +168,7 @@ class _Workers(Multiprocess):
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:
-    """Heed a signal that comes before uvicorn listens, and the same again, as it raises it at its end."""
+    """Handle signals that arrive before uvicorn's handlers are set, and those that it raises again at its end."""
 
     def stop(*_: object) -> None:
         server.should_exit = True
@@ -178,10 +178,10 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
 
 
 def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> RequestLabels:
-    """The application in a worker process, which is not to outlive its supervisor."""
+    """The application of a worker process, which must not outlive its supervisor."""
     if os.getpid() != supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True, name="supervised").start()
-        # A process of its own starts with neither logs nor traces.
+        # A new process starts without logs and traces.
         logs.configure(log_level)
         traces.start(options.environment, "stb-serve")
     return RequestLabels(create_app(options))
@@ -194,7 +194,7 @@ def _end_with(supervisor: int) -> None:
 
 
 def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_json: bool) -> None:
-    """Wait until all workers are there, then say where the server is and what to do next."""
+    """Wait until all workers have started, then print the URL and what to do next."""
     url = url_of(listener)
     while not _answers(listener) or _started(options) < workers:
         time.sleep(_PROBE_INTERVAL_S)
@@ -216,7 +216,7 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
 
 
 def _started(options: ServerOptions) -> int:
-    """How many workers have left their numbers, as they do when they have started."""
+    """How many workers have started: each then writes its numbers into the folder."""
     return len(list(options.metrics_folder.glob("*.json"))) if options.metrics_folder else 1
 
 

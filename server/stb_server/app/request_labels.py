@@ -1,4 +1,4 @@
-"""Puts a client's name for its request into the log, and the request into the trace where there is one."""
+"""Adds a client's request id to the log, and the request to the trace if tracing is on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST = 300
 
 
 class RequestLabels:
-    """An application around the server's: ``X-Request-ID`` becomes the field ``request`` of log lines."""
+    """Wraps the application: ``X-Request-ID`` becomes the field ``request`` of log lines."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class RequestLabels:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         with traces.served(f"{method} {_route(path)}", headers) as span:
 
-            async def note(message: Message) -> None:
+            async def send_and_trace(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     sent = dict(message["headers"])
                     status = message["status"]
@@ -51,7 +51,7 @@ class RequestLabels:
                             "http.response.status_code": status,
                             **{
                                 f"stb.{name}": sent[header].decode()
-                                for name, header in _TOLD.items()
+                                for name, header in _HEADERS.items()
                                 if header in sent
                             },
                         }
@@ -60,10 +60,10 @@ class RequestLabels:
                         span.fail(str(status))
                 await send(message)
 
-            await self._app(scope, receive, note)
+            await self._app(scope, receive, send_and_trace)
 
 
-_TOLD = {
+_HEADERS = {
     "key": b"x-stb-key",
     "provenance": b"x-stb-provenance",
     "cache": b"x-stb-cache",
@@ -72,5 +72,5 @@ _TOLD = {
 
 
 def _route(path: str) -> str:
-    """The beginning of a path: what follows names things, of which there are many."""
+    """The first segments of a path; the rest are names, of which there are many."""
     return "/" + "/".join(path.split("/")[1:3]) if path.startswith("/v1/") else "/" + path.split("/")[1]

@@ -1,7 +1,7 @@
-"""Tells a client whose request could not be answered before the server had to stop: 503, and ask again.
+"""Answers 503 to requests that could not be finished before the server had to stop.
 
-When the time for requests under way is up, uvicorn cancels them. Nothing else does: a client that goes away
-cancels nothing.
+When the time for open requests is up, uvicorn cancels them. Nothing else cancels a request, not even a client
+that disconnects.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 UNAVAILABLE = 503
 KIND = "stopping"
-TEXT = "The server is stopping, and this took longer than it could wait. Ask again when it is back."
+TEXT = "The server is stopping and could not finish this request. Retry when it is back."
 
 
 class StopGuard:
-    """Answers a request that is cancelled; one that is half answered is left without its end."""
+    """Answers cancelled requests; a response that has started is left incomplete."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Lets only requests with the server's token in, where it has one; liveness is open to all."""
+"""Requires the server's token, if it has one; only liveness is open to all."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stb_server.inspector import sign_in
 
 _OPEN = frozenset({"/healthz"})
-# Episodes have tokens of their own; only opening one needs the server's.
+# Episodes have their own tokens; only opening one needs the server's.
 _OPEN_BELOW = ("/v1/episodes/", "/mcp/e/", "/proxy/e/")
 
 
 def is_authorized(presented: bytes, token: str) -> bool:
-    """Whether an ``Authorization`` header carries the token."""
+    """Whether an ``Authorization`` header has the token."""
     return hmac.compare_digest(presented, f"Bearer {token}".encode())
 
 
@@ -24,9 +24,9 @@ def _is_open(path: str) -> bool:
 
 
 class TokenGuard:
-    """Refuses requests without the token with 401; lets all pass when the token is empty.
+    """Answers 401 to requests without the token; an empty token disables the check.
 
-    A browser is sent to a form, which takes the token and leaves a cookie in its place.
+    A browser is redirected to a form that takes the token and sets a cookie.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:

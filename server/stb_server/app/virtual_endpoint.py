@@ -1,7 +1,7 @@
 """``POST /virtual``: the hot path, from raw bytes to stored bytes.
 
-A plain ASGI endpoint: a request whose bytes were seen before costs one digest, two look-ups and
-two sends. Nothing is decoded, validated or encoded between the look-up and the socket.
+A plain ASGI endpoint: a request whose bytes were seen before costs one digest, two lookups and
+two sends. Nothing is decoded, validated or encoded between the lookup and the socket.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class VirtualEndpoint:
             await self._refuse(send, problem, started)
         except StoreError as problem:
             _log.warning("a call could not be answered", extra={"reason": str(problem)})
-            text = "The store does not answer; nothing was kept. Try again later."
+            text = "The store does not answer; nothing was stored. Try again later."
             await self._refuse(send, BadRequestError(503, "store_unavailable", text), started)
         except Exception:  # noqa: BLE001 - the border: a client gets an answer whatever happened
             _log.exception("a call failed")
-            text = "The server failed on this call; its log says why."
+            text = "The server failed on this call. See its log."
             await self._refuse(send, BadRequestError(500, "internal", text), started)
 
     async def _answer(
@@ -121,7 +121,7 @@ class VirtualEndpoint:
         await send({"type": "http.response.body", "body": body})
 
     def _check_head(self, scope: Scope, now: float) -> tuple[ViewRequest, str]:
-        """What the headers ask for, and the episode; refuses what need not be read further."""
+        """The requested view and the episode, from the headers; refuses what the headers already rule out."""
         authorized, from_browser = not self._token, False
         asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
@@ -156,7 +156,7 @@ class VirtualEndpoint:
                 raise self._too_large()
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise BadRequestError(400, "not_json", "The client went away within its request.")
+                raise BadRequestError(400, "not_json", "The client disconnected during its request.")
             body += message.get("body", b"")
         if len(body) > self._max_body_bytes:
             raise self._too_large()
@@ -173,7 +173,7 @@ def _stopping() -> BadRequestError:
 
 
 def _wanted(asked_for: Mapping[str, str]) -> tuple[ViewRequest, str]:
-    """What headers of our own ask for, and the episode."""
+    """The requested view and the episode, from our own headers."""
     wanted = ViewRequest(
         asked_for.get("x-stb-dataset", ""),
         asked_for.get("x-stb-mode", ""),

@@ -1,4 +1,4 @@
-"""The content hash of a dataset's tools and queries: the same contents, the same hash, in any order."""
+"""The content hash of a dataset's tools and queries, which does not depend on their order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stb_core.values.tools import ToolDocument
 def contents_hash(tools: Iterable[ToolDocument], queries: Iterable[Query]) -> str:
     """SHA-256 over the hashes of all tool documents and queries, sorted by their names.
 
-    The order of tools, of queries and of files does not matter; that of the APIs within a tool does.
+    The order of tools, queries and files does not matter; the order of the APIs within a tool does.
     """
     parts = [["tool", tool.category, tool.standard_name, tool_hash(tool)] for tool in tools]
     parts += [["query", query.group, query.query_id, query_hash(query)] for query in queries]
@@ -29,5 +29,5 @@ def query_hash(query: Query) -> str:
     return content_hash(query.model_dump(mode="json"))
 
 
-# The hash of a dataset that holds responses alone.
+# The hash of a dataset that has only responses.
 NO_CONTENTS = contents_hash([], [])

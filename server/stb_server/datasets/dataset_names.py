@@ -1,4 +1,4 @@
-"""Which names may stand for a dataset or an API: in standard form, and harmless as names of files."""
+"""Checks names of datasets and APIs: they must be in standard form and safe as file names."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 def checked_dataset_name(name: str) -> str:
-    """A dataset's name, if it can be one: commands write ``DATASET:GROUP`` and lists with commas.
+    """Return a valid name of a dataset; commands write ``DATASET:GROUP`` and lists with commas.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: the name is not valid.
     """
     if not _DATASET.fullmatch(name):
         raise UsageError(
@@ -25,10 +25,10 @@ def checked_dataset_name(name: str) -> str:
 
 
 def name_problem(category: str, tool: str, api: str) -> str:
-    """Why these cannot be the standard names of an API; empty when they can.
+    """Why these are not the standard names of an API; empty if they are.
 
-    Standard tool and API names hold letters, digits, ``_`` and ``^`` alone, but a category keeps
-    whatever else its folder was called.
+    Standard tool and API names have only letters, digits, ``_`` and ``^``, but a category keeps the other
+    characters of its folder's name.
     """
     for what, name in (("category", category), ("tool", tool), ("API", api)):
         if not name:

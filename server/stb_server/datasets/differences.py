@@ -1,4 +1,4 @@
-"""What differs between two sets of responses, read side by side in the order of their keys."""
+"""Compares two sets of responses, read side by side in the order of their keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 
 
 class DifferenceKind(StrEnum):
-    """How one call differs from A to B."""
+    """How one call differs between A and B."""
 
     ONLY_A = "only in A"
     ONLY_B = "only in B"
@@ -26,7 +26,7 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True)
 class ResponseDifference:
-    """One call that is not answered alike."""
+    """One call with different answers in A and B."""
 
     change: DifferenceKind
     key: str
@@ -46,7 +46,7 @@ class ResponseDifference:
 
 @dataclass(frozen=True)
 class DiffSide:
-    """One of the two: a dataset of the store or a dump."""
+    """A or B: a dataset of the store, or a dump."""
 
     name: str
     dataset_hash: str
@@ -56,7 +56,7 @@ class DiffSide:
 async def find_differences(
     a: AsyncIterator[Recording], b: AsyncIterator[Recording]
 ) -> AsyncIterator[ResponseDifference]:
-    """All differences, by key; both sides must come in the order of keys."""
+    """All differences, in the order of keys; both inputs must be in that order."""
     left, right = await anext(a, None), await anext(b, None)
     while left is not None or right is not None:
         if right is None or (left is not None and left.key < right.key):
@@ -93,10 +93,10 @@ def _describe(change: DifferenceKind, a: Recording | None, b: Recording | None) 
 
 @asynccontextmanager
 async def opened_diff_side(store: Store, what: str) -> AsyncGenerator[DiffSide]:
-    """A dump, if ``what`` is named as one, else the dataset of that name.
+    """Open a dump if ``what`` ends like one, else the dataset of that name.
 
     Raises:
-        NotFoundError: it is neither.
+        NotFoundError: there is no such dump or dataset.
         FormatError: the dump is damaged.
     """
     if what.endswith(SUFFIXES):

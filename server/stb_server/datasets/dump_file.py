@@ -1,13 +1,13 @@
-"""Dumps of recorded responses: ``cache_dumps/*.jsonl[.zst]``, one file that says all it must be.
+"""Reads and writes dumps of recorded responses: self-describing files ``*.jsonl`` or ``*.jsonl.zst``.
 
 The first line is a header: format, dataset, hash of the dataset's tools and queries, number of
-responses, and their content hash, which is the snapshot hash in the manifests of runs. Then comes
-one response a line, sorted by key: names, arguments, provenance, details if it has any, body.
+responses, and their content hash, which is the snapshot hash in the manifests of runs. Then each line has
+one response, sorted by key: names, arguments, provenance, optional details, body.
 
-A dump holds what is in force and nothing that depends on when or where it was written: no times,
-no superseded versions, no pins. So the same responses are the same bytes, from SQLite and from
-PostgreSQL, before a load and after it. Every line ends in a check of its own bytes (16 hexadecimal
-digits of SHA-256), so that damage is found at the line where it is.
+A dump has the responses in force, and nothing that depends on when or where it was written: no times,
+no superseded versions, no pins. So the same responses always give the same bytes, from SQLite and from
+PostgreSQL, before and after a load. Every line ends with a checksum of its bytes (16 hexadecimal
+digits of SHA-256), so that damage is reported with its line.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class DumpHeader:
 
     dataset: str
     dataset_hash: str
-    """Content hash of the tools and queries that the calls are of."""
+    """Content hash of the tools and queries of the dataset."""
     count: int
     content_hash: str
     """Hash of all responses, see ``stb_core.values.fingerprint``."""
@@ -58,7 +58,7 @@ class DumpHeader:
 
     @property
     def line(self) -> bytes:
-        """The header as it stands in the file."""
+        """The header as a line of the file."""
         fields = {"format": FORMAT_WITH_SCHEME, **asdict(self)}
         if self.key_scheme == 1:  # the same responses are the same bytes, whatever version writes them
             fields["format"] = FORMAT
@@ -67,12 +67,12 @@ class DumpHeader:
 
 
 def response_line(response: Recording) -> bytes:
-    """One response as it stands in a dump.
+    """One response as a line of a dump.
 
-    The body stands there as JSON; where that would change a byte of it, as text under ``body_text``.
+    The body is written as JSON, or as text under ``body_text`` if JSON would change its bytes.
 
     Raises:
-        StoreError: the body is not even text.
+        StoreError: the body is not text.
     """
     names = {name: getattr(response, name) for name in ("key", "category", "tool", "api")}
     head = orjson.dumps(names)[:-1] + b',"arguments":' + response.arguments
@@ -94,17 +94,17 @@ def response_line(response: Recording) -> bytes:
 
 
 def parse_response_line(line: bytes, key_scheme: int = KEY_SCHEME) -> Recording:
-    """One response out of its line, with the key that stands there.
+    """Parse one line of a dump; the key is kept as it is.
 
     Raises:
-        FormatError: the line is damaged or not one of ours; the message is the reason alone.
+        FormatError: the line is damaged or not a response; the message is only the reason.
     """
     bare = line.removesuffix(b"\n")
     cut = len(bare) - len(_CHECK) - _CHECK_DIGITS - 2
     if cut < 0 or bare[cut : cut + len(_CHECK)] != _CHECK or not bare.endswith(b'"}'):
         raise FormatError("is cut short or not a response")
     if bare[cut + len(_CHECK) : -2] != _check(bare[:cut]):
-        raise FormatError("was changed: its check does not fit")
+        raise FormatError("was changed: its checksum is wrong")
     value = json_text.parse(bare)
     try:
         names = (value["category"], value["tool"], value["api"])
@@ -118,7 +118,7 @@ def parse_response_line(line: bytes, key_scheme: int = KEY_SCHEME) -> Recording:
     if problem := name_problem(*names):
         raise FormatError(f"is not a response: {problem}")
     if provenance in _NEVER_KEPT or not isinstance(value["arguments"], dict):
-        raise FormatError("is not a response that is kept")
+        raise FormatError("is not a response that can be stored")
     if key_scheme == KEY_SCHEME and key != call_key(*names, arguments):
         raise FormatError("its key is not that of its call")
     return Recording(
@@ -127,7 +127,7 @@ def parse_response_line(line: bytes, key_scheme: int = KEY_SCHEME) -> Recording:
 
 
 def is_dump(path: Path) -> bool:
-    """Whether a file begins as a dump of ours does, whatever its version."""
+    """Whether a file starts like one of our dumps, of any version."""
     if not path.name.endswith(SUFFIXES) or not path.is_file():
         return False
     with suppress(OSError, zstandard.ZstdError, orjson.JSONDecodeError), _opened(path) as file:
@@ -137,7 +137,7 @@ def is_dump(path: Path) -> bool:
 
 
 class DumpReader:
-    """Reads one dump from its first line to its last, and trusts none of them."""
+    """Reads one dump from its first to its last line, and checks every line."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
@@ -214,13 +214,14 @@ class DumpReader:
 
     def _refuse(self, reason: str) -> FormatError:
         return FormatError(
-            f"{self.path}, line {self._number} {reason}.", hint="Nothing was loaded; get the dump anew."
+            f"{self.path}, line {self._number} {reason}.",
+            hint="Nothing was loaded. Get a new copy of the dump.",
         )
 
 
 @contextmanager
 def opened_dump(path: Path) -> Generator[DumpReader]:
-    """A reader of the dump at a path, its header read.
+    """Open the dump at a path, and read its header.
 
     Raises:
         NotFoundError: there is no such file.

@@ -1,4 +1,4 @@
-"""Checks of what the store holds of a dataset: hashes, counts, keys, and who refers to whom."""
+"""Checks a dataset in the store: hashes, counts, keys, and the APIs that queries name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stb_server.datasets.content_hash import NO_CONTENTS, contents_hash
 
 
 class IntegrityProblem(NamedTuple):
-    """One thing that is wrong: with what, which one, and how."""
+    """One problem: the kind of thing, its name, and what is wrong."""
 
     part: str
     name: str
@@ -25,7 +25,7 @@ class IntegrityProblem(NamedTuple):
 
 
 async def check_contents(store: Store, dataset: Dataset) -> list[IntegrityProblem]:
-    """Check the content hash of tools and queries, and that queries name APIs that are there."""
+    """Check the content hash of tools and queries, and that queries name existing APIs."""
     tools = await store.datasets.tools(dataset.id)
     queries = await store.datasets.queries(dataset.id)
     problems: list[IntegrityProblem] = []
@@ -47,9 +47,9 @@ async def check_contents(store: Store, dataset: Dataset) -> list[IntegrityProble
 async def check_responses(
     store: Store, dataset: Dataset, *, look: Callable[[Recording], None] = lambda _: None
 ) -> list[IntegrityProblem]:
-    """Check the key of every response in force against its call, and the hash and number of all.
+    """Check the key of every response in force, and their number and hash.
 
-    ``look`` is shown every response on the way: for further checks, or to count them.
+    ``look`` is called with every response, for further checks or to show progress.
     """
     problems: list[IntegrityProblem] = []
     fingerprint, count = Fingerprint(), 0
@@ -72,7 +72,7 @@ async def check_responses(
 
 
 def response_problem(response: Recording) -> str:
-    """What is wrong with one response: its key, its arguments or its body; empty when nothing is."""
+    """What is wrong with the key, arguments or body of one response; empty if nothing is."""
     try:
         if canonical_json(parse_arguments(response.arguments)) != response.arguments:
             return "its arguments are not in canonical form"

@@ -1,10 +1,10 @@
-"""Writing recorded responses in the official layout, for servers that read nothing else.
+"""Writes recorded responses in the official layout, for servers that read only that.
 
     tool_response_cache/<Category>/<tool>_for_<Category>/<api>.json
 
-A key there is the call's arguments in Python's notation, in canonical order; a reference server
-finds it only for clients that send their arguments in that order. The layout cannot say where an
-answer comes from, so answers that nobody recorded from a real API are left out.
+A key is the call's arguments in Python's notation, in canonical order; a reference server finds it only
+for clients that send their arguments in that order. The layout has no provenance, so answers that were not
+recorded from a real API are left out.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ async def write_official_cache(
     """Write ``folder/tool_response_cache``.
 
     Raises:
-        ConflictError: it is there already.
-        UsageError: it cannot be written.
+        ConflictError: the folder exists already.
+        UsageError: the folder cannot be written.
     """
     target = folder / RESPONSES
     written = WrittenLayout(str(target))

@@ -1,4 +1,4 @@
-"""Moving responses between the store and dumps: out whole, and in whole or not at all."""
+"""Writes the responses of a dataset to a dump, and loads a dump completely or not at all."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class DumpConflict(NamedTuple):
-    """A call that the dataset answers otherwise than the dump, and goes on to."""
+    """A call with different answers in dataset and dump; the dataset's answer is kept."""
 
     key: str
     category: str
@@ -45,21 +45,21 @@ class DumpConflict(NamedTuple):
 
 @dataclass
 class LoadedDump:
-    """What became of the responses of a dump."""
+    """What loading a dump did."""
 
     dataset: str
     responses: int = 0
     added: int = 0
     unchanged: int = 0
     replaced: int = 0
-    """Answers that the dump's superseded."""
+    """Answers that answers of the dump superseded."""
     retired: int = 0
-    """Answers taken out of force because the dump does not have them."""
+    """Answers that were retired because the dump does not have them."""
     conflicts: list[DumpConflict] = field(default_factory=list)
 
 
 def no_progress(_: int) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 async def dump(
@@ -99,21 +99,21 @@ async def load(
     foreign: bool = False,
     advance: Callable[[int], None] = no_progress,
 ) -> LoadedDump:
-    """Bring the responses of a dump into a dataset, all or none of them.
+    """Load the responses of a dump into a dataset, all or none of them.
 
     Args:
-        store: where to.
-        reader: the dump, opened and not yet read.
-        name: the dataset; that of the dump by default.
-        replace: the dataset's answers become those of the dump. Otherwise answers that are there
-            stay, and where the dump has another it is a conflict. Pinned answers stay in any case.
-        foreign: whether tools and queries may be others than those that the dump was made for.
-        advance: told how many more responses were read.
+        store: the store of the dataset.
+        reader: the dump, opened but not read.
+        name: the dataset; by default the one named in the dump.
+        replace: replace the dataset's answers by those of the dump. Otherwise existing answers are kept, and
+            a different answer in the dump is a conflict. Pinned answers are always kept.
+        foreign: accept a dump that was made for other tools and queries.
+        advance: called with the number of responses read since the last call.
 
     Raises:
-        NotFoundError: the dataset is not there, and the dump is not of a dataset without tools.
+        NotFoundError: the dataset does not exist, and the dump's dataset has tools.
         ConflictError: the dump was made for other tools and queries.
-        UsageError: a dataset cannot have that name.
+        UsageError: the name is not valid for a dataset.
         FormatError: the dump is damaged.
     """
     name = name or reader.header.dataset
@@ -150,7 +150,7 @@ def _check_target(reader: DumpReader, name: str, dataset: Dataset | None) -> Non
     if dataset is not None and (dataset.content_hash or NO_CONTENTS) != wanted:
         raise ConflictError(
             f"{reader.path}, line 1: the dump was made for other tools and queries than {name} has.",
-            hint="Name the dataset that it belongs to, or add --foreign to load it all the same.",
+            hint="Name the dataset that it belongs to, or add --foreign to load it anyway.",
         )
 
 

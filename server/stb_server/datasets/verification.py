@@ -1,4 +1,4 @@
-"""Judge recorded answers again, beside what the word filter of older servers would have thrown away."""
+"""Assesses recorded answers again, and compares that with the word filter of older servers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import orjson
 from stb_core.values.tools import ApiRef
 from stb_server.upstream.answer_quality import Quality, Rule, assess
 
-# The virtual server published with the StableToolBench data kept a real answer only if none of these
-# occurred anywhere in Python's notation of it: the first list in any case, the second as written.
+# The virtual server published with the StableToolBench data kept a real answer only if none of these words
+# occurred anywhere in its Python notation: the first list in any case, the second exactly as written.
 _WORDS_IN_ANY_CASE = (
     *("http", "connection", "rate limit", "time out", "timed out", "does not exist", "internal error"),
     *("404", "504", "500", "401", "403"),
@@ -24,9 +24,9 @@ _WHOLE_TEXTS = ("{'message': \"API doesn't exists\"}",)
 
 
 def older_filter_would_drop(response: Any, error: Any = "") -> str | None:
-    """The word for which the word filter of older servers would drop this answer; None if it kept it.
+    """The word for which the filter of older servers would drop this answer; None if it would keep it.
 
-    ``error field`` and ``no text`` stand for its two other grounds.
+    ``error field`` and ``no text`` stand for its two other reasons.
     """
     if error != "":
         return "error field"
@@ -41,7 +41,7 @@ def older_filter_would_drop(response: Any, error: Any = "") -> str | None:
 
 
 class StoredAnswer(Protocol):
-    """A response as the store keeps it; a ``Response`` is one, and so is a ``Recording``."""
+    """What is needed of a stored response; both ``Response`` and ``Recording`` have it."""
 
     @property
     def key(self) -> str:
@@ -50,7 +50,7 @@ class StoredAnswer(Protocol):
 
     @property
     def category(self) -> str:
-        """The API's category, in standard form as are the other names."""
+        """The API's category, like all names in standard form."""
         ...
 
     @property
@@ -71,7 +71,7 @@ class StoredAnswer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnswerReview:
-    """What the judgement says of one recorded answer, and the older filter's word against it, if any."""
+    """The assessment of one recorded answer, and the word for which the older filter drops it, if any."""
 
     key: str
     api: ApiRef
@@ -103,7 +103,7 @@ class ReviewSummary:
 
     @property
     def unusable(self) -> int:
-        """How many are not worth keeping."""
+        """How many answers are failures rather than data."""
         kept = self.by_rule.get(Rule.DATA, 0) + self.by_rule.get(Rule.DATA_DESPITE_LABEL, 0)
         return self.n - kept
 
@@ -126,7 +126,7 @@ def _is_envelope(body: Any) -> bool:
 
 
 class ReviewTally:
-    """Counts findings as they come."""
+    """Counts reviews one by one."""
 
     def __init__(self) -> None:
         self._rules: Counter[str] = Counter()
@@ -142,7 +142,7 @@ class ReviewTally:
                 self._wrongly[finding.older_word] += 1
 
     def summary(self) -> ReviewSummary:
-        """The counts so far, in each the most frequent first."""
+        """The counts so far, the most frequent first."""
         return ReviewSummary(
             n=self._rules.total(),
             by_rule=dict(self._rules.most_common()),

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Writes files and folders completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stb_core.errors import ConflictError, UsageError
 
 @contextmanager
 def whole_file(path: Path) -> Generator[IO[bytes]]:
-    """A file to write to that takes its place at ``path`` when the block ends without an error.
+    """Open a file that is moved to ``path`` when the block ends without an error.
 
     Raises:
-        UsageError: the place cannot be written.
+        UsageError: the file cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with _as_usage_error(path):
@@ -36,16 +36,16 @@ def whole_file(path: Path) -> Generator[IO[bytes]]:
 
 @contextmanager
 def whole_folder(path: Path) -> Generator[Path]:
-    """A folder to fill that takes its place at ``path`` when the block ends without an error.
+    """Create a folder that is moved to ``path`` when the block ends without an error.
 
     Raises:
-        ConflictError: something is there already.
-        UsageError: the place cannot be written.
+        ConflictError: the path exists already.
+        UsageError: the folder cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     with _as_usage_error(path):
         if path.exists():
-            raise ConflictError(f"{path} is there already.", hint="Move it away, or name another folder.")
+            raise ConflictError(f"{path} exists already.", hint="Move it away, or name another folder.")
         unfinished.mkdir(parents=True)
         try:
             yield unfinished

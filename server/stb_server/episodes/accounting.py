@@ -1,7 +1,7 @@
-"""The books of episodes: everything is counted before it is done, and ended where it may not go on.
+"""Counts all that is done in episodes, before it is done, and ends episodes whose budget is spent.
 
-Each entry is one piece of work for the store's writer, under a lock on its episode: two workers that
-serve one episode at once count as one.
+Each entry is one piece of work for the store's writer, under a lock on its episode, so that two workers that
+serve the same episode at once keep one count.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from stb_server.calls.protocol import BadRequestError
 from stb_server.worker.worker import Worker
 
 MODEL_TIMEOUT_S = 600.0
-"""How long a provider may be silent before its call counts as cut off."""
+"""Seconds without data from a provider after which its call counts as interrupted."""
 _POLL_S = 0.05
 
 
 class EpisodeAccounting:
-    """Writes down what is done in episodes."""
+    """Records in the store what is done in episodes."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self.longest_call_s = 30.0
-        """How long an end waits for a call that is under way; after that it counts as cut off."""
+        """Seconds that ending an episode waits for a call in progress; after that the call counts as interrupted."""
         self.longest_model_call_s = MODEL_TIMEOUT_S
-        """How long a model's call that is under way keeps its episode from being left alone."""
+        """Seconds for which a model call in progress keeps its episode from expiring."""
 
     async def begin(
         self, episode: Episode, kind: EventKind, document: str, call_id: str = "", *, answered: bool = False
     ) -> int | EpisodeEvent:
-        """Count something that is about to be done; its number, or the event of the same ``call_id``.
+        """Count something that is about to be done; returns its number, or the event of the same ``call_id``.
 
         Raises:
-            BadRequestError: the episode has ended, or ends now since a budget is spent.
+            BadRequestError: the episode has ended, or ends now because a budget is spent.
             StoreError: the store does not answer.
         """
         records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
@@ -75,14 +75,14 @@ class EpisodeAccounting:
     async def answer(
         self, episode: Episode, number: int, document: str, seconds: float, simulator: Usage | None = None
     ) -> None:
-        """Complete what was begun.
+        """Complete what ``begin`` counted.
 
         Args:
-            episode: where it was begun.
-            number: of what was begun.
-            document: a step, or a call of a model.
+            episode: the episode.
+            number: the number that ``begin`` returned.
+            document: a step, or a model call.
             seconds: how long it took.
-            simulator: what the server's simulator has consumed for it.
+            simulator: what the server's simulator consumed for it.
 
         Raises:
             StoreError: the store does not answer.
@@ -98,7 +98,7 @@ class EpisodeAccounting:
         await self._worker.resources.writer.do(work)
 
     async def forget(self, episode: Episode, number: int) -> None:
-        """Take back a call of a model that came to nothing.
+        """Remove a model call that failed, so that it does not count.
 
         Raises:
             StoreError: the store does not answer.
@@ -114,13 +114,13 @@ class EpisodeAccounting:
     async def end(
         self, episode: Episode, finished: Finished | None = None, step: Step | None = None
     ) -> Episode:
-        """End an episode, or look whether its time is up; as it stands then.
+        """End an episode, or check whether its time is up; returns its new state.
 
-        Calls that are under way are waited for: they were made before the end.
+        This waits for calls in progress, because they were made before the end.
 
         Args:
-            episode: which may have ended meanwhile.
-            finished: how it ends; None ends it only where its time is up.
+            episode: the episode; it may have ended meanwhile.
+            finished: how it ends; with None it ends only if its time is up.
             step: the call of ``Finish`` that ends it.
 
         Raises:
@@ -158,7 +158,7 @@ class EpisodeAccounting:
             await asyncio.sleep(_POLL_S)
 
     async def _time_is_up(self, connection: AsyncConnection, episode: Episode, now: str) -> StopReason | None:
-        """As ``expiry_reason``, but an agent that waits for its model has not left its episode alone."""
+        """As ``expiry_reason``, but an episode does not expire while a model call is in progress."""
         late = expiry_reason(episode, now)
         if late is not StopReason.EXPIRED:
             return late
@@ -168,7 +168,7 @@ class EpisodeAccounting:
     async def _spent(
         self, connection: AsyncConnection, episode: Episode, kind: EventKind
     ) -> StopReason | None:
-        """Which budget another call would exceed."""
+        """The budget that another call would exceed."""
         budget = episode.budget
         if kind == "tool":
             return StopReason.MAX_TOOL_CALLS if episode.tool_calls >= budget["max_tool_calls"] else None
@@ -183,14 +183,14 @@ class EpisodeAccounting:
 
 
 def expiry_reason(episode: Episode, now: str) -> StopReason | None:
-    """Whether an open episode has used up its time, or was left alone for too long."""
+    """Why an open episode ends by the clock: its time is used up, or it was idle for too long; else None."""
     if episode.ends_at and episode.ends_at <= now:
         return StopReason.MAX_SECONDS
     return StopReason.EXPIRED if episode.expires_at <= now else None
 
 
 def ended_error(episode: Episode) -> BadRequestError:
-    """The refusal of whatever is asked of an episode that has ended."""
+    """The error for any request to an episode that has ended."""
     assert episode.stop
     why = episode.stop.value + (f" ({episode.error.rstrip('.')})" if episode.error else "")
     return BadRequestError(409, "ended", f"The episode has ended: {why}. Open another one.")

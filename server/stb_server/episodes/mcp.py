@@ -1,9 +1,8 @@
 """``/mcp/e/{token}``: an episode as an MCP server over streamable HTTP, by the official SDK.
 
-It has the tools of the episode's query and ``Finish``, and nothing else. Each request stands for
-itself, so that any worker can answer it: no session is kept, and clients of the 2025 protocols and of
-2026's, which has no sessions, are served alike. The SDK comes with the extra ``mcp`` and is imported
-when the first client comes.
+It offers the tools of the episode's query and ``Finish``, and nothing else. It keeps no sessions, so any
+worker can answer any request, and clients of the 2025 and 2026 protocols are served alike. The SDK comes
+with the extra ``mcp`` and is imported for the first client.
 """
 
 from __future__ import annotations
@@ -48,15 +47,15 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if importlib.util.find_spec("mcp") is None:
-            text = "This server lacks what MCP needs: pip install 'stabletoolbench[mcp]'."
+            text = "This server needs a package for MCP: pip install 'stabletoolbench[mcp]'."
             raise BadRequestError(501, "mcp_not_installed", text)
         try:
             episode = await self._host.find(scope["path_params"]["token"])
         except BadRequestError:
-            # A 401 would make clients look for a way to log in.
-            raise BadRequestError(404, "unknown_episode", "There is no episode of this token.") from None
-        if scope["method"] != "POST":  # there are no sessions to listen to or to end
-            text = "Only POST is of use here."
+            # A 401 would make clients try to log in.
+            raise BadRequestError(404, "unknown_episode", "There is no episode with this token.") from None
+        if scope["method"] != "POST":  # without sessions there is nothing to listen to or to end
+            text = "Only POST is supported here."
             refusal = JSONResponse({"error": text, "type": "not_allowed"}, 405, headers={"allow": "POST"})
             await refusal(scope, receive, send)
             return
@@ -65,7 +64,7 @@ class McpEndpoint:
         await manager.handle_request({**scope, _EPISODE: episode}, receive, send)
 
     async def _take_turn(self, client: str) -> None:
-        """Let a client that comes too fast wait; a refusal would be its agent's failure."""
+        """Make a client that is too fast wait; a refusal would count as its agent's failure."""
         limit = self._host.worker.rate_limit
         while True:
             wait_s = limit.wait_s(client, monotonic()) if limit else 0.0
@@ -74,7 +73,7 @@ class McpEndpoint:
             await asyncio.sleep(wait_s)
 
     async def close(self) -> None:
-        """End what runs."""
+        """Stop the session manager."""
         self._ending.set()
         if self._running:
             await self._running
@@ -120,7 +119,7 @@ class McpEndpoint:
     async def _call_tool(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        """A call and what it brought; whatever went wrong is told as an error of the tool."""
+        """Make a call; any problem is reported as an error of the tool."""
         from mcp_types import CallToolResult, TextContent  # noqa: PLC0415 - comes with an extra
 
         episode = _episode_of(context)

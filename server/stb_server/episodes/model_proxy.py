@@ -1,8 +1,8 @@
-"""``/proxy/e/{token}/v1``: hands an agent's model calls on and counts them in its episode.
+"""``/proxy/e/{token}/v1``: forwards an agent's model calls and counts them in its episode.
 
-An agent that asks an OpenAI-compatible endpoint needs no change but the address. Calls go to the one
-provider that the server was started with, by the server's key or else the caller's; keys and
-conversations are neither kept nor logged.
+An agent that uses an OpenAI-compatible endpoint only needs another URL. Calls go to the one provider that
+the server was started with, with the server's key or else the caller's. Keys and conversations are neither
+stored nor logged.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TOLD = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-sho
 
 @dataclass(frozen=True)
 class _Call:
-    """A model call that is handed on; ``hides_usage`` as for ``UsageReader``.
+    """A model call that is forwarded; ``hides_usage`` as for ``UsageReader``.
 
     ``asked`` is its body as the client sent it, ``body`` as it goes to the provider.
     """
@@ -62,18 +62,17 @@ class _Call:
 
 
 class _Stream(StreamingResponse):
-    """A stream that breaks off where the provider's does.
+    """A stream that is interrupted where the provider's stream is.
 
-    It is left without its end: then the server closes the connection, and the client sees that something
-    is missing.
+    It sends no end, so that the server closes the connection and the client notices that data is missing.
     """
 
     async def stream_response(self, send: Send) -> None:
-        """Send what comes."""
+        """Forward the stream."""
         try:
             await super().stream_response(send)
         except httpx2.HTTPError as problem:
-            _log.warning("a model call broke off", extra={"reason": type(problem).__name__})
+            _log.warning("a model call was interrupted", extra={"reason": type(problem).__name__})
 
 
 class ModelProxy:
@@ -85,7 +84,7 @@ class ModelProxy:
         self._http: httpx2.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand one call on."""
+        """Forward one call."""
         request = Request(scope, receive)
         try:
             response = await self._answer(request)
@@ -103,7 +102,7 @@ class ModelProxy:
     async def _answer(self, request: Request) -> Response:
         path, options = request.path_params["path"], self._host.worker.options
         if not self._provider:
-            text = "This server hands on no model calls: start it with --proxy PROVIDER."
+            text = "This server does not forward model calls. Start it with --proxy PROVIDER."
             raise BadRequestError(501, "no_proxy", text)
         if path not in _PATHS or request.method != "POST":
             text = (
@@ -144,11 +143,11 @@ class ModelProxy:
             finally:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
-            _log.warning("a model call came to nothing", extra={"reason": type(problem).__name__})
+            _log.warning("a model call failed", extra={"reason": type(problem).__name__})
             await self._host.tasks.finish(self._host.accounting.forget(call.episode, call.number))
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
-            # An endpoint that does not know how to tell the usage of a stream: the call alone is counted.
+            # The endpoint cannot report the usage of a stream: only the call is counted.
             return await self._hand_on(replace(call, body=call.asked, hides_usage=False), url, headers)
         if answer.status_code == 200:
             await self._note(call, usage_in(_document(content), call.price))
@@ -157,7 +156,7 @@ class ModelProxy:
         return Response(content, answer.status_code, told)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
-        """The stream as the client may see it; the usage is on record before the client sees its end."""
+        """The stream for the client; the usage is recorded before the client sees the end."""
         tap, noted = UsageReader(call.price, hides_usage=call.hides_usage), False
         try:
             async for chunk in answer.aiter_bytes():
@@ -168,13 +167,13 @@ class ModelProxy:
                 if passed:
                     yield passed
             yield tap.rest()
-        finally:  # also where the client has gone: then nothing may be waited for
+        finally:  # also if the client has disconnected; then this must not wait
             if not noted:
                 self._host.tasks.begin(self._note(call, tap.usage))
             self._host.tasks.begin(answer.aclose())
 
     async def _note(self, call: _Call, usage: Usage | None) -> None:
-        """Put a call on record; where the provider told no usage only the call itself is counted."""
+        """Record a call; if the provider reported no usage, only the call itself counts."""
         made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
         await self._host.tasks.finish(
@@ -190,21 +189,21 @@ async def _body_of(request: Request) -> dict[str, Any]:
             raise BadRequestError(413, "too_large", f"The body is larger than {_MAX_BODY_BYTES} bytes.")
     body = _document(raw)
     if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-        raise BadRequestError(400, "not_json", "The body is no JSON object that names a model.")
+        raise BadRequestError(400, "not_json", "The body is not a JSON object with the member model.")
     if not isinstance(body.get("stream"), bool | None):
-        # A provider might read it in another way than we, and answer in a form that is not counted.
-        raise BadRequestError(400, "wrong_form", "The member stream is true, false or null.")
+        # A provider might read it differently, and answer in a form that is not counted.
+        raise BadRequestError(400, "wrong_form", "The member stream must be true, false or null.")
     return body
 
 
 def _with_usage(asked: dict[str, Any]) -> dict[str, Any]:
-    """The body that asks for a stream and its usage: without being asked, an endpoint does not tell it.
+    """The body with a request for the usage of the stream, which endpoints report only on request.
 
-    The same object where the client asks for the usage itself.
+    Returns the same object if the client already requests the usage.
     """
     options = asked.get("stream_options")
     if not isinstance(options, dict | None):
-        raise BadRequestError(400, "wrong_form", "The member stream_options is an object, or null.")
+        raise BadRequestError(400, "wrong_form", "The member stream_options must be an object or null.")
     if options and options.get("include_usage") is True:
         return asked
     return {**asked, "stream_options": {**(options or {}), "include_usage": True}}
@@ -218,7 +217,7 @@ def _document(raw: bytes) -> Any:
 
 
 def _refusal(status: int, message: str, kind: str) -> Response:
-    """An error in the form of OpenAI's; one that would come again says so, since clients retry a 409."""
+    """An error in OpenAI's form; it says when a retry is useless, because clients retry a 409."""
     error = {"message": message, "type": kind, "param": None, "code": kind}
     headers = {"x-stb-error": kind}
     if status < 500:

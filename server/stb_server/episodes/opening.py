@@ -1,4 +1,4 @@
-"""Opening an episode: which query is meant, under which terms, and for which run."""
+"""Opens episodes: finds the query, fixes the terms, and assigns the run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONGEST_RUN = 200
 
 @dataclass(frozen=True)
 class EpisodePlan:
-    """What an episode is to be: its query, its terms, and the manifest of its run, if it has one."""
+    """A planned episode: its query, its terms, and the manifest of its run, if it has one."""
 
     query: Query
     terms: dict[str, Any]
@@ -40,7 +40,7 @@ class EpisodePlan:
 
 
 async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
-    """Look at what is asked for.
+    """Check a request for an episode, and fix its terms.
 
     Raises:
         BadRequestError: there is no such dataset, query, mode or snapshot, or the terms contradict
@@ -51,7 +51,7 @@ async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
         raise BadRequestError(
             400,
             "no_such_trial",
-            f"Trials are numbered from 0 to {asked.trials - 1}; say how many with trials.",
+            f"Trials are numbered from 0 to {asked.trials - 1}; set their number with trials.",
         )
     mode = (asked.mode or worker.options.mode).value
     view = await worker.view(ViewRequest(asked.dataset, mode, asked.snapshot))
@@ -73,7 +73,7 @@ async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
         "max_observation": asked.max_observation,
         "budget": budget,
     }
-    # What the run sees is frozen now, whatever is recorded later.
+    # Freeze what the run sees now, whatever is recorded later.
     await worker.view(ViewRequest(dataset.name, mode, snapshot))
     if not asked.record:
         return EpisodePlan(query, terms, None, None)
@@ -83,7 +83,7 @@ async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
     except UsageError:
         run = ""
     if not 0 < len(run) <= _LONGEST_RUN:
-        text = f"A run's name is of letters, digits, '.', '_' and '-', {_LONGEST_RUN} at most; give one with run."
+        text = f"A run's name has up to {_LONGEST_RUN} letters, digits, '.', '_' and '-'; set one with run."
         raise BadRequestError(400, "bad_name", text)
     return EpisodePlan(query, terms, manifest, run)
 
@@ -105,7 +105,7 @@ async def _query(worker: Worker, dataset: Dataset, asked: Opening) -> Query:
 
 
 def _snapshot(existing: Run | None, dataset: Dataset, mode: str) -> str:
-    """The responses that may answer: those of the run that is gone on with, else those in force."""
+    """The responses that may answer: those of the run being resumed, else those in force."""
     if existing:
         return existing.manifest.snapshot_hash
     return dataset.responses_hash if is_frozen(mode) else ""
@@ -117,7 +117,9 @@ def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
     budget["max_tool_calls"] = min(budget.get("max_tool_calls", allowed), allowed)
     if "max_cost_usd" in budget and not (asked.model and price_of(asked.model, {"prices": options.prices})):
         raise BadRequestError(
-            400, "no_price", "A limit on cost needs the model, as PROVIDER/MODEL, and the server its price."
+            400,
+            "no_price",
+            "A limit on cost needs the model, as PROVIDER/MODEL, and its price in the server's settings.",
         )
     return budget
 
@@ -146,12 +148,12 @@ def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> 
 async def open_episode(
     worker: Worker, asked: Opening, planned: EpisodePlan, functions: tuple[str, ...], client: str
 ) -> tuple[Episode, str]:
-    """Open an episode; returns it with its token, which is kept nowhere.
+    """Open an episode; returns it with its token, which is not stored.
 
     Args:
         worker: what the server holds.
-        asked: what the client asks for.
-        planned: what comes of that.
+        asked: the client's request.
+        planned: the plan for it.
         functions: the names of the functions that the query offers.
         client: the address of the client.
 
@@ -189,33 +191,31 @@ async def open_episode(
 async def _put(
     worker: Worker, connection: AsyncConnection, episode: Episode, asked: Opening
 ) -> BadRequestError | None:
-    """Add the episode, and its query to those that its run is to answer; or why not."""
+    """Add the episode, and its query to its run; returns the refusal if that is not possible."""
     store, options, run = worker.resources.store, worker.options, episode.run
     which = f"Trial {episode.trial} of query {episode.query_id}"
     if await store.episode_records.open_within(connection, run=run, client=episode.client) >= (
         options.max_open_episodes
     ):
-        text = f"{options.max_open_episodes} episodes of this run or client are open; finish one first."
+        text = f"{options.max_open_episodes} episodes of this run or client are open. Finish one first."
         return BadRequestError(429, "too_many_open", text, headers=((b"retry-after", b"1"),))
     if run:
         place = (run, episode.group, episode.query_id, episode.trial)
         stop = await store.runs.stop_within(connection, *place)
         if stop and stop is not StopReason.INFRASTRUCTURE:
-            text = f"{which} has a result in run {run}; take another trial or run."
+            text = f"{which} has a result in run {run}. Use another trial or run."
             return BadRequestError(409, "has_result", text)
         old = await store.episode_records.open_at_within(connection, place)
         if old and asked.restart:
             spoiled = Finished(StopReason.INFRASTRUCTURE)
-            await store.episode_records.end_within(
-                connection, old, spoiled, error="Its trial was begun anew."
-            )
+            await store.episode_records.end_within(connection, old, spoiled, error="Its trial was restarted.")
         await store.runs.expect_within(connection, run, {episode.group: [episode.query_id]})
     if not await store.episode_records.put_within(connection, episode):
-        text = f"{which} has an open episode in run {run}; go on with it, or end it with restart."
+        text = f"{which} has an open episode in run {run}. Continue it, or end it with restart."
         return BadRequestError(409, "already_open", text)
     return None
 
 
 def hash_of(token: str) -> str:
-    """SHA-256 of a token, as it is kept."""
+    """SHA-256 of a token, which is stored in its place."""
     return hashlib.sha256(token.encode()).hexdigest()

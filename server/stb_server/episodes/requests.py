@@ -1,4 +1,4 @@
-"""What clients of episodes send, as strict models, and how the functions of a query are written for them."""
+"""The requests of episodes, as strict models, and the formats in which clients get functions."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ToolFormat = Literal["openai", "responses", "anthropic", "mcp"]
 
 
 def _is_text(value: str) -> str:
-    """JSON can hold half of a surrogate pair, which no encoding can."""
+    """Refuse half of a surrogate pair, which JSON can hold but no encoding can."""
     value.encode()
     return value
 
 
 def _holds_text(value: Any) -> Any:
-    """As ``_is_text``, of all texts within a JSON value."""
+    """As ``_is_text``, for all texts within a JSON value."""
     json.dumps(value, ensure_ascii=False).encode()
     return value
 
 
 StorableText = Annotated[str, AfterValidator(_is_text)]
-# What is compared with names in the store, which hold no NUL.
+# Compared with names in the store, which hold no NUL.
 StorableName = Annotated[str, Field(max_length=100, pattern=r"^[^\x00]*$"), AfterValidator(_is_text)]
 _Count = Annotated[int, Field(ge=1, le=10**9)]
 
@@ -38,7 +38,7 @@ class _Body(BaseModel):
 
 
 class EpisodeLimits(_Body):
-    """How much an episode may use; what is not given has no limit but the server's own."""
+    """How much an episode may use; a missing limit means the server's own, if it has one."""
 
     max_tool_calls: _Count | None = None
     max_model_calls: _Count | None = Field(default=None, description="Through the recording proxy.")
@@ -48,39 +48,39 @@ class EpisodeLimits(_Body):
 
 
 class Opening(_Body):
-    """An episode that is wanted: a query, who plays it, and under what terms."""
+    """A request for an episode: the query, the agent, and the terms."""
 
     query_id: StorableName
-    group: StorableName = Field(default="", description="Of the query; needed where its id is not unique.")
-    dataset: StorableName = Field(default="", description="The server's default unless given.")
+    group: StorableName = Field(
+        default="", description="Group of the query; required if its id is not unique."
+    )
+    dataset: StorableName = Field(default="", description="The server's dataset by default.")
     agent: Annotated[StorableName, Field(min_length=1)] = Field(
-        default="outside", description="A name for the agent; runs of different agents are different runs."
+        default="outside", description="Name of the agent; different agents have different runs."
     )
     model: StorableName | None = Field(
-        default=None, description="PROVIDER/MODEL that the agent asks, if it says so."
+        default=None, description="PROVIDER/MODEL that the agent uses, if known."
     )
-    run: StorableName = Field(
-        default="", description="A name for the run; else one is made from its settings."
-    )
+    run: StorableName = Field(default="", description="Name of the run; by default made from its settings.")
     trial: int = Field(default=0, ge=0, lt=10**6)
-    trials: int = Field(default=1, ge=1, le=10**6, description="How many trials the run makes of each query.")
+    trials: int = Field(default=1, ge=1, le=10**6, description="Number of trials per query in the run.")
     mode: CacheMode | None = Field(
-        strict=False, default=None, description="What may answer a call; the server's mode unless given."
+        strict=False, default=None, description="What may answer a call; the server's mode by default."
     )
     snapshot: StorableName = Field(default="", description="Content hash of the responses that may answer.")
-    stateful: bool = Field(default=False, description="Let simulated answers agree with earlier ones.")
+    stateful: bool = Field(default=False, description="Make simulated answers consistent with earlier ones.")
     max_observation: int = Field(
         default=DEFAULT_OBSERVATION,
         ge=16,
         le=10**9,
-        description="Characters of a tool's answer that the agent is shown.",
+        description="Maximum characters of a tool's answer that the agent sees.",
     )
     budget: EpisodeLimits = EpisodeLimits()
     record: bool = Field(
-        default=True, description="Store the trajectory in a run; false where the client keeps it."
+        default=True, description="Store the trajectory in a run; use false if the client stores it."
     )
     restart: bool = Field(
-        default=False, description="Put an end to an open episode of the same trial; it stays on record."
+        default=False, description="End an open episode of the same trial; it is kept on record."
     )
 
 
@@ -89,10 +89,10 @@ class Call(_Body):
 
     name: Annotated[StorableText, Field(max_length=1000)]
     arguments: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_holds_text)] = Field(
-        default=None, description="An object, or its text."
+        default=None, description="An object, or its JSON text."
     )
     call_id: StorableName = Field(
-        default="", description="The client's own name for the call: asked again, it is not made again."
+        default="", description="The client's own id of the call; a call with the same id is not made again."
     )
 
 
@@ -100,19 +100,19 @@ class Finish(_Body):
     """The end of an episode: an answer, or null to give up."""
 
     answer: Annotated[JsonValue, AfterValidator(_holds_text)] = Field(
-        description="Text, or anything else that JSON can hold; null gives up."
+        description="Text or any other JSON value; null gives up."
     )
 
 
 class Problem(BaseModel):
-    """Why a request was not carried out."""
+    """Why a request was refused."""
 
     error: str = Field(description="What happened and what to do, in a sentence.")
     type: str = Field(description="The kind of problem, for programs.")
 
 
 def tools_as(form: ToolFormat, schemas: Sequence[FunctionSchema]) -> list[dict[str, Any]]:
-    """Functions in the shape that a model's API, or MCP, takes."""
+    """Functions in the format of a model API, or of MCP."""
     return [_SHAPES[form](schema) for schema in schemas]
 
 

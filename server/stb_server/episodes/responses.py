@@ -1,4 +1,4 @@
-"""What clients are told of episodes, as JSON values."""
+"""The responses about episodes, as JSON values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stb_server.episodes.service import CallOutcome
 
 
 def addresses(base_url: str, token: str, *, proxy: bool) -> dict[str, str | None]:
-    """Where an episode can be reached otherwise; ``proxy_url`` is None where no provider is configured."""
+    """Further URLs of an episode; ``proxy_url`` is None if no provider is configured."""
     base = base_url.rstrip("/")
     return {
         "mcp_url": f"{base}/mcp/e/{token}",
@@ -20,7 +20,7 @@ def addresses(base_url: str, token: str, *, proxy: bool) -> dict[str, str | None
 
 
 def episode_view(episode: Episode) -> dict[str, Any]:
-    """How an episode stands."""
+    """The state of an episode."""
     terms = episode.terms
     return {
         "id": episode.id,
@@ -50,12 +50,12 @@ def episode_view(episode: Episode) -> dict[str, Any]:
 
 
 def tools_view(functions: Functions, form: ToolFormat) -> dict[str, Any]:
-    """The functions of an episode, ``Finish`` as the last."""
+    """The functions of an episode, with ``Finish`` as the last."""
     return {"format": form, "tools": tools_as(form, functions.schemas)}
 
 
 def record_view(record: EpisodeRecord) -> dict[str, Any]:
-    """What was done in an episode."""
+    """The steps, usage and timing of an episode."""
     return {
         "steps": [step.model_dump(mode="json") for step in record.steps],
         "usage": record.usage.model_dump(mode="json"),
@@ -65,7 +65,7 @@ def record_view(record: EpisodeRecord) -> dict[str, Any]:
 
 
 def call_view(called: CallOutcome) -> dict[str, Any]:
-    """What a call brought: the observation as the agent is to see it, and what there is to know about it."""
+    """The result of a call: the observation for the agent, and where it came from."""
     step, episode = called.step, called.episode
     return {
         "observation": step.observation,

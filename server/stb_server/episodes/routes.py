@@ -1,4 +1,4 @@
-"""``/v1/episodes``: take a query, call its tools, hand in an answer."""
+"""``/v1/episodes``: open an episode, call its tools, submit an answer."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from stb_server.episodes.responses import addresses, call_view, episode_view, re
 from stb_server.episodes.service import EpisodeService
 
 _PROBLEMS = {
-    400: "What is asked for contradicts itself or the server's settings.",
-    401: "The token is missing, or is not that of the episode.",
+    400: "The request contradicts itself or the server's settings.",
+    401: "The token is missing or belongs to another episode.",
     404: "There is no such dataset, query or snapshot.",
     409: "The episode has ended, its trial is taken, or the run has other settings.",
     413: "The body is too large.",
-    422: "A member is missing or has the wrong form.",
+    422: "A member is missing or has the wrong type.",
     429: "Too many episodes are open, or too many calls come from this address.",
     503: "The store does not answer; nothing was done.",
 }
 
 
 class _TypedRoute(APIRoute):
-    """A route whose refusals of a body have the form of all others."""
+    """A route that reports an invalid body in the same form as all other errors."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -41,7 +41,7 @@ class _TypedRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as problem:
                 first = problem.errors()[0]
-                # Among the names are kinds of a union, of no use to people.
+                # Names of union members are of no use to people.
                 names = [str(part) for part in first["loc"]]
                 place = ".".join(name for name in names if name.isidentifier() or name.isdecimal())
                 raise BadRequestError(422, "wrong_form", f"{place}: {first['msg']}.") from None
@@ -58,7 +58,7 @@ router = APIRouter(
     responses={status: {"model": Problem, "description": text} for status, text in _PROBLEMS.items()},
 )
 
-FormatParameter = Annotated[ToolFormat, Query(alias="format", description="The shape of the tools.")]
+FormatParameter = Annotated[ToolFormat, Query(alias="format", description="Format of the tools.")]
 EpisodeIdParameter = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[^\x00]*$")]
 
 
@@ -68,7 +68,7 @@ def _host(request: Request) -> EpisodeService:
 
 
 def _slow_down(request: Request) -> None:
-    """Refuse what comes too fast from one address."""
+    """Refuse requests that come too fast from one address."""
     if limit := _host(request).worker.rate_limit:
         limit.check(_client(request), monotonic())
 
@@ -86,8 +86,8 @@ def _token(request: Request) -> str:
 async def open_episode(request: Request, asked: Opening, form: FormatParameter = "openai") -> dict[str, Any]:
     """Open an episode: one attempt at one query.
 
-    The answer holds its ``token``, which is shown this once, and its ``tools``; ``mcp_url`` offers the
-    same over MCP, and ``proxy_url`` records an agent's model calls.
+    The answer has its ``token``, which is shown only once, and its ``tools``. ``mcp_url`` offers the same
+    tools over MCP, and ``proxy_url`` records an agent's model calls.
     """
     host = _host(request)
     episode, token = await host.open(asked, _client(request))
@@ -103,7 +103,7 @@ async def open_episode(request: Request, asked: Opening, form: FormatParameter =
 async def show_episode(
     request: Request, episode_id: EpisodeIdParameter, form: FormatParameter = "openai"
 ) -> dict[str, Any]:
-    """How an episode stands, and all that was done in it: enough to go on after a lost connection."""
+    """Get the state of an episode and all its steps: enough to continue after a lost connection."""
     host, token = _host(request), _token(request)
     episode = await host.find(token, episode_id)
     record = await host.worker.resources.store.episode_records.record(episode)
@@ -113,10 +113,10 @@ async def show_episode(
 
 @router.post("/{episode_id}/calls", dependencies=[Depends(_slow_down)])
 async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call) -> JSONResponse:
-    """Call a function, as a model wrote it.
+    """Call a function with a name and arguments as a model wrote them.
 
-    What an agent is to see comes as its ``observation``, also a miss, a function that is not offered
-    and arguments that cannot be read. ``Finish`` is a function like others, and ends the episode.
+    ``observation`` is what the agent should see, also for a miss, for a function that was not offered and
+    for invalid arguments. ``Finish`` is a function like any other; it ends the episode.
     """
     host = _host(request)
     episode = await host.find(_token(request), episode_id)
@@ -132,14 +132,14 @@ async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call
 
 @router.post("/{episode_id}/finish")
 async def finish_episode(request: Request, episode_id: EpisodeIdParameter, end: Finish) -> dict[str, Any]:
-    """Hand in an answer, or give up with null. The same answer again is no mistake."""
+    """Submit an answer, or give up with null. Submitting the same answer again is allowed."""
     host = _host(request)
     episode = await host.find(_token(request), episode_id)
     return episode_view(await host.finish(episode, end.answer))
 
 
 def arguments_of(call: Call) -> str:
-    """The arguments as the text that a model would have written."""
+    """The arguments as text, as a model writes them."""
     if isinstance(call.arguments, str):
         return call.arguments
     return json.dumps(call.arguments or {}, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What a model's answer says about tokens, read while it is handed on: one document, or a stream of events."""
+"""Reads the token usage in a model's answer while it is forwarded: one document, or a stream of events."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _DONE = b"[DONE]"
 
 
 def usage_in(document: Any, price: Price | None) -> Usage | None:
-    """The usage that a chat completion, a response, or an event of either tells; None where it tells none."""
+    """The usage in a chat completion, a response, or an event of either; None if it has none."""
     if not isinstance(document, dict):
         return None
     told = document.get("usage")
     if not isinstance(told, dict) and isinstance(response := document.get("response"), dict):
-        told = response.get("usage")  # of an event that ends a response
+        told = response.get("usage")  # in an event that ends a response
     if not isinstance(told, dict):
         return None
     prompt = _count(told, "prompt_tokens", "input_tokens")
@@ -35,12 +35,12 @@ def _count(told: dict[str, Any], *names: str) -> int:
 
 
 class UsageReader:
-    """Reads the events of a stream as they pass.
+    """Reads the events of a stream as they are forwarded.
 
     Args:
-        price: of the model's tokens.
-        hides_usage: whether the event that holds nothing but the usage is kept from the client, which
-            did not ask for it.
+        price: the price of the model's tokens.
+        hides_usage: whether to drop the event that has only the usage, because the client did not
+            request it.
     """
 
     def __init__(self, price: Price | None, *, hides_usage: bool) -> None:
@@ -49,15 +49,15 @@ class UsageReader:
         self._begun = b""
         self.usage: Usage | None = None
         self.is_over = False
-        """Whether the end, or all usage, has passed: what comes now may make the client go on."""
+        """Whether the end or all usage was read; after that the client may make its next call."""
 
     def pass_on(self, chunk: bytes) -> bytes:
-        """What of the stream the client may see now: whole events."""
+        """The whole events that can be forwarded now."""
         *events, self._begun = _whole_events(self._begun + chunk)
         return b"".join(event for event in events if not self._is_hidden(event))
 
     def rest(self) -> bytes:
-        """What came after the last whole event."""
+        """The data after the last whole event."""
         return self._begun
 
     def _is_hidden(self, event: bytes) -> bool:
@@ -79,7 +79,7 @@ class UsageReader:
 
 
 def _whole_events(text: bytes) -> list[bytes]:
-    """The events of a stream, each with the blank line that ends it, and what is left."""
+    """The events of a stream, each with the blank line that ends it, and the rest."""
     found, start = [], 0
     for end in _END.finditer(text):
         found.append(text[start : end.end()])

@@ -1,4 +1,4 @@
-"""What the pages of the inspector share."""
+"""The state that all pages of the inspector share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from stb_server.worker.worker import Worker
 
 @dataclass
 class Inspector:
-    """What the pages share; reached as ``request.app.state.inspector``.
+    """The state of the pages; available as ``request.app.state.inspector``.
 
-    ``worker`` is the virtual server that runs in this process, None where there is none.
+    ``worker`` is the virtual server in this process, or None.
     """
 
     open_store: Callable[[], Store]
@@ -30,7 +30,7 @@ class Inspector:
     standings: Standings = field(default_factory=Standings)
     version: str = version("stabletoolbench")
     only: frozenset[str] | None = None
-    """The runs of a site that is written to files; None where pages are served and show all."""
+    """The runs of a static site; None if pages are served, which show all runs."""
     title: str = ""
     """The heading of the first page of such a site."""
 
@@ -41,10 +41,10 @@ class Inspector:
 
     @property
     def is_static(self) -> bool:
-        """Whether the pages are files, without a server behind them."""
+        """Whether the pages are written to files, without a server."""
         return self.only is not None
 
     async def runs(self) -> list[Run]:
-        """The runs that pages may show, the oldest first."""
+        """The runs to show, the oldest first."""
         found = await self.store.runs.all()
         return found if self.only is None else [run for run in found if run.run in self.only]

@@ -1,4 +1,4 @@
-"""What differs between two sets of arguments, or between two texts; bounded however long they are."""
+"""Differences between two sets of arguments or two texts, limited in size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_CHANGES = 12
 
 @dataclass(frozen=True, slots=True)
 class ArgumentChange:
-    """One argument in both calls; the JSON text of a side is empty where it is not there."""
+    """One argument in both calls, as JSON text; empty if a call does not have it."""
 
     name: str
     kind: Literal["same", "changed", "added", "removed"]
@@ -28,7 +28,7 @@ class ArgumentChange:
 
 
 def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ArgumentChange]:
-    """Argument by argument, those of ``after`` first, in their order."""
+    """Compare arguments one by one: first those of ``after`` in their order, then the rest."""
     found: list[ArgumentChange] = []
     for name in [*after, *(name for name in before if name not in after)]:
         old = _text(before[name]) if name in before else ""
@@ -43,7 +43,7 @@ def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
 
 
 def few_changes(changes: Sequence[ArgumentChange]) -> list[ArgumentChange]:
-    """Those that a page shows: all, or where there are too many the first of those that differ."""
+    """The changes for a page: all, or if there are too many the first ones that differ."""
     if len(changes) <= _MOST_CHANGES:
         return list(changes)
     return sorted(changes, key=lambda change: change.kind == "same")[:_MOST_CHANGES]
@@ -54,14 +54,14 @@ def _text(value: Any) -> str:
 
 
 def arguments_of(raw: bytes | str | None) -> dict[str, Any]:
-    """Arguments from their JSON text; none where it is no object."""
+    """Arguments from their JSON text; empty if it is not an object."""
     _, value = json_view.read_json(raw or b"{}")
     return value if isinstance(value, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
 class DiffLine:
-    """A line of a comparison; ``skip`` stands for lines that are equal and not shown."""
+    """A line of a comparison; ``skip`` stands for equal lines that are not shown."""
 
     kind: Literal["same", "removed", "added", "skip"]
     text: str
@@ -69,7 +69,7 @@ class DiffLine:
 
 @dataclass(frozen=True, slots=True)
 class TextDifference:
-    """A comparison of two texts; ``is_cut`` when one was too long to compare as a whole."""
+    """A comparison of two texts; ``is_cut`` if only their first lines were compared."""
 
     lines: list[DiffLine]
     added: int
@@ -78,7 +78,7 @@ class TextDifference:
 
 
 def line_difference(before: bytes, after: bytes) -> TextDifference:
-    """Line by line; JSON is laid out first, one member a line."""
+    """Compare line by line; JSON is first formatted with one member per line."""
     old, new = _lines(before), _lines(after)
     is_cut = len(old) > MAX_LINES or len(new) > MAX_LINES
     old, new = old[:MAX_LINES], new[:MAX_LINES]
@@ -93,7 +93,7 @@ def line_difference(before: bytes, after: bytes) -> TextDifference:
             continue
         here = new[step.dest_start : step.dest_end]
         removed, added = removed + len(gone), added + len(here)
-        # What is gone stands before what has come in its place, in whichever order they were told.
+        # Show removed lines before the lines that replace them, whatever the order of the steps.
         found += [DiffLine("removed", line) for line in gone]
         come += [DiffLine("added", line) for line in here]
     found += come

@@ -1,8 +1,8 @@
-"""Who may change responses: a cookie that is signed with the write token, and a key in every form.
+"""Sessions that may change responses: a cookie signed with the write token, and a key in every form.
 
-The cookie is left by a form that took the token; no script reads it and no other site's page sends it.
-It holds no token but a signature made with it, so any worker can check it, for some hours. Each form
-that changes something carries a second signature, which only our own pages can show.
+A form takes the token and sets the cookie. Scripts cannot read it, and pages of other sites cannot send it.
+It holds a signature made with the token, not the token, so any worker can check it; it is valid for some
+hours. Each form that changes something has a second signature, which only our own pages can contain.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _SESSION = re.compile(r"(?P<until>[0-9]{1,12})-(?P<salt>[0-9a-f]{32})-(?P<signat
 
 
 def begin_session(token: str, now: float) -> str:
-    """The value of the cookie that whoever showed the token gets; ``now`` in seconds."""
+    """The cookie for a browser that presented the token; ``now`` in seconds."""
     head = f"{int(now) + MAX_AGE_S}-{secrets.token_hex(16)}"
     return f"{head}-{_sign(token, 'session', head)}"
 
 
 def is_session(session: str, token: str, now: float) -> bool:
-    """Whether a cookie was made with this token, and not too long ago."""
+    """Whether a cookie was made with this token and has not expired."""
     found = _SESSION.fullmatch(session)
     if not token or found is None:
         return False
@@ -37,7 +37,7 @@ def is_session(session: str, token: str, now: float) -> bool:
 
 
 def form_key(request: HTTPConnection) -> str:
-    """What the forms of this browser must carry to change something; "" for one that may not."""
+    """The key that forms of this browser need to change something; "" if it may not."""
     token: str = request.app.state.inspector.write_token
     session = _cookie(request)
     return _sign(token, "form", session) if is_session(session, token, time.time()) else ""

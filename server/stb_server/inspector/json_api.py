@@ -1,25 +1,23 @@
-"""What the pages show, as JSON for programs: responses and runs, read-only, under ``/v1``."""
+"""``/v1``: responses and runs as JSON, read-only."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stb_core.errors import NotFoundError
 from stb_core.store.runs import Run
+from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.runs import good_trials
 from stb_server.inspector.pages.trajectory import stored_document
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
 from stb_server.inspector.search import PAGE, ResponseSearch, SearchHit, search
 
-if TYPE_CHECKING:
-    from stb_server.inspector.context import Inspector
+router = APIRouter(prefix="/v1", responses={404: {"description": "Not found."}})
 
-router = APIRouter(prefix="/v1", responses={404: {"description": "There is no such thing."}})
-
-# A name is compared with names in the store, which hold no NUL.
+# Compared with names in the store, which hold no NUL.
 _TEXT = r"^[^\x00]*$"
 TextParameter = Annotated[str, Query(max_length=256, pattern=_TEXT)]
 TextPathParameter = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
@@ -46,10 +44,10 @@ async def responses(
     before: TextParameter = "",
     after: Annotated[int, Query(ge=0, le=2**62)] = 0,
 ) -> dict[str, Any]:
-    """Responses in force that fit, fifty a page, by category, tool, API and age.
+    """Search responses in force: 50 per page, ordered by category, tool, API and age.
 
-    The parameters are those of the page ``/cache/DATASET``. No more than 10,000 responses are looked at:
-    when ``after`` in the answer is not 0, ask again with it to go on from there.
+    The parameters are those of the page ``/cache/DATASET``. One request searches at most 10,000 responses. If
+    ``after`` in the answer is not 0, send it with the next request to continue.
     """
     inspector = _inspector(request)
     assert inspector.worker is not None
@@ -79,7 +77,7 @@ async def responses(
 
 @router.get("/responses/{dataset}/{key}")
 async def response(request: Request, dataset: TextPathParameter, key: TextPathParameter) -> dict[str, Any]:
-    """One response in all its versions, the newest first, and what was done with it by hand."""
+    """Get one response with all its versions, the newest first, and its manual changes."""
     store = _inspector(request).store
     found = await store.datasets.get(dataset)
     versions = await store.responses.versions(found.id, key)
@@ -123,7 +121,7 @@ async def runs(request: Request, dataset: TextParameter = "") -> dict[str, Any]:
 async def run(
     request: Request, run: TextPathParameter, limit: NumberParameter = PAGE, offset: NumberParameter = 0
 ) -> dict[str, Any]:
-    """One run with its manifest, and its trials by group and query."""
+    """Get one run with its manifest, and its trials by group and query."""
     inspector = _inspector(request)
     found = await inspector.store.runs.get(run)
     digest = await inspector.digests.get(inspector.store, found.run)
@@ -144,7 +142,7 @@ async def trajectory(
     query_id: TextPathParameter,
     trial: Annotated[int, Query(ge=0, le=10**6)] = 0,
 ) -> Response:
-    """One trajectory as it is stored, the last attempt of a trial."""
+    """Get one trajectory as it is stored: the last attempt of a trial."""
     store = _inspector(request).store
     found = await store.runs.get(run)
     document, _ = await stored_document(store, found.run, group, query_id, trial)

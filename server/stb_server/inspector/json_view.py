@@ -1,4 +1,4 @@
-"""A JSON value as a flat list of tokens that a page can fold, bounded however large the value is."""
+"""A JSON value as a flat list of tokens that a page can fold, limited in size."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Token:
 
 @dataclass(slots=True)
 class PageBudget:
-    """What may still be shown on a page."""
+    """How much a page may still show."""
 
     nodes: int = MAX_NODES
     text: int = MAX_TEXT
@@ -59,7 +59,7 @@ def read_json(raw: str | bytes) -> tuple[bool, Any]:
 
 @dataclass(frozen=True)
 class AnswerView:
-    """The body of an answer, taken apart: ``value`` is its response, unfolded where that was text."""
+    """The parts of a body: ``value`` is its response, parsed if it was JSON as text."""
 
     error: str
     value: Any
@@ -67,7 +67,7 @@ class AnswerView:
 
 
 def view_answer(raw: str | bytes) -> AnswerView:
-    """A body of the form ``{"error", "response"}``; any other is all response."""
+    """Split a body of the form ``{"error", "response"}``; any other body counts as response."""
     is_json, value = read_json(raw)
     if not is_json or not isinstance(value, dict) or value.keys() != {"error", "response"}:
         return AnswerView("", value, is_unfolded=False)
@@ -78,7 +78,7 @@ def view_answer(raw: str | bytes) -> AnswerView:
 
 
 def is_cut(shown: Iterable[Token]) -> bool:
-    """Whether something of a value is not shown."""
+    """Whether a part of the value is not shown."""
     return any(token.kind == "cut" or (token.kind == "value" and token.count) for token in shown)
 
 
@@ -99,7 +99,7 @@ def unfold(text: Any) -> Any:
 
 
 def tokens_of(value: Any, budget: PageBudget | None = None) -> list[Token]:
-    """The view of a value; takes what it shows from the budget."""
+    """The tokens of a value; reduces the budget by what they show."""
     budget = budget or PageBudget()
     found: list[Token] = []
     waiting: list[Iterator[tuple[str | None, Any]]] = [iter([(None, value)])]

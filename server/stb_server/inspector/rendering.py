@@ -1,4 +1,4 @@
-"""Turns templates into pages: escaping, formats of numbers and times, and headers that browsers obey."""
+"""Turns templates into pages: escaping, formats of numbers and times, and security headers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from stb_core.values.provenance import Provenance
 from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.edit_session import form_key
 
-# Nothing but files of this server may run, style or be shown; a page can neither be framed nor send
-# a form elsewhere. Text from outside is escaped; should any slip through, it still cannot run.
+# Only files of this server may run, style or be shown. A page can neither be framed nor send a form to
+# another site. Text from outside is escaped; if any is missed, it still cannot run.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-# The same for a page that is a file: browsers take the files beside it for another origin.
+# The same for static pages: browsers treat the files next to a file as another origin.
 STATIC_POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
     "form-action 'none'; base-uri 'none'"
@@ -44,16 +44,16 @@ MARKS = {
     Provenance.FAULT: "✕",
     Provenance.MISS: "○",
 }
-"""A sign for each provenance, so that colour never tells it alone."""
+"""A sign for each provenance, so that it does not depend on colour."""
 
 MEANINGS = {
     Provenance.RECORDED: "imported, or captured earlier from the real API",
-    Provenance.LIVE: "from the real API at the time",
+    Provenance.LIVE: "from the real API, at the time of the call",
     Provenance.SIMULATED: "made by a language model",
-    Provenance.RECORDED_SIMULATED: "made by a language model earlier, served again from the cache",
-    Provenance.TEMPLATE: "made by rule from the API's document",
+    Provenance.RECORDED_SIMULATED: "made by a language model earlier, served from the cache",
+    Provenance.TEMPLATE: "made by a template from the API's document",
     Provenance.FAULT: "injected on purpose",
-    Provenance.MISS: "nothing could answer",
+    Provenance.MISS: "not recorded, and nothing else could answer",
 }
 
 
@@ -99,12 +99,12 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
             **context,
         )
     )
-    # A body may hold half of a surrogate pair, which no encoding carries.
+    # A body may hold half of a surrogate pair, which no encoding can write.
     return HTMLResponse(replace_surrogates(text), status, headers=HEADERS)
 
 
 def url(path: str, **query: Any) -> str:
-    """An address on this server: segments of the path in quotes where needed, empty values left out."""
+    """A path with a query; empty values are left out."""
     given = {name: value for name, value in query.items() if value not in ("", None, 0, False)}
     return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
@@ -120,7 +120,7 @@ def number(value: float | None) -> str:
 
 
 def percent(part: float, whole: float) -> str:
-    """A share in percent; a little is never shown as nothing, nor almost all as all."""
+    """A share in percent; a small share is never shown as 0, nor a large one as 100."""
     if not whole:
         return "-"
     share = 100 * part / whole
@@ -142,7 +142,7 @@ def short_time(stamp: str | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the unit that suits them."""
+    """A number of bytes in a suitable unit."""
     for unit in ("B", "kB"):
         if count < 1000:
             return f"{count:,.3g} {unit}"
@@ -151,14 +151,14 @@ def size(count: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in the unit that suits it."""
+    """A duration in a suitable unit."""
     if value < 1:
         return f"{value * 1000:.0f} ms"
     return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
 
 
 def money(usd: float) -> str:
-    """An amount of dollars; a little is never shown as nothing."""
+    """An amount of dollars; a small amount is never shown as 0."""
     if not usd or usd >= 1:
         return f"${usd:,.2f}"
     if usd < 0.0001:
@@ -168,18 +168,18 @@ def money(usd: float) -> str:
 
 
 def short(text: str | None, length: int = 120) -> str:
-    """Text in one line, cut where it is too long."""
+    """Text in one line, cut if it is too long."""
     line = " ".join((text or "")[: 4 * length].split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
 def bytes_text(raw: bytes | None) -> str:
-    """What bytes say as text, whatever they are."""
+    """Bytes as text; invalid ones are replaced."""
     return (raw or b"").decode(errors="replace")
 
 
 def answer_text(raw: bytes | None) -> str:
-    """The beginning of a body, without the frame that all answers without an error share."""
+    """The beginning of a body, without the prefix of all answers without an error."""
     return bytes_text(raw).removeprefix('{"error":"","response":')
 
 

@@ -1,7 +1,7 @@
 """How many responses each API has, by provenance: counted once for each state of a dataset.
 
-A count walks over all responses, so for a large dataset it is made in the background, and pages show
-the last one with the time at which it was made.
+A count reads all responses. For a large dataset it is made in the background, and pages show the last one
+with its time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from stb_core.values.tools import ApiRef
 _log = logging.getLogger(__name__)
 
 _PATIENCE_S = 1.5
-"""How long a page waits for a count before it shows the last one, or none."""
+"""Seconds that a page waits for a count before it shows the last one, or none."""
 _REST = 20
-"""A count is not made again before it has rested for so many times as it took."""
+"""A count is not repeated before this many times its own duration has passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ApiCount:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all responses."""
         return self.counts.total()
 
 
@@ -54,11 +54,11 @@ class ResponseCounts:
     apis: tuple[ApiCount, ...]
 
     def total(self) -> Counter[str]:
-        """All responses by provenance, in the order in which provenances are told."""
+        """All responses by provenance, in the order of ``Provenance``."""
         return _sum(self.apis)
 
     def children(self, category: str = "", tool: str = "") -> dict[str, tuple[Counter[str], int]]:
-        """The categories, or the tools of one, or the APIs of one tool: counts, and how many APIs."""
+        """The categories, or the tools of a category, or the APIs of a tool: counts, and how many APIs."""
         found: dict[str, list[ApiCount]] = {}
         for api in self.apis:
             ref = api.ref
@@ -69,7 +69,7 @@ class ResponseCounts:
         return {name: (_sum(members), len(members)) for name, members in found.items()}
 
     def select(self, fits: Callable[[ApiCount], bool]) -> list[tuple[ApiRef, ApiRef]]:
-        """The first and last of each row of neighbours in the index that all fit."""
+        """The first and last API of each range of the index in which all APIs fit."""
         found: list[tuple[ApiRef, ApiRef]] = []
         first = last = None
         for api in self.apis:
@@ -98,7 +98,7 @@ class ResponseCounter:
         self._counting: dict[int, asyncio.Task[ResponseCounts]] = {}
 
     async def get(self, store: Store, dataset: Dataset) -> tuple[ResponseCounts | None, bool]:
-        """The count, and whether it is that of the present state; None while the first is made."""
+        """The last count, and whether it is up to date; None while the first count is made."""
         last = self._last.get(dataset.id)
         state = _state(dataset)
         if last and last.state == state:
@@ -139,7 +139,7 @@ def _ended(task: asyncio.Task[ResponseCounts]) -> None:
 
 
 async def _api_counts(store: Store, dataset_id: int) -> tuple[ApiCount, ...]:
-    """Read off the index of names alone, which holds all that is counted."""
+    """Count from the index of names alone, which has all that is needed."""
     r = schema.responses.c
     names = (r.category, r.tool, r.api)
     provenances = [provenance.value for provenance in Provenance]

@@ -1,6 +1,6 @@
-"""What the trajectories of a run add up to, read once for each state of the run.
+"""Summaries of the trajectories of a run, computed once for each state of the run.
 
-Trajectories are only ever added, so their number tells whether a digest is still true.
+Trajectories are only ever added, so their number tells whether a digest is up to date.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TrialPlace = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class TrialDigest:
-    """One trajectory in a row of a table."""
+    """The summary of one trajectory."""
 
     group: str
     query_id: str
@@ -45,19 +45,19 @@ class TrialDigest:
     nodes: int
     usage: Usage
     simulator: Usage | None
-    """What the server's simulator consumed for its calls; None where nobody knows."""
+    """What the server's simulator consumed for its calls; None if unknown."""
     seconds: float
     provenances: Counter[str]
 
     @property
     def place(self) -> TrialPlace:
-        """What it is an answer to."""
+        """Its group, query and trial."""
         return self.group, self.query_id, self.trial
 
 
 @dataclass(frozen=True)
 class RunDigest:
-    """A run's trajectories, the last attempt of each trial."""
+    """The summary of a run: the last attempt of each trial."""
 
     attempts: int
     trials: dict[TrialPlace, TrialDigest]
@@ -76,7 +76,7 @@ class RunDigest:
 
     @property
     def simulator(self) -> Usage | None:
-        """What the server's simulator consumed, as far as trials tell."""
+        """What the server's simulator consumed, as far as known."""
         known = [trial.simulator for trial in self.trials.values() if trial.simulator is not None]
         return sum(known, Usage()) if known else None
 
@@ -90,19 +90,19 @@ class RunDigest:
 
     @property
     def seconds(self) -> float:
-        """Time that all trials took together."""
+        """The total time of all trials, in seconds."""
         return sum(trial.seconds for trial in self.trials.values())
 
 
 class RunDigests:
-    """The digests of the runs that were looked at last."""
+    """Cache of the digests of the last runs shown."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, RunDigest] = OrderedDict()
         self._reading: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def get(self, store: Store, run: str) -> RunDigest:
-        """The digest of a run in its present state."""
+        """The up-to-date digest of a run."""
         async with self._reading[run]:
             attempts = await _attempts(store, run)
             digest = self._kept.get(run)
@@ -118,7 +118,7 @@ class RunDigests:
     async def uses(
         self, store: Store, runs: Sequence[Run], key: str, *, limit: int
     ) -> tuple[list[tuple[Run, TrialPlace]], int]:
-        """Trials of the latest of these runs that made a call, and how many runs were read."""
+        """Trials of the latest of these runs that made a call, and how many runs were searched."""
         runs = runs[-_RUNS_OF_USES:]
         found: list[tuple[Run, TrialPlace]] = []
         for run in reversed(runs):
@@ -159,7 +159,7 @@ def _digest_all(documents: Iterable[str]) -> list[tuple[TrialDigest, set[str]]]:
 
 def _digest(document: str) -> tuple[TrialDigest, set[str]]:
     value = orjson.loads(document)
-    # A search made other calls than those that led to its answer.
+    # A search also made calls that did not lead to its answer.
     nodes = value.get("tree") or []
     steps = [node["step"] for node in nodes if node.get("step")] or value["steps"]
     calls = [step for step in steps if step["function"] != FINISH]
@@ -192,5 +192,5 @@ def _key(step: dict[str, str]) -> str:
 
 
 def key_of(step: Step) -> str:
-    """The key of a call that an agent made; "" for one that means no recorded API."""
+    """The key of an agent's call; "" if the call names no API."""
     return step.key or _key(step.model_dump(include={"category", "tool", "api", "arguments"}))

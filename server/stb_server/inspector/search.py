@@ -1,7 +1,7 @@
-"""Finding responses: by names through the index, by text in a bounded scan that says how far it came.
+"""Searches responses: by names through the index, by text in a limited scan.
 
-A page looks at no more than ``MAX_EXAMINED`` responses, so that it takes as long with a million as
-with ten thousand. It ends either with a full page or with the place from which to go on.
+One page examines at most ``MAX_EXAMINED`` responses, so that it takes as long with a million as with ten
+thousand. It ends with a full page, or with the place from which to continue.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ Segment = tuple[ApiRef, ApiRef]
 
 @dataclass(frozen=True)
 class ResponseSearch:
-    """What is looked for; empty fields mean all. The fields are the names in a page's address."""
+    """Search terms; empty fields match all. The fields are the names in a page's address."""
 
     category: str = ""
     tool: str = ""
     api: str = ""
     name: str = ""
-    """Words that all occur in the names of category, tool and API."""
+    """Words; all must occur in the names of category, tool and API."""
     arguments: str = ""
-    """Occurs in the arguments, as canonical JSON writes them."""
+    """Text in the arguments, as canonical JSON."""
     text: str = ""
-    """Occurs in the body, byte for byte."""
+    """Text in the body, byte for byte."""
     provenance: str = ""
     since: str = ""
-    """Kept on this day (YYYY-MM-DD) or later."""
+    """Recorded on this day (YYYY-MM-DD) or later."""
     before: str = ""
-    """Kept before this day."""
+    """Recorded before this day."""
 
     @classmethod
     def read(cls, query: Any) -> ResponseSearch:
-        """From the query of an address."""
+        """Read the terms from the query of an address."""
         given = {
             field.name: str(query.get(field.name, "")).replace("\x00", "").strip() for field in fields(cls)
         }
@@ -57,17 +57,17 @@ class ResponseSearch:
         return cls(**given)
 
     def query(self, **changes: str) -> dict[str, str]:
-        """The members of an address that mean this search, with changes."""
+        """The query of an address for this search, with changes."""
         given = {field.name: getattr(self, field.name) for field in fields(self)} | changes
         return {name: value for name, value in given.items() if value}
 
     @property
     def is_empty(self) -> bool:
-        """Whether all responses are meant."""
+        """Whether the search matches all responses."""
         return not self.query()
 
     def fits_api(self, api: ApiCount) -> bool:
-        """Whether an API may have what is looked for, by its names and provenances."""
+        """Whether an API may have matches, by its names and provenances."""
         if self.provenance and not api.counts.get(self.provenance):
             return False
         names = " ".join(api.ref).lower()
@@ -76,7 +76,7 @@ class ResponseSearch:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A response in a list, with the beginnings of its arguments and body."""
+    """A response in a list, with the beginning of its arguments and body."""
 
     id: int
     key: str
@@ -91,7 +91,7 @@ class SearchHit:
 
 @dataclass(frozen=True)
 class SearchPage:
-    """A page of a search: ``after`` is where to go on, 0 at the end."""
+    """A page of results; ``after`` is where to continue, 0 at the end."""
 
     hits: list[SearchHit]
     examined: int
@@ -99,26 +99,26 @@ class SearchPage:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the scan stopped before the page was full or all was seen."""
+        """Whether the scan stopped before the page was full and before the end."""
         return bool(self.after) and len(self.hits) < PAGE
 
 
 async def search(
     store: Store, dataset_id: int, wanted: ResponseSearch, tally: ResponseCounts | None, *, after: int = 0
 ) -> SearchPage:
-    """The next page of responses in force that fit, by category, tool, API and age."""
+    """The next page of matching responses in force, by category, tool, API and age."""
     async with store.reading() as connection:
         scan = _Scan(store, connection, dataset_id, wanted, tally)
         return await scan.run(after)
 
 
 async def keys_starting_with(store: Store, dataset_id: int, beginning: str) -> list[str]:
-    """Keys of responses in force that begin so, up to a page."""
+    """Keys of responses in force with this prefix, at most one page."""
     r = schema.responses.c
     statement = (
         sa.select(r.key)
         .where(r.dataset_id == dataset_id, r.superseded_at.is_(None))
-        # Keys are hexadecimal digits, so all that begin so lie between it and it with a "g".
+        # Keys are hexadecimal, so all with this prefix lie between it and it followed by "g".
         .where(r.key >= beginning, r.key < f"{beginning}g")
         .order_by(r.key)
         .limit(PAGE)
@@ -134,7 +134,7 @@ async def neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> 
 
 
 class _Scan:
-    """One page's walk along the index of (category, tool, API)."""
+    """The scan for one page, along the index of (category, tool, API)."""
 
     def __init__(
         self,
@@ -183,7 +183,7 @@ class _Scan:
         return ApiRef(*row) if row else None
 
     async def _walk(self, conditions: list[sa.ColumnElement[bool]]) -> bool:
-        """Go through one part of the index; whether there may be more in it than was looked at."""
+        """Scan one part of the index; returns whether it may hold more than was examined."""
         fits = self._conditions()
         last: tuple[str, str, str, int] | None = None
         window = _FIRST_WINDOW if fits else PAGE + 1
@@ -235,7 +235,7 @@ class _Scan:
         )
 
     def _conditions(self) -> list[sa.ColumnElement[bool]]:
-        """What no index can tell."""
+        """The conditions that no index covers."""
         r, wanted = schema.responses.c, self._wanted
         found: list[sa.ColumnElement[bool]] = []
         if wanted.provenance:

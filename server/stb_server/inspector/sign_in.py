@@ -1,7 +1,7 @@
-"""Lets a browser in where the server has a token: a form takes the token once and leaves a cookie.
+"""Signs a browser in if the server has a token: a form takes the token once and sets a cookie.
 
-The cookie is not the token but a value derived from it, can be read by no script, and is sent by no
-other site's pages. It opens what is read, and the inspector's own forms; other writes need the token.
+The cookie is a value derived from the token. Scripts cannot read it, and pages of other sites cannot send it.
+It allows reads and the inspector's own forms; other writes need the token.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _FORMS = ("/login", "/logout", "/edit", "/cache/")
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is for everybody: the form itself, and what it looks like."""
+    """Whether a path is open to everybody: the form itself and its static files."""
     return path.startswith(_OPEN)
 
 
 def admits(scope: Scope, token: str) -> bool:
-    """Whether a request carries the cookie and asks for something that it opens."""
+    """Whether a request has the cookie and is one that the cookie allows."""
     if scope["method"] not in _READS and not scope["path"].startswith(_FORMS):
         return False
     try:
@@ -44,9 +44,9 @@ def admits(scope: Scope, token: str) -> bool:
 
 
 def way_in(scope: Scope, token: str) -> Response | None:
-    """Where to send a browser that has no cookie yet; None for other clients.
+    """Where to redirect a browser without a cookie; None for other clients.
 
-    An address with ``?token=…`` is taken as if the form had been sent, and loses the token.
+    An address with ``?token=…`` counts as a submitted form, and is redirected to itself without the token.
     """
     if scope["method"] != "GET" or "text/html" not in Headers(scope=scope).get("accept", ""):
         return None
@@ -60,7 +60,7 @@ def way_in(scope: Scope, token: str) -> Response | None:
 
 
 async def login(request: Request) -> Response:
-    """The form, and what becomes of it."""
+    """Show the form, or handle a submitted one."""
     token: str = request.app.state.inspector.token
     wanted = own_path(request.query_params.get("next", "/"))
     if not token:
@@ -75,14 +75,14 @@ async def login(request: Request) -> Response:
 
 
 async def logout(_: Request) -> Response:
-    """Take the cookie back."""
+    """Delete the cookie."""
     response = RedirectResponse("/login", 303, HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The members of a form, the last of each name; nothing of one that is too large."""
+    """The fields of a form, the last of each name; empty if it is too large."""
     raw = b""
     async for chunk in request.stream():
         raw += chunk
@@ -113,6 +113,6 @@ def _let_in(where: str, token: str, scope: Scope) -> Response:
 
 
 def own_path(wanted: str) -> str:
-    """A path on this server; the first page for anything that could lead elsewhere."""
+    """A path on this server; the first page for anything that could lead to another site."""
     is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
     return wanted if is_own else "/"

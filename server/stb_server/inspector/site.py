@@ -1,4 +1,4 @@
-"""Puts the pages on an application: ``mount`` beside the virtual server, ``create_inspector`` alone."""
+"""The routes of all pages, and ``mount``, which adds them to the virtual server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def mount(app: Starlette, worker: Worker) -> None:
 
 
 def routes() -> Sequence[BaseRoute]:
-    """All pages with their addresses."""
+    """The routes of all pages."""
     return [
         Route("/", _guarded(overview.overview), name="inspector"),
         Route("/login", _guarded(sign_in.login), methods=["GET", "POST"]),
@@ -68,7 +68,7 @@ def routes() -> Sequence[BaseRoute]:
 
 
 class _Static(StaticFiles):
-    """Files of the pages, with the same headers."""
+    """Static files, with the headers of the pages."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         """One file."""
@@ -82,7 +82,7 @@ async def _nowhere(request: Request) -> Response:
 
 
 def _guarded(endpoint: PageEndpoint) -> PageEndpoint:
-    """The endpoint, with a page that says what is wrong in place of an error."""
+    """Wrap an endpoint so that an error becomes a page that explains it."""
 
     @wraps(endpoint)
     async def call(request: Request) -> Response:
@@ -91,14 +91,16 @@ def _guarded(endpoint: PageEndpoint) -> PageEndpoint:
         except NotFoundError as problem:
             return page(request, "error.html", status=404, title="Not found", text=str(problem))
         except StoreError as problem:
-            _log.warning("a page could not be made", extra={"reason": str(problem)})
+            _log.warning("a page could not be rendered", extra={"reason": str(problem)})
             text = "The store does not answer. Try again in a moment."
             return page(request, "error.html", status=503, title="The store does not answer", text=text)
         except StbError as problem:
-            return page(request, "error.html", status=400, title="This cannot be shown", text=str(problem))
+            return page(
+                request, "error.html", status=400, title="This page cannot be shown", text=str(problem)
+            )
         except Exception:  # noqa: BLE001 - the border: a browser gets a page whatever happened
             _log.exception("a page failed", extra={"path": request.url.path})
-            text = "The page failed; the server's log says why."
+            text = "The page failed. See the server's log."
             return page(request, "error.html", status=500, title="Something went wrong", text=text)
 
     return call

@@ -1,4 +1,4 @@
-"""A recorded call as commands that make it again: for a shell, for HTTP, for Python."""
+"""A recorded call as code that repeats it: HTTP body, curl, Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 
 @dataclass(frozen=True)
 class Snippet:
-    """Text to copy, under a name."""
+    """Text to copy, with a name."""
 
     name: str
     text: str

@@ -1,6 +1,6 @@
-"""Scores, differences and their pictures for pages: made by what is installed, once for each state.
+"""Scores, differences and figures for pages, computed by installed plugins once for each state.
 
-They are computed in a thread with a connection of its own, so that calls of agents do not wait.
+They are computed in a thread with its own connection, so that calls of agents do not wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TOTALS = frozenset({"macro", "micro"})
 
 @dataclass(frozen=True, slots=True)
 class Whisker:
-    """A value with its interval on a scale of 0 to 100, for a drawing; ``value`` is None without one."""
+    """A value with its interval on a scale from 0 to 100, for a drawing; ``value`` may be None."""
 
     label: str
     value: float | None
@@ -34,12 +34,12 @@ class Whisker:
 
     @property
     def is_total(self) -> bool:
-        """Whether it sums up groups."""
+        """Whether it is a total over groups."""
         return self.row["group"] in _TOTALS
 
 
 class Standings:
-    """What was computed last, and what is being computed."""
+    """Cache of scores, differences and figures, and of those that are being computed."""
 
     def __init__(self, patience_s: float = 1.5) -> None:
         self._patience_s = patience_s
@@ -48,21 +48,20 @@ class Standings:
         self._turn = asyncio.Lock()
 
     def soon(self) -> float:
-        """The moment until which a page waits for what is being computed."""
+        """The time until which a page waits for a result, on the monotonic clock."""
         return time.monotonic() + self._patience_s
 
     async def scores(self, store: Store, run: str, state: str, *, until: float) -> list[ScoreRow] | None:
-        """The score rows of a run in a state; none where nothing is installed that computes them.
+        """The score rows of a run in a state; empty if no plugin computes them.
 
-        None as a whole if they are not there at the moment ``until`` of the monotonic clock: they are
-        being computed, ask again.
+        Returns None if they are not ready at ``until`` on the monotonic clock; then ask again later.
         """
         return await self._of(store, plugins.SCORES, [run], state, until)
 
     async def differences(
         self, store: Store, runs: Sequence[str], state: str, *, until: float
     ) -> list[ScoreRow] | None:
-        """The rows of every two runs; None as in ``scores``.
+        """The rows for every pair of runs; None as in ``scores``.
 
         Raises:
             StbError: they cannot be compared.
@@ -72,7 +71,7 @@ class Standings:
     async def figures(
         self, scores: Sequence[ScoreRow], differences: Sequence[ScoreRow], state: Sequence[str], *, dark: bool
     ) -> list[Figure]:
-        """The pictures of these rows, which ``state`` identifies; none where nothing can draw."""
+        """The figures of these rows, which ``state`` identifies; empty if no plugin draws them."""
         drawer = plugins.find_figure_drawer()
         if drawer is None:
             return []
@@ -104,7 +103,7 @@ class Standings:
         return task.result() if task.done() else None
 
     async def _compute(self, provider: ScoreSource, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
-        async with self._turn:  # one after the other: agents' calls want processors too
+        async with self._turn:  # one at a time, to leave processors to agents' calls
             return await asyncio.to_thread(asyncio.run, _compute(provider, store, runs))
 
 
@@ -122,7 +121,7 @@ def rows_by(rows: Sequence[ScoreRow], judge: JudgeName) -> list[ScoreRow]:
 
 
 def whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[Whisker]:
-    """Rows as drawings. With a ``reach`` the scale goes from minus that to plus that around the middle."""
+    """Rows as drawings. With a ``reach`` the scale goes from ``-reach`` to ``reach``."""
 
     def place(value: float | None) -> float | None:
         return value if value is None or not reach else 50 + 50 * value / reach
@@ -146,7 +145,7 @@ def whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[
 
 
 def reach_of(rows: Sequence[ScoreRow]) -> float:
-    """How far a symmetric scale must go to hold all intervals: a round number of points."""
+    """The limit of a symmetric scale that fits all intervals: a round number of points."""
     ends = [
         abs(row[name]) for row in rows for name in ("ci_low", "ci_high", "value") if row[name] is not None
     ]

@@ -1,7 +1,7 @@
 """Writes the pages of some runs as files that open from a disk and from any web server.
 
-The pages are those that a server shows, asked for within this process; only their links differ, and
-what needs a server is left out. Of the cache they hold the responses that these runs used.
+The pages are those of a server, rendered within this process. Only their links differ, and parts that need
+a server are left out. The site includes the recorded responses that the runs used.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
 from stb_server.inspector.verdicts import JudgeName, verdict_counts
 
-# In our pages an attribute always stands in double quotes, and text from outside holds none: it is
-# escaped. So what looks like an attribute is one.
+# In our pages attributes always use double quotes, and text from outside has none because it is escaped.
+# So whatever looks like an attribute is one.
 _ATTRIBUTE = re.compile(r' (href|src|srcset)="([^"]*)"')
 _FILTERS = frozenset({"group", "outcome", "stop", "query"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
@@ -83,13 +83,15 @@ def _check(folder: Path, *, force: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / FIRST_PAGE).is_file() or not (folder / "static" / "inspector.css").is_file():
-        raise ConflictError(f"{folder} holds something else.", hint="Name a folder that is not there yet.")
+        raise ConflictError(
+            f"{folder} is not an empty folder.", hint="Name a folder that does not exist yet."
+        )
     if not force:
-        raise ConflictError(f"{folder} holds a site already.", hint="Name another folder, or add --force.")
+        raise ConflictError(f"{folder} already has a site.", hint="Name another folder, or add --force.")
 
 
 def _put(part: Path, folder: Path) -> None:
-    """Let what is finished take its place."""
+    """Move the finished site to its place."""
     part.chmod(0o755)
     if folder.exists():
         shutil.rmtree(folder)
@@ -97,7 +99,7 @@ def _put(part: Path, folder: Path) -> None:
 
 
 async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
-    """Every page and file of the site: address → file, in the order in which they are written."""
+    """All pages and files of the site, address → file, in the order of writing."""
     runs = await inspector.runs()
     found: dict[str, str] = {}
 
@@ -114,7 +116,7 @@ async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
         here, folder = place("runs", run.run), f"runs/{safe_name(run.run)}"
         first = add(here, f"{folder}/{FIRST_PAGE}")
         for number, judge in enumerate(looked := [*judges[run.run]], 1):
-            if judge == looked[-1]:  # the one that the page shows unasked
+            if judge == looked[-1]:  # the default judge of the page
                 links.also(url(here, judge=judge.address), first)
             else:
                 add(url(here, judge=judge.address), f"{folder}/judge-{number}.html")
@@ -141,7 +143,7 @@ def _add_leaderboards(
     links: FileLinks,
     add: Callable[[str, str], str],
 ) -> None:
-    """One for each dataset with scored runs, by each judge, with its pictures."""
+    """Add a leaderboard for each dataset with scored runs and each judge, with its figures."""
     for dataset in sorted({run.dataset for run in runs if judged[run.run]}):
         here = {run.run: judged[run.run] for run in runs if run.dataset == dataset}
         judges = judges_of(here)
@@ -160,7 +162,7 @@ def _add_leaderboards(
 
 
 async def _used(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[str, list[str]]:
-    """The keys of the calls that runs made and that are recorded, by dataset."""
+    """The keys of recorded calls that the runs made, by dataset."""
     there = {dataset.name for dataset in await store.datasets.all()}
     found: dict[str, list[str]] = {}
     for dataset in sorted({run.dataset for run in runs} & there):
@@ -179,7 +181,7 @@ async def _write_all(
     folder: Path,
     advance: Callable[[int, int], None],
 ) -> int:
-    """Ask for every page and write it; returns the bytes of all."""
+    """Render and write every page; returns the total size in bytes."""
     size = 0
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=_SERVER, timeout=None) as client:  # noqa: S113
@@ -187,7 +189,7 @@ async def _write_all(
             answer = await client.get(address)
             if answer.status_code != 200:
                 if file.endswith(".svg"):
-                    continue  # what draws is not installed; the tables say the same
+                    continue  # no plugin draws figures; the tables have the same numbers
                 raise StbError(f"The page {address} could not be made ({answer.status_code}).")
             data = answer.content
             if file.endswith(".html"):
@@ -213,7 +215,7 @@ class FileLinks:
         self._taken: set[str] = set()
 
     def add(self, address: str, file: str) -> str:
-        """Give an address its file; one that is taken, in any case of letters, is given another name."""
+        """Assign a file to an address; a name that is taken, ignoring case, is changed."""
         if file.lower() in self._taken:
             stem, dot, ending = file.rpartition(".")
             file = f"{stem}-{_digest(address)}{dot}{ending}"
@@ -222,20 +224,20 @@ class FileLinks:
         return file
 
     def also(self, address: str, file: str) -> None:
-        """Let a further address lead to a file that is there."""
+        """Let another address lead to an existing file."""
         self._files[_key(address)] = file
 
     def of(self, address: str, page: str) -> str | None:
-        """The way from the file ``page`` to an address of the site; None for one that has no file."""
+        """The relative path from the file ``page`` to an address of the site; None if it has no file."""
         parts = urlsplit(address)
         if parts.scheme or parts.netloc:
             return address
-        if not parts.path:  # a place on the page itself
+        if not parts.path:  # a fragment of the page itself
             return address if not parts.query else None
         file = self._files.get(_key(address))
         query = ""
         if file is None:
-            # What the page of a run shows of its trials is chosen by its script, from the address.
+            # The script of a run's page filters its trials by the address.
             members = parse_qsl(parts.query)
             chosen = [member for member in members if member[0] in _FILTERS]
             rest = [member for member in members if member[0] not in _FILTERS]
@@ -247,7 +249,7 @@ class FileLinks:
         return way + query + (f"#{parts.fragment}" if parts.fragment else "")
 
     def rewrite(self, text: str, page: str) -> str:
-        """A page with its links turned into ways between files; links that lead nowhere are none."""
+        """A page with its links changed to relative paths; links without a target are removed."""
 
         def turn(found: re.Match[str]) -> str:
             way = self.of(html.unescape(found[2]), page)
@@ -257,7 +259,7 @@ class FileLinks:
 
 
 def safe_name(name: str) -> str:
-    """A name for one folder or file, of letters that every file system takes; others get a digest."""
+    """A name for a folder or file that every file system accepts; a changed name gets a digest."""
     plain = _UNSAFE.sub("_", name)[:_LONGEST_NAME]
     if plain == name and plain.strip("."):
         return plain

@@ -1,4 +1,4 @@
-"""Calls and messages of a trajectory in the order of a page, each cut to what the page can bear."""
+"""Calls and messages of a trajectory in the order of a page, with their timings, each cut to size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_MESSAGE = 8_000
 class TrajectoryItem:
     """A call or a message as a page shows it; ``response`` is the address of the recorded answer.
 
-    ``message`` beside a step is the turn of the model that made the call without a word.
+    With a step, ``message`` is the turn of the model that made the call without text.
     """
 
     number: int
@@ -46,7 +46,7 @@ class TrajectoryItem:
 def in_order(
     found: Trajectory, tree: trajectory_trees.TreeView | None
 ) -> list[tuple[Step | None, Message | None]]:
-    """What was said and called on the way to the answer; a call stands for the message that reports it."""
+    """The messages and calls on the path to the answer; a call replaces the message that reports it."""
     if found.tree and tree and tree.path:
         nodes = [found.tree[number] for number in tree.path]
         return [
@@ -69,7 +69,7 @@ def in_order(
 
 
 def turn_of(nodes: Sequence[Node], node: Node) -> Message | None:
-    """The message of a node; beside a step, the model's turn above it if that was made without a word."""
+    """The message of a node; for a step, the model's turn above it if that has no text."""
     if node.step is None:
         return node.message
     above = nodes[node.parent].message if node.parent is not None and 0 <= node.parent < len(nodes) else None
@@ -77,7 +77,7 @@ def turn_of(nodes: Sequence[Node], node: Node) -> Message | None:
 
 
 def has_order(found: Trajectory) -> bool:
-    """Whether the record says in which order was spoken and called; some formats of others do not."""
+    """Whether the record has the order of messages and calls; some imported formats do not."""
     said = any(message.role == "assistant" for message in found.messages)
     return found.tree is not None or not said or any(message.role == "tool" for message in found.messages)
 
@@ -90,7 +90,7 @@ def make_item(
     budget: PageBudget,
     measured: MeasuredTimes,
 ) -> TrajectoryItem:
-    """One of them; takes what it shows from the budget of the page.
+    """Make an item; reduces the budget of the page by what it shows.
 
     ``recorded`` holds the pages of recorded answers by key.
     """
@@ -132,7 +132,7 @@ def _arguments(text: str) -> Any:
 
 
 class MeasuredTimes:
-    """The measurements of one trajectory; asked about its own steps and messages."""
+    """The measured times of one trajectory, by its steps and messages."""
 
     def __init__(self, found: Trajectory) -> None:
         nodes = found.tree or ()
@@ -141,8 +141,8 @@ class MeasuredTimes:
         calls = [step for step in steps if step.function != FINISH]
         turns = [message for message in messages if message.role == "assistant"]
         timing = found.timing
-        # Measurements stand in the order of events. Where a record does not hold every event (a search
-        # that also asked for a ranking, say) nobody knows which is which, and none is shown.
+        # Measurements are in the order of events. If a record lacks some events (a search also asked for a
+        # ranking, say), they cannot be matched, and none is shown.
         self._calls = _matched(calls, timing.tool_calls)
         self._turns = _matched(turns, timing.model_calls)
 
@@ -151,12 +151,12 @@ class MeasuredTimes:
         return self._calls.get(id(step))
 
     def turn(self, message: Message | None) -> ModelCall | None:
-        """What a turn of the model took, or None."""
+        """Tokens and time of a turn of the model, or None."""
         return self._turns.get(id(message))
 
 
 def _matched(events: Sequence[object], figures: Sequence[T]) -> dict[int, T]:
-    """By the identity of the event."""
+    """Figures by the identity of the event."""
     if len(events) != len(figures):
         return {}
     return {id(event): figure for event, figure in zip(events, figures, strict=True)}

@@ -1,7 +1,6 @@
-"""A search tree as a flat list of rows that a page folds: a branch begins where the search chose.
+"""A search tree as a flat list of rows that a page folds; a branch starts where the search had a choice.
 
-A row of nodes without a choice is drawn straight down, so that depth on the page means choices, not
-steps.
+Nodes without a choice are drawn straight down, so that depth on the page means choices, not steps.
 """
 
 from __future__ import annotations
@@ -13,14 +12,14 @@ from typing import Literal
 from stb_core.values.trajectories import FINISH, Node
 
 MAX_LINES = 600
-"""Nodes and branches that are drawn, so that the page stays light."""
+"""Maximum number of nodes and branches, to keep the page small."""
 _LINES_OF_PATH = 100
 _MAX_DEPTH = 60
 
 ANSWER = "answer"
-"""The branch leads to the answer that was handed in."""
+"""The branch leads to the submitted answer."""
 PRUNED = "pruned"
-"""The search left the branch."""
+"""The search abandoned the branch."""
 PLAIN = "plain"
 
 
@@ -35,26 +34,26 @@ class TreeRow:
     count: int = 0
     """Nodes of the branch, or nodes that are not drawn."""
     place: tuple[int, int] = (0, 0)
-    """Which branch of how many."""
+    """The number of the branch, and of how many."""
     label: str = ""
     why: str = ""
 
 
 @dataclass(frozen=True)
 class TreeView:
-    """The rows, and what they add up to."""
+    """The rows, with their totals."""
 
     rows: list[TreeRow]
     nodes: int
     branches: int
     pruned: int
-    """Nodes at which the search went no further."""
+    """Nodes at which the search turned back."""
     path: tuple[int, ...]
     """The numbers of the nodes that lead to the answer, from the root; empty when there is none."""
 
 
 def draw_tree(nodes: Sequence[Node]) -> TreeView:
-    """The tree of a trajectory. A node whose parent is not an older node is taken for a root."""
+    """Draw the tree of a trajectory. A node whose parent is not an earlier node counts as a root."""
     children: list[list[int]] = [[] for _ in nodes]
     roots: list[int] = []
     for number, node in enumerate(nodes):
@@ -79,7 +78,7 @@ def draw_tree(nodes: Sequence[Node]) -> TreeView:
 
 
 def _path(nodes: Sequence[Node]) -> set[int]:
-    """The nodes that lead to the answer handed in, which is the first that was found."""
+    """The nodes that lead to the submitted answer, which is the first one found."""
     at = next((number for number, node in enumerate(nodes) if node.final), None)
     found: set[int] = set()
     while at is not None and 0 <= at < len(nodes) and at not in found:
@@ -142,7 +141,7 @@ class _Drawing:
         return found
 
     def _room(self, number: int) -> int:
-        """How many lines there may be before a node; the way to the answer is drawn, however late it comes."""
+        """Maximum number of lines before a node; the path to the answer is drawn even if it comes late."""
         return MAX_LINES + (_LINES_OF_PATH if number in self._path else 0)
 
     def _state(self, number: int) -> str:
@@ -162,7 +161,7 @@ class _Drawing:
         )
 
     def _label(self, number: int) -> str:
-        """What the branch begins with: its first call, or else what the model said."""
+        """The first call of a branch, or else its first message."""
         at = number
         while True:
             node = self._nodes[at]

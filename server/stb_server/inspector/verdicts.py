@@ -1,4 +1,4 @@
-"""What judges said about the trials of a run, brought to one word a trial for tables and filters."""
+"""The verdicts on the trials of a run, as one word per trial for tables and filters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from stb_core.values.verdicts import SOPR, Status
 MISSING = "missing"
 """The trial has no trajectory."""
 UNJUDGED = "unjudged"
-"""There is no verdict of this judge on the answer that counts."""
+"""This judge has no verdict on the answer that counts."""
 SPLIT = "split"
-"""No verdict was given more often than all others."""
+"""No verdict is more frequent than all others."""
 OUTCOMES = (*(status.value for status in Status), SPLIT, UNJUDGED, MISSING)
 
 SIGNS = {
@@ -41,17 +41,17 @@ class JudgeName:
 
     @property
     def name(self) -> str:
-        """Both in one word; the judge alone where the rubric adds nothing."""
+        """Judge and rubric in one name; only the judge if the rubric adds nothing."""
         return self.judge if self.rubric in {"", self.judge} else f"{self.judge} · {self.rubric}"
 
     @property
     def address(self) -> str:
-        """Both, to be found again."""
+        """Judge and rubric, as in an address."""
         return f"{self.judge}|{self.rubric}"
 
 
 def outcome_of(statuses: Sequence[Status]) -> str:
-    """The verdict given most often; failures of the judge count only where there is nothing else."""
+    """The most frequent verdict; failures of the judge count only if there is nothing else."""
     given = Counter(status for status in statuses if status is not Status.ERROR)
     if not given:
         return Status.ERROR.value if statuses else UNJUDGED
@@ -62,19 +62,19 @@ def outcome_of(statuses: Sequence[Status]) -> str:
 def statuses_by_trial(
     marks: Sequence[Mark], done: Sequence[StoredTrial]
 ) -> dict[tuple[str, str, int], list[Status]]:
-    """The verdicts, in rounds, on the answers that count; those on earlier attempts are left out."""
+    """The verdicts by round on the answers that count; verdicts on earlier attempts are left out."""
     answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
     found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)
     for mark in marks:
         place = mark.group, mark.query_id, mark.trial
         if answers.get(place) == mark.answer_hash:
-            # A round in which the judge failed may have been repeated: the last one counts.
+            # A round in which the judge failed may have been repeated; the last verdict counts.
             found[place][mark.round] = mark.status
     return {place: [rounds[number] for number in sorted(rounds)] for place, rounds in found.items()}
 
 
 async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[JudgeName, Counter[str]]]:
-    """For each run and judge how many verdicts there are of each kind."""
+    """The number of verdicts of each kind, by run and judge."""
     v = schema.verdicts.c
     statement = (
         sa.select(v.run, v.judge, v.rubric, v.status, sa.func.count())

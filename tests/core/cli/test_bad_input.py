@@ -140,12 +140,12 @@ CASES = [
     Case(
         "cache load cut.jsonl",
         1,
-        "cut.jsonl, line 8 is cut short or not a response. Nothing was loaded; get the dump anew.",
+        "cut.jsonl, line 8 is cut short or not a response. Nothing was loaded. Get a new copy of the dump.",
     ),
     Case(
         "cache load bad.toml",
         1,
-        "bad.toml, line 1 is not the header of a dump. Nothing was loaded; get the dump anew.",
+        "bad.toml, line 1 is not the header of a dump. Nothing was loaded. Get a new copy of the dump.",
     ),
     Case("cache diff demo missing.jsonl", 2, "There is no dump missing.jsonl. Check the path."),
     Case(
@@ -191,7 +191,7 @@ CASES = [
         "serve --dataset demo --port {taken}",
         2,
         "Cannot listen on 127.0.0.1:{taken}: Address already in use. "
-        "Choose another port with --port, or 0 for any that is free.",
+        "Choose another port with --port; 0 means any free port.",
     ),
     Case(
         "serve --dataset demo --host 0.0.0.0",

@@ -147,7 +147,7 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
     assert 2 == done.code
     assert (
         f"stb: Cannot listen on 127.0.0.1:{port}: Address already in use. "
-        "Choose another port with --port, or 0 for any that is free.\n"
+        "Choose another port with --port; 0 means any free port.\n"
     ) == done.err
 
 
@@ -171,8 +171,8 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
             ["a"],
             ["--redis-url", "localhost"],
             (
-                "The Redis URL is none. "
-                "Write redis://HOST:6379/0, rediss://USER:PASSWORD@HOST/0 or unix:///path/to/socket."
+                "This is not a valid Redis URL. "
+                "Use redis://HOST:6379/0, rediss://USER:PASSWORD@HOST/0 or unix:///path/to/socket."
             ),
         ),
         (
@@ -185,7 +185,7 @@ def test_an_occupied_port_is_one_line(tmp_path: Path, in_process) -> None:
             ["--host", "192.0.2.1", "--token", "t"],
             (
                 "Cannot listen on 192.0.2.1:8080: Cannot assign requested address. "
-                "Choose another port with --port, or 0 for any that is free."
+                "Choose another port with --port; 0 means any free port."
             ),
         ),
     ],

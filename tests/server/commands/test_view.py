@@ -67,4 +67,4 @@ def test_a_server_that_runs_is_used(url: str, stb: Callable[..., subprocess.Comp
     done = stb("view", f"{RUN}/G1_tool/1", "--server", "http://127.0.0.1:9/", "--no-browser")
 
     assert (0, f"http://127.0.0.1:9/runs/{RUN}/G1_tool/1\n") == (done.returncode, done.stdout)
-    assert "Nothing answers" in done.stderr
+    assert "No server answers" in done.stderr

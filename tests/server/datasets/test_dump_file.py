@@ -231,7 +231,7 @@ async def test_a_pinned_answer_stays_even_when_replaced(store: Store, tmp_path: 
 DAMAGE = [
     (lambda lines: lines[:4], "line 4 is the last, but the header promises 5 responses, not 3"),
     (lambda lines: [*lines[:3], lines[3][:-20]], "line 4 is cut short or not a response"),
-    (lambda lines: [*lines[:3], lines[3].replace(b"recorded", b"live", 1), *lines[4:]], "line 4 was changed: its check does not fit"),
+    (lambda lines: [*lines[:3], lines[3].replace(b"recorded", b"live", 1), *lines[4:]], "line 4 was changed: its checksum is wrong"),
     (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 4 is out of order"),
     (lambda lines: [*lines[:3], lines[2], *lines[3:]], "line 4 is out of order"),
     (lambda lines: [*lines[:3], b"\n", *lines[3:]], "line 4 is cut short or not a response"),
@@ -260,7 +260,7 @@ async def test_a_damaged_dump_is_refused_at_its_line(
     with pytest.raises(FormatError) as refused:
         await loaded(sqlite_store, path)
 
-    assert str(refused.value) == f"{path}, {said}. Nothing was loaded; get the dump anew."
+    assert str(refused.value) == f"{path}, {said}. Nothing was loaded. Get a new copy of the dump."
     assert await sqlite_store.datasets.get("d") == before
 
 
@@ -321,9 +321,9 @@ async def test_a_body_that_is_not_text_is_not_dumped(sqlite_store: Store, tmp_pa
         ({"category": ".."}, "is not a response: the category name cannot be the name of a folder"),
         ({"category": "a/b"}, "is not a response: the names are not in standard form"),
         ({"tool": "Not Standard"}, "is not a response: the names are not in standard form"),
-        ({"provenance": "miss"}, "is not a response that is kept"),
+        ({"provenance": "miss"}, "is not a response that can be stored"),
         ({"provenance": "rumour"}, "is not a response"),
-        ({"arguments": b"[]"}, "is not a response that is kept"),
+        ({"arguments": b"[]"}, "is not a response that can be stored"),
         ({"key": "0" * 64}, "its key is not that of its call"),
     ],
 )
@@ -433,7 +433,7 @@ async def test_the_official_layout_comes_back_as_it_was(store: Store, tmp_path: 
     dataset = await store.datasets.get("again")
     found = [await store.responses.get(dataset.id, row.key) for row in real]
     assert [response.body for response in found if response] == bodies
-    with pytest.raises(StbError, match="is there already"):
+    with pytest.raises(StbError, match="exists already"):
         await write_official_cache(store, dataset, tmp_path / "official", advance=lambda _: None)
 
 

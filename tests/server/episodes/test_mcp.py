@@ -80,7 +80,7 @@ async def test_without_the_sdk_the_address_says_what_to_install(
     async with serving(sqlite_store_url) as server:
         answer = await server.client.post("/mcp/e/any", json={})
 
-    assert (501, "This server lacks what MCP needs: pip install 'stabletoolbench[mcp]'.") == (
+    assert (501, "This server needs a package for MCP: pip install 'stabletoolbench[mcp]'.") == (
         answer.status_code,
         answer.json()["error"],
     )

@@ -301,7 +301,7 @@ async def test_a_stream_that_breaks_off_breaks_off(
 
     await eventually(is_noted)
     warnings = [one.getMessage() for one in caplog.records if one.name.endswith("episodes.model_proxy")]
-    assert ["a model call broke off"] == warnings
+    assert ["a model call was interrupted"] == warnings
     assert not [one for one in caplog.records if one.exc_info]
 
 

@@ -98,9 +98,9 @@ async def test_a_site_replaces_nothing_but_a_site(hostile: Store, tmp_path: Path
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "index.html").write_text("ten years of work")
 
-    with pytest.raises(ConflictError, match="holds a site already"):
+    with pytest.raises(ConflictError, match="already has a site"):
         await write(hostile, tmp_path / "site")
-    with pytest.raises(ConflictError, match="holds something else"):
+    with pytest.raises(ConflictError, match="is not an empty folder"):
         await write(hostile, tmp_path / "thesis", force=True)
     await write(hostile, tmp_path / "site", force=True)
 

@@ -1,1 +1,1 @@
-"""What ``stb doctor`` looks at: what is installed, the store, Redis, a server, models, what is exposed."""
+"""The checks of ``stb doctor``: installation, store, Redis, server, models, and exposure to others."""

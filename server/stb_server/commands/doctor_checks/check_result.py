@@ -1,4 +1,4 @@
-"""What a check found: fine, doubtful or broken, and in the latter cases what to do."""
+"""The result of one check: ok, warning or failure, and how to fix it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class CheckStatus(StrEnum):
-    """How bad it is; only a failure makes ``stb doctor`` fail."""
+    """How serious a result is; only a failure makes ``stb doctor`` fail."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,21 +19,21 @@ class CheckResult:
     """One row of ``stb doctor``."""
 
     check: str
-    """What was looked at: ``store``, ``redis``, ``model openai/gpt-4o-mini``, …"""
+    """What was checked: ``store``, ``redis``, ``model openai/gpt-4o-mini``, …"""
     found: str
-    """What is so, in words."""
+    """What the check found, in words."""
     status: CheckStatus = CheckStatus.OK
     problem: str = ""
-    """The name of what is wrong, to be looked up in ``docs/operations.md``; empty when all is well."""
+    """The name of the problem, as in ``docs/operations.md``; empty if there is none."""
     remedy: str = ""
-    """What to do now; never empty beside a problem."""
+    """How to fix the problem; never empty if there is one."""
 
 
 def warning(check: str, problem: str, found: str, remedy: str) -> CheckResult:
-    """Something that works, and will disappoint."""
+    """Something that works now, but will cause trouble."""
     return CheckResult(check, found, CheckStatus.WARNING, problem, remedy)
 
 
 def failure(check: str, problem: str, found: str, remedy: str) -> CheckResult:
-    """Something that does not work, or must not stay as it is."""
+    """Something that does not work, or must be changed."""
     return CheckResult(check, found, CheckStatus.FAILURE, problem, remedy)

@@ -1,4 +1,4 @@
-"""Who could reach what: the address that is listened on, tokens, private addresses, readable secrets."""
+"""Checks what others could reach: the listening address, tokens, private addresses, readable secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")
 
 @dataclass(frozen=True)
 class Exposure:
-    """What a server with these settings would let in and reach out to."""
+    """The settings that decide who can reach a server, and what it can reach."""
 
     host: str
     port: int
@@ -29,48 +29,48 @@ class Exposure:
 
 
 def check_exposure(exposed: Exposure, env_file: Path) -> list[CheckResult]:
-    """Look at the settings alone; nothing is connected to."""
+    """Check the settings, without opening connections."""
     return [_address(exposed), _writing(exposed), *_upstream(exposed), *_env_file(env_file)]
 
 
 def _address(exposed: Exposure) -> CheckResult:
     place = f"{exposed.host}:{exposed.port}"
     if is_loopback(exposed.host):
-        guard = "with a token" if exposed.token else "without a token: for everybody on this machine"
+        guard = "with a token" if exposed.token else "without a token: open to everybody on this machine"
         return CheckResult("address", f"stb serve would listen on {place}, for this machine only, {guard}")
     if not exposed.token:
         return failure(
             "address",
             "exposed-without-token",
-            f"stb serve would listen on {place}, which others can reach, without a token",
+            f"stb serve would listen on {place}, which other machines can reach, without a token",
             "Set STB_TOKEN (openssl rand -hex 16), or listen on 127.0.0.1.",
         )
     if len(exposed.token) < _LEAST_TOKEN:
         return warning(
             "address",
             "token-short",
-            f"stb serve would listen on {place}, which others can reach, and its token has {len(exposed.token)} characters",
-            f"Set one of at least {_LEAST_TOKEN}: openssl rand -hex 16.",
+            f"stb serve would listen on {place}, which other machines can reach, and its token has only {len(exposed.token)} characters",
+            f"Set a token of at least {_LEAST_TOKEN} characters: openssl rand -hex 16.",
         )
     return CheckResult("address", f"stb serve would listen on {place}, with a token")
 
 
 def _writing(exposed: Exposure) -> CheckResult:
     if not exposed.write_token:
-        return CheckResult("writing", "the inspector changes nothing: there is no write token")
+        return CheckResult("writing", "the inspector is read-only: there is no write token")
     if exposed.write_token == exposed.token:
         return warning(
             "writing",
             "write-token-shared",
-            "the write token is the token: whoever may read may delete recordings",
-            "Give STB_WRITE_TOKEN a value of its own: openssl rand -hex 16.",
+            "the write token equals the token: everybody who can read can delete recordings",
+            "Set STB_WRITE_TOKEN to a different value: openssl rand -hex 16.",
         )
-    return CheckResult("writing", "whoever has the write token can pin, annotate and delete recordings")
+    return CheckResult("writing", "with the write token one can pin, annotate and delete recordings")
 
 
 def _upstream(exposed: Exposure) -> list[CheckResult]:
     if exposed.upstream is None:
-        return [CheckResult("real APIs", "none: the server reaches no address outside")]
+        return [CheckResult("real APIs", "none: the server calls no real API")]
     try:
         config = read_upstream_config(exposed.upstream)
     except StbError as problem:
@@ -82,7 +82,7 @@ def _upstream(exposed: Exposure) -> list[CheckResult]:
     try:
         config.secrets(exposed.environment)
     except UsageError as problem:
-        remedy = f"Set what {exposed.upstream} names, in the environment or in .env."
+        remedy = f"Set the variables that {exposed.upstream} names, in the environment or in .env."
         found = [failure("real APIs", "upstream-key-missing", problem.message.rstrip("."), remedy)]
     if networks:
         found.append(
@@ -90,7 +90,7 @@ def _upstream(exposed: Exposure) -> list[CheckResult]:
                 "private addresses",
                 "private-addresses-allowed",
                 f"calls may reach {networks}",
-                f"Take allowed_networks out of {exposed.upstream}, or narrow it to what the tools need.",
+                f"Remove allowed_networks from {exposed.upstream}, or limit it to what the tools need.",
             )
         )
     return found

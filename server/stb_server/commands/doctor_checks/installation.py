@@ -1,4 +1,4 @@
-"""What is installed here: Python, this package, the packages that it stands on, and its extras."""
+"""Checks the installation: Python, this package, required packages, and extras."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXTRAS = {
 
 
 def check_installation() -> list[CheckResult]:
-    """Look at the installation; asks nobody outside this process."""
+    """Check the installation, without network access."""
     return [_versions(), _packages(), _extras(), _temporary_files()]
 
 
@@ -53,7 +53,7 @@ def _packages() -> CheckResult:
             "packages",
             "package-outdated",
             "; ".join(wanting),
-            f"Install what is required: pip install --upgrade {_DISTRIBUTION}, in an environment of its own.",
+            f"Install what is required: pip install --upgrade {_DISTRIBUTION}, in a separate environment.",
         )
     return CheckResult("packages", f"all {len(plain)} required packages are recent enough")
 
@@ -74,7 +74,7 @@ def _extras() -> CheckResult:
 def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # of a parent package
+    except ModuleNotFoundError:  # a parent package is missing
         return False
 
 
@@ -87,7 +87,7 @@ def _temporary_files() -> CheckResult:
         return failure(
             "temporary files",
             "temporary-unwritable",
-            f"no temporary file can be made ({problem.strerror or problem})",
-            "Make /tmp writable, or name another folder with TMPDIR; several workers need it.",
+            f"temporary files cannot be created ({problem.strerror or problem})",
+            "Make /tmp writable, or set TMPDIR to another folder; several workers need it.",
         )
-    return CheckResult("temporary files", f"can be made in {folder}")
+    return CheckResult("temporary files", f"can be created in {folder}")

@@ -1,6 +1,6 @@
-"""The model endpoints: does each answer, with its key, under its name, and can it keep to a schema?
+"""Checks model endpoints: each must accept its key, know the model, and support structured output.
 
-Each costs a call of one token, and one of a few tokens for the schema.
+Each check costs one request for one token, and one for a few tokens with a schema.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _FORMATS = {Format.SCHEMA: "a schema", Format.OBJECT: "a JSON object", Format.WO
 async def check_models(
     settings: Settings, names: list[str], simulator: str, urls: tuple[str, ...]
 ) -> list[CheckResult]:
-    """Ask each model that is named.
+    """Send requests to each model.
 
     Args:
-        settings: where the providers are.
+        settings: the settings with the providers.
         names: ``PROVIDER/MODEL`` of agents' models and judges.
         simulator: ``PROVIDER/MODEL`` of the simulator, or empty.
-        urls: endpoints of the simulator's model, in the place of its provider's address.
+        urls: endpoints of the simulator's model; they replace its provider's URL.
     """
     found = []
     for name in dict.fromkeys(filter(None, names)):
@@ -63,7 +63,7 @@ async def check_models(
     elif simulator and simulator not in names:
         found += await _of_provider(settings, simulator)
     return found or [
-        CheckResult("models", "none is named: --model, --judge and --simulator-model have them asked")
+        CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")
     ]
 
 
@@ -82,11 +82,11 @@ def _missing(name: str, problem: UsageError) -> CheckResult:
 async def _ask(check: str, name: str, endpoint: Endpoint) -> list[CheckResult]:
     model = OpenAIModel(name, endpoint, patience=_PATIENCE)
     try:
-        await model.check()  # at once, where the next would try again and again
+        await model.check()  # fails at once, while the next request would be retried
         try:
             await model.complete(_ASK)
         except RequestRefusedError as problem:
-            # Models that think first refuse so small a limit; that they say so shows that they are there.
+            # Reasoning models refuse such a small limit; the refusal shows that they exist.
             if "token" not in problem.message:
                 raise
         return [CheckResult(check, f"{endpoint.base_url} answers"), await _structured(check, model)]
@@ -112,16 +112,16 @@ async def _structured(check: str, model: OpenAIModel) -> CheckResult:
         return warning(
             f"{check}: structured output",
             "model-without-structured-output",
-            f"it gives no JSON of a given shape ({problem.message.rstrip('.')})",
-            "Do not judge or simulate with it; use another model, or a server with structured output (vLLM).",
+            f"it returns no JSON of a given form ({problem.message.rstrip('.')})",
+            "Do not use it as judge or simulator; use another model, or a server with structured output (vLLM).",
         )
     form = model.proven_format
-    assert form is not None, "it has just given some"
+    assert form is not None, "a reply was just parsed"
     if form is not Format.SCHEMA:
         return warning(
             f"{check}: structured output",
             "model-without-schema",
-            f"it gives JSON when asked by {_FORMATS[form]}, and does not keep to a schema",
-            "It works, with replies asked for again; a server with json_schema (vLLM) needs none of that.",
+            f"it returns JSON when asked by {_FORMATS[form]}, but does not follow a schema",
+            "It works, with some repeated requests; a server with json_schema (vLLM) avoids them.",
         )
     return CheckResult(f"{check}: structured output", f"by {_FORMATS[form]}")

@@ -1,4 +1,4 @@
-"""The services beside the store: Redis, and a server of ours that already runs."""
+"""Checks the services besides the store: Redis, and a running server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SKEW_S = 5.0
 
 
 async def check_redis(url: str) -> list[CheckResult]:
-    """Look at the Redis that workers are to share; it is asked for three facts and given nothing."""
+    """Check the Redis that workers share; only reads from it."""
     if not url:
         return [CheckResult("redis", "not used: answers come from memory and the store")]
     try:
@@ -36,7 +36,7 @@ async def check_redis(url: str) -> list[CheckResult]:
                 "redis",
                 "redis-refused",
                 f"Redis refuses this client ({mask_secrets(str(problem))})",
-                "Put the right user and password into STB_REDIS_URL: redis://USER:PASSWORD@HOST:6379/0.",
+                "Set user and password in STB_REDIS_URL: redis://USER:PASSWORD@HOST:6379/0.",
             )
         ]
     except (RedisError, OSError) as problem:
@@ -61,15 +61,15 @@ def _memory(about: dict[str, Any]) -> CheckResult:
         return warning(
             "redis",
             "redis-unbounded",
-            f"Redis {version} answers, and has no limit on its memory",
+            f"Redis {version} answers, but has no memory limit",
             "Set one: redis-server --maxmemory 512mb --maxmemory-policy allkeys-lru.",
         )
     if policy == "noeviction":
         return warning(
             "redis",
             "redis-never-forgets",
-            f"Redis {version} answers, and keeps nothing new once {limit / 1e6:,.0f} MB are full",
-            "Let it forget: redis-server --maxmemory-policy allkeys-lru.",
+            f"Redis {version} answers, but stores nothing new once {limit / 1e6:,.0f} MB are full",
+            "Let it evict old keys: redis-server --maxmemory-policy allkeys-lru.",
         )
     return CheckResult("redis", f"Redis {version} answers; {limit / 1e6:,.0f} MB, {policy}")
 
@@ -78,13 +78,13 @@ def _skewed(skew_s: float) -> CheckResult:
     return warning(
         "redis clock",
         "clock-skewed",
-        f"this machine and Redis are {skew_s:.0f} s apart",
-        "Let both follow the same time server (timedatectl set-ntp true).",
+        f"the clocks of this machine and Redis differ by {skew_s:.0f} s",
+        "Synchronize both with the same time server (timedatectl set-ntp true).",
     )
 
 
 async def check_server(url: str, token: str) -> list[CheckResult]:
-    """Look at a server of ours that ``stb run`` is to use; nothing when none is named."""
+    """Check the server for ``stb run``; no results without a URL."""
     if not url:
         return []
     headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -98,7 +98,7 @@ async def check_server(url: str, token: str) -> list[CheckResult]:
             failure(
                 "server",
                 "server-unreachable",
-                f"no server of ours answers at {url} ({mask_secrets(str(problem)) or type(problem).__name__})",
+                f"no StableToolBench server answers at {url} ({mask_secrets(str(problem)) or type(problem).__name__})",
                 "Start it (stb serve, docker compose up -d), or correct STB_SERVER.",
             )
         ]
@@ -107,12 +107,19 @@ async def check_server(url: str, token: str) -> list[CheckResult]:
             failure(
                 "server",
                 "server-token-refused",
-                f"{url} asks for another token",
-                "Give STB_TOKEN here the value that the server was started with.",
+                f"{url} needs another token",
+                "Set STB_TOKEN to the token of the server.",
             )
         ]
     if not is_ours:
-        return [failure("server", "server-unreachable", f"{url} is something else", "Correct STB_SERVER.")]
+        return [
+            failure(
+                "server",
+                "server-unreachable",
+                f"{url} is not a StableToolBench server",
+                "Correct STB_SERVER.",
+            )
+        ]
     parts = {name: part.get("status") for name, part in document["parts"].items()}
     if answer.status_code != 200:
         down = [name for name, status in parts.items() if status not in {"ok", "configured", "injecting"}]
@@ -121,7 +128,7 @@ async def check_server(url: str, token: str) -> list[CheckResult]:
                 "server",
                 "server-not-ready",
                 f"{url} cannot answer calls: {', '.join(down)}",
-                "See that its database runs and its dataset is there; its log and /readyz say more.",
+                "Check its database and its dataset; its log and /readyz have details.",
             )
         ]
     said = ", ".join(f"{name} {status}" for name, status in parts.items())

@@ -1,6 +1,6 @@
-"""The store: can it be reached and written, is its schema current, is there room, does its clock agree?
+"""Checks the store: connection, write access, schema, disk space, clock and datasets.
 
-Nothing is made, migrated or repaired here: a store that is not there yet stays so.
+Nothing is created, migrated or repaired; a store that does not exist yet is not created.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _FUTURE_S = 60.0
 
 @dataclass(frozen=True)
 class StorageSettings:
-    """What the store is looked at for."""
+    """What to check about the store."""
 
     url: str
     dataset: str
-    """The dataset that the server is to answer from; empty for any."""
+    """The dataset of the server; empty for any."""
     min_free_mb: int
 
 
 async def check_store(wanted: StorageSettings) -> list[CheckResult]:
-    """Look at the store, without changing it."""
+    """Check the store, without changing it."""
     try:
         parsed = make_url(wanted.url)
     except ArgumentError:
@@ -82,7 +82,7 @@ async def _opened(url: str) -> AsyncGenerator[Store]:
 
 
 def _existing(path: Path) -> Path:
-    """The nearest folder on the way to a path that is there."""
+    """The nearest existing folder above a path."""
     return next((folder for folder in (path, *path.parents) if folder.is_dir()), Path("/"))
 
 
@@ -92,10 +92,10 @@ def _not_there_yet(path: Path) -> CheckResult:
         return failure(
             "store",
             "store-unwritable",
-            f"the store {path} cannot be made: {place} is not a folder that can be written",
-            "Give this user the right to write there, or name another place with STB_DATABASE_URL.",
+            f"the store {path} cannot be created: {place} is not a writable folder",
+            "Make it writable for this user, or set STB_DATABASE_URL to another place.",
         )
-    return CheckResult("store", f"{path} is not there yet; the first command that needs it makes it")
+    return CheckResult("store", f"{path} does not exist yet; the first command that needs it creates it")
 
 
 def _unusable(problem: StoreError, path: Path | None) -> CheckResult:
@@ -111,7 +111,7 @@ def _unusable(problem: StoreError, path: Path | None) -> CheckResult:
     hints = {
         "store-unreachable": "Start PostgreSQL, and check address, user and password in STB_DATABASE_URL.",
         "store-damaged": "Restore it from a backup (stb restore), or move it away.",
-        "store-unwritable": "Check its owner, its permissions and its disk, or name another STB_DATABASE_URL.",
+        "store-unwritable": "Check its owner, permissions and disk, or set STB_DATABASE_URL to another place.",
     }
     return failure("store", name, problem.message.rstrip("."), hints[name])
 
@@ -133,18 +133,18 @@ async def _writable(store: Store) -> CheckResult:
             return failure(
                 "store",
                 "store-read-only",
-                f"{store.place} (PostgreSQL {version}) takes no writes",
-                "Name the primary server, not a replica, and unset default_transaction_read_only.",
+                f"{store.place} (PostgreSQL {version}) is read-only",
+                "Use the primary server, not a replica, and unset default_transaction_read_only.",
             )
-        return CheckResult("store", f"{store.place} (PostgreSQL {version}) answers and takes writes")
-    async with store.writing() as connection:  # takes the write lock, and gives it back
+        return CheckResult("store", f"{store.place} (PostgreSQL {version}) can be read and written")
+    async with store.writing() as connection:  # takes and releases the write lock
         mode = await connection.scalar(sa.text("PRAGMA journal_mode"))
     return CheckResult("store", f"{store.place} (SQLite, {mode}) can be read and written")
 
 
 def _schema(version: str | None) -> CheckResult:
     if version is None:
-        return CheckResult("schema", "the store is empty; the first command makes its tables")
+        return CheckResult("schema", "the store is empty; the first command creates its tables")
     if version > migrations.HEAD:
         return failure(
             "schema",
@@ -157,7 +157,7 @@ def _schema(version: str | None) -> CheckResult:
             "schema",
             "schema-behind",
             f"the store has schema {version}, this version of stabletoolbench writes {migrations.HEAD}",
-            "Make a backup with the old version (stb backup); the next command brings the schema up to date.",
+            "Make a backup with the old version (stb backup); the next command upgrades the schema.",
         )
     return CheckResult("schema", f"{version}, up to date")
 
@@ -175,17 +175,17 @@ async def _clock(store: Store) -> CheckResult:
         return failure(
             "clock",
             "clock-behind",
-            f"the newest record of the store lies {ahead:.0f} s in the future",
-            "Set this machine's clock (timedatectl set-ntp true); leases and histories go by it.",
+            f"the newest record of the store is {ahead:.0f} s in the future",
+            "Set this machine's clock (timedatectl set-ntp true); leases and histories depend on it.",
         )
     if isinstance(theirs, datetime) and (skew := abs((theirs - now).total_seconds())) > leases.CLOCKS_APART_S:
         return failure(
             "clock",
             "clock-skewed",
-            f"this machine and the database are {skew:.0f} s apart",
-            "Let both follow the same time server (timedatectl set-ntp true).",
+            f"the clocks of this machine and the database differ by {skew:.0f} s",
+            "Synchronize both with the same time server (timedatectl set-ntp true).",
         )
-    return CheckResult("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, and nothing contradicts it")
+    return CheckResult("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, consistent with the store")
 
 
 async def _datasets(store: Store, dataset: str) -> CheckResult:
@@ -194,14 +194,14 @@ async def _datasets(store: Store, dataset: str) -> CheckResult:
         return failure(
             "datasets",
             "dataset-missing",
-            f"the server is to answer from {dataset!r}; there are: {', '.join(names) or 'none'}",
-            f"Import it: stb data import PATH --name {dataset}; or name another with STB_DATASET.",
+            f"there is no dataset {dataset!r} for the server; existing: {', '.join(names) or 'none'}",
+            f"Import it: stb data import PATH --name {dataset}; or set STB_DATASET to another one.",
         )
     if not names:
         return warning(
             "datasets",
             "no-dataset",
-            "the store holds no dataset",
+            "the store has no dataset",
             "Import one: stb data import PATH --name NAME.",
         )
     return CheckResult("datasets", ", ".join(names))
@@ -214,6 +214,6 @@ def _room(folder: Path, min_free_mb: int) -> CheckResult:
             "disk",
             "disk-low",
             f"{free:,.0f} MB are free at {folder}, less than {min_free_mb:,} MB",
-            "Make room, drop what was superseded (stb cache prune), or move the store to a larger disk.",
+            "Free some space, delete superseded versions (stb cache prune), or move the store to a larger disk.",
         )
     return CheckResult("disk", f"{free:,.0f} MB are free at {folder}")

@@ -24,7 +24,7 @@ _LAST_PAGE = 2_000
 
 @dataclass(frozen=True)
 class CacheBranch:
-    """A category, a tool or an API with what it holds."""
+    """A category, a tool or an API with its counts."""
 
     name: str
     address: str
@@ -34,7 +34,7 @@ class CacheBranch:
 
 
 async def datasets(request: Request) -> Response:
-    """All datasets; the only one at once."""
+    """Show all datasets; redirects to the only one."""
     inspector = request.app.state.inspector
     found = await inspector.store.datasets.all()
     if len(found) == 1:
@@ -53,7 +53,7 @@ async def datasets(request: Request) -> Response:
 
 
 async def responses(request: Request) -> Response:
-    """The responses of a dataset that fit the search in the address, and where to narrow it."""
+    """Show the responses of a dataset that match the search in the address, and how to narrow it."""
     inspector = request.app.state.inspector
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
@@ -93,7 +93,7 @@ async def responses(request: Request) -> Response:
 
 
 async def record(request: Request) -> Response:
-    """What was done by hand with the responses of a dataset, the latest first."""
+    """Show the manual changes of a dataset's responses, the latest first."""
     store = request.app.state.inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
     number = max(1, min(_whole_number(request.query_params.get("page", "")), _LAST_PAGE))
@@ -121,7 +121,7 @@ def _level(wanted: ResponseSearch) -> str:
 
 
 def _counts(tally: ResponseCounts | None, wanted: ResponseSearch) -> Counter[str]:
-    """How many there are by provenance, as far as names tell."""
+    """The number of responses by provenance, filtered by names only."""
     if tally is None:
         return Counter()
     total: Counter[str] = Counter()
@@ -150,7 +150,7 @@ def _children(tally: ResponseCounts | None, wanted: ResponseSearch, here: str) -
 async def _document(
     store: Store, dataset: Dataset, wanted: ResponseSearch
 ) -> tuple[ToolDocument, ApiDocument | None] | None:
-    """The documents of the tool and the API that are looked at."""
+    """The documents of the selected tool and API."""
     if not (wanted.category and wanted.tool):
         return None
     tools = await store.datasets.tools(dataset.id, category=wanted.category, tool=wanted.tool)

@@ -1,6 +1,6 @@
-"""Runs beside one another: their scores with intervals, and what is known of every difference.
+"""Compares runs: their scores with intervals, and the difference of every pair.
 
-The pictures are those of ``stb report``, drawn from the same rows as the tables beneath them.
+The figures are those of ``stb report``, drawn from the same rows as the tables below them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -18,23 +17,21 @@ from stb_core.errors import NotFoundError, StbError
 from stb_core.plugins import Figure, ScoreRow
 from stb_core.store.runs import Run
 from stb_server.inspector import standings, verdicts
+from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.runs import RunRow, run_rows, state_of
 from stb_server.inspector.rendering import HEADERS, page, url
 from stb_server.inspector.verdicts import JudgeName
 
-if TYPE_CHECKING:
-    from stb_server.inspector.context import Inspector
-
 MOST_RUNS = 12
 _TOTAL = "macro"
 _PATIENCE_S = 120
-# An image may bring its own colours, and nothing else.
+# An image may contain its own styles, and nothing else.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
 class RunSelection:
-    """What is to be compared: some runs, or the latest of a ``dataset`` that a judge looked at."""
+    """The runs to compare: some runs, or the latest of a ``dataset`` that the judge has judged."""
 
     runs: list[Run]
     judges: list[JudgeName]
@@ -45,7 +42,7 @@ class RunSelection:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """What is known of runs by one judge; ``differences`` is None while they are computed."""
+    """The comparison of runs by one judge; ``differences`` is None while they are computed."""
 
     rows: list[RunRow]
     scores: list[ScoreRow]
@@ -54,12 +51,12 @@ class RunComparison:
 
     @property
     def is_computed(self) -> bool:
-        """Whether all of it is there."""
+        """Whether all scores and differences are ready."""
         return self.differences is not None and all(row.is_scored for row in self.rows)
 
 
 async def compare(request: Request) -> Response:
-    """The page of the runs that the address names by ``run``, or of those on a ``dataset``."""
+    """Show the runs named by ``run`` in the address, or those on a ``dataset``."""
     inspector = request.app.state.inspector
     chosen = await _chosen(inspector, request)
     if not chosen.runs:
@@ -85,7 +82,7 @@ async def compare(request: Request) -> Response:
 
 
 async def figure(request: Request) -> Response:
-    """One picture, for a light page or for a ``dark`` one."""
+    """Show one figure, for a light or a ``dark`` page."""
     inspector = request.app.state.inspector
     chosen = await _chosen(inspector, request)
     name = request.path_params["figure"]
@@ -95,11 +92,11 @@ async def figure(request: Request) -> Response:
             if one.name == name:
                 headers = {**HEADERS, "Content-Security-Policy": _POLICY}
                 return Response(one.svg, media_type="image/svg+xml", headers=headers)
-    raise NotFoundError(f"There is no picture {name[:80]!r} of these runs.")
+    raise NotFoundError(f"There is no figure {name[:80]!r} of these runs.")
 
 
 def judges_of(looked: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
-    """All judges of some runs, the one that looked at most of them last."""
+    """All judges of some runs; the last one has judged most of them."""
     busiest = Counter(judge for found in looked.values() for judge in found)
     return [judge for judge, _ in reversed(busiest.most_common())]
 
@@ -165,7 +162,7 @@ async def _figures(
 
 
 def _sources(name: str, chosen: RunSelection) -> tuple[str, str]:
-    """Where a picture is for a light page, and for a dark one."""
+    """The addresses of a figure for a light page and for a dark one."""
     runs = [] if chosen.dataset else [run.run for run in chosen.runs]
     judge = chosen.judge.address if chosen.judge else ""
     light, dark = (
@@ -176,7 +173,7 @@ def _sources(name: str, chosen: RunSelection) -> tuple[str, str]:
 
 
 def _unlike(rows: list[RunRow]) -> list[str]:
-    """In what these runs differ that makes their scores hard to compare."""
+    """The settings in which these runs differ, so that their scores are hard to compare."""
     found = []
     for words, values in (
         ("dataset", {row.run.manifest.dataset_hash or row.run.dataset for row in rows}),

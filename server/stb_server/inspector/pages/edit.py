@@ -1,4 +1,4 @@
-"""Changing responses from the pages: pins, notes, deletions, for whoever has the server's write token."""
+"""Changes responses from the pages: pins, notes and deletions, with the server's write token."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from stb_server.inspector.edit_session import COOKIE, MAX_AGE_S, begin_session, 
 from stb_server.inspector.rendering import HEADERS, page, place
 from stb_server.inspector.sign_in import own_path, read_form
 
-_READ_ONLY = "This server shows and changes nothing: it was started without --write-token."
-_SIGNED_OUT = "Changing needs the write token. Sign in to edit, then send the form again."
-_FOREIGN = "The form came from elsewhere, or from a page that stood open too long. Load the page again."
+_READ_ONLY = "This server is read-only: it was started without --write-token."
+_SIGNED_OUT = "Changes need the write token. Sign in to edit, then submit the form again."
+_FOREIGN = "The form came from another site, or from a page that was open for too long. Reload the page."
 
 Edit = Callable[[Store, int, str, dict[str, str]], Coroutine[Any, Any, object]]
 
 
 async def edit(request: Request) -> Response:
-    """The form that asks for the write token, and what becomes of it."""
+    """Show the form for the write token, or handle a submitted one."""
     token: str = request.app.state.inspector.write_token
     wanted = own_path(request.query_params.get("next", "/"))
     if not token:
@@ -48,7 +48,7 @@ async def edit(request: Request) -> Response:
 
 
 async def end(request: Request) -> Response:
-    """Take the cookie back."""
+    """Delete the cookie."""
     form = await read_form(request)
     response = RedirectResponse(own_path(form.get("next", "/")), 303, HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
@@ -68,19 +68,19 @@ async def change(request: Request) -> Response:
         return refusal(request, _FOREIGN)
     act = EDITS.get(form.get("act", ""))
     if act is None:
-        raise UsageError("The form does not say what to do.")
+        raise UsageError("The form has no valid action.")
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
     key = request.path_params["key"]
     await act(store, dataset.id, key, form)
     if inspector.worker is not None:
-        await inspector.worker.refresh_datasets()  # other workers look by themselves, every second
+        await inspector.worker.refresh_datasets()  # other workers refresh by themselves, every second
     return RedirectResponse(place("cache", dataset.name, key) + "#by-hand", 303, HEADERS)
 
 
 def refusal(request: Request, text: str) -> Response:
-    """The page of something that may not be done."""
-    return page(request, "error.html", status=403, title="This may not be done", text=text)
+    """A page that says why something is not allowed."""
+    return page(request, "error.html", status=403, title="Not allowed", text=text)
 
 
 async def _pin(store: Store, dataset_id: int, key: str, _: dict[str, str]) -> None:

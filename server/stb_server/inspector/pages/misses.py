@@ -1,4 +1,4 @@
-"""Calls that nothing could answer, ranked, each beside the recorded call that is most like it."""
+"""Shows calls that could not be answered, each with the closest recorded call."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def misses(request: Request) -> Response:
 
 
 def _changes(miss: Miss) -> list[ArgumentChange]:
-    """What would have to change in the call for it to be the recorded one."""
+    """The differences between the call and the closest recorded one."""
     if miss.nearest_arguments is None:
         return [ArgumentChange(name, "same", text, text) for name, text in _texts(miss)]
     return argument_changes(arguments_of(miss.arguments), arguments_of(miss.nearest_arguments))

@@ -1,4 +1,4 @@
-"""The first page: what this store holds, and what happened in it lately."""
+"""The first page: the contents of the store, and recent activity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MISSES = 5
 
 
 async def overview(request: Request) -> Response:
-    """Datasets, the latest runs, the most frequent misses."""
+    """Show datasets, the latest runs, and the most frequent misses."""
     inspector = request.app.state.inspector
     store = inspector.store
     datasets = await store.datasets.all()

@@ -1,4 +1,4 @@
-"""One response: request, document, body, versions, neighbours, and trying the call again."""
+"""Shows one response: request, document, body, versions, other calls of the API, and a form to try it."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ ACTS = {
     CurationAct.RESTORE: "put back into force",
     CurationAct.ERASE: "erased",
 }
-"""What was done by hand, in words."""
+"""Manual changes, in words."""
 
 
 @dataclass(frozen=True)
 class BodyView:
-    """A body as a page shows it: ``error`` and ``response`` apart where it has the usual form."""
+    """A body as a page shows it: ``error`` separate if the body has the usual form."""
 
     error: str
     tokens: list[Token]
@@ -49,14 +49,14 @@ class BodyView:
 
 
 def body_view(raw: bytes, budget: json_view.PageBudget | None = None) -> BodyView:
-    """The view of a body; JSON that stands in a string is unfolded, and said to be."""
+    """The view of a body; JSON in a string is parsed and marked so."""
     answer = json_view.view_answer(raw)
     tokens = json_view.tokens_of(answer.value, budget)
     return BodyView(answer.error, tokens, answer.is_unfolded, json_view.is_cut(tokens))
 
 
 async def response(request: Request) -> HttpResponse:
-    """The page of a call's answer: the one in force, or the version that is asked for."""
+    """Show a call's answer: the one in force, or the version in the address."""
     inspector = request.app.state.inspector
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
@@ -99,7 +99,7 @@ async def response(request: Request) -> HttpResponse:
 
 
 async def raw(request: Request) -> HttpResponse:
-    """The body as clients get it, byte for byte."""
+    """Return the body as clients get it, byte for byte."""
     store = request.app.state.inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
     _, chosen = await _chosen(request, dataset)
@@ -108,7 +108,7 @@ async def raw(request: Request) -> HttpResponse:
 
 
 async def difference(request: Request) -> HttpResponse:
-    """Two versions of an answer, line by line."""
+    """Compare two versions of an answer, line by line."""
     store = request.app.state.inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
     versions = {

@@ -1,8 +1,7 @@
 """Progress of a run as server-sent events.
 
-A connection lasts until something changes, some seconds at most; the browser then comes back by
-itself and says what it knew. So no open page keeps a server from stopping, and a page outlives a
-restart of the server.
+A connection lasts until something changes, and a few seconds at most; the browser then reconnects and sends
+the last state it knew. So an open page does not keep the server from stopping, and survives its restart.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _RETRY_MS = 500
 
 
 async def events(request: Request) -> Response:
-    """One event with the state of the run, as soon as it differs from what the browser knows."""
+    """Send one event with the state of the run, as soon as it differs from the browser's."""
     inspector = request.app.state.inspector
     run = await inspector.store.runs.get(request.path_params["run"])
     known = request.headers.get("last-event-id", "")
@@ -51,7 +50,7 @@ async def events(request: Request) -> Response:
 
 
 def _good(run: Run, done: Sequence[StoredTrial]) -> int:
-    """How many expected trials are done and not spoiled by infrastructure."""
+    """The number of expected trials that are done and did not fail by infrastructure."""
     fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
     places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)
     return sum((*where, number) in fine for where in places for number in range(run.trials))

@@ -1,11 +1,10 @@
-"""The runs of the store, and one run: its queries, trials and verdicts."""
+"""Shows all runs, or one run with its queries, trials and verdicts."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,13 +16,11 @@ from stb_core.values.trajectories import StopReason
 from stb_core.values.verdicts import SOPR, Status
 from stb_server.inspector import standings
 from stb_server.inspector import verdicts as outcomes
+from stb_server.inspector.context import Inspector
 from stb_server.inspector.rendering import page, place, share_bar, url
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
 from stb_server.inspector.standings import Whisker
 from stb_server.inspector.verdicts import JudgeName
-
-if TYPE_CHECKING:
-    from stb_server.inspector.context import Inspector
 
 PAGE = 100
 _STATIC_PAGE = 20_000
@@ -32,7 +29,7 @@ _TOTAL = "macro"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one payer consumed; ``usd`` is None where no price is known."""
+    """What one payer consumed; ``usd`` is None if no price is known."""
 
     payer: str
     tokens: int
@@ -46,21 +43,21 @@ class RunRow:
     run: Run
     digest: RunDigest
     good: int
-    """Trials that are done and not spoiled by infrastructure."""
+    """Trials that are done and did not fail by infrastructure."""
     verdicts: dict[JudgeName, Counter[str]]
     scores: dict[JudgeName, Whisker]
-    """The score over all groups, each group weighing the same, by each judge."""
+    """The mean score of all groups, by judge."""
     is_scored: bool
-    """Whether the scores are there, or are being computed still."""
+    """Whether the scores are ready, rather than still being computed."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing is missing."""
+        """Whether all expected trials are done."""
         return self.good >= self.run.n_expected
 
     @property
     def costs(self) -> list[Cost]:
-        """Tokens and money by who pays for them; payers of nothing are left out."""
+        """Tokens and cost by payer; payers without either are left out."""
         found = [Cost("agent", self.digest.usage.total_tokens, self.digest.usage.cost_usd)]
         if self.digest.simulator:
             usage = self.digest.simulator
@@ -72,12 +69,12 @@ class RunRow:
 
     @property
     def bar(self) -> list[tuple[str, float, float]]:
-        """Where its tool answers came from."""
+        """A bar of its tool answers by provenance."""
         return share_bar(self.digest.provenances)
 
 
 async def run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
-    """Runs with what they add up to."""
+    """Runs with their totals."""
     counts = await outcomes.verdict_counts(inspector.store, [run.run for run in runs])
     rows = []
     until = inspector.standings.soon()
@@ -97,13 +94,13 @@ async def run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
 
 
 def state_of(row: RunRow) -> str:
-    """Moves whenever a score of the run may have moved."""
+    """A text that changes whenever a score of the run may have changed."""
     verdicts = sum(counts.total() for counts in row.verdicts.values())
     return f"{row.run.created_at} {row.digest.attempts} {verdicts} {row.run.n_expected}"
 
 
 def good_trials(run: Run, digest: RunDigest) -> int:
-    """How many expected trials are done and not spoiled by infrastructure."""
+    """The number of expected trials that are done and did not fail by infrastructure."""
     return sum(
         (trial := digest.trials.get((group, query_id, number))) is not None
         and trial.stop != StopReason.INFRASTRUCTURE
@@ -114,7 +111,7 @@ def good_trials(run: Run, digest: RunDigest) -> int:
 
 
 async def runs(request: Request) -> Response:
-    """The table of runs, the latest first, narrowed to a dataset, an agent or a model."""
+    """Show the table of runs, the latest first, filtered by dataset, agent or model."""
     inspector = request.app.state.inspector
     found = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)
     wanted = {name: request.query_params.get(name, "") for name in ("dataset", "agent", "model")}
@@ -155,7 +152,7 @@ class TrialRow:
 
 
 async def run(request: Request) -> Response:
-    """One run: what it is, how its groups came out, and its trials."""
+    """Show one run: its settings, the outcomes by group, and its trials."""
     inspector = request.app.state.inspector
     store = inspector.store
     found = await store.runs.get(request.path_params["run"])
@@ -194,7 +191,7 @@ async def run(request: Request) -> Response:
 
 
 async def _scores(inspector: Inspector, row: RunRow, judge: JudgeName | None) -> list[Whisker]:
-    """The scores of all groups, if they are there."""
+    """The scores of all groups, if they are ready."""
     if judge is None:
         return []
     found = await inspector.standings.scores(

@@ -1,4 +1,4 @@
-"""One trajectory: what was said and called in order, the search tree, and what judges made of it."""
+"""Shows one trajectory: messages and calls in order, the search tree, and verdicts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class TrajectoryView:
-    """A trajectory with all that its page shows."""
+    """A trajectory with everything that its page shows."""
 
     run: Run
     trajectory: Trajectory
@@ -56,11 +56,11 @@ class TrajectoryView:
     nodes: dict[int, TrajectoryItem]
     address: str
     limits: str
-    """What the search was allowed, in words; "" where the manifest does not say."""
+    """The limits of the search, in words; "" if the manifest has none."""
 
 
 async def trajectory(request: Request) -> Response:
-    """The page; with ``against=RUN`` two runs side by side on the same query."""
+    """Show a trajectory; with ``against=RUN`` two runs side by side on the same query."""
     inspector = request.app.state.inspector
     store = inspector.store
     found = await store.runs.get(request.path_params["run"])
@@ -90,7 +90,7 @@ async def trajectory(request: Request) -> Response:
 
 
 async def raw(request: Request) -> Response:
-    """The trajectory as it is stored."""
+    """Return the trajectory as it is stored."""
     store = request.app.state.inspector.store
     found = await store.runs.get(request.path_params["run"])
     where = found.run, request.path_params["group"], request.path_params["query_id"], _trial(request)
@@ -135,7 +135,7 @@ async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -
     drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
     steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
     recorded = await _recorded(store, run.dataset, steps)
-    share = 2 if tree else 1  # the tree and the way to the answer each get a half
+    share = 2 if tree else 1  # the tree and the path to the answer get half each
     budget, tree_budget = (PageBudget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
     path = in_order(found, tree or (trajectory_trees.draw_tree(found.tree) if found.tree else None))
     measured = MeasuredTimes(found)
@@ -170,13 +170,13 @@ def _limits(settings: Mapping[str, Any]) -> str:
 
 
 async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
-    """Key of a call -> the page of its recorded answer, for those that have one."""
+    """The pages of recorded answers, by the key of the call."""
     keys = sorted({key for step in steps if (key := key_of(step))})
     return {key: place("cache", dataset, key) for key in await recorded_keys(store, dataset, keys)}
 
 
 async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list[str]:
-    """Those of the keys that have a response in force; none where there is no such dataset."""
+    """Those keys that have a response in force; none if there is no such dataset."""
     known = [one for one in await store.datasets.all() if one.name == dataset]
     found: list[str] = []
     if not known:
@@ -194,7 +194,7 @@ async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list
 
 
 def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Run]:
-    """Other runs that were to answer the same query of the same dataset."""
+    """Other runs with the same query of the same dataset."""
     return [
         other
         for other in runs

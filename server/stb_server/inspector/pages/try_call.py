@@ -1,4 +1,4 @@
-"""Trying a call from a page: looked up in the cache, or sent through the virtual server as agents do."""
+"""Tries a call from a page: looks it up in the cache, or sends it through the server as agents do."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ from stb_server.worker.worker import Worker
 
 @dataclass(frozen=True)
 class TriedCall:
-    """What became of a try: an answer with its provenance, or why there is none.
+    """The result of a try: an answer with its provenance, or why there is none.
 
-    ``call`` is None when the arguments mean no call; ``nearest`` is the recorded call that is most
-    like a missed one.
+    ``call`` is None if the arguments are invalid; ``nearest`` is the recorded call closest to a missed one.
     """
 
     call: ToolCall | None
@@ -33,14 +32,14 @@ class TriedCall:
 
 
 def sending_mode(worker: Worker | None) -> str:
-    """The mode in which a server can answer more than what is recorded; "" where it cannot."""
+    """The mode of a server that can answer more than is recorded; "" if it cannot."""
     if worker is None or worker.options.mode.rules.is_frozen:
         return ""
     return worker.options.mode.value
 
 
 async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
-    """What the cache has for a call. Nothing is recorded, and a miss is not counted."""
+    """Look a call up in the cache. Nothing is recorded, and a miss is not counted."""
     try:
         call = ToolCall(*ref, parse_arguments(arguments))
         found = await store.responses.get(dataset.id, call.key)
@@ -54,7 +53,7 @@ async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -
 
 
 async def send(worker: Worker, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
-    """The answer that an agent would get, in the server's mode: it may be fetched, made and recorded."""
+    """Send a call as an agent would, in the server's mode: the answer may come from a real API and be recorded."""
     try:
         view = await worker.view(ViewRequest(dataset=dataset.name))
     except BadRequestError as problem:
