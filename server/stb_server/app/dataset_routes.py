@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Query, Request
 
 from stb_core.errors import NotFoundError
 from stb_core.store import Store
 from stb_core.store.datasets import Dataset
 from stb_core.values.tools import ToolDocument
+from stb_server.inspector.json_api import TextParameter, TextPathParameter
 from stb_server.worker.worker import Worker
 
 router = APIRouter(prefix="/v1", responses={404: {"description": "No such dataset or tool."}})
-
-# Compared with names in the store, which hold no NUL.
-_TEXT = r"^[^\x00]*$"
-NameParameter = Annotated[str, Query(max_length=256, pattern=_TEXT)]
-NamePathParameter = Annotated[str, Path(min_length=1, max_length=256, pattern=_TEXT)]
 
 
 def _worker(request: Request) -> Worker:
@@ -67,7 +63,7 @@ async def take_snapshot(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.get("/datasets/{name}/queries")
-async def queries(request: Request, name: str, group: NameParameter = "") -> dict[str, Any]:
+async def queries(request: Request, name: str, group: TextParameter = "") -> dict[str, Any]:
     """List the queries of a dataset, or of one of its groups, in order."""
     store = _store(request)
     found = await store.datasets.get(name)
@@ -76,7 +72,7 @@ async def queries(request: Request, name: str, group: NameParameter = "") -> dic
 
 
 @router.get("/datasets/{name}/tools")
-async def tools(request: Request, name: str, category: NameParameter = "") -> dict[str, Any]:
+async def tools(request: Request, name: str, category: TextParameter = "") -> dict[str, Any]:
     """List the standard names of tools and their APIs."""
     store = _store(request)
     found = await store.datasets.get(name)
@@ -89,7 +85,7 @@ async def tools(request: Request, name: str, category: NameParameter = "") -> di
 
 @router.get("/datasets/{name}/tools/{category}/{tool}")
 async def tool(
-    request: Request, name: str, category: NamePathParameter, tool: NamePathParameter
+    request: Request, name: str, category: TextPathParameter, tool: TextPathParameter
 ) -> ToolDocument:
     """Get the document of one tool; names in standard form."""
     store = _store(request)
@@ -103,7 +99,7 @@ async def tool(
 @router.get("/misses")
 async def misses(
     request: Request,
-    dataset: NameParameter = "",
+    dataset: TextParameter = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
 ) -> dict[str, Any]:

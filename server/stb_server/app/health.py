@@ -70,10 +70,10 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
         } | worker.faults.counts.report()
     ready = True
     try:
-        there = await worker.resources.store.datasets.all()
+        datasets_in_store = await worker.resources.store.datasets.all()
         parts["store"] = {"status": "ok"}
     except StoreError as problem:
-        there, ready = [], False
+        datasets_in_store, ready = [], False
         parts["store"] = {"status": "down", "reason": problem.message}
     datasets = [
         {
@@ -83,7 +83,7 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
             "responses": dataset.responses_count,
             "default": dataset.name == worker.options.dataset,
         }
-        for dataset in there
+        for dataset in datasets_in_store
     ]
     if parts["store"]["status"] == "ok" and not any(row["default"] for row in datasets):
         ready = False

@@ -62,8 +62,8 @@ def _is_own(origin: bytes, host: bytes, hosts: Hosts | None) -> bool:
     port = _DEFAULT_PORTS.get(scheme)
     if port is None:
         return False
-    asked = host.decode("latin-1").strip().lower()
-    if place.removesuffix(port) == asked.removesuffix(port):
+    requested = host.decode("latin-1").strip().lower()
+    if place.removesuffix(port) == requested.removesuffix(port):
         return True
     return hosts is not None and hosts.is_configured(place.encode("latin-1"))
 

@@ -20,12 +20,12 @@ class RequestLabels:
         if scope["type"] != "http":
             await self._lifespan(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         answer = self._traced if traces.are_on() else self._app
-        if not given:
+        if not request_id:
             await answer(scope, receive, send)
             return
-        name = given[:_LONGEST].decode("latin-1")
+        name = request_id[:_LONGEST].decode("latin-1")
         with logs.fields(request=name if name.isprintable() else repr(name)):
             await answer(scope, receive, send)
 

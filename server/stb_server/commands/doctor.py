@@ -44,7 +44,7 @@ _RECORDED_JUDGES = ("recorded", "rules")
     show_default=True,
     help="Minimum free disk space in MB.",
 )
-async def command(as_json: bool, **given: Any) -> None:
+async def command(as_json: bool, **flags: Any) -> None:
     """Check the installation, store, Redis, disk, clock, models, and what is exposed to others.
 
     It reads the same settings as the other commands, so run it where they run. It creates and
@@ -52,8 +52,8 @@ async def command(as_json: bool, **given: Any) -> None:
     output. Exits with 1 if a check fails; warnings do not count.
     """
     settings = cli.current_settings()
-    found = await _examine(settings, {**given, **_of_serve(settings, given)})
-    rows = [asdict(finding) for finding in found]
+    results = await _examine(settings, {**flags, **_of_serve(settings, flags)})
+    rows = [asdict(finding) for finding in results]
     failed = [row for row in rows if row["status"] == "failure"]
     if as_json:
         console.emit_json({"ok": not failed, "rows": rows})
@@ -67,40 +67,43 @@ async def command(as_json: bool, **given: Any) -> None:
     cli.exit_with(1 if failed else 0)
 
 
-def _of_serve(settings: Settings, given: Mapping[str, Any]) -> dict[str, Any]:
+def _of_serve(settings: Settings, flags: Mapping[str, Any]) -> dict[str, Any]:
     """Options from the table ``[serve]`` of a configuration file, for those that no flag sets."""
     table = settings.values.get("serve")
     context = click.get_current_context()
     if not isinstance(table, Mapping):
         return {}
     return {
-        name: type(given[name])(value) if given[name] is not None else Path(str(value))
+        name: type(flags[name])(value) if flags[name] is not None else Path(str(value))
         for name, value in ((key.replace("-", "_"), value) for key, value in table.items())
-        if name in given and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
+        if name in flags and context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
     }
 
 
-async def _examine(settings: Settings, given: dict[str, Any]) -> list[CheckResult]:
+async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResult]:
     # Imported here because servers and models take a second to import.
     from stb_server.commands.doctor_checks import exposure, installation, models, services, storage  # noqa: PLC0415
 
-    asked = [given["model"], *(judge for judge in given["judge"].split(",") if judge not in _RECORDED_JUDGES)]
+    model_names = [
+        flags["model"],
+        *(judge for judge in flags["judge"].split(",") if judge not in _RECORDED_JUDGES),
+    ]
     exposed = exposure.Exposure(
-        given["host"],
-        given["port"],
-        given["token"],
-        given["write_token"],
-        given["upstream"],
+        flags["host"],
+        flags["port"],
+        flags["token"],
+        flags["write_token"],
+        flags["upstream"],
         settings.environment,
     )
-    wanted = storage.StorageSettings(settings.database_url, given["dataset"], given["min_free_mb"])
+    storage_settings = storage.StorageSettings(settings.database_url, flags["dataset"], flags["min_free_mb"])
     return [
         *installation.check_installation(),
-        *await storage.check_store(wanted),
-        *await services.check_redis(given["redis_url"]),
-        *await services.check_server(given["server"], given["token"]),
+        *await storage.check_store(storage_settings),
+        *await services.check_redis(flags["redis_url"]),
+        *await services.check_server(flags["server"], flags["token"]),
         *await models.check_models(
-            settings, asked, given["simulator_model"], tuple(given["simulator_endpoint"])
+            settings, model_names, flags["simulator_model"], tuple(flags["simulator_endpoint"])
         ),
         *exposure.check_exposure(exposed, Path(".env")),
     ]

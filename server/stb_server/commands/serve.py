@@ -120,58 +120,58 @@ _MIN_WRITE_TOKEN = 16
     show_default=True,
     help="Maximum size of a request body, in kB.",
 )
-def command(as_json: bool, **given: Any) -> None:
+def command(as_json: bool, **flags: Any) -> None:
     """Serve recorded responses over HTTP: POST /virtual, as StableToolBench's clients call it.
 
     With --json it prints one line with its URL when it accepts requests.
     """
-    _serve(cli.current_settings(), given, as_json=as_json)
+    _serve(cli.current_settings(), flags, as_json=as_json)
 
 
-def _serve(settings: Settings, given: dict[str, Any], *, as_json: bool) -> None:
+def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.app.process import bind, check, serve  # noqa: PLC0415
     from stb_server.cache.redis_connection import check_url  # noqa: PLC0415
     from stb_server.pipeline.fault_plan import parse_faults  # noqa: PLC0415
     from stb_server.worker.host_names import Hosts  # noqa: PLC0415
     from stb_server.worker.options import MEBIBYTE, ServerOptions  # noqa: PLC0415
 
-    if not given["token"] and not is_loopback(given["host"]):
+    if not flags["token"] and not is_loopback(flags["host"]):
         raise UsageError(
-            f"Other machines can reach {given['host']}.",
+            f"Other machines can reach {flags['host']}.",
             hint="Set a token with --token, or listen on 127.0.0.1.",
         )
-    check_write_token(given["write_token"])
-    if given["redis_url"]:
-        check_url(given["redis_url"])
-    if given["proxy"]:
-        provider_address(given["proxy"], settings)
+    check_write_token(flags["write_token"])
+    if flags["redis_url"]:
+        check_url(flags["redis_url"])
+    if flags["proxy"]:
+        provider_address(flags["proxy"], settings)
     simulator = None
-    if given["simulator"] != "none":
-        simulator = options_of(given["simulator"], given, settings)
+    if flags["simulator"] != "none":
+        simulator = options_of(flags["simulator"], flags, settings)
     options = ServerOptions(
         database_url=settings.database_url,
-        dataset=given["dataset"],
-        mode=CacheMode(given["mode"]),
-        token=given["token"],
-        hosts=Hosts(given["hosts"]) if given["hosts"] or is_loopback(given["host"]) else None,
-        write_token=given["write_token"],
-        redis_url=given["redis_url"],
+        dataset=flags["dataset"],
+        mode=CacheMode(flags["mode"]),
+        token=flags["token"],
+        hosts=Hosts(flags["hosts"]) if flags["hosts"] or is_loopback(flags["host"]) else None,
+        write_token=flags["write_token"],
+        redis_url=flags["redis_url"],
         simulator=simulator,
-        upstream=given["upstream"],
-        faults=parse_faults(given["faults"], given["fault_seed"]) if given["faults"] else None,
+        upstream=flags["upstream"],
+        faults=parse_faults(flags["faults"], flags["fault_seed"]) if flags["faults"] else None,
         environment=settings.environment,
-        rate_limit=given["rate_limit"],
-        episode_idle_s=given["episode_idle"],
-        max_open_episodes=given["max_open_episodes"],
-        max_episode_calls=given["max_episode_calls"],
-        proxy=given["proxy"],
+        rate_limit=flags["rate_limit"],
+        episode_idle_s=flags["episode_idle"],
+        max_open_episodes=flags["max_open_episodes"],
+        max_episode_calls=flags["max_episode_calls"],
+        proxy=flags["proxy"],
         prices=settings.values.get("prices") or {},
-        memory_bytes=given["memory_mb"] * MEBIBYTE,
-        max_body_bytes=given["max_body_kb"] * 1024,
+        memory_bytes=flags["memory_mb"] * MEBIBYTE,
+        max_body_bytes=flags["max_body_kb"] * 1024,
     )
     options = check(options)
-    with bind(given["host"], given["port"]) as listener:
-        serve(options, listener, workers=given["workers"], as_json=as_json)
+    with bind(flags["host"], flags["port"]) as listener:
+        serve(options, listener, workers=flags["workers"], as_json=as_json)
 
 
 def check_write_token(token: str) -> None:

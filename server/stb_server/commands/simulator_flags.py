@@ -63,7 +63,7 @@ def simulator_flags(command: F) -> F:
     return command
 
 
-def options_of(simulator: str, given: Mapping[str, Any], settings: Settings) -> SimulatorOptions:
+def options_of(simulator: str, flags: Mapping[str, Any], settings: Settings) -> SimulatorOptions:
     """The simulator options that the values of the flags mean.
 
     Raises:
@@ -77,11 +77,11 @@ def options_of(simulator: str, given: Mapping[str, Any], settings: Settings) -> 
     return read_options(
         simulator,
         settings,
-        model=given["simulator_model"],
-        urls=given["simulator_endpoint"],
-        system_prompt=given["simulator_prompt"],
-        variant=Variant(given["simulator_variant"]),
-        examples=given["simulator_examples"],
-        connections=given["simulator_connections"],
-        sampling=SimulatorSampling(seed=given["simulator_seed"], max_tokens=given["simulator_max_tokens"]),
+        model=flags["simulator_model"],
+        urls=flags["simulator_endpoint"],
+        system_prompt=flags["simulator_prompt"],
+        variant=Variant(flags["simulator_variant"]),
+        examples=flags["simulator_examples"],
+        connections=flags["simulator_connections"],
+        sampling=SimulatorSampling(seed=flags["simulator_seed"], max_tokens=flags["simulator_max_tokens"]),
     )

@@ -117,7 +117,7 @@ async def load(
         FormatError: the dump is damaged.
     """
     name = name or reader.header.dataset
-    dataset = next((there for there in await store.datasets.all() if there.name == name), None)
+    dataset = next((candidate for candidate in await store.datasets.all() if candidate.name == name), None)
     if not foreign:
         _check_target(reader, name, dataset)
     loaded = LoadedDump(checked_dataset_name(name))
@@ -133,8 +133,8 @@ async def load(
                 await _merge(store, connection, dataset_id, responses, loaded)
             advance(len(responses))
         if replace:
-            there = await browsing.unpinned_keys(connection, dataset_id)
-            others = [key for key in there if key not in keys]
+            unpinned = await browsing.unpinned_keys(connection, dataset_id)
+            others = [key for key in unpinned if key not in keys]
             if others:
                 loaded.retired = await store.responses.retire(connection, dataset_id, others)
     return loaded
@@ -161,10 +161,10 @@ async def _merge(
     responses: Sequence[Recording],
     loaded: LoadedDump,
 ) -> None:
-    there = await bulk.add(store, connection, dataset_id, responses)
-    loaded.added += len(responses) - len(there)
+    existing = await bulk.add(store, connection, dataset_id, responses)
+    loaded.added += len(responses) - len(existing)
     for response in responses:
-        if (old := there.get(response.key)) is not None:
+        if (old := existing.get(response.key)) is not None:
             _count_old(response, old, loaded)
 
 

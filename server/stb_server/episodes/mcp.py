@@ -37,8 +37,8 @@ _HANDED_IN = "Done: the task is over."
 class McpEndpoint:
     """The endpoint of one worker."""
 
-    def __init__(self, host: EpisodeService) -> None:
-        self._host = host
+    def __init__(self, episodes: EpisodeService) -> None:
+        self._episodes = episodes
         self._manager: StreamableHTTPSessionManager | None = None
         self._starting = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
@@ -50,7 +50,7 @@ class McpEndpoint:
             text = "This server needs a package for MCP: pip install 'stabletoolbench[mcp]'."
             raise BadRequestError(501, "mcp_not_installed", text)
         try:
-            episode = await self._host.find(scope["path_params"]["token"])
+            episode = await self._episodes.find(scope["path_params"]["token"])
         except BadRequestError:
             # A 401 would make clients try to log in.
             raise BadRequestError(404, "unknown_episode", "There is no episode with this token.") from None
@@ -65,7 +65,7 @@ class McpEndpoint:
 
     async def _take_turn(self, client: str) -> None:
         """Make a client that is too fast wait; a refusal would count as its agent's failure."""
-        limit = self._host.worker.rate_limit
+        limit = self._episodes.worker.rate_limit
         while True:
             wait_s = limit.wait_s(client, monotonic()) if limit else 0.0
             if not wait_s:
@@ -100,7 +100,7 @@ class McpEndpoint:
             Server("stabletoolbench", on_list_tools=self._list_tools, on_call_tool=self._call_tool),
             stateless=True,
             json_response=True,
-            max_request_body_size=self._host.worker.options.max_body_bytes,
+            max_request_body_size=self._episodes.worker.options.max_body_bytes,
         )
 
     async def _list_tools(
@@ -108,7 +108,7 @@ class McpEndpoint:
     ) -> ListToolsResult:
         from mcp_types import ListToolsResult, Tool  # noqa: PLC0415 - comes with an extra
 
-        functions = await self._host.functions(_episode_of(context))
+        functions = await self._episodes.functions(_episode_of(context))
         return ListToolsResult(
             tools=[
                 Tool(name=schema.name, description=schema.description, input_schema=schema.parameters)
@@ -125,7 +125,7 @@ class McpEndpoint:
         episode = _episode_of(context)
         arguments = json.dumps(params.arguments or {}, ensure_ascii=False)
         try:
-            called = await self._host.call(episode, params.name, arguments)
+            called = await self._episodes.call(episode, params.name, arguments)
         except BadRequestError as problem:
             text, failed, about = problem.message, True, {"type": problem.kind}
         except StoreError:

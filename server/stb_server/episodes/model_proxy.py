@@ -36,20 +36,20 @@ _PATHS = frozenset({_CHAT, "responses"})
 _MAX_BODY_BYTES = 32 << 20
 _TIMEOUT = httpx2.Timeout(MODEL_TIMEOUT_S, connect=10)
 _NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-_TOLD = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
+_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
 
 
 @dataclass(frozen=True)
 class _Call:
     """A model call that is forwarded; ``hides_usage`` as for ``UsageReader``.
 
-    ``asked`` is its body as the client sent it, ``body`` as it goes to the provider.
+    ``original`` is its body as the client sent it, ``body`` as it goes to the provider.
     """
 
     episode: Episode
     number: int
     model: str
-    asked: dict[str, Any]
+    original: dict[str, Any]
     body: dict[str, Any]
     price: Price | None
     started: float
@@ -78,9 +78,9 @@ class _Stream(StreamingResponse):
 class ModelProxy:
     """The endpoint of one worker."""
 
-    def __init__(self, host: EpisodeService) -> None:
-        self._host = host
-        self._provider = host.worker.options.proxy
+    def __init__(self, episodes: EpisodeService) -> None:
+        self._episodes = episodes
+        self._provider = episodes.worker.options.proxy
         self._http: httpx2.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,84 +100,86 @@ class ModelProxy:
             await self._http.aclose()
 
     async def _answer(self, request: Request) -> Response:
-        path, options = request.path_params["path"], self._host.worker.options
+        path, options = request.path_params["path"], self._episodes.worker.options
         if not self._provider:
             text = "This server does not forward model calls. Start it with --proxy PROVIDER."
             raise BadRequestError(501, "no_proxy", text)
         if path not in _PATHS or request.method != "POST":
             text = (
-                f"There is no {request.method} {path[:80]!r} here, but POST {' and '.join(sorted(_PATHS))}."
+                f"{request.method} {path[:80]!r} is not supported, only POST {' and '.join(sorted(_PATHS))}."
             )
             raise BadRequestError(404, "unknown_path", text)
-        episode = await self._host.find(request.path_params["token"])
-        asked = await _body_of(request)
+        episode = await self._episodes.find(request.path_params["token"])
+        original = await _body_of(request)
         url, key = provider_address(self._provider, Settings("", {}, options.environment))
         authorization = f"Bearer {key}" if key else request.headers.get("authorization", "")
-        body = _with_usage(asked) if path == _CHAT and asked.get("stream") else asked
-        model = f"{self._provider}/{asked['model']}"
+        body = _with_usage(original) if path == _CHAT and original.get("stream") else original
+        model = f"{self._provider}/{original['model']}"
         price = price_of(model, {"prices": options.prices})
         if price is None and "max_cost_usd" in episode.budget:
             text = f"The episode has a limit on cost: the server's [prices] must have {model[:200]!r}."
             raise BadRequestError(400, "no_price", text)
-        begun = await self._host.accounting.begin(
+        number = await self._episodes.accounting.begin(
             episode, "model", ProxiedCall(model=model).model_dump_json()
         )
-        assert isinstance(begun, int)
-        call = _Call(episode, begun, model, asked, body, price, monotonic(), hides_usage=body is not asked)
+        assert isinstance(number, int)
+        call = _Call(
+            episode, number, model, original, body, price, monotonic(), hides_usage=body is not original
+        )
         headers = {"content-type": "application/json"}
         if authorization:
             headers["authorization"] = authorization
-        return await self._hand_on(call, f"{url.rstrip('/')}/{path}", headers)
+        return await self._forward(call, f"{url.rstrip('/')}/{path}", headers)
 
-    async def _hand_on(self, call: _Call, url: str, headers: dict[str, str]) -> Response:
+    async def _forward(self, call: _Call, url: str, headers: dict[str, str]) -> Response:
         if self._http is None:
             self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
-        asked = self._http.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
+        request = self._http.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
         try:
-            answer = await self._http.send(asked, stream=True)
-            told = {name: answer.headers[name] for name in _TOLD if name in answer.headers}
+            answer = await self._http.send(request, stream=True)
+            passed_on = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
             if answer.status_code == 200 and call.is_stream:
-                return _Stream(self._passing(call, answer), headers=told)
+                return _Stream(self._passing(call, answer), headers=passed_on)
             try:
                 content = await answer.aread()
             finally:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
             _log.warning("a model call failed", extra={"reason": type(problem).__name__})
-            await self._host.tasks.finish(self._host.accounting.forget(call.episode, call.number))
+            await self._episodes.tasks.finish(self._episodes.accounting.forget(call.episode, call.number))
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # The endpoint cannot report the usage of a stream: only the call is counted.
-            return await self._hand_on(replace(call, body=call.asked, hides_usage=False), url, headers)
+            return await self._forward(replace(call, body=call.original, hides_usage=False), url, headers)
         if answer.status_code == 200:
-            await self._note(call, usage_in(_document(content), call.price))
+            await self._record(call, usage_in(_document(content), call.price))
         else:
-            await self._host.tasks.finish(self._host.accounting.forget(call.episode, call.number))
-        return Response(content, answer.status_code, told)
+            await self._episodes.tasks.finish(self._episodes.accounting.forget(call.episode, call.number))
+        return Response(content, answer.status_code, passed_on)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
         """The stream for the client; the usage is recorded before the client sees the end."""
-        tap, noted = UsageReader(call.price, hides_usage=call.hides_usage), False
+        reader, is_recorded = UsageReader(call.price, hides_usage=call.hides_usage), False
         try:
             async for chunk in answer.aiter_bytes():
-                passed = tap.pass_on(chunk)
-                if tap.is_over and not noted:
-                    noted = True
-                    await self._note(call, tap.usage)
+                passed = reader.pass_on(chunk)
+                if reader.is_over and not is_recorded:
+                    is_recorded = True
+                    await self._record(call, reader.usage)
                 if passed:
                     yield passed
-            yield tap.rest()
+            yield reader.rest()
         finally:  # also if the client has disconnected; then this must not wait
-            if not noted:
-                self._host.tasks.begin(self._note(call, tap.usage))
-            self._host.tasks.begin(answer.aclose())
+            if not is_recorded:
+                self._episodes.tasks.begin(self._record(call, reader.usage))
+            self._episodes.tasks.begin(answer.aclose())
 
-    async def _note(self, call: _Call, usage: Usage | None) -> None:
+    async def _record(self, call: _Call, usage: Usage | None) -> None:
         """Record a call; if the provider reported no usage, only the call itself counts."""
         made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
         seconds = monotonic() - call.started
-        await self._host.tasks.finish(
-            self._host.accounting.answer(call.episode, call.number, made.model_dump_json(), seconds)
+        await self._episodes.tasks.finish(
+            self._episodes.accounting.answer(call.episode, call.number, made.model_dump_json(), seconds)
         )
 
 
@@ -196,17 +198,17 @@ async def _body_of(request: Request) -> dict[str, Any]:
     return body
 
 
-def _with_usage(asked: dict[str, Any]) -> dict[str, Any]:
+def _with_usage(original: dict[str, Any]) -> dict[str, Any]:
     """The body with a request for the usage of the stream, which endpoints report only on request.
 
     Returns the same object if the client already requests the usage.
     """
-    options = asked.get("stream_options")
+    options = original.get("stream_options")
     if not isinstance(options, dict | None):
         raise BadRequestError(400, "wrong_form", "The member stream_options must be an object or null.")
     if options and options.get("include_usage") is True:
-        return asked
-    return {**asked, "stream_options": {**(options or {}), "include_usage": True}}
+        return original
+    return {**original, "stream_options": {**(options or {}), "include_usage": True}}
 
 
 def _document(raw: bytes) -> Any:

@@ -39,7 +39,7 @@ class EpisodePlan:
     run: str | None
 
 
-async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
+async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
     """Check a request for an episode, and fix its terms.
 
     Raises:
@@ -47,39 +47,39 @@ async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
             each other.
         StoreError: the store cannot be read.
     """
-    if asked.trial >= asked.trials:
+    if opening.trial >= opening.trials:
         raise BadRequestError(
             400,
             "no_such_trial",
-            f"Trials are numbered from 0 to {asked.trials - 1}; set their number with trials.",
+            f"Trials are numbered from 0 to {opening.trials - 1}; set their number with trials.",
         )
-    mode = (asked.mode or worker.options.mode).value
-    view = await worker.view(ViewRequest(asked.dataset, mode, asked.snapshot))
+    mode = (opening.mode or worker.options.mode).value
+    view = await worker.view(ViewRequest(opening.dataset, mode, opening.snapshot))
     store = worker.resources.store
     dataset = await store.datasets.get(view.names.dataset.name)
-    query = await _query(worker, dataset, asked)
-    existing = await store.runs.find(slug(asked.run)) if asked.record and asked.run else None
-    snapshot = asked.snapshot or _snapshot(existing, dataset, mode)
-    budget = _budget(worker.options, asked)
+    query = await _query(worker, dataset, opening)
+    existing = await store.runs.find(slug(opening.run)) if opening.record and opening.run else None
+    snapshot = opening.snapshot or _snapshot(existing, dataset, mode)
+    budget = _budget(worker.options, opening)
     terms = {
         "query": query.text,
-        "agent": asked.agent,
-        "model": asked.model,
+        "agent": opening.agent,
+        "model": opening.model,
         "dataset": dataset.name,
         "dataset_hash": dataset.content_hash,
         "mode": mode,
         "snapshot": snapshot,
-        "stateful": asked.stateful,
-        "max_observation": asked.max_observation,
+        "stateful": opening.stateful,
+        "max_observation": opening.max_observation,
         "budget": budget,
     }
     # Freeze what the run sees now, whatever is recorded later.
     await worker.view(ViewRequest(dataset.name, mode, snapshot))
-    if not asked.record:
+    if not opening.record:
         return EpisodePlan(query, terms, None, None)
-    manifest = _manifest(worker.options, asked, terms)
+    manifest = _manifest(worker.options, opening, terms)
     try:
-        run = run_id(manifest, (), asked.run or None)
+        run = run_id(manifest, (), opening.run or None)
     except UsageError:
         run = ""
     if not 0 < len(run) <= _LONGEST_RUN:
@@ -88,20 +88,22 @@ async def plan_episode(worker: Worker, asked: Opening) -> EpisodePlan:
     return EpisodePlan(query, terms, manifest, run)
 
 
-async def _query(worker: Worker, dataset: Dataset, asked: Opening) -> Query:
-    found = await worker.resources.store.datasets.queries_with_id(dataset.id, asked.query_id)
-    found = [query for query in found if asked.group in {"", query.group}]
-    if not found:
+async def _query(worker: Worker, dataset: Dataset, opening: Opening) -> Query:
+    queries = await worker.resources.store.datasets.queries_with_id(dataset.id, opening.query_id)
+    queries = [query for query in queries if opening.group in {"", query.group}]
+    if not queries:
         place = (
-            f"group {asked.group!r} of dataset {dataset.name}" if asked.group else f"dataset {dataset.name}"
+            f"group {opening.group!r} of dataset {dataset.name}"
+            if opening.group
+            else f"dataset {dataset.name}"
         )
-        raise BadRequestError(404, "unknown_query", f"There is no query {asked.query_id!r} in {place}.")
-    if len(found) > 1:
-        groups = ", ".join(query.group for query in found)
+        raise BadRequestError(404, "unknown_query", f"There is no query {opening.query_id!r} in {place}.")
+    if len(queries) > 1:
+        groups = ", ".join(query.group for query in queries)
         raise BadRequestError(
-            400, "ambiguous_query", f"Query {asked.query_id!r} is in several groups: {groups}. Say which."
+            400, "ambiguous_query", f"Query {opening.query_id!r} is in several groups: {groups}. Say which."
         )
-    return found[0]
+    return queries[0]
 
 
 def _snapshot(existing: Run | None, dataset: Dataset, mode: str) -> str:
@@ -111,11 +113,13 @@ def _snapshot(existing: Run | None, dataset: Dataset, mode: str) -> str:
     return dataset.responses_hash if is_frozen(mode) else ""
 
 
-def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
-    budget = asked.budget.model_dump(exclude_none=True)
+def _budget(options: ServerOptions, opening: Opening) -> dict[str, Any]:
+    budget = opening.budget.model_dump(exclude_none=True)
     allowed = options.max_episode_calls
     budget["max_tool_calls"] = min(budget.get("max_tool_calls", allowed), allowed)
-    if "max_cost_usd" in budget and not (asked.model and price_of(asked.model, {"prices": options.prices})):
+    if "max_cost_usd" in budget and not (
+        opening.model and price_of(opening.model, {"prices": options.prices})
+    ):
         raise BadRequestError(
             400,
             "no_price",
@@ -124,35 +128,39 @@ def _budget(options: ServerOptions, asked: Opening) -> dict[str, Any]:
     return budget
 
 
-def _manifest(options: ServerOptions, asked: Opening, terms: dict[str, Any]) -> Manifest:
+def _manifest(options: ServerOptions, opening: Opening, terms: dict[str, Any]) -> Manifest:
     server: dict[str, Any] = {}
     if options.simulator:
         server["simulator"] = options.simulator.identity
     if options.faults:
         server["faults"] = str(options.faults)
-    if asked.stateful:
+    if opening.stateful:
         server["episodes"] = True
     return Manifest(
         dataset=terms["dataset"],
         dataset_hash=terms["dataset_hash"],
         snapshot_hash=terms["snapshot"],
-        agent=asked.agent,
-        agent_settings={"over": "http", "budget": terms["budget"], "max_observation": asked.max_observation},
-        model=asked.model,
+        agent=opening.agent,
+        agent_settings={
+            "over": "http",
+            "budget": terms["budget"],
+            "max_observation": opening.max_observation,
+        },
+        model=opening.model,
         mode=terms["mode"],
         server=server,
-        trials=asked.trials,
+        trials=opening.trials,
     )
 
 
 async def open_episode(
-    worker: Worker, asked: Opening, planned: EpisodePlan, functions: tuple[str, ...], client: str
+    worker: Worker, opening: Opening, planned: EpisodePlan, functions: tuple[str, ...], client: str
 ) -> tuple[Episode, str]:
     """Open an episode; returns it with its token, which is not stored.
 
     Args:
         worker: what the server holds.
-        asked: the client's request.
+        opening: the client's request.
         planned: the plan for it.
         functions: the names of the functions that the query offers.
         client: the address of the client.
@@ -170,7 +178,7 @@ async def open_episode(
         run=planned.run,
         group=query.group,
         query_id=query.query_id,
-        trial=asked.trial,
+        trial=opening.trial,
         terms={**planned.terms, "available_tools": list(functions)},
         created_at=now,
         expires_at=now,
@@ -182,14 +190,14 @@ async def open_episode(
         except ConflictError:
             text = f"A run {planned.run!r} exists with other settings; choose another name."
             raise BadRequestError(409, "other_settings", text) from None
-    refusal = await worker.resources.writer.do(lambda connection: _put(worker, connection, episode, asked))
+    refusal = await worker.resources.writer.do(lambda connection: _put(worker, connection, episode, opening))
     if refusal:
         raise refusal
     return episode, token
 
 
 async def _put(
-    worker: Worker, connection: AsyncConnection, episode: Episode, asked: Opening
+    worker: Worker, connection: AsyncConnection, episode: Episode, opening: Opening
 ) -> BadRequestError | None:
     """Add the episode, and its query to its run; returns the refusal if that is not possible."""
     store, options, run = worker.resources.store, worker.options, episode.run
@@ -206,7 +214,7 @@ async def _put(
             text = f"{which} has a result in run {run}. Use another trial or run."
             return BadRequestError(409, "has_result", text)
         old = await store.episode_records.open_at_within(connection, place)
-        if old and asked.restart:
+        if old and opening.restart:
             spoiled = Finished(StopReason.INFRASTRUCTURE)
             await store.episode_records.end_within(connection, old, spoiled, error="Its trial was restarted.")
         await store.runs.expect_within(connection, run, {episode.group: [episode.query_id]})

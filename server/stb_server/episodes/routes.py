@@ -62,14 +62,14 @@ FormatParameter = Annotated[ToolFormat, Query(alias="format", description="Forma
 EpisodeIdParameter = Annotated[str, Path(min_length=1, max_length=40, pattern=r"^[^\x00]*$")]
 
 
-def _host(request: Request) -> EpisodeService:
-    host: EpisodeService = request.app.state.episodes
-    return host
+def _episodes(request: Request) -> EpisodeService:
+    episodes: EpisodeService = request.app.state.episodes
+    return episodes
 
 
 def _slow_down(request: Request) -> None:
     """Refuse requests that come too fast from one address."""
-    if limit := _host(request).worker.rate_limit:
+    if limit := _episodes(request).worker.rate_limit:
         limit.check(_client(request), monotonic())
 
 
@@ -83,19 +83,21 @@ def _token(request: Request) -> str:
 
 
 @router.post("", status_code=201, dependencies=[Depends(_slow_down)])
-async def open_episode(request: Request, asked: Opening, form: FormatParameter = "openai") -> dict[str, Any]:
+async def open_episode(
+    request: Request, opening: Opening, form: FormatParameter = "openai"
+) -> dict[str, Any]:
     """Open an episode: one attempt at one query.
 
     The answer has its ``token``, which is shown only once, and its ``tools``. ``mcp_url`` offers the same
     tools over MCP, and ``proxy_url`` records an agent's model calls.
     """
-    host = _host(request)
-    episode, token = await host.open(asked, _client(request))
+    episodes = _episodes(request)
+    episode, token = await episodes.open(opening, _client(request))
     return {
         **episode_view(episode),
         "token": token,
         **_addresses(request, token),
-        **tools_view(await host.functions(episode), form),
+        **tools_view(await episodes.functions(episode), form),
     }
 
 
@@ -104,10 +106,10 @@ async def show_episode(
     request: Request, episode_id: EpisodeIdParameter, form: FormatParameter = "openai"
 ) -> dict[str, Any]:
     """Get the state of an episode and all its steps: enough to continue after a lost connection."""
-    host, token = _host(request), _token(request)
-    episode = await host.find(token, episode_id)
-    record = await host.worker.resources.store.episode_records.record(episode)
-    tools = tools_view(await host.functions(episode), form) if episode.stop is None else {}
+    episodes, token = _episodes(request), _token(request)
+    episode = await episodes.find(token, episode_id)
+    record = await episodes.worker.resources.store.episode_records.record(episode)
+    tools = tools_view(await episodes.functions(episode), form) if episode.stop is None else {}
     return {**episode_view(episode), **_addresses(request, token), **record_view(record), **tools}
 
 
@@ -118,24 +120,24 @@ async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call
     ``observation`` is what the agent should see, also for a miss, for a function that was not offered and
     for invalid arguments. ``Finish`` is a function like any other; it ends the episode.
     """
-    host = _host(request)
-    episode = await host.find(_token(request), episode_id)
-    called = await host.call(episode, call.name, arguments_of(call), call.call_id)
-    told = {
+    episodes = _episodes(request)
+    episode = await episodes.find(_token(request), episode_id)
+    called = await episodes.call(episode, call.name, arguments_of(call), call.call_id)
+    headers = {
         "X-STB-Provenance": called.step.provenance,
         "X-STB-Key": called.step.key,
         "X-STB-Cache": called.tier,
         "X-STB-Error": called.kind,
     }
-    return JSONResponse(call_view(called), headers={name: value for name, value in told.items() if value})
+    return JSONResponse(call_view(called), headers={name: value for name, value in headers.items() if value})
 
 
 @router.post("/{episode_id}/finish")
 async def finish_episode(request: Request, episode_id: EpisodeIdParameter, end: Finish) -> dict[str, Any]:
     """Submit an answer, or give up with null. Submitting the same answer again is allowed."""
-    host = _host(request)
-    episode = await host.find(_token(request), episode_id)
-    return episode_view(await host.finish(episode, end.answer))
+    episodes = _episodes(request)
+    episode = await episodes.find(_token(request), episode_id)
+    return episode_view(await episodes.finish(episode, end.answer))
 
 
 def arguments_of(call: Call) -> str:
@@ -146,4 +148,4 @@ def arguments_of(call: Call) -> str:
 
 
 def _addresses(request: Request, token: str) -> dict[str, str | None]:
-    return addresses(str(request.base_url), token, proxy=bool(_host(request).worker.options.proxy))
+    return addresses(str(request.base_url), token, proxy=bool(_episodes(request).worker.options.proxy))

@@ -1,6 +1,6 @@
-"""The host of episodes: finds them by their tokens, makes their calls, and puts an end to them.
+"""The service of episodes: finds them by their tokens, makes their calls, and ends them.
 
-Nothing of an episode is kept in the process: any worker may serve its next request.
+The process keeps no state of an episode, so any worker can serve its next request.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from stb_server.worker.worker import Worker
 _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0
 _SWEEPS = 600
-"""Sweeps after which old episodes are forgotten."""
+"""Number of sweeps after which old episodes are deleted."""
 _ENDING_S = 2.0
 """How long what is under way may take when the server has to stop."""
 _KEPT_S = 24 * 3600.0
-"""How long an episode that has ended can be looked at."""
+"""Seconds for which an ended episode can be read."""
 
 
 @dataclass(frozen=True)
 class CallOutcome:
-    """What came of a call: its step, the episode after it, the tier that had the answer.
+    """The result of a call: its step, the episode after it, and the tier that had the answer.
 
-    ``kind`` is the type of a failure that the observation tells, as in ``X-STB-Error``.
+    ``kind`` is the type of a failure, as in ``X-STB-Error``.
     """
 
     step: Step
@@ -54,7 +54,7 @@ class CallOutcome:
 
 
 class EpisodeService:
-    """The episodes of one worker's worker."""
+    """The episodes of one worker."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -62,27 +62,27 @@ class EpisodeService:
         self._functions: dict[tuple[int, str, str, str], Functions] = {}
         self.tasks = ShieldedTasks()
 
-    async def open(self, asked: Opening, client: str) -> tuple[Episode, str]:
+    async def open(self, opening: Opening, client: str) -> tuple[Episode, str]:
         """Open an episode; returns it with its token.
 
         Raises:
-            BadRequestError: it cannot be opened as it was asked for.
+            BadRequestError: the request is not valid.
             StoreError: the store does not answer.
         """
-        planned = await plan_episode(self.worker, asked)
-        view = await self.worker.view(ViewRequest(planned.terms["dataset"]))
-        functions = await self._functions_of(view, planned.query)
-        return await open_episode(self.worker, asked, planned, functions.names, client)
+        plan = await plan_episode(self.worker, opening)
+        view = await self.worker.view(ViewRequest(plan.terms["dataset"]))
+        functions = await self._functions_of(view, plan.query)
+        return await open_episode(self.worker, opening, plan, functions.names, client)
 
     async def find(self, token: str, episode_id: str = "") -> Episode:
-        """The episode that a token opens.
+        """The episode of a token.
 
         Args:
-            token: as the client presents it.
-            episode_id: the episode that is meant; "" for the token's own.
+            token: the token from the client.
+            episode_id: the expected episode; "" for any.
 
         Raises:
-            BadRequestError: the token opens none, or another.
+            BadRequestError: no episode, or another one, has this token.
             StoreError: the store does not answer.
         """
         digest = hash_of(token)
@@ -91,7 +91,7 @@ class EpisodeService:
             raise BadRequestError(
                 401,
                 "unauthorized",
-                "This needs the token of an episode that is there: Authorization: Bearer ….",
+                "This needs the token of an existing episode: Authorization: Bearer ….",
                 headers=((b"www-authenticate", b"Bearer"),),
             )
         if found.stop is None and found.expires_at <= clock.now():
@@ -102,7 +102,7 @@ class EpisodeService:
         """The functions that an episode's query offers.
 
         Raises:
-            BadRequestError: the dataset is gone, or is another by now.
+            BadRequestError: the dataset does not exist any more, or has changed.
             StoreError: the store does not answer.
         """
         view = await self._view(episode)
@@ -115,19 +115,19 @@ class EpisodeService:
         return found
 
     async def call(self, episode: Episode, name: str, arguments: str, call_id: str = "") -> CallOutcome:
-        """Make a call of an agent; it is made to its end even if the agent goes away.
+        """Make a call of an agent; it is completed even if the agent disconnects.
 
         Raises:
             BadRequestError: the episode has ended, or ends with this call.
-            StoreError: the store does not answer; the call is as good as not made.
+            StoreError: the store does not answer; the call does not count.
         """
         return await self.tasks.finish(self._call(episode, name, arguments, call_id))
 
     async def finish(self, episode: Episode, answer: Any) -> Episode:
-        """End an episode with an answer, or without one where that is None or "".
+        """End an episode with an answer, or without one if that is None or "".
 
         Raises:
-            BadRequestError: it has ended in another way.
+            BadRequestError: the episode has ended in another way.
             StoreError: the store does not answer.
         """
         return await self.tasks.finish(self._finish(episode, finish_arguments(answer)))
@@ -137,11 +137,11 @@ class EpisodeService:
         await self.tasks.close(_ENDING_S)
 
     async def sweep_forever(self) -> None:
-        """End episodes that were left alone, and forget old ones; those that are open get fresh time first."""
+        """End idle episodes and delete old ones, for ever; at the start, open episodes get fresh time."""
         with suppress(StoreError):
             await self.worker.resources.store.episode_records.refresh(self.worker.options.episode_idle_s)
         while True:
-            with suppress(StoreError):  # what needs the store says so by itself
+            with suppress(StoreError):  # requests that need the store report this
                 await self.worker.resources.store.episode_records.forget(later(clock.now(), -_KEPT_S))
             for _ in range(_SWEEPS):
                 await asyncio.sleep(_SWEEP_S)
@@ -230,6 +230,6 @@ class EpisodeService:
 
 
 def error_of_body(body: bytes) -> str:
-    """The error that a tool's answer tells; "" where it tells none."""
+    """The error in a tool's answer; "" if it has none."""
     error = orjson.loads(body)["error"]
     return error if isinstance(error, str) else orjson.dumps(error).decode()

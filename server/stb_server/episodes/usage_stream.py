@@ -17,20 +17,20 @@ def usage_in(document: Any, price: Price | None) -> Usage | None:
     """The usage in a chat completion, a response, or an event of either; None if it has none."""
     if not isinstance(document, dict):
         return None
-    told = document.get("usage")
-    if not isinstance(told, dict) and isinstance(response := document.get("response"), dict):
-        told = response.get("usage")  # in an event that ends a response
-    if not isinstance(told, dict):
+    usage = document.get("usage")
+    if not isinstance(usage, dict) and isinstance(response := document.get("response"), dict):
+        usage = response.get("usage")  # in an event that ends a response
+    if not isinstance(usage, dict):
         return None
-    prompt = _count(told, "prompt_tokens", "input_tokens")
-    completion = _count(told, "completion_tokens", "output_tokens")
-    details = told.get("prompt_tokens_details") or told.get("input_tokens_details")
+    prompt = _count(usage, "prompt_tokens", "input_tokens")
+    completion = _count(usage, "completion_tokens", "output_tokens")
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     cached = min(prompt, _count(details, "cached_tokens")) if isinstance(details, dict) else 0
     return usage_of_call(prompt, completion, cached, price)
 
 
-def _count(told: dict[str, Any], *names: str) -> int:
-    found = next((told[name] for name in names if name in told), 0)
+def _count(usage: dict[str, Any], *names: str) -> int:
+    found = next((usage[name] for name in names if name in usage), 0)
     return found if isinstance(found, int) and found > 0 else 0
 
 

@@ -113,8 +113,8 @@ async def response(request: Request, dataset: TextPathParameter, key: TextPathPa
 async def runs(request: Request, dataset: TextParameter = "") -> dict[str, Any]:
     """All runs, or those on a dataset, the oldest first."""
     inspector = _inspector(request)
-    there = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
-    return {"rows": [_run(run, await inspector.digests.get(inspector.store, run.run)) for run in there]}
+    chosen = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
+    return {"rows": [_run(run, await inspector.digests.get(inspector.store, run.run)) for run in chosen]}
 
 
 @router.get("/runs/{run}")

@@ -105,8 +105,8 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
 
 def url(path: str, **query: Any) -> str:
     """A path with a query; empty values are left out."""
-    given = {name: value for name, value in query.items() if value not in ("", None, 0, False)}
-    return f"{path}?{urlencode(given, doseq=True)}" if given else path
+    members = {name: value for name, value in query.items() if value not in ("", None, 0, False)}
+    return f"{path}?{urlencode(members, doseq=True)}" if members else path
 
 
 def place(*segments: str) -> str:

@@ -49,17 +49,17 @@ class ResponseSearch:
     @classmethod
     def read(cls, query: Any) -> ResponseSearch:
         """Read the terms from the query of an address."""
-        given = {
+        terms = {
             field.name: str(query.get(field.name, "")).replace("\x00", "").strip() for field in fields(cls)
         }
-        if given["provenance"] not in set(Provenance):
-            given["provenance"] = ""
-        return cls(**given)
+        if terms["provenance"] not in set(Provenance):
+            terms["provenance"] = ""
+        return cls(**terms)
 
     def query(self, **changes: str) -> dict[str, str]:
         """The query of an address for this search, with changes."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)} | changes
-        return {name: value for name, value in given.items() if value}
+        terms = {field.name: getattr(self, field.name) for field in fields(self)} | changes
+        return {name: value for name, value in terms.items() if value}
 
     @property
     def is_empty(self) -> bool:

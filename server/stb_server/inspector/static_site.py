@@ -163,15 +163,15 @@ def _add_leaderboards(
 
 async def _used(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[str, list[str]]:
     """The keys of recorded calls that the runs made, by dataset."""
-    there = {dataset.name for dataset in await store.datasets.all()}
-    found: dict[str, list[str]] = {}
-    for dataset in sorted({run.dataset for run in runs} & there):
+    datasets = {dataset.name for dataset in await store.datasets.all()}
+    keys_by_dataset: dict[str, list[str]] = {}
+    for dataset in sorted({run.dataset for run in runs} & datasets):
         keys: set[str] = set()
         for run in runs:
             if run.dataset == dataset:
                 keys.update((await digests.get(store, run.run)).used)
-        found[dataset] = sorted(await recorded_keys(store, dataset, sorted(keys)))
-    return found
+        keys_by_dataset[dataset] = sorted(await recorded_keys(store, dataset, sorted(keys)))
+    return keys_by_dataset
 
 
 async def _write_all(

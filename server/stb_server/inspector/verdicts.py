@@ -52,10 +52,10 @@ class JudgeName:
 
 def outcome_of(statuses: Sequence[Status]) -> str:
     """The most frequent verdict; failures of the judge count only if there is nothing else."""
-    given = Counter(status for status in statuses if status is not Status.ERROR)
-    if not given:
+    counts = Counter(status for status in statuses if status is not Status.ERROR)
+    if not counts:
         return Status.ERROR.value if statuses else UNJUDGED
-    (first, most), *others = given.most_common()
+    (first, most), *others = counts.most_common()
     return SPLIT if others and others[0][1] == most else first.value
 
 

@@ -320,7 +320,7 @@ async def test_what_the_proxy_does_not_know_is_refused_by_any_method(server: Run
         for answer in answers
     }
     async with client_of(player) as client:
-        with pytest.raises(openai.NotFoundError, match="There is no GET 'models' here"):
+        with pytest.raises(openai.NotFoundError, match="GET 'models' is not supported"):
             await client.models.list()
 
 

@@ -76,16 +76,16 @@ def _upstream(exposed: Exposure) -> list[CheckResult]:
     except StbError as problem:
         return [failure("real APIs", "upstream-invalid", problem.message.rstrip("."), problem.hint)]
     networks = ", ".join(map(str, config.limits.allowed_networks))
-    found = [
+    results = [
         CheckResult("real APIs", f"{len(config.tools)} tools, proxy {'set' if config.proxy else 'not set'}")
     ]
     try:
         config.secrets(exposed.environment)
     except UsageError as problem:
         remedy = f"Set the variables that {exposed.upstream} names, in the environment or in .env."
-        found = [failure("real APIs", "upstream-key-missing", problem.message.rstrip("."), remedy)]
+        results = [failure("real APIs", "upstream-key-missing", problem.message.rstrip("."), remedy)]
     if networks:
-        found.append(
+        results.append(
             warning(
                 "private addresses",
                 "private-addresses-allowed",
@@ -93,7 +93,7 @@ def _upstream(exposed: Exposure) -> list[CheckResult]:
                 f"Remove allowed_networks from {exposed.upstream}, or limit it to what the tools need.",
             )
         )
-    return found
+    return results
 
 
 def _env_file(path: Path) -> list[CheckResult]:

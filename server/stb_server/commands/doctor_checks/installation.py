@@ -37,22 +37,22 @@ def _versions() -> CheckResult:
 
 
 def _packages() -> CheckResult:
-    wanting = []
+    problems = []
     required = importlib.metadata.requires(_DISTRIBUTION) or []
     plain = [found for text in required if (found := _REQUIREMENT.match(text)) and not found["marker"]]
     for requirement in plain:
         try:
-            there = importlib.metadata.version(requirement["name"])
+            installed = importlib.metadata.version(requirement["name"])
         except importlib.metadata.PackageNotFoundError:
-            wanting.append(f"{requirement['name']} is missing")
+            problems.append(f"{requirement['name']} is missing")
             continue
-        if _numbers(there) < _numbers(requirement["least"]):
-            wanting.append(f"{requirement['name']} {there} is older than {requirement['least']}")
-    if wanting:
+        if _numbers(installed) < _numbers(requirement["least"]):
+            problems.append(f"{requirement['name']} {installed} is older than {requirement['least']}")
+    if problems:
         return failure(
             "packages",
             "package-outdated",
-            "; ".join(wanting),
+            "; ".join(problems),
             f"Install what is required: pip install --upgrade {_DISTRIBUTION}, in a separate environment.",
         )
     return CheckResult("packages", f"all {len(plain)} required packages are recent enough")
@@ -64,10 +64,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _extras() -> CheckResult:
-    there = [name for name, module in _EXTRAS.items() if _is_installed(module)]
-    absent = [name for name in _EXTRAS if name not in there]
+    installed = [name for name, module in _EXTRAS.items() if _is_installed(module)]
+    absent = [name for name in _EXTRAS if name not in installed]
     return CheckResult(
-        "extras", f"installed: {', '.join(there) or 'none'}; absent: {', '.join(absent) or 'none'}"
+        "extras", f"installed: {', '.join(installed) or 'none'}; absent: {', '.join(absent) or 'none'}"
     )
 
 

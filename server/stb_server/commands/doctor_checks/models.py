@@ -48,21 +48,21 @@ async def check_models(
         simulator: ``PROVIDER/MODEL`` of the simulator, or empty.
         urls: endpoints of the simulator's model; they replace its provider's URL.
     """
-    found = []
+    results = []
     for name in dict.fromkeys(filter(None, names)):
-        found += await _of_provider(settings, name)
+        results += await _of_provider(settings, name)
     if simulator and urls:
         try:
             key = settings.provider(simulator.partition("/")[0])[1]
         except UsageError as problem:
-            found.append(_missing(simulator, problem))
-            return found
+            results.append(_missing(simulator, problem))
+            return results
         for url in urls:
             endpoint = Endpoint(url.rstrip("/"), key, "STB_SIMULATOR_ENDPOINT", "the simulator's key")
-            found += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
+            results += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
     elif simulator and simulator not in names:
-        found += await _of_provider(settings, simulator)
-    return found or [
+        results += await _of_provider(settings, simulator)
+    return results or [
         CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")
     ]
 

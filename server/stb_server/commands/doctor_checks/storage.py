@@ -62,14 +62,14 @@ async def check_store(wanted: StorageSettings) -> list[CheckResult]:
     path = (
         Path(parsed.database or "") if is_sqlite and not (parsed.database or "").startswith("file:") else None
     )
-    found = [_room(_existing(path.absolute()) if path else Path.cwd(), wanted.min_free_mb)]
+    results = [_room(_existing(path.absolute()) if path else Path.cwd(), wanted.min_free_mb)]
     if path and not path.exists():
-        return [_not_there_yet(path), *found]
+        return [_not_there_yet(path), *results]
     try:
         async with _opened(wanted.url) as store:
-            return [*await _of_store(store, wanted.dataset), *found]
+            return [*await _of_store(store, wanted.dataset), *results]
     except StoreError as problem:
-        return [_unusable(problem, path), *found]
+        return [_unusable(problem, path), *results]
 
 
 @asynccontextmanager
@@ -118,10 +118,10 @@ def _unusable(problem: StoreError, path: Path | None) -> CheckResult:
 
 async def _of_store(store: Store, dataset: str) -> list[CheckResult]:
     version = await migrations.current(store)
-    found = [await _writable(store), _schema(version)]
+    results = [await _writable(store), _schema(version)]
     if version != migrations.HEAD:
-        return found
-    return [*found, await _clock(store), await _datasets(store, dataset)]
+        return results
+    return [*results, await _clock(store), await _datasets(store, dataset)]
 
 
 async def _writable(store: Store) -> CheckResult:

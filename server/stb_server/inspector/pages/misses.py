@@ -24,8 +24,8 @@ async def misses(request: Request) -> Response:
         numbers = [(dataset, (await store.datasets.counts(dataset.id))["misses"]) for dataset in datasets]
         return page(request, "miss_datasets.html", rows=numbers)
     dataset = await store.datasets.get(name)
-    given = request.query_params.get("page", "1")
-    number = min(int(given), _LAST_PAGE) if given.isascii() and given.isdigit() and given.strip("0") else 1
+    text = request.query_params.get("page", "1")
+    number = min(int(text), _LAST_PAGE) if text.isascii() and text.isdigit() and text.strip("0") else 1
     found = await store.misses.most_frequent(dataset.id, limit=PAGE + 1, offset=PAGE * (number - 1))
     return page(
         request,

@@ -132,14 +132,14 @@ async def attempt(request: Request) -> HttpResponse:
     inspector = request.app.state.inspector
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
-    given: dict[str, Any] = dict(request.query_params)
+    fields: dict[str, Any] = dict(request.query_params)
     if request.method == "POST":
-        given = await read_form(request)
-    ref = ApiRef(*(str(given.get(name, "")).replace("\x00", "") for name in ApiRef._fields))
-    arguments = str(given.get("arguments", "{}"))
+        fields = await read_form(request)
+    ref = ApiRef(*(str(fields.get(name, "")).replace("\x00", "") for name in ApiRef._fields))
+    arguments = str(fields.get("arguments", "{}"))
     if not all(ref):
         raise NotFoundError("A call needs a category, a tool and an API.")
-    is_sent = request.method == "POST" and given.get("how") == "send" and inspector.worker is not None
+    is_sent = request.method == "POST" and fields.get("how") == "send" and inspector.worker is not None
     if is_sent:
         outcome = await try_call.send(inspector.worker, dataset, ref, arguments)
     else:

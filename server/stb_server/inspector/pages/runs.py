@@ -201,8 +201,8 @@ async def _scores(inspector: Inspector, row: RunRow, judge: JudgeName | None) ->
 
 
 def _page_number(request: Request, rows: int, size: int = PAGE) -> int:
-    given = request.query_params.get("page", "1")
-    number = int(given) if given.isascii() and given.isdigit() and len(given) < 7 else 1
+    text = request.query_params.get("page", "1")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
     return max(1, min(number, -(-rows // size)))
 
 

@@ -104,8 +104,8 @@ def address(run: str, group: str, query_id: str, trial: int = 0) -> str:
 
 
 def _trial(request: Request) -> int:
-    given = request.query_params.get("trial", "0")
-    return int(given) if given.isascii() and given.isdigit() and len(given) < 9 else 0
+    text = request.query_params.get("trial", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 async def _load(store: Store, run: Run, group: str, query_id: str, trial: int) -> tuple[Trajectory, int]:
