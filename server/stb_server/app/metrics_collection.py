@@ -1,4 +1,4 @@
-"""What a worker has counted, gathered for its metrics."""
+"""Collects the metrics of a worker from its resources."""
 
 from __future__ import annotations
 

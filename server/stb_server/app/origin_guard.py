@@ -57,7 +57,7 @@ def _say(evidence: str) -> str:
 
 
 def _is_own(origin: bytes, host: bytes, hosts: Hosts | None) -> bool:
-    """Whether an origin is the host that was asked, or one that the server was told; ``null`` is none."""
+    """Whether an origin is the requested host or one of ``--allow-host``; ``null`` is neither."""
     scheme, _, place = origin.decode("latin-1").strip().lower().partition("://")
     port = _DEFAULT_PORTS.get(scheme)
     if port is None:

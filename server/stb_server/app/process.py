@@ -47,8 +47,8 @@ def check(options: ServerOptions) -> ServerOptions:
     """Check that a server with these options can start; returns them with the dataset filled in.
 
     Raises:
-        NotFoundError: the dataset is not there, or there is none.
-        UsageError: no dataset is named and there are several, or the mode needs what is missing.
+        NotFoundError: there is no such dataset, or none at all.
+        UsageError: no dataset is named and there are several, or the mode needs a missing option.
         StoreError: the store cannot be opened.
     """
     return asyncio.run(_check(options))

@@ -60,7 +60,7 @@ def _read_group(file: Path, ids: dict[str, None] | None, folder: ReleaseFolder, 
     if not isinstance(entries, list):
         raise FormatError("is not a list of queries")
     if len(group) > _MOST_CHARACTERS or not group.isprintable():
-        raise FormatError(f"its name is not that of a group: up to {_MOST_CHARACTERS} printable characters")
+        raise FormatError(f"its name is not valid for a group: up to {_MOST_CHARACTERS} printable characters")
     queries: dict[str, Query] = {}
     seen: set[str] = set()
     for position, entry in enumerate(entries):

@@ -37,7 +37,7 @@ def read_tools(
     """Read the documents in files, each with the folder of its category; unusable ones are skipped.
 
     Returns:
-        The documents by (category, tool), and what is there twice.
+        The documents by (category, tool), and documents or APIs that occur twice.
     """
     tools: dict[ToolName, ToolDocument] = {}
     first: dict[ToolName, str] = {}

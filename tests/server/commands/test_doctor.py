@@ -249,7 +249,7 @@ EXPECTED = {
     "schema-behind": (0, "stb backup"),
     "clock-behind": (1, "timedatectl"),
     "dataset-missing": (1, "stb data import PATH --name toolbench"),
-    "disk-low": (1, "Make room"),
+    "disk-low": (1, "Free some space"),
     "redis-unreachable": (1, "STB_REDIS_URL"),
     "redis-refused": (1, "password"),
     "redis-unbounded": (0, "--maxmemory"),

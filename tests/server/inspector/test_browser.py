@@ -40,11 +40,11 @@ def test_names_lead_down_to_a_response(real_site: str, page: Page) -> None:
 def test_a_call_can_be_tried(hostile_site: str, page: Page) -> None:
     """A miss shows the nearest recorded call and what differs; that call itself is a hit."""
     page.goto(f"{hostile_site}/cache/weather/{KEY}")
-    page.get_by_label("Arguments JSON object").fill('{"city": "Bonm"}')
+    page.get_by_label("Arguments (JSON)").fill('{"city": "Bonm"}')
     page.get_by_role("button", name="Look up").click()
     expect(page.get_by_role("status")).to_contain_text("Closest recorded call")
     expect(page.locator("del")).to_contain_text("Bonm")
-    page.get_by_label("Arguments JSON object").fill('{"city": "Bonn"}')
+    page.get_by_label("Arguments (JSON)").fill('{"city": "Bonn"}')
     page.get_by_role("button", name="Look up").click()
 
     expect(page.get_by_role("status")).to_contain_text("recorded")
@@ -54,7 +54,7 @@ def test_a_call_can_be_tried(hostile_site: str, page: Page) -> None:
 def test_arguments_that_are_no_call_are_explained(hostile_site: str, page: Page) -> None:
     """In the words of the server."""
     page.goto(f"{hostile_site}/cache/weather/{KEY}")
-    page.get_by_label("Arguments JSON object").fill("[1")
+    page.get_by_label("Arguments (JSON)").fill("[1")
     page.get_by_role("button", name="Look up").click()
 
     expect(page.get_by_role("status")).to_contain_text("tool_input is not one JSON object")
@@ -84,7 +84,7 @@ def test_a_response_is_annotated_deleted_and_put_back(hostile_site: str, page: P
     expect(page.get_by_label("Note", exact=True)).to_have_value("looks <b>odd</b>")
     by_hand.get_by_role("button", name="Unpin").click()
     by_hand.get_by_text("Delete", exact=True).click()
-    page.get_by_label("Why").fill("stale")
+    page.get_by_label("Reason").fill("stale")
     by_hand.get_by_role("button", name="Take it out of force").click()
     expect(page.locator(".note").first).to_contain_text("no longer in force")
     by_hand.get_by_role("button", name="Put back into force").click()

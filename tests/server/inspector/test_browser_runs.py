@@ -77,9 +77,7 @@ def test_a_run_of_dfsdt_shows_its_search(
         expect(left.get_by_text("gave up").last).to_be_visible()
         expect(left.locator(".spent").first).to_contain_text("tokens")
         expect(page.locator(".answer")).to_contain_text("215 GBP")
-        expect(page.locator(".head", has_text="Search tree")).to_contain_text(
-            "allowed were 2 children of a node"
-        )
+        expect(page.locator(".head", has_text="Search tree")).to_contain_text("limits: 2 children of a node")
 
 
 def test_the_tree_goes_by_keys(hostile_site: str, page: Page) -> None:
