@@ -26,7 +26,7 @@ _QUERY_LENGTH = 200
 _BATCH = 100
 _UNSTATED = "not stated"
 
-TrialPlace = tuple[str, str, int]
+TrialAddress = tuple[str, str, int]
 """(group, query id, trial)."""
 
 
@@ -50,7 +50,7 @@ class TrialDigest:
     provenances: Counter[str]
 
     @property
-    def place(self) -> TrialPlace:
+    def place(self) -> TrialAddress:
         """Its group, query and trial."""
         return self.group, self.query_id, self.trial
 
@@ -60,8 +60,8 @@ class RunDigest:
     """The summary of a run: the last attempt of each trial."""
 
     attempts: int
-    trials: dict[TrialPlace, TrialDigest]
-    used: dict[str, list[TrialPlace]]
+    trials: dict[TrialAddress, TrialDigest]
+    used: dict[str, list[TrialAddress]]
     """Key of a call -> the trials that made it."""
 
     @property
@@ -117,10 +117,10 @@ class RunDigests:
 
     async def uses(
         self, store: Store, runs: Sequence[Run], key: str, *, limit: int
-    ) -> tuple[list[tuple[Run, TrialPlace]], int]:
+    ) -> tuple[list[tuple[Run, TrialAddress]], int]:
         """Trials of the latest of these runs that made a call, and how many runs were searched."""
         runs = runs[-_RUNS_OF_USES:]
-        found: list[tuple[Run, TrialPlace]] = []
+        found: list[tuple[Run, TrialAddress]] = []
         for run in reversed(runs):
             places = (await self.get(store, run.run)).used.get(key, [])
             found += [(run, place) for place in places]
@@ -134,8 +134,8 @@ async def _attempts(store: Store, run: str) -> int:
 
 
 async def _read(store: Store, run: str, attempts: int) -> RunDigest:
-    trials: dict[TrialPlace, TrialDigest] = {}
-    used: dict[str, list[TrialPlace]] = defaultdict(list)
+    trials: dict[TrialAddress, TrialDigest] = {}
+    used: dict[str, list[TrialAddress]] = defaultdict(list)
     batch: list[str] = []
 
     async def take() -> None:
