@@ -46,22 +46,29 @@ from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comp
     "--metric",
     default=SOPR,
     type=click.Choice([SOPR, SOWR]),
-    help="Pass rates, or who wins on each query.",
+    help="sopr compares pass rates; sowr asks which answer is better.",
 )
 @click.option("--judge", default="", help="PROVIDER/MODEL, 'recorded' or 'rules'.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
-@click.option("--pair-rounds", type=click.IntRange(1, 100), default=None, help="Of comparing two answers; 1.")
 @click.option(
-    "--block", default="faithful", type=click.Choice(BLOCKS), help="Which rules of scoring (for sowr)."
+    "--rounds", type=click.IntRange(1, 100), default=None, help="Verdicts per answer, as in stb score."
 )
-@click.option("--switch", "switches", multiple=True, help="name=value in the reference block.")
 @click.option(
-    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
+    "--pair-rounds",
+    type=click.IntRange(1, 100),
+    default=None,
+    help="Verdicts per pair and order; 1 by default.",
 )
-@click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
-@click.option("--clustered", is_flag=True, help="Draw queries that share tools together (for sopr).")
+@click.option("--block", default="faithful", type=click.Choice(BLOCKS), help="Scoring rules, for sowr.")
+@click.option(
+    "--switch", "switches", multiple=True, help="NAME=VALUE: changes one rule of the reference block."
+)
+@click.option(
+    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
+)
+@click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
+@click.option("--clustered", is_flag=True, help="Resample queries that share tools together, for sopr.")
 @evaluator_option
-@click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
+@click.option("--seed", type=int, default=0, help="Seed of resampling and permutation.")
 async def command(
     runs: tuple[str, ...],
     metric: str,
@@ -79,8 +86,8 @@ async def command(
 ) -> None:
     """Compare runs query by query: difference, 95 % interval and p-value.
 
-    With more than two RUNS every two are compared, and p-values are adjusted for that.
-    Verdicts that are lacking are asked for, as in stb score.
+    With more than two RUNS every pair is compared, and p-values are adjusted for the number of pairs.
+    Missing verdicts are asked for, as in stb score.
     """
     compared = _COMPARED[metric]
     if (switches or block != "faithful") and not compared.has_blocks:
@@ -116,7 +123,7 @@ async def command(
 
 @dataclass(frozen=True)
 class _Request:
-    """What is to be compared: judged runs, and how."""
+    """The judged runs to compare, and how to compare them."""
 
     store: Store
     sides: Sequence[Side]
@@ -168,7 +175,7 @@ async def _win_rates(request: _Request) -> list[ResultRow]:
 
 @dataclass(frozen=True)
 class _ComparedMetric:
-    """How runs are compared by one metric; ``has_blocks`` says whether the reference rules are one way."""
+    """How runs are compared by one metric; ``has_blocks`` says whether the reference rules apply."""
 
     rows: Callable[[_Request], Awaitable[list[ResultRow]]]
     has_blocks: bool = False
@@ -190,7 +197,7 @@ def _notes(rows: Sequence[ResultRow]) -> list[str]:
             continue
         counts: list[str] = []
         if row["n_error"]:
-            counts.append(f"{row['n_error']} verdicts failed, spoiled or not given yet (not scored)")
+            counts.append(f"{row['n_error']} verdicts failed, missing or lost to infrastructure (not scored)")
         if row["n"] < row["n_total"]:
             left_out = row["n_total"] - row["n"]
             counts.append(f"{left_out} of {row['n_total']} queries cannot be compared (left out)")

@@ -1,4 +1,4 @@
-"""How ``stb compare`` shows what it found."""
+"""Printing the result of ``stb compare``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALPHA = 0.05
 
 
 def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> None:
-    """Print the comparison: warnings first; a verdict in words for each pair after the table."""
+    """Print the comparison: warnings, the table, and one sentence per pair."""
     shown = _SHOWN[rows[0]["metric"] if rows else SOPR]
     ranks = rank_runs(rows) if shown.is_ranked else []
     if as_json:
@@ -30,12 +30,12 @@ def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> N
             click.echo(_in_words(row, shown))
     if ranks:
         places = ", ".join(f"{one['run']} {_places(one)}" for one in sorted(ranks, key=_by_rank))
-        click.echo(f"Places that the runs may have, all together with 95 % confidence: {places}.")
+        click.echo(f"Possible ranks, with 95 % confidence for all together: {places}.")
     reaches = [row["detectable"] for row in rows if row["group"] == MACRO and row.get("detectable")]
     if reaches:
         click.echo(
-            f"A true macro difference of {max(reaches):.1f} points would be found with 80 % power; smaller ones"
-            f" mostly would not. To find one of 2 points takes about {_needed(rows):,} such queries."
+            f"A true macro difference of {max(reaches):.1f} points would be detected with 80 % power, smaller"
+            f" differences mostly not. Detecting 2 points takes about {_needed(rows):,} such queries."
         )
 
 

@@ -1,4 +1,4 @@
-"""``stb export``: write a run to a file that others can read."""
+"""``stb export``: write a run to a file."""
 
 from __future__ import annotations
 
@@ -39,17 +39,21 @@ FORMATS = ("bundle", "toolbench", "openai-messages")
 
 @stb_command("export")
 @click.argument("run")
-@click.option("--format", "form", default="bundle", type=click.Choice(FORMATS), help="What to write.")
+@click.option("--format", "form", default="bundle", type=click.Choice(FORMATS), help="File format.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=None, help="File, or folder for toolbench."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File to write, or folder for toolbench.",
 )
-@click.option("--judge", default="", help="Whose verdicts go into the toolbench form; the last by default.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--judge", default="", help="Judge whose verdicts toolbench gets; by default the latest.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 async def command(run: str, form: str, output: Path | None, judge: str, force: bool, as_json: bool) -> None:
-    """Write RUN to a file that others, or another store, can read.
+    """Write RUN to a file that other stores and tools can read.
 
-    A bundle is one zip file with everything, which stb import reads. toolbench writes a folder
-    with raw and converted answers of the first trial, and pass_rate_results where there are verdicts.
+    A bundle is one zip file with everything; stb import reads it. toolbench writes a folder with raw and
+    converted answers of the first trial, and pass_rate_results if there are verdicts.
     """
     async with opened_store() as store:
         found = await store.runs.get(run)
@@ -111,7 +115,7 @@ async def _toolbench(
 
 
 def _rounds(trajectory: Trajectory, table: VerdictTable) -> list[Status | None]:
-    """What was decided on an answer, round by round; None where there is no verdict."""
+    """The verdicts on an answer, round by round; None for a missing one."""
     place = (trajectory.group, trajectory.query_id, trajectory.trial)
     marks = (table.marks.get((*place, number)) for number in range(table.n_rounds))
     return [mark.status if mark else None for mark in marks]
@@ -127,7 +131,7 @@ def _by_query(
     groups = _grouped(trajectories)
     folders = file_names(groups)
     for group, answers in groups.items():
-        # What reads raw answers takes the name of a file up to its first _ for the query's id.
+        # Readers of raw answers take the file name up to the first _ as the query's id.
         names = file_names(answers, without="_")
         for query_id, trajectory in answers.items():
             path = folder / folders[group] / f"{names[query_id]}_{method}.json"
@@ -139,7 +143,7 @@ def _by_group(trajectories: list[Trajectory], folder: Path, record: _Record) -> 
     files: dict[Path, bytes] = {}
     groups = _grouped(trajectories)
     for group, named in file_names(groups).items():
-        # What reads these files takes the system's name off the end of theirs, once.
+        # Readers of these files remove the system's name from the end of the file name, once.
         system = f"_{folder.name}"
         path = folder / f"{named}{system if named.endswith(system) else ''}.json"
         files[path] = _json({query_id: record(t) for query_id, t in groups[group].items()})
@@ -154,10 +158,10 @@ def _grouped(trajectories: list[Trajectory]) -> dict[str, dict[str, Trajectory]]
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    """ToolBench's forms hold each call inside the one before it: long answers are deep.
+    """JSON of a record. ToolBench's forms nest each call in the one before, so long answers are deep.
 
     Raises:
-        UsageError: too deep for any reader.
+        UsageError: the nesting is too deep for any reader.
     """
     try:
         return orjson.dumps(value, option=orjson.OPT_INDENT_2)
@@ -173,7 +177,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def file_names(names: Iterable[str], *, without: str = "") -> dict[str, str]:
-    """Names from outside as names of files in one folder, no two alike even where case is ignored."""
+    """File names in one folder for foreign names, all different even where case is ignored."""
     plain = {name: file_name(name, without=without) for name in names}
     shared = Counter(map(_case_ignored, plain.values()))
     return {
@@ -183,9 +187,9 @@ def file_names(names: Iterable[str], *, without: str = "") -> dict[str, str]:
 
 
 def file_name(name: str, *, without: str = "") -> str:
-    """A name from outside as the name of a file: nothing in it leads to another folder.
+    """The file name for a foreign name; it cannot lead to another folder.
 
-    A name that cannot stay as it is gets a hash after ``~``, which no other name has: so no two are alike.
+    A name that must be changed gets a hash after ``~``, so that no two names become the same.
     """
     file = _NOT_IN_NAMES.sub("_", name).lstrip(".") or "_"
     if without:
@@ -203,11 +207,11 @@ def _case_ignored(file: str) -> str:
 
 
 def write_file(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file whole or not at all.
+    """Write a file atomically.
 
     Raises:
-        ConflictError: something else is there, and ``force`` was not given.
-        StoreError: it cannot be written.
+        ConflictError: the file exists with other content, and ``force`` was not given.
+        StoreError: the file cannot be written.
     """
     try:
         if path.exists() and not force:

@@ -1,4 +1,4 @@
-"""``stb import``: import runs, answers and verdicts of others."""
+"""``stb import``: import other people's runs, answers and verdicts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SHOWN = 20
     "--dataset",
     "-d",
     default="",
-    help=f"Dataset whose query ids are the denominator; found by itself, or '{NO_DATASET}'.",
+    help=f"Dataset whose queries are the denominator; detected by default, '{NO_DATASET}' for no dataset.",
 )
-@click.option("--name", default="", help="Name of the run, when PATH holds one system.")
+@click.option("--name", default="", help="Name of the run, if PATH holds one system.")
 async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
     """Import runs: bundles, pass_rate_results, preference_results, converted and raw answers.
 
-    Every system becomes one run, named after its folder. The same import again adds nothing.
+    Every system becomes one run, named after its folder. Importing the same files again adds nothing.
     """
     if is_bundle(path):
         async with opened_store() as store:
@@ -59,7 +59,7 @@ def _show_merged(merged: Merged, *, as_json: bool) -> None:
     for reason, count in merged.refused.items():
         console.print_note(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
     if FOREIGN in merged.refused:
-        console.print_note("To look at the bundle's verdicts, import it as another run: --name NAME.")
+        console.print_note("To use the bundle's verdicts, import it as another run: --name NAME.")
     row = {**asdict(merged), "refused": sum(merged.refused.values())}
     if as_json:
         console.emit_json({"rows": [row]})
@@ -76,8 +76,8 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
         console.print_note(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
     if summary.dataset is None and summary.runs:
         console.print_note(
-            "NOTE: no dataset of this store has these queries, so the denominator of each group is the union"
-            " of the answers imported here; answers that every system lacks cannot be noticed."
+            "NOTE: no dataset of this store has these queries, so each group's denominator is the union"
+            " of the answers imported here, and answers that every system lacks go unnoticed."
             " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
         )
     for run in summary.runs:
@@ -86,7 +86,7 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
         if run.not_in_dataset:
             console.print_note(
                 f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
-                " they are kept but not scored."
+                " they are kept, but not scored."
             )
     if as_json:
         skipped_rows = [

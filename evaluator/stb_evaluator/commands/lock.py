@@ -26,9 +26,9 @@ from stb_evaluator.transfer.proofs import lock_dataset, lock_run
     help="File to write.",
 )
 async def command(what: str, output: Path, as_json: bool) -> None:
-    """Write a lock file: hashes of the dataset and its recordings, and all that a run is and found.
+    """Write a lock file: hashes of the dataset and its recordings; of a run also its settings and scores.
 
-    stb verify --lock holds a bundle against it.
+    stb verify --lock checks a bundle against it.
     """
     store = await open_store(cli.current_settings().database_url)
     try:
@@ -60,7 +60,7 @@ async def _locked(store: Store, what: str) -> LockFile:
         return await lock_run(store, await store.runs.get(what))
     except NotFoundError as problem:
         raise NotFoundError(
-            f"{what!r} is no dataset and no run: {problem.message}", hint=problem.hint
+            f"{what!r} is neither a dataset nor a run: {problem.message}", hint=problem.hint
         ) from None
 
 

@@ -11,7 +11,7 @@ from stb_evaluator.judges.solvable_votes import MODE as VOTES
 
 @stb_command("ls")
 async def command(as_json: bool) -> None:
-    """List the runs of the store, the oldest first."""
+    """List the runs in the store, oldest first."""
     async with opened_store() as store:
         runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
         rows = [await run_row(store, run) for run in runs]

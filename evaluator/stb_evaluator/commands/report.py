@@ -39,20 +39,22 @@ WRITERS: dict[str, Callable[[Report], bytes]] = {
     "--output",
     type=click.Path(path_type=Path),
     default=None,
-    help=f"File to write; its ending tells the form: {', '.join(WRITERS)}.",
+    help=f"File to write; its extension selects the format: {', '.join(WRITERS)}.",
 )
 @click.option(
     "--site",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder to write the runs' pages into, as the inspector shows them, to be put on any web server.",
+    help="Folder for static pages of the runs, as the inspector shows them, for any web server.",
 )
-@click.option("--judge", default="", help="As in stb score; verdicts must be there already.")
-@click.option("--rounds", type=click.IntRange(1, 100), default=None, help="As in stb score.")
-@click.option("--published", is_flag=True, help="Show published tables beside ours, with judge and date.")
+@click.option("--judge", default="", help="As in stb score; the verdicts must exist.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 100), default=None, help="Verdicts per answer, as in stb score."
+)
+@click.option("--published", is_flag=True, help="Add published tables, with judge and date.")
 @click.option("--title", default="", help="Title of the report.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
-@click.option("--seed", type=int, default=0, help="Of resampling and permutation.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@click.option("--seed", type=int, default=0, help="Seed of resampling and permutation.")
 async def command(
     runs: tuple[str, ...],
     output: Path | None,
@@ -67,12 +69,12 @@ async def command(
 ) -> None:
     """Write a report on RUNS: scores with intervals, paired differences, plots, consistency.
 
-    No judge is asked; run stb score first. The HTML file needs nothing else, not even a network. A
-    site holds every trajectory, its search tree and the recorded responses that the runs used; its
-    pages open from a disk, too.
+    No judge is asked; run stb score first. The HTML file is self-contained and works offline. A site
+    holds every trajectory, its search tree and the recorded responses that the runs used; its pages
+    can also be opened from disk.
     """
     if output is None and site is None:
-        raise UsageError("Nothing is to be written.", hint="Name a file with -o or a folder with --site.")
+        raise UsageError("There is nothing to write.", hint="Name a file with -o or a folder with --site.")
     writer = _writer(output) if output else None
     written: dict[str, Any] = {}
     async with opened_store() as store:
@@ -113,7 +115,7 @@ def _writer(output: Path) -> Callable[[Report], bytes]:
     writer = WRITERS.get(output.suffix.lower())
     if writer is None:
         raise UsageError(
-            f"The form of a report is told by its ending, and {output.name!r} has none of ours.",
+            f"{output.name!r} has no extension of a report format.",
             hint=f"Use {', '.join(WRITERS)}.",
         )
     return writer
@@ -125,7 +127,7 @@ async def _write_site(
     publisher = plugins.find_site_writer()
     if publisher is None:
         raise UsageError(
-            "Nothing is installed that writes pages.", hint="Install the whole of stabletoolbench."
+            "The package that writes pages is not installed.", hint="Install all of stabletoolbench."
         )
     with console.progress() as bar:
         task = bar.add_task("writing pages", total=None, note="")

@@ -12,7 +12,7 @@ from stb_core.cli.store import opened_store
 @stb_command("rm")
 @click.argument("runs", nargs=-1, required=True)
 async def command(runs: tuple[str, ...], as_json: bool) -> None:
-    """Delete runs with their trajectories and verdicts. There is no way back."""
+    """Delete runs with their trajectories and verdicts. This cannot be undone."""
     async with opened_store() as store:
         found = [await store.runs.get(name) for name in runs]
         for run in found:

@@ -32,32 +32,39 @@ from stb_evaluator.scores.trial_rows import TRIALS
 @stb_command("score")
 @click.argument("runs", nargs=-1)
 @click.option(
-    "--judge", default="", help="PROVIDER/MODEL (several with commas: a panel), 'recorded' or 'rules'."
+    "--judge",
+    default="",
+    help="PROVIDER/MODEL (several, separated by commas, form a panel), 'recorded' or 'rules'.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(1, 100),
     default=None,
-    help="Verdicts on each answer: 3 by a model (1 for fac), 1 by rules, as many as are recorded.",
+    help="Verdicts per answer. By default 3 by a model (1 for fac), 1 by rules, all recorded ones.",
 )
-@click.option("--metric", default=SOPR, help=f"What to measure, of {', '.join(score_metrics())}.")
-@click.option("--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Which rules of scoring.")
 @click.option(
-    "--switch", "switches", multiple=True, help="name=value in the reference block; see the manual."
+    "--metric", default=SOPR, help=f"What to measure, separated by commas: {', '.join(score_metrics())}."
+)
+@click.option("--block", default="both", type=click.Choice([*BLOCKS, "both"]), help="Scoring rules.")
+@click.option(
+    "--switch",
+    "switches",
+    multiple=True,
+    help="NAME=VALUE: changes one rule of the reference block; see docs/metrics.md.",
 )
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
     default=None,
-    help="CSV or JSON of human labels: adds scores corrected by them, and how good the judge is.",
+    help="CSV or JSON file of human labels: adds corrected scores and the judge's accuracy.",
 )
-@click.option("--clustered", is_flag=True, help="Let intervals allow for queries that share tools.")
-@click.option("--retry-errors", is_flag=True, help="Ask again where the judge failed.")
+@click.option("--clustered", is_flag=True, help="Compute intervals that allow for queries that share tools.")
+@click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @click.option(
-    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the judge at once."
+    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
 )
 @evaluator_option
-@click.option("--seed", type=int, default=0, help="Of the resampling behind the intervals.")
+@click.option("--seed", type=int, default=0, help="Seed of the bootstrap.")
 async def command(
     runs: tuple[str, ...],
     judge: str,
@@ -75,8 +82,8 @@ async def command(
 ) -> None:
     """Judge the answers of RUNS and print their scores.
 
-    Without RUNS it is the latest run; with --judge recorded all runs that have recorded verdicts.
-    Verdicts are kept: the same command again asks the judge only for what is lacking.
+    Without RUNS it scores the latest run, or with --judge recorded all runs that have recorded verdicts.
+    Verdicts are kept: the same command run again asks the judge only for missing ones.
     """
     metrics = _metrics(metric)
     request = ScoreRequest(
@@ -89,7 +96,7 @@ async def command(
     )
     async with opened_store() as store:
         chosen = await choose_runs(store, runs, judge)
-        # Measures need trajectories whole: then they are parsed once, for judges and accounts as well.
+        # Measures need whole trajectories: parse them once, for judges and accounts as well.
         keep = len(metrics) > 1 and any(not one.judged_by for one in metrics)
         readers = [RunReader(store, run, keep_trajectories=keep) for run in chosen]
         rows: list[ResultRow] = []
@@ -126,10 +133,10 @@ def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
 
 
 async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Run]:
-    """The named runs; without a name the latest, or for ``recorded`` all that have recorded verdicts.
+    """The named runs; without a name the latest run, or for ``recorded`` all runs with recorded verdicts.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is no such run.
     """
     if names:
         found = [await store.runs.get(name) for name in names]
@@ -149,16 +156,16 @@ async def choose_runs(store: Store, names: Sequence[str], judge: str) -> list[Ru
 
 
 def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
-    """Which labels change nothing."""
+    """A note about labels that have no effect."""
     unknown = labels.n_unknown({run.run: run.expected for run in runs}) if labels is not None else 0
     if labels is None or not unknown:
         return []
     of_all = f"{unknown} of {len(labels.points)} labels"
-    return [f"NOTE: {of_all} are on queries or runs that are not scored here (left out)."]
+    return [f"NOTE: {of_all} are for queries or runs that are not scored here (left out)."]
 
 
 def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool) -> None:
-    """Print rows: one JSON document, or one table a metric and block beneath the first lines and notes."""
+    """Print rows: one JSON document, or headline and notes, then one table per metric and block."""
     scores = [row for row in rows if row["block"] in BLOCKS]
     lines = [*headline(scores), *notes]
     if as_json:

@@ -23,9 +23,9 @@ from stb_evaluator.reports.trajectory_text import draw_trajectory
 
 @stb_command("show")
 @click.argument("what", metavar="RUN[/[GROUP/]QUERY]")
-@click.option("--full", is_flag=True, help="Do not shorten observations and answers.")
+@click.option("--full", is_flag=True, help="Show observations and answers in full.")
 async def command(what: str, full: bool, as_json: bool) -> None:
-    """Show a run, or what it did on one query: every call, the answer and the verdicts."""
+    """Show a run, or its calls, answer and verdicts on one query."""
     async with opened_store() as store:
         run, group, query_id = await _find(store, what)
         if not query_id:
@@ -150,7 +150,7 @@ async def _trajectories(store: Store, run: Run, group: str, query_id: str) -> li
     known = any(query_id in ids for name, ids in run.expected.items() if group in {"", name})
     raise NotFoundError(
         f"The run {run.run!r} has no answer to query {query_id!r}{' yet' if known else ''}.",
-        hint=f"See what it has with: stb show {run.run}.",
+        hint=f"List its answers with: stb show {run.run}.",
     )
 
 

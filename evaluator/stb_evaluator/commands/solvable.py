@@ -30,19 +30,20 @@ _WORDS = {status: word for word, status in SOLVABILITY.items()}
 
 @stb_command("solvable")
 @click.argument("dataset", metavar="DATASET[:GROUP,…]")
-@click.option("--judge", required=True, help="PROVIDER/MODEL, an odd number of them, with commas.")
+@click.option("--judge", required=True, help="An odd number of PROVIDER/MODEL, separated by commas.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for ids of solvable queries.")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @click.option(
-    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Requests at the models at once."
+    "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the models."
 )
 async def command(
     dataset: str, judge: str, output: Path | None, force: bool, max_connections: int, as_json: bool
 ) -> None:
-    """Have models vote on the queries of a dataset, and keep those that a majority finds solvable.
+    """Have models vote on which queries of a dataset can be solved.
 
-    With -o the ids are written as test_query_ids/<group>.json, in the official form. Votes are
-    kept: the same command again asks nothing.
+    With -o the ids of queries that a majority finds solvable are written to
+    test_query_ids/<group>.json, in the official format. Votes are kept: the same command run again asks
+    only for missing ones.
     """
     name, _, groups = dataset.partition(":")
     wanted = [group for group in groups.split(",") if group]

@@ -22,8 +22,8 @@ from stb_evaluator.transfer.proofs import Finding, bundle_of, derive_numbers, pr
 async def command(what: str, lock: Path | None, as_json: bool) -> None:
     """Derive every number of a run again, from its bundle alone, in an empty store, without a network.
 
-    Of a RUN of this store the numbers are held against the store's; of a BUNDLE against the lock
-    file. Says "identical", or the first difference with exit code 1.
+    The numbers of a RUN in this store are compared with the store's, those of a BUNDLE with the lock
+    file. Prints "identical", or the first difference with exit code 1.
     """
     held = read_lock(lock) if lock else None
     data = _read(Path(what))
@@ -39,19 +39,19 @@ async def command(what: str, lock: Path | None, as_json: bool) -> None:
         console.emit_table(rows, ("check", "n", "first_difference:first difference"))
         click.echo(f"different: {differing[0].first_difference}" if differing else "identical")
         if held is None and data:
-            console.print_note(
-                "The numbers were derived but held against nothing: give the lock with --lock."
-            )
+            console.print_note("The numbers were derived but not compared: name a lock file with --lock.")
     if differing:
         cli.exit_with(1)
 
 
 def _read(path: Path) -> bytes:
-    """The bytes of a file; none where there is no file."""
+    """The bytes of a file; empty if there is no such file."""
     try:
         return path.read_bytes() if path.is_file() else b""
     except OSError as problem:
-        raise StoreError(f"{path} cannot be read ({problem.strerror}).", hint="Check it.") from None
+        raise StoreError(
+            f"{path} cannot be read ({problem.strerror}).", hint="Check its permissions."
+        ) from None
 
 
 async def _prove_run(name: str, lock: LockFile | None) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Runs in the forms of others: ToolBench's converted answers and verdicts, OpenAI's messages."""
+"""Writing runs in other formats: ToolBench's converted answers and verdicts, OpenAI's messages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def converted_record(
 
 
 def _method_of(trajectory: Trajectory) -> str:
-    """What a converted answer said of its method; of others the agent's name."""
+    """The method that an imported converted answer named, otherwise the agent's name."""
     method = (trajectory.imported or {}).get("method")
     return trajectory.agent if method is None else str(method)
 

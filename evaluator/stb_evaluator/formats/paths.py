@@ -42,7 +42,7 @@ def gives_answer(branch: Branch) -> bool:
 
 
 def to_nodes(branches: list[Branch], path: list[int]) -> tuple[Node, ...] | None:
-    """The whole search in our form; None where there was no choice, because the steps tell it all."""
+    """The whole search in our form; None where there was no choice, because the steps say everything."""
     if len(path) == len(branches):
         return None
     final = path[-1] if path else None

@@ -1,4 +1,4 @@
-"""Runs as ToolBench's raw answers: one file a query, with every try or the whole search.
+"""Writing runs as ToolBench's raw answers: one file per query, with every try or the whole search.
 
 ``Thought``, ``Action`` and ``Action Input`` stand below each other, as ToolBench's agents write them. A run
 whose answers branch only at their root is written as tries (``CoT``), any other as a tree (``DFS``): words

@@ -106,7 +106,7 @@ def _take(found: ReadAnswers, source: AnswerSource) -> None:
 
 
 def _expect(found: ReadAnswers, file: Path) -> None:
-    """Note what a file that cannot be read has answers to, as far as its name tells."""
+    """Record what an unreadable file should answer, as far as its name says."""
     if place := unread_answer(file):
         system, group, query_id = place
         if found.kinds.setdefault(system, raw_in.KIND) == raw_in.KIND:

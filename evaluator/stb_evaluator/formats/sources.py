@@ -23,7 +23,7 @@ _RAW_ID = re.compile(r"(?P<id>[^_]+)_.+|(?P<whole>.+)")
 
 @dataclass(frozen=True)
 class AnswerSource:
-    """One file of answers: the system's name and the group are told by its place."""
+    """One file of answers; its path gives the system's name and the group."""
 
     path: Path
     kind: str
@@ -72,7 +72,7 @@ def read_source(path: Path) -> AnswerSource:
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
     system, group = path.parent.name, group_of(path)
-    for record in document.values():  # the first that can be read tells
+    for record in document.values():  # the first readable one decides
         for kind, is_record in _KINDS.items():
             if is_record(record):
                 return AnswerSource(path, kind, system, group, document)

@@ -17,12 +17,12 @@ from stb_evaluator.judges.replies import ReadVerdict
 from stb_evaluator.judges.rubrics import Rubric, fill
 
 SEEDS_PER_ROUND = 2
-"""From the seed of one round to that of the next; recorded verdicts were asked for with these."""
+"""Distance between the seeds of two rounds. Do not change it: verdicts in stores were asked for with it."""
 
 
 @dataclass(frozen=True)
 class StageReply:
-    """What came of a question: the verdict, or None and the problem; and all that was said."""
+    """The result of one stage: the verdict, or None and the problem; and every raw reply."""
 
     verdict: ReadVerdict | None
     problem: str = ""
@@ -32,7 +32,7 @@ class StageReply:
 
 @dataclass(frozen=True)
 class ReplyForm:
-    """In which form a verdict is asked for, and how it is read."""
+    """The JSON form in which a verdict is asked for, and how it is read."""
 
     name: str
     schema: dict[str, Any]
@@ -44,10 +44,10 @@ async def ask(
 ) -> StageReply:
     """Ask one stage of a rubric about pieces of material, in round ``number``.
 
-    What is asked again, and how often, ``stb_core.llm.repeats`` says.
+    ``stb_core.llm.repeats`` decides what is asked again, and how often.
 
     Raises:
-        ModelUnavailableError: the model could not be asked.
+        ModelUnavailableError: the model could not be reached.
     """
     said: list[str] = []
     usage, problem = Usage(), ""
@@ -55,7 +55,7 @@ async def ask(
     while (request := repeats.request) is not None:
         try:
             reply = await model.complete(request)
-        except UnreadableReplyError as error:  # the model has asked several times by itself
+        except UnreadableReplyError as error:  # the model client has already retried
             said.append(replace_surrogates(error.reply))
             return StageReply(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
@@ -74,7 +74,7 @@ async def ask(
 
 
 def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:
-    """All calls of tools, in order, within the rubric's limits; one text, so that none can end it."""
+    """All tool calls in order, within the rubric's limits, as one text so that no call can end the quotation."""
     limit = rubric.observation_limit
     calls = [step for step in trajectory.steps if step.function != FINISH]
     lines = [

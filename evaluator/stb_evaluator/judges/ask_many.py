@@ -17,7 +17,7 @@ from stb_core.store.shielded import ShieldedTasks
 from stb_core.values.verdicts import Judgement, Status, Verdict
 from stb_evaluator.judges.rules import RulesJudge
 
-# So many refusals in a row, and the judge is taken for gone.
+# After this many failures in a row the judge is not asked any more.
 _PATIENCE = 8
 
 Job = TypeVar("Job")
@@ -25,7 +25,7 @@ Job = TypeVar("Job")
 
 @dataclass
 class JudgingTally:
-    """What became of the questions, in verdicts; ``unavailable`` are still to be given."""
+    """How many questions were judged, reused, failed, or found the judge unavailable."""
 
     judged: int = 0
     reused: int = 0
@@ -34,7 +34,7 @@ class JudgingTally:
     last_problem: str = ""
 
     def __add__(self, other: JudgingTally) -> JudgingTally:
-        """Of the questions of both."""
+        """The sums of both."""
         return JudgingTally(
             judged=self.judged + other.judged,
             reused=self.reused + other.reused,
@@ -48,18 +48,18 @@ class JudgingTally:
 async def ask_alone(
     store: Store, judges: Sequence[tuple[str, str]], metric: str, about: Sequence[str]
 ) -> AsyncGenerator[Lease | None]:
-    """No other session asks these judges the same questions while the block runs.
+    """Let no other session ask these judges the same questions while the block runs.
 
-    What is lacking is looked up within the block. Rules cost nothing: whoever wants may apply them.
+    Look up the missing verdicts inside the block. Rules cost nothing, so they need no lease.
 
     Args:
-        store: of the verdict log.
+        store: the store with the verdict log.
         judges: name and rubric of each.
-        metric: by which they judge.
+        metric: the metric by which they judge.
         about: the runs whose answers are judged, in any order.
 
     Raises:
-        BusyError: another session asks them, or has taken that over.
+        BusyError: another session is asking them, or has taken over the lease.
     """
     paid = [judge for judge in judges if judge[0] != RulesJudge.name]
     if not paid:
@@ -84,10 +84,10 @@ async def judge_all(
 ) -> None:
     """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log.
 
-    A judge that cannot be asked many times in a row is not asked any more. ``lease`` is that of ``ask_alone``.
+    A judge that is unavailable many times in a row is not asked any more. ``lease`` comes from ``ask_alone``.
 
     Raises:
-        StbError: the judge cannot be asked at all, or a verdict cannot be kept.
+        StbError: the judge refuses every request, or a verdict cannot be stored.
     """
 
     async def append(verdicts: Sequence[Verdict]) -> list[None]:
@@ -112,7 +112,7 @@ async def judge_all(
                 tally.last_problem = str(problem)
                 return
             refused_in_a_row = 0
-            # Before another is asked: a crash loses no more verdicts than were being asked for at a time.
+            # Before the next question: a crash loses at most the verdicts that are being asked for.
             await commits.begin(verdict(job, judgement))
         tally.judged += 1
         tally.errors += judgement.status is Status.ERROR

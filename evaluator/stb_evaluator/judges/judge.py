@@ -1,4 +1,4 @@
-"""Judges: from one answer to one verdict. A judge that fails says so; it never says unsolved."""
+"""Judges of single answers. A judge that fails gives an error, never *unsolved*."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VERDICT = ReplyForm("verdict", VERDICT_SCHEMA, read_verdict)
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged: a trajectory that ended with an answer, and its query where it is known."""
+    """The answer to judge: a trajectory that ended with an answer, and its query if it is known."""
 
     trajectory: Trajectory
     query: Query | None = None
@@ -46,7 +46,7 @@ class Judge(Protocol):
         """The verdict of one round, counted from 0.
 
         Raises:
-            ModelUnavailableError: the judge could not be asked; the round is still to be judged.
+            ModelUnavailableError: the judge could not be reached; the round stays unjudged.
         """
         ...
 

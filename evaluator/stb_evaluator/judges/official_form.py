@@ -3,8 +3,7 @@
 ``template.txt`` holds blocks ``<function><name>…</name><description>…</description></function>``: the
 description is the prompt, with places such as ``{query}``; ``config.yaml`` holds the JSON Schema of each
 function under ``completions_kwargs.functions`` (ToolBench, arXiv:2307.16789, appendix A.5). Such a judge
-asks as the published code does, with its words, and without the fence that our own rubrics put around
-material from outside.
+asks in the words of the published code, without the markers that our own rubrics put around quoted material.
 """
 
 from __future__ import annotations
@@ -63,11 +62,12 @@ class Evaluator:
         """The request that calls one function.
 
         Raises:
-            FormatError: the evaluator does not have it.
+            FormatError: the evaluator has no such function.
         """
         if function not in self.functions or function not in self.templates:
             raise FormatError(
-                f"The evaluator {self.name!r} has no function {function}.", hint="Use one that has."
+                f"The evaluator {self.name!r} has no function {function}.",
+                hint="Use an evaluator that has it.",
             )
         text = _PLACE.sub(lambda found: values.get(found[1], found[0]), self.templates[function])
         return Request(
@@ -84,8 +84,8 @@ def load_evaluator(folder: Path) -> Evaluator:
     """Read an evaluator folder.
 
     Raises:
-        NotFoundError: it is not there.
-        FormatError: it is not in the official form.
+        NotFoundError: the folder has no evaluator.
+        FormatError: its files are not in the official form.
     """
     if not (folder / "config.yaml").is_file():
         raise NotFoundError(
@@ -145,7 +145,7 @@ class OfficialJudge:
         return self._evaluator.hash
 
     async def judge(self, case: Case, number: int) -> Judgement:
-        """The final answer first; when unsure, the whole answer in its converted form."""
+        """Ask about the final answer; if unsure, about the whole answer in its converted form."""
         trajectory = case.trajectory
         answer = self._shown(trajectory)
         found = await self._ask(
@@ -191,8 +191,8 @@ class OfficialJudge:
 class OfficialPairJudge(OfficialJudge):
     """Compares two answers by an evaluator folder, and judges one of a pair as a comparison shows it.
 
-    As in the published code the judge is not told by which method an answer was found. ``limit`` cuts the
-    final answer, in characters.
+    As in the published code, the judge does not see which method found an answer. ``limit`` is the largest
+    length of a final answer, in characters.
     """
 
     def __init__(self, model: Model, evaluator: Evaluator, *, limit: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Opening judges by their names, and having them judge what is lacking."""
+"""Opening judges by their names, and choosing among those whose verdicts are in the store."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECORDED = "recorded"
 RULES = "rules"
 PAIR_RUBRIC = "sowr-1"
 
-# Providers that give one name to several models in turn.
+# Providers that may change the model behind a name.
 HOSTED = frozenset(
     {"anthropic", "azure", "cohere", "deepseek", "gemini", "google", "mistral", "openai", "xai"}
 )
@@ -44,7 +44,7 @@ _CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; 
 
 
 async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -> str:
-    """``recorded`` where all runs have recorded verdicts, else the one judge that has judged them all.
+    """``recorded`` if all runs have recorded verdicts, otherwise the only judge that has judged all of them.
 
     Raises:
         UsageError: a judge must be chosen.
@@ -62,13 +62,13 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -
     names = ", ".join(run.run for run in runs)
     if common:
         raise UsageError(
-            f"{names} have verdicts of {', '.join(sorted(common))}.", hint="Choose with --judge."
+            f"{names}: there are verdicts by {', '.join(sorted(common))}.", hint="Choose with --judge."
         )
     raise UsageError(f"No judge has judged all of {names}.", hint=_CHOICES)
 
 
 async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: str = SOPR) -> Panel:
-    """The judges of these names with the rubric that they last used on all of the runs; asks nobody.
+    """The judges of these names, each with the last rubric that it used on all runs; asks no judge.
 
     Raises:
         UsageError: one of them has not judged all runs with one rubric.
@@ -89,7 +89,7 @@ async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: st
 
 @dataclass(frozen=True)
 class OpenedJudge:
-    """A judge ready for use: ``recorded``, whose log is never added to, ``rules``, or a model."""
+    """A judge ready for use: ``recorded`` (imported verdicts only), ``rules``, or a model."""
 
     name: str
     model: OpenAIModel | None = None
@@ -113,7 +113,7 @@ class OpenedJudge:
         return form.open_judge(self.model, load_rubric(form.rubric))
 
     def of_pairs(self, *, cut: bool = False) -> PairJudge | None:
-        """The judge that compares answers; ``cut`` shows it as little of them as the published code does."""
+        """The judge that compares answers; ``cut`` shows it only as much of them as the published code does."""
         if self.model is not None and self.evaluator is not None:
             return OfficialPairJudge(self.model, self.evaluator, limit=CUT if cut else None)
         if self.model is not None:
@@ -141,12 +141,12 @@ class OpenedJudges:
     quiet: bool = False
 
     def panel(self, metric: str = SOPR) -> Panel:
-        """As the verdict log names them."""
+        """The judges as the verdict log names them."""
         asked = [(opened, opened.of_answers(metric)) for opened in self.members]
         return Panel(tuple(PanelMember(o.name, judge.rubric if judge else RECORDED) for o, judge in asked))
 
     def rounds(self, wanted: int | None, metric: str = SOPR) -> int | None:
-        """How many rounds count; None for all that are there."""
+        """How many rounds count; None for all rounds in the log."""
         if wanted is not None or all(opened.name == RECORDED for opened in self.members):
             return wanted
         return 1 if all(opened.name == RULES for opened in self.members) else METRICS[metric].rounds
@@ -164,10 +164,10 @@ async def open_judges(
 ) -> AsyncGenerator[OpenedJudges]:
     """The judges of these names, separated by commas, until the block ends; none for no name.
 
-    With ``evaluator``, a folder in the official form, the models judge by it instead of our rubrics.
+    With ``evaluator``, a folder in the official form, models judge by it instead of by our rubrics.
 
     Raises:
-        UsageError: one is not the name of a judge, or it is not known where the model is.
+        UsageError: a name is not that of a judge, or the address of its model is unknown.
     """
     loaded = load_evaluator(evaluator) if evaluator is not None else None
     async with AsyncExitStack() as stack:
@@ -180,8 +180,8 @@ async def open_judges(
                 raise UsageError(f"There is no judge {name!r}.", hint=_CHOICES)
             if is_floating(name):
                 console.print_note(
-                    f"NOTE: {name} is a name that its provider may give to another model. Name a dated version,"
-                    " so that scores stay comparable."
+                    f"NOTE: {name} is not a dated version, so its provider may change the model behind it."
+                    " Use a dated version to keep scores comparable."
                 )
             model = open_model(name, settings, connections=connections)
             stack.push_async_callback(model.close)
@@ -190,10 +190,7 @@ async def open_judges(
 
 
 def is_floating(name: str) -> bool:
-    """Whether a hosted model is named without a version that says when it was made.
-
-    Models on endpoints of one's own do not move by themselves.
-    """
+    """Whether a hosted model is named without a dated version. Self-hosted models do not change silently."""
     provider, _, model = name.partition("/")
     return provider in HOSTED and not _DATED.search(model)
 
@@ -202,15 +199,15 @@ evaluator_option = click.option(
     "--evaluator",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder in the official form (config.yaml, template.txt) by which the model judges.",
+    help="Evaluator folder in the official format (config.yaml, template.txt); replaces our rubric.",
 )
 
 
 def report_failures(what: str, tally: JudgingTally) -> None:
-    """Say on stderr what the judge did not manage."""
+    """Print on stderr how many verdicts are missing or failed."""
     if tally.unavailable:
         console.print_note(
-            f"{what}: {tally.unavailable} verdicts could not be asked for: {tally.last_problem}"
+            f"{what}: {tally.unavailable} verdicts are missing, the judge was unavailable: {tally.last_problem}"
         )
     if tally.errors:
         console.print_note(

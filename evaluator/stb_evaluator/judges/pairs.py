@@ -1,4 +1,4 @@
-"""Judges of pairs: which of two answers to one query is better, in the order in which they are shown."""
+"""Judges of pairs: which of two answers to one query is better, in the order shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_ANSWER = "(The assistant gave no answer.)"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one query, in the order in which a judge sees them; None where there is none."""
+    """Two answers to one query, in the order in which a judge sees them; None for a missing answer."""
 
     first: Trajectory | None
     second: Trajectory | None
@@ -36,17 +36,17 @@ class Pair:
 
     @property
     def swapped(self) -> Pair:
-        """The same in the other order."""
+        """The pair in the other order."""
         return Pair(self.second, self.first, self.text, self.query)
 
     @property
     def identical(self) -> bool:
-        """Whether both say the same; two that say nothing do."""
+        """Whether both answers are the same text, or both are empty."""
         return final_text(self.first) == final_text(self.second)
 
     @property
     def identical_throughout(self) -> bool:
-        """Whether both say the same after the same calls."""
+        """Whether answers and calls are the same."""
         return _content(self.first) == _content(self.second)
 
     def hash_of(self, trajectory: Trajectory) -> str:
@@ -55,7 +55,7 @@ class Pair:
 
 
 def final_text(trajectory: Trajectory | None) -> str:
-    """The answer that was given; empty when there is none."""
+    """The text of the final answer; empty if there is none."""
     return trajectory.final_answer.strip() if trajectory is not None and trajectory.finished else ""
 
 
@@ -79,7 +79,7 @@ class PairJudge(Protocol):
         """Solved when the first is better, unsolved when the second is, unsure when neither.
 
         Raises:
-            ModelUnavailableError: the judge could not be asked.
+            ModelUnavailableError: the judge could not be reached.
         """
         ...
 
@@ -99,7 +99,7 @@ class ModelPairJudge(RubricJudge):
 
 
 class RulesPairJudge:
-    """Without a model: the answer that carries data of more of its calls; comparable with nothing."""
+    """Prefers, without a model, the answer that carries data of more calls; not comparable with other judges."""
 
     name = "rules"
     rubric = "rules-1"

@@ -1,4 +1,4 @@
-"""Who judged: one judge, or a panel whose majority decides each round."""
+"""One judge, or a panel of judges whose majority decides each round."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ class Panel:
 
 
 def panel_of_one(judge: str, rubric: str) -> Panel:
-    """A panel of one."""
+    """A panel with a single member."""
     return Panel((PanelMember(judge, rubric),))
 
 
 def majority_marks(logs: Sequence[Sequence[Mark]]) -> list[Mark]:
-    """One mark a round from the logs of a panel's members.
+    """One mark per round from the logs of a panel's members.
 
-    The status that more than half of the members give; without one, *unsure*. A round in which a
-    member's verdict is lacking or unreadable has none yet (an error, where one failed), so that the
-    panel is the same on every query.
+    A round gets the status that more than half of the members give, or else *unsure*. If a member's verdict
+    is missing, the round has no mark; if one failed, the mark is an error. So the panel is the same on
+    every query.
     """
     if len(logs) == 1:
         return list(logs[0])

@@ -1,4 +1,4 @@
-"""Quoting text from outside in a prompt so that it cannot pretend to be the prompt.
+"""Quoting foreign text in a prompt so that it cannot pretend to be part of the prompt.
 
 Each piece stands between marker lines that carry a nonce. The nonce is made from the pieces, so the
 same material is always quoted in the same way, and it occurs in none of them, so no piece can hold
@@ -33,7 +33,7 @@ def quote(pieces: Mapping[str, str], nonce: str) -> str:
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most ``limit`` characters of a text, from its beginning, and how many were left out."""
+    """The first ``limit`` characters of a text, and how many were left out."""
     if len(text) <= limit:
         return text
     return f"{text[:limit]}\n[{len(text) - limit} further characters are not shown]"

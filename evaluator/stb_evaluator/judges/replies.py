@@ -1,4 +1,4 @@
-"""What a judge said, read strictly: a verdict, or unreadable. Nothing is ever guessed."""
+"""Reading a judge's reply strictly: a verdict, or unreadable. Nothing is guessed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read_verdict(reply: str) -> ReadVerdict:
     """The verdict in a reply that is one JSON object of ``VERDICT_SCHEMA`` and nothing else.
 
     Raises:
-        UnreadableReplyError: it is not; ``reply`` is kept.
+        UnreadableReplyError: the reply is anything else; the error holds it.
     """
     return _read(reply, "answer_status", {status.value: status for status in VERDICTS})
 
@@ -79,7 +79,7 @@ def read_correctness(reply: str) -> ReadVerdict:
     """The verdict in a reply of ``CORRECTNESS_SCHEMA``: from its field, whatever words the reason has.
 
     Raises:
-        UnreadableReplyError: it is none.
+        UnreadableReplyError: the reply is anything else.
     """
     return _read(reply, "answer_status", {status.value: status for status in CORRECTNESS})
 
@@ -88,7 +88,7 @@ def read_solvability(reply: str) -> ReadVerdict:
     """The vote in a reply of ``SOLVABILITY_SCHEMA``.
 
     Raises:
-        UnreadableReplyError: it is none.
+        UnreadableReplyError: the reply is anything else.
     """
     return _read(reply, "task_status", SOLVABILITY)
 
@@ -105,7 +105,7 @@ def read_preference(reply: str) -> ReadVerdict:
     """The preference in a reply of ``PREFERENCE_SCHEMA``, as the status of the answer shown first.
 
     Raises:
-        UnreadableReplyError: it is none.
+        UnreadableReplyError: the reply is anything else.
     """
     return _read(reply, "better", PREFERENCES)
 
@@ -126,10 +126,10 @@ def is_text(value: Any) -> bool:
 
 
 def read_object(reply: str) -> dict[str, Any]:
-    """The JSON object that a reply consists of; repeated members, NaN and infinities are no JSON.
+    """The JSON object that a reply consists of; repeated members, NaN and infinities are refused.
 
     Raises:
-        UnreadableReplyError: it is none.
+        UnreadableReplyError: the reply is anything else.
     """
     if len(reply) > _MAX_LENGTH:
         raise UnreadableReplyError("The judge's reply is too long.", reply=reply[:_MAX_LENGTH])

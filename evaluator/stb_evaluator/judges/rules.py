@@ -1,7 +1,7 @@
-"""A judge without a model: does the answer carry data that the agent's own calls brought back?
+"""A judge without a model: does the answer contain data that the agent's own calls returned?
 
-It serves demonstrations and tests. It knows nothing of meaning, so its scores are comparable with
-nothing but its own, and are labelled so wherever they appear.
+It is for demonstrations and tests. It does not understand the text, so its scores are comparable only
+with its own, and are labelled so wherever they appear.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w'-]{3,}")
 _WHOLE_VALUE = 80
 _MIN_TEXT = 3
-# An answer much longer than all that the agent saw is noise, whatever it happens to contain.
+# An answer longer than everything that the agent saw is noise, whatever it contains.
 _MAX_ANSWER = 4_000
 
 
 class RulesJudge:
-    """Solved when data from every relevant API stands in the answer; unsure when from some."""
+    """Solved if the answer contains data from every relevant API; unsure if from some."""
 
     name = "rules"
     rubric = "rules-1"
@@ -35,7 +35,7 @@ class RulesJudge:
 
     async def judge(self, case: Case, number: int) -> Judgement:  # noqa: ARG002 - every round is alike
         """The verdict; the same in every round."""
-        if case.query is None:  # which APIs were needed is not known: any one would seem to be enough
+        if case.query is None:  # without the query it is unknown which APIs were needed
             return Judgement(
                 Status.ERROR,
                 "the query is not in this store: import its dataset, or a bundle that has it,"
@@ -83,7 +83,7 @@ def _used_sources(trajectory: Trajectory) -> dict[str, bool]:
 
 
 def _values(step: Step) -> Iterator[str]:
-    """Concrete data in an observation: numbers, short texts, and in long texts numbers and names."""
+    """Concrete data in an observation: numbers and short texts; of long texts their numbers and names."""
     body = _decode(step.observation)
     if isinstance(body, dict) and "response" in body:
         body = body["response"]

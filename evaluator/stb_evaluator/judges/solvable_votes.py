@@ -1,8 +1,8 @@
 """The solvability filter: several models vote on each query, the majority decides, votes are kept.
 
-A query is kept when more than half of the models find it solvable: what it asks for is valid and
-complete, and the tools suffice (arXiv:2403.07714, section 3.2). Votes stand in the verdict log of a run
-named ``solvability-<dataset>``, so that a vote is never paid for twice.
+A query is kept if more than half of the models find it solvable: the request is valid and complete, and
+the tools are sufficient (arXiv:2403.07714, section 3.2). Votes are kept in the verdict log of a run named
+``solvability-<dataset>``, so no vote is paid for twice.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SolvabilityTask:
 
 @dataclass(frozen=True)
 class Vote:
-    """How the models voted on one query: by name, and what the majority says; None when undecided."""
+    """How the models voted on one query, by name, and what the majority decided; None if undecided."""
 
     query: Query
     votes: dict[str, Status]
@@ -67,7 +67,7 @@ class SolvabilityVoter(RubricJudge):
 async def load_solvability_tasks(
     store: Store, dataset: Dataset, groups: Sequence[str]
 ) -> list[SolvabilityTask]:
-    """The queries of these groups, of all when none is named."""
+    """The queries of these groups, or of all groups if none is named."""
     queries = await store.datasets.queries(dataset.id, groups)
     documents: dict[ApiRef, dict[str, Any]] = {}
     for tool in await store.datasets.tools(dataset.id):
@@ -101,14 +101,14 @@ async def collect_votes(
     """Have every model vote on every task that it has not voted on yet.
 
     Raises:
-        BusyError: a vote is lacking, and another session is asking one of these models for votes.
+        BusyError: a vote is missing, and another session is asking one of these models for votes.
     """
     run = f"{MODE}-{dataset.name}"
     manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
     await store.runs.create(run, manifest, {})
     tally = JudgingTally()
 
-    async def lacking() -> list[tuple[SolvabilityTask, Model]]:
+    async def missing() -> list[tuple[SolvabilityTask, Model]]:
         known = await _known(store, run, tasks, models, rubric)
         return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
 
@@ -125,12 +125,12 @@ async def collect_votes(
             answer_hash=task.hash,
         )
 
-    if jobs := await lacking():
+    if jobs := await missing():
         voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
         async with ask_alone(store, voters, SOLVABLE, [run]) as lease:
             await judge_all(
                 store,
-                await lacking(),
+                await missing(),
                 lambda job: SolvabilityVoter(job[1], rubric).vote(job[0]),
                 verdict,
                 connections=connections,

@@ -63,7 +63,7 @@ async def gather(
     published: bool = False,
     seed: int = 0,
 ) -> Report:
-    """Collect everything about these runs that needs no further verdict."""
+    """Collect everything about these runs, without asking for verdicts."""
     scores: list[ResultRow] = []
     measures: list[ResultRow] = []
     for side in sides:
@@ -104,7 +104,7 @@ def _run_row(side: Side, panel: Panel) -> ResultRow:
 
 
 def consistency_row(run: str, verdict_table: VerdictTable, panel: Panel) -> ResultRow:
-    """How much the rounds of a panel agree on the answers that were judged in all of them."""
+    """How much the rounds of a panel agree, over the answers that were judged in all rounds."""
     ratings = _ratings(verdict_table)
     row: ResultRow = {"run": run, "judge": panel.name, "n": len(ratings), "rounds": verdict_table.n_rounds}
     if len(ratings) == 0 or verdict_table.n_rounds < 2:
@@ -138,7 +138,7 @@ def _or_none(measure: Any, ratings: Any) -> float | None:
 
 
 def load_published() -> list[Published]:
-    """The tables of others that come with this version."""
+    """The published tables that come with this version."""
     text = (resources.files(__package__) / "published.yaml").read_text(encoding="utf-8")
     return [
         Published(

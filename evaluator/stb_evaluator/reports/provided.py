@@ -17,7 +17,7 @@ from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
 
 
 async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:
-    """The faithful rows of each run, by each judge that looked at it."""
+    """The faithful rows of each run, by each judge that judged it."""
     found: list[ResultRow] = []
     for run in [await store.runs.get(name) for name in runs]:
         reader = RunReader(store, run)
@@ -27,18 +27,20 @@ async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:
 
 
 async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
-    """The rows of every two runs, by each judge that looked at all of them.
+    """The rows of every two runs, by each judge that judged all of them.
 
     Raises:
         UsageError: two runs have no query in common that is scored in both.
     """
-    there = [await store.runs.get(name) for name in runs]
-    judged = [await _panel_members(store, run) for run in there]
+    found_runs = [await store.runs.get(name) for name in runs]
+    judged = [await _panel_members(store, run) for run in found_runs]
     found: list[ResultRow] = []
     for member in judged[0] if judged else []:
         if all(member in members for members in judged):
             panel = Panel((member,))
-            sides = [Side(run, await load_verdict_table(store, run, panel, rounds=None)) for run in there]
+            sides = [
+                Side(run, await load_verdict_table(store, run, panel, rounds=None)) for run in found_runs
+            ]
             found += compare_runs(sides, panel)
     return found
 
@@ -46,7 +48,7 @@ async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
 def figures(
     scores: Sequence[ResultRow], differences: Sequence[ResultRow], *, dark: bool = False
 ) -> list[Figure]:
-    """The forest of scores and the matrix of differences, as they stand in a report.
+    """The forest of scores and the matrix of differences, as in a report.
 
     Raises:
         UsageError: matplotlib is not installed.

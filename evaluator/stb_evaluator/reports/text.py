@@ -159,7 +159,7 @@ def _measure_cell(row: ResultRow) -> str:
 
 
 def _consumption_table(rows: Sequence[ResultRow]) -> list[list[str]]:
-    """Tokens and USD of agent, simulator and judge; a payer that nobody tells of is left empty."""
+    """Tokens and USD of agent, simulator and judge; empty for a payer of which nothing is recorded."""
     payers = "agent", "simulator", "judge"
     mine = [row for row in rows if (row["block"], row["group"]) == ("faithful", MICRO)]
     heads = [f"{payer}, {what}" for payer in payers for what in ("tokens", "USD")]

@@ -1,8 +1,7 @@
-"""Comparing runs query by query: differences with intervals and tests, for every two of them.
+"""Comparing runs query by query: differences with intervals and tests, for every two runs.
 
-Only queries that both runs were to answer, and that have a score in both, can be compared; what that
-leaves out is counted, and so is every verdict that a score lacks. Differences are in points of percent,
-first run minus second.
+Only queries that both runs cover, and that have a score in both, can be compared. Queries that are left out
+are counted, and so are missing verdicts. Differences are in percentage points, first run minus second.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ QueryPlace = tuple[str, str]
 
 @dataclass(frozen=True)
 class Side:
-    """One run that is compared: what was scored, and what the score rests on."""
+    """One of the runs to compare, with its verdicts."""
 
     run: Run
     table: VerdictTable
@@ -49,13 +48,13 @@ def compare_runs(
 ) -> list[ResultRow]:
     """The rows of every pair: groups, ``macro`` and ``micro``.
 
-    With ``clusters``, the names of clusters by (group, query id), queries that hang together are
-    drawn together. ``n_error`` counts what either run lacks, as the score of one run counts it.
+    With ``clusters``, the names of clusters by (group, query id), queries of one cluster are
+    resampled together. ``n_error`` counts what has no score in either run.
 
     p-values are adjusted by Holm's method, see ``adjust_p_values``.
 
     Raises:
-        UsageError: two runs have no query in common that is scored in both.
+        UsageError: two runs have no common query with a score in both.
     """
     rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
     adjust_p_values(rows)
@@ -72,7 +71,7 @@ def adjust_p_values(rows: Sequence[ResultRow]) -> None:
 
 
 def comparison_warnings(sides: Sequence[Side]) -> list[str]:
-    """What makes a comparison of runs doubtful; each line begins with WARNING."""
+    """Reasons to doubt a comparison; each line begins with WARNING."""
     found: list[str] = []
     for one, other in combinations((side.run for side in sides), 2):
         differing = [
@@ -84,8 +83,8 @@ def comparison_warnings(sides: Sequence[Side]) -> list[str]:
             found.append(f"WARNING: {one.run} and {other.run} differ in {', '.join(differing)}.")
         if one.expected != other.expected:
             found.append(
-                f"WARNING: {one.run} and {other.run} were to answer different queries;"
-                " those in common are compared."
+                f"WARNING: {one.run} and {other.run} cover different queries;"
+                " only common queries are compared."
             )
     return found
 
@@ -104,7 +103,7 @@ def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
 
 
 def _offered(manifest: Manifest) -> str:
-    """How the tools that a query offers were chosen."""
+    """How the tools that a query offers were selected."""
     tools = manifest.selection.get("tools")
     return f"{tools['k']} by {tools['retriever']}, {tools['index_hash'][:12]}" if tools else "as given"
 
@@ -186,7 +185,7 @@ def _compare(
     micro: bool,
     seed: int,
 ) -> Comparison:
-    """With clusters never surer than without: a few clusters that happen to agree prove nothing."""
+    """With clusters never more certain than without: a few clusters that happen to agree prove nothing."""
     compare_by = partial(
         compare,
         np.array([first[place] for place in places]),
@@ -235,7 +234,7 @@ def _fields(
 
 
 def _needed(found: Comparison) -> int:
-    """How many such queries would find a true difference of two points."""
+    """How many such queries would detect a true difference of two points."""
     return queries_needed(0.02, found.standard_error * found.n**0.5)
 
 
@@ -252,8 +251,8 @@ def _mean(places: Sequence[QueryPlace], scores: Mapping[QueryPlace, float], *, m
 def rank_runs(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """The rank of every run by the macro score, with bounds that hold for all ranks together at 95 %.
 
-    ``rows`` are those of ``compare_runs``. Empty for fewer than three runs, of which the difference says
-    it all.
+    ``rows`` are those of ``compare_runs``. Empty for fewer than three runs: there the difference says
+    everything.
     """
     macro = [row for row in rows if row["group"] == MACRO]
     runs = list(dict.fromkeys([*(row["run"] for row in macro), *(row["run_b"] for row in macro)]))

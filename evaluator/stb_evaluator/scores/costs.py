@@ -1,4 +1,4 @@
-"""What a run consumed: tokens and cost by who paid for them, and where its tool answers came from."""
+"""What a run consumed: tokens and costs of agent, judge and simulator, and the origin of tool answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FREE_JUDGES = frozenset({"recorded", "rules"})
 class Account:
     """Sums over trajectories and verdicts; a cost is None while no price is known.
 
-    Tokens of a simulator are None where no trajectory tells, as those of imported runs do not.
+    The tokens of a simulator are None if no trajectory records them, as in imported runs.
     """
 
     agent_tokens: int = 0

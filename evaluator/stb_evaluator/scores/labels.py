@@ -1,8 +1,8 @@
-"""What people say about answers, and scores corrected by it.
+"""Human labels of answers, and scores corrected by them.
 
 A file of labels is CSV with a header, or JSON: a list of objects. Each row names ``query`` and ``label``
-(solved, unsure, unsolved, or 1, 0.5, 0), and may name ``group`` and ``run``; without them it holds for
-every group, or every run, that has such a query. The labelled queries should be a random sample.
+(solved, unsure, unsolved, or 1, 0.5, 0), and may name ``group`` and ``run``; without them it applies to
+every group, or every run, with such a query. The labelled queries should be a random sample.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class LabelSet:
         return float("nan")
 
     def n_unknown(self, expected: Mapping[str, Mapping[str, Sequence[str]]]) -> int:
-        """How many labels are on no query that these runs were to answer: ids by run and group."""
+        """How many labels belong to no expected query of these runs; ``expected``: ids by run and group."""
         known = {
             (one_run, one_group, query_id)
             for run, groups in expected.items()
@@ -60,8 +60,8 @@ def read_labels(path: Path) -> LabelSet:
     """Read a file of labels.
 
     Raises:
-        NotFoundError: it is not there.
-        UsageError: it is not in the form above, or holds no label.
+        NotFoundError: there is no such file.
+        UsageError: the file is not in this form, or has no label.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.", hint="Give a CSV or JSON file of labels.")
@@ -77,7 +77,7 @@ def read_labels(path: Path) -> LabelSet:
         points[place] = _read_point(row.get("label"), path, where)
     if not points:
         raise UsageError(
-            f"{path} holds no label.", hint="It needs query and label: as a header, then a line each."
+            f"{path} holds no label.", hint="It needs the columns query and label, and a line per label."
         )
     return LabelSet(points)
 
@@ -108,7 +108,7 @@ def _read_point(label: Any, path: Path, where: str) -> float:
 def corrected_rows(
     run: str, table: VerdictTable, labels: LabelSet, panel: Panel, *, metric: str = SOPR
 ) -> list[ResultRow]:
-    """Scores as people would give them, with intervals, and how good the judge is.
+    """Scores as people would give them, with intervals, and the accuracy of the judge.
 
     A group needs two labels; ``macro`` and ``micro`` need them in every group.
     """

@@ -5,10 +5,10 @@ the mean over rounds (arXiv:2403.07714, section 3.2), here in percent. Two block
 table:
 
 * **faithful**: every expected query counts, a missing answer as unsolved; a judge that failed, and
-  a trajectory that infrastructure spoiled, are left out, counted, and make the row incomplete. The
+  a trajectory lost to infrastructure failures, are left out, counted, and make the row incomplete. The
   score is then the mean over queries of the verdicts that each has.
-* **reference**: as the published code computes it: over the answers that are present, by whatever
-  verdict was recorded, and a round that lacks a verdict scores it 0.
+* **reference**: as the published code computes it: over the answers that are present, by the recorded
+  verdicts; an answer without a verdict in a round scores 0 in that round.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ ResultRow = dict[str, Any]
 class Score:
     """One row: a score in percent with its interval and all that qualifies it.
 
-    ``n`` counts the queries that have a score, ``n_total`` those that should; ``n_error`` what ought
-    to be scored and cannot: verdicts that failed or are still to be given, and trials that
-    infrastructure spoiled; ``missing`` the trials without any trajectory. ``round_values`` holds None for
-    a round that lacks a verdict, and ``std_rounds`` is the deviation of the others.
+    ``n`` counts the queries that have a score, ``n_total`` all expected queries. ``n_error`` counts verdicts
+    that failed or are missing, and trials lost to infrastructure failures; ``missing`` counts trials without
+    a trajectory. ``round_values`` holds None for a round in which a verdict is missing, and ``std_rounds`` is
+    the deviation of the other rounds.
     """
 
     block: Block
@@ -75,14 +75,14 @@ def score(
     """All rows of a block: the groups in their usual order, then ``macro`` and ``micro``.
 
     ``switches`` set the reference block; the faithful one has none. With ``clusters``, the names of
-    clusters by (group, query id), intervals allow for queries that hang together.
+    clusters by (group, query id), intervals allow for queries of one cluster.
     """
     groups = sorted(verdict_table.expected, key=group_order)
     if block == "faithful":
         tables = [faithful_table(verdict_table, group) for group in groups]
     else:
         tables = [reference_table(verdict_table, group, switches) for group in groups]
-    # The published code knows nothing of a group without answers.
+    # The published code ignores a group without answers.
     counted = [table for table in tables if len(table.points) or block == "faithful"]
     intervals = _intervals(counted, seed) if clusters is None else _clustered(counted, clusters, seed)
     rows = [
@@ -134,7 +134,7 @@ def _weighted(weights: Array, values: Array) -> Array:
 
 
 def _intervals(tables: list[PointsTable], seed: int) -> Mapping[str, Interval]:
-    """Of every group that has scores, and of ``macro`` and ``micro`` if all have some."""
+    """Intervals of every group that has scores, and of ``macro`` and ``micro`` if all groups have some."""
     scored = [table for table in tables if len(table.queries)]
     if not scored:
         return {}
@@ -177,7 +177,7 @@ def _clustered(
 
 @lru_cache(maxsize=64)
 def _intervals_of(scores: tuple[float, ...], groups: tuple[str, ...], seed: int) -> Mapping[str, Interval]:
-    """All rows' intervals from one set of draws; kept, because both blocks mostly rest on the same scores."""
+    """Intervals of all rows from one set of draws; cached, because both blocks mostly use the same scores."""
     values, labels = np.array(scores), np.array(groups)
     names = list(dict.fromkeys(groups))
     if any(is_small(values[labels == name]) for name in names):

@@ -21,7 +21,7 @@ from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
 
 AnswerQuestion = tuple[StoredTrial, int]
-"""An answer that is to be judged, and the round."""
+"""An answer to judge, and the round."""
 
 
 async def judge_run(judges: OpenedJudges, reader: RunReader, rounds: int | None, metric: str = SOPR) -> None:
@@ -69,7 +69,7 @@ async def fill_verdicts(
     if not await _missing(reader, member, rounds, metric, retry_errors=retry_errors):
         return tally
     async with ask_alone(reader.store, [(judge.name, judge.rubric)], metric, [reader.run.run]) as lease:
-        # Another session may have asked between the first look and the lease.
+        # Another session may have asked before this one got the lease.
         reader.forget(metric, member)
         questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
         if questions and judge.reusable:

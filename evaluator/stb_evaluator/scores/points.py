@@ -20,8 +20,8 @@ from stb_evaluator.statistics.sampling import Array
 class PointsTable:
     """Points of one group: shape (queries, trials, rounds); NaN where nothing may be scored.
 
-    ``ids`` names the queries, row by row. ``lacking`` tells of each round whether an answer that is to be
-    judged has no verdict in it, shape (rounds,).
+    ``ids`` names the queries, row by row. ``lacking`` says of each round whether a verdict is missing
+    in it, shape (rounds,).
     """
 
     group: str
@@ -38,16 +38,16 @@ class PointsTable:
 
     @property
     def value(self) -> float:
-        """The score: the mean over rounds, or, where points lack, the mean over the queries that have a score.
+        """The score: the mean over rounds, or, if points are missing, over the queries that have a score.
 
-        Without gaps these are the same. With gaps a mean over rounds is not: answers that need no judge
-        have 0 points in every round, so a round that lacks verdicts would be a mean of failures.
+        Without gaps both are the same. With gaps a mean over rounds is too low: answers that need no judge
+        have 0 points in every round, so a round with few verdicts would be mostly failures.
         """
         return float(nanmean(self.rounds if self.is_whole else self.all_queries, axis=0))
 
     @property
     def rounds(self) -> Array:
-        """The score of each round, shape (rounds,); NaN for one in which a verdict lacks."""
+        """The score of each round, shape (rounds,); NaN for a round in which a verdict is missing."""
         return np.where(self.lacking, np.nan, nanmean(nanmean(self.points, axis=1), axis=0))
 
     @property
@@ -74,7 +74,7 @@ class PointsTable:
 
     @property
     def n_error(self) -> int:
-        """What ought to be scored and cannot: verdicts that failed or are to be given, and spoiled trials."""
+        """Verdicts that failed or are missing, and trials lost to infrastructure failures: all that has no score."""
         return self.counts["infrastructure"] + self.counts["error"] + self.counts["unjudged"]
 
 
@@ -106,7 +106,7 @@ def faithful_table(table: VerdictTable, group: str) -> PointsTable:
 
 
 def errors_by_group(table: VerdictTable, queries: Iterable[tuple[str, str]]) -> Counter[str]:
-    """How much ought to be scored on some queries, by (group, id), and cannot; see ``PointsTable.n_error``."""
+    """What has no score on these queries, given by (group, id); see ``PointsTable.n_error``."""
     asked: dict[str, list[str]] = {}
     for group, query_id in queries:
         asked.setdefault(group, []).append(query_id)
@@ -162,7 +162,7 @@ def _reference_status(
 
 
 def nanmean(values: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """Mean of what is known; NaN, without a warning, where nothing is."""
+    """Mean of the known values; NaN, without a warning, where there is none."""
     known = ~np.isnan(values)
     counts = known.sum(axis=axis)
     sums = np.where(known, values, 0.0).sum(axis=axis)

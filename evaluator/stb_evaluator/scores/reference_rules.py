@@ -1,4 +1,4 @@
-"""Where the published code scores in another way than the rules: each a switch with a name.
+"""Where the published code departs from the rules, one named switch each.
 
 The reference block has all of them at the published value, unless one is set otherwise:
 ``--block reference --switch sowr.identical=tie``. The faithful block has none.
@@ -12,14 +12,14 @@ from stb_core.errors import UsageError
 
 # Name: (our rule, the published code's way, any other way).
 SWITCHES: Mapping[str, tuple[str, ...]] = {
-    # A query without an answer: unsolved, or left out of the denominator.
+    # A query without an answer: unsolved, or dropped from the denominator.
     "sopr.missing": ("unsolved", "dropped"),
     # A round that lacks a verdict: not scored and incomplete, or worth 0.
     "sopr.gaps": ("unscored", "zero"),
     # Whether an answer was given: by the structure of the last call, or by words in its text.
     "sopr.gate": ("structure", "words"),
-    # Whether an answer is solved, in a comparison: by the pass verdicts, by judging both answers anew for
-    # every pair and round, or not considered.
+    # Whether an answer is solved, in a comparison: by the pass verdicts, by judging both answers again for
+    # every pair and round, or ignored.
     "sowr.verdicts": ("used", "rejudged", "ignored"),
     # Two answers that are the same: a tie, or a coin.
     "sowr.identical": ("tie", "coin"),

@@ -19,7 +19,7 @@ from stb_evaluator.scores.trajectory_measures import measure
 
 NOT_COMPARABLE = frozenset({"rules"})
 
-# The block, and the name as a metric, of what is measured without a judge.
+# The block, and the name of the metric, of what is measured without a judge.
 TRAJECTORY = "trajectory"
 
 
@@ -123,7 +123,7 @@ def _is_subset(group: str, run: Run, whole: dict[str, int]) -> bool:
 
 
 def _n_clusters(group: str, run: Run, clusters: Mapping[tuple[str, str], str]) -> int | None:
-    """How many collections of tools the queries rest on; None where the dataset is not here."""
+    """How many collections of tools the queries use; None if the dataset is not in the store."""
     asked = [
         clusters.get((name, query_id))
         for name, ids in run.expected.items()
@@ -142,11 +142,11 @@ def _account(group: str, accounts: dict[str, Account]) -> Account:
 
 
 def headline(rows: Sequence[ResultRow]) -> list[str]:
-    """The first lines of a table: what is missing, or that nothing is; never a bare number."""
+    """The first lines above a table: what is missing, or that nothing is missing."""
     lines: list[str] = []
     if any(not row["comparable"] for row in rows):
         lines.append(
-            "NOT COMPARABLE: judged by rules, without a model; these scores compare with nothing but"
+            "NOT COMPARABLE: judged by rules, without a model; compare these scores only with"
             " other scores by the same rules."
         )
     whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
@@ -154,10 +154,10 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
     lines += faults
     if whole and not faults:
         answers = sum(row["n_total"] * row["trials"] for row in whole.values())
-        lines.append(f"complete: {answers} answers in {len(whole)} run(s), every one there and judged.")
+        lines.append(f"complete: {answers} answers in {len(whole)} run(s), all present and judged.")
     few = {
-        row["group"]: f"NOTE: the {row['n_total']} queries of {row['group']} rest on {row['n_clusters']}"
-        " collections of tools; their intervals may be too short: see --clustered."
+        row["group"]: f"NOTE: the {row['n_total']} queries of {row['group']} use only"
+        f" {row['n_clusters']} collections of tools, so the intervals may be too short: see --clustered."
         for row in rows
         if row["n_clusters"] is not None
         and row["n_clusters"] < FEW <= row["n_total"] // 3
@@ -165,7 +165,7 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
     }
     lines += few.values()
     subsets = dict.fromkeys(row["run"] for row in rows if row["subset"] and row["group"] == MICRO)
-    lines += [f"SUBSET: {run} was to answer only part of its dataset's queries." for run in subsets]
+    lines += [f"SUBSET: {run} covers only part of its dataset's queries." for run in subsets]
     return lines
 
 
@@ -173,9 +173,9 @@ def _fault(row: ResultRow) -> str:
     counts = row["counts"]
     names = {
         "missing": "answers missing (counted as unsolved)",
-        "infrastructure": "spoiled by infrastructure (not scored)",
+        "infrastructure": "lost to infrastructure failures (not scored)",
         "error": "verdicts failed (not scored)",
-        "unjudged": "verdicts not given yet (not scored)",
+        "unjudged": "verdicts missing (not scored)",
     }
     found = [f"{counts[name]} {words}" for name, words in names.items() if counts.get(name)]
     if not found:

@@ -114,7 +114,7 @@ class RunReader:
         return self._summary
 
     async def trajectories(self) -> AsyncGenerator[Trajectory]:
-        """Every trajectory without its search tree, which may be most of it and which no score depends on."""
+        """Every trajectory without its search tree, which may be large and which no score needs."""
         if self._trajectories is not None:
             for trajectory in self._trajectories:
                 yield trajectory
@@ -131,7 +131,7 @@ class RunReader:
         self._trajectories = kept if self._keep else None
 
     async def queries(self) -> dict[tuple[str, str], Query]:
-        """The queries of the run by (group, id): those that came with it, and of others what its dataset has.
+        """The queries of the run by (group, id): those that came with it, then those of its dataset.
 
         Empty when neither is in the store.
         """
@@ -147,7 +147,7 @@ class RunReader:
                 known = {(q.group, q.query_id): q for q in await self.store.datasets.queries(dataset.id)}
                 if self.run.manifest.dataset_hash in {"", dataset.content_hash}:
                     return known
-                # Changed since, or another of the same name: what has other words is not what was asked.
+                # The dataset changed, or another one has its name: a query with other words was not asked.
                 texts = (await self.summary()).texts
                 return {place: q for place, q in known.items() if texts.get(place, q.text) == q.text}
         return {}

@@ -1,4 +1,4 @@
-"""What ``stb score --metric`` can print: every metric that a judge decides, and what is derived without one."""
+"""What ``stb score --metric`` can print: every judged metric, pass@k, and measures of trajectories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stb_evaluator.scores.trial_rows import PASS_K, trial_rows
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """How scores are to be computed; ``rounds`` is None for the default of each metric and judge."""
+    """How to compute scores; ``rounds`` is None for the default of each metric and judge."""
 
     rounds: int | None
     clustered: bool

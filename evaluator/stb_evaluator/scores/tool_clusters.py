@@ -1,4 +1,4 @@
-"""Which queries share tools, so that what an agent does on one says something about another."""
+"""Which queries share tools, so that their results depend on each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from stb_core.values.queries import Query
 
-# With fewer collections of tools than this, a group's queries are not as many as they seem.
+# With fewer clusters than this, a group's queries count for less than their number.
 FEW = 10
 
 

@@ -1,4 +1,4 @@
-"""What can be measured of trajectories without a judge, each with an interval; pure.
+"""Measures of trajectories that need no judge, each with an interval; pure.
 
 Shares of answers are means over trajectories; shares of calls are ratios of sums, so that a long
 trajectory weighs by its calls. Trials of one query are averaged first: the unit is the query.
@@ -48,7 +48,7 @@ class _Definition:
 
 
 def calls_of(trajectory: Trajectory) -> list[Step]:
-    """All calls of tools; ``Finish`` is none."""
+    """All tool calls; ``Finish`` is not one."""
     return [step for step in trajectory.steps if step.function != FINISH]
 
 
@@ -102,12 +102,12 @@ DEFINITIONS: Mapping[str, _Definition] = {
     "cost_usd": _Definition("USD", lambda t: t.usage.cost_usd or 0.0, _one),
 }
 
-# Where every trajectory has 0 of these, nobody wrote them down.
+# If all trajectories have 0 of these, they were not recorded.
 MAY_BE_UNKNOWN = ("model_calls", "tokens", "seconds", "cost_usd")
 
 
 def measure(trajectories: Iterable[Trajectory], *, seed: int = 0) -> list[Measure]:
-    """All measures by group and over all queries; what infrastructure spoiled is left out."""
+    """All measures by group and over all queries, without trials lost to infrastructure failures."""
     usable = [t for t in trajectories if t.stop is not StopReason.INFRASTRUCTURE]
     groups = sorted({t.group for t in usable}, key=group_order)
     definitions = {**DEFINITIONS, **_provenance(usable)}
@@ -144,7 +144,7 @@ class _Ratio:
 
     @property
     def is_small_share(self) -> bool:
-        """Whether it hardly varies, so that resampling says nothing."""
+        """Whether it barely varies, so that resampling says nothing."""
         return self.definition.unit == "%" and is_small(np.clip(self.parts, 0, 1))
 
 
@@ -189,8 +189,7 @@ def _ratio(name: str, definition: _Definition, queries: Iterable[Sequence[Trajec
 def _intervals(ratios: Sequence[_Ratio], groups: Sequence[str], seed: int) -> list[Interval | None]:
     """One interval each, all from the same draws of queries.
 
-    A share that hardly varies gets the Bayesian interval of so many queries; None where a group has a
-    single query and nothing can be said.
+    A share that barely varies gets the Bayesian interval; None if a group has a single query.
     """
     found: list[Interval | None] = [
         bayesian_interval(ratio.value, len(groups)) if ratio.is_small_share else None for ratio in ratios

@@ -1,4 +1,4 @@
-"""Rows of a run with several trials: how often one of k solves a query (pass@k), and how often all k (pass^k)."""
+"""Rows of a run with several trials: how often one of k trials solves a query (pass@k), and how often all k do (pass^k)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MEASURES = {"pass@": pass_at_k, "pass^": pass_hat_k}
 def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) -> list[ResultRow]:
     """Both measures in percent for every k up to the number of trials, by group, ``macro`` and ``micro``.
 
-    A trial solves a query when a majority of its verdicts says so. A query with a trial that cannot be
-    told, because a judge failed or has not been asked, is left out and counted.
+    A trial solves a query if a majority of its verdicts says so. A query with an undecided trial, because a
+    judge failed or has not been asked, is left out and counted.
     """
     solved = _solved(table)
     groups = sorted(table.expected, key=group_order)
@@ -37,12 +37,12 @@ def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) ->
 
 
 def _solved(table: VerdictTable) -> dict[tuple[str, str], list[bool]]:
-    """Whether each trial of a query solved it; only queries of which all are known."""
+    """Whether each trial of a query solved it; only queries all of whose trials are decided."""
     found: dict[tuple[str, str], list[bool]] = {}
     for group, ids in table.expected.items():
         for query_id in ids:
-            told = [solved_by_majority(table, (group, query_id, trial)) for trial in range(table.trials)]
-            known = [one for one in told if one is not None]
+            solved = [solved_by_majority(table, (group, query_id, trial)) for trial in range(table.trials)]
+            known = [one for one in solved if one is not None]
             if len(known) == table.trials:
                 found[group, query_id] = known
     return found

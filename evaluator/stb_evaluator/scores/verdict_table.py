@@ -1,4 +1,4 @@
-"""What a score depends on: the answers of a run and the verdicts on them, put in order; pure."""
+"""The answers of a run and the verdicts on them, in order: all that a score depends on. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TrialPlace = tuple[str, str, int]
 class VerdictTable:
     """All that a score depends on; ``marks`` in the order in which they were logged.
 
-    ``rounds`` limits the rounds that count to the first so many; None takes all that are there.
-    ``worded`` tells of answers whether the published code would find them finished, see ``gate_by_words``.
+    Only the first ``rounds`` rounds count; None counts all rounds. ``worded`` says of each answer whether
+    the published code would take it as finished, see ``gate_by_words``.
     """
 
     expected: Mapping[str, list[str]]
@@ -32,8 +32,8 @@ class VerdictTable:
     @cached_property
     def n_rounds(self) -> int:
         """How many rounds the score is a mean of, at least 1."""
-        there = max((place[3] + 1 for place in self.marks), default=1)
-        return there if self.rounds is None else self.rounds
+        n_logged = max((place[3] + 1 for place in self.marks), default=1)
+        return n_logged if self.rounds is None else self.rounds
 
 
 def build_verdict_table(
@@ -45,11 +45,10 @@ def build_verdict_table(
     rounds: int | None = None,
     worded: Mapping[TrialPlace, bool] | None = None,
 ) -> VerdictTable:
-    """Put a log in order: of several verdicts on one round the first that is none counts.
+    """Put a log in order: of several verdicts on one round, the first readable one counts.
 
-    The first readable verdict of a round stands, so a round that is judged twice adds no vote and
-    changes no score; an error gives way to a verdict. A verdict on another answer than the present
-    one does not count.
+    So a round that is judged twice adds no vote and changes no score, and a later verdict replaces an
+    error. A verdict on an earlier version of an answer does not count.
     """
     answers = {(d.group, d.query_id, d.trial): d for d in done}
     best: dict[tuple[str, str, int, int], Mark] = {}
@@ -64,7 +63,7 @@ def build_verdict_table(
 
 
 def gate(answer: StoredTrial) -> str:
-    """Why an answer is unsolved without a judge: gave_up, no_finish or empty; "" when it is to be judged."""
+    """Why an answer is unsolved without a judge: gave_up, no_finish or empty; "" if a judge must decide."""
     if answer.answer_hash:
         return ""
     if answer.stop is StopReason.ANSWERED:
@@ -73,7 +72,7 @@ def gate(answer: StoredTrial) -> str:
 
 
 def gate_by_words(last: Step | None) -> bool:
-    """Whether the published code takes an answer for finished: it searches the last step's text.
+    """Whether the published code takes an answer as finished: it searches the text of the last step.
 
     So a tool response that quotes a call of ``Finish`` passes, and an answer that mentions giving up
     does not.

@@ -1,11 +1,11 @@
-"""The solvable win rate: of a candidate run and a reference run, who did better on each query.
+"""The solvable win rate: whether a candidate run or a reference run did better on each query.
 
 Pass verdicts come first: where a majority finds one answer solved and not the other, that one wins,
 decided once. Otherwise a judge compares the two in both orders; a split is a tie, and a tie is half a
 win. Identical answers are a tie without a call (arXiv:2403.07714, section 3.2, without the faults of
 its code, which ``switches`` bring back one by one).
 
-In the published way (``sowr.verdicts=rejudged``) a judge first judges both answers anew, for every pair as
+In the published way (``sowr.verdicts=rejudged``) a judge first judges both answers again, for every pair as
 shown and every round: the better status wins, and only of two that are alike the better is asked for.
 """
 
@@ -23,7 +23,7 @@ from stb_evaluator.scores.reference_rules import OURS
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
 
 WinOutcome = float | None
-"""1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None when it cannot be told."""
+"""1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None if it is undecided."""
 
 PairQuestion = tuple[Pair, int]
 """A pair in the order in which it is shown, and the round."""
@@ -32,7 +32,7 @@ Preferences = Mapping[tuple[str, int], Status]
 """Readable verdicts by (hash of the pair as shown, round); solved when the first is better."""
 
 Check = tuple[Pair, Trajectory, int]
-"""A pair in the order in which it is shown, the one of its answers that is to be judged, and the round."""
+"""A pair in the order in which it is shown, the answer of it to judge, and the round."""
 
 Checks = Mapping[tuple[str, int], Status]
 """Readable verdicts on answers of pairs by (``Pair.hash_of`` the answer, round)."""
@@ -45,8 +45,8 @@ _SIGNS = {Status.SOLVED: 1, Status.UNSURE: 0, Status.UNSOLVED: -1}
 def solved_by_majority(table: VerdictTable, place: TrialPlace) -> bool | None:
     """Whether more than half of the readable verdicts find an answer solved; None without any.
 
-    An answer that is missing, unfinished or blank is not solved; of a trial that infrastructure spoiled
-    nothing is known.
+    An answer that is missing, unfinished or blank is not solved; a trial lost to an
+    infrastructure failure is undecided.
     """
     answer = table.answers.get(place)
     if answer is not None and answer.stop is StopReason.INFRASTRUCTURE:
@@ -65,8 +65,8 @@ def pair_questions(
     switches: Mapping[str, str] = OURS,
     checks: Checks = _NO_CHECKS,
 ) -> list[PairQuestion]:
-    """What a judge is to be asked, so that the outcome can be told; nothing where it is known already."""
-    if _known(pair, solved, switches) is not None or _is_untold(pair, solved, switches):
+    """The questions that decide an outcome; empty if it is already known."""
+    if _known(pair, solved, switches) is not None or _is_undecidable(pair, solved, switches):
         return []
     asked = [(one, number) for number in range(rounds) for one in _shown(pair, number, switches)]
     if switches["sowr.verdicts"] == "rejudged":
@@ -75,10 +75,10 @@ def pair_questions(
 
 
 def answers_to_check(pair: Pair, rounds: int, switches: Mapping[str, str]) -> list[Check]:
-    """The answers of a pair that a judge is to judge anew, before it is asked which one is better."""
+    """The answers of a pair that are judged again before the judge says which one is better."""
     if switches["sowr.verdicts"] != "rejudged":
         return []
-    if _known(pair, (None, None), switches) is not None or _is_untold(pair, (None, None), switches):
+    if _known(pair, (None, None), switches) is not None or _is_undecidable(pair, (None, None), switches):
         return []
     return [
         (shown, answer, number)
@@ -99,12 +99,12 @@ def decide_outcome(
 ) -> WinOutcome:
     """How the candidate, who is first in ``pair``, did: over the rounds, or by what is known already.
 
-    In the published way a query goes to whoever wins more rounds; by our rules it is the mean.
+    In the published way the run that wins more rounds wins the query; by our rules it is the mean.
     """
     known = _known(pair, solved, switches)
     if known is not None:
         return known
-    if _is_untold(pair, solved, switches):
+    if _is_undecidable(pair, solved, switches):
         return None
     found: list[float] = []
     for number in range(rounds):
@@ -199,7 +199,7 @@ def _known(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mappin
 
 
 def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> WinOutcome:
-    """The outcome without judging the answers anew; None when that is needed, or a trial was spoiled."""
+    """The outcome without judging the answers again; None if that is needed, or a trial was lost."""
     if _is_spoiled(pair):
         return None
     is_coin = switches["sowr.identical"] == "coin"
@@ -211,7 +211,7 @@ def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> WinOutcome:
     return float(toss_coin(pair, 0, "identical")) if pair.identical_throughout else None
 
 
-def _is_untold(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> bool:
+def _is_undecidable(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> bool:
     """Whether what decides before a judge of pairs is asked is not known."""
     if switches["sowr.verdicts"] == "rejudged":
         return _is_spoiled(pair)

@@ -1,4 +1,4 @@
-"""Holding a comparison of two runs for the win rate: loading pairs, asking the judge, rows."""
+"""Comparing two runs by the win rate: loading pairs, asking the judge, rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from stb_evaluator.scores.win_rate import (
 from stb_evaluator.statistics.paired import compare
 
 CHECKS = "sowr-answer"
-"""The metric of verdicts on single answers that a comparison asks for by itself; SoPR never sees them."""
+"""Metric of the verdicts on single answers that a comparison asks for; SoPR never counts them."""
 RECORDED = "recorded"
 
 
@@ -51,21 +51,21 @@ class WinComparison:
 
     @property
     def owner(self) -> str:
-        """The run with which verdicts on pairs are kept: one that was made here, where either was."""
+        """The run with which verdicts on pairs are kept: if possible one that was made in this store."""
         return self.other.run.run if self.one.run.brought and not self.other.run.brought else self.one.run.run
 
     @property
     def brought(self) -> list[str]:
-        """The runs whose verdicts count though a bundle brought them: both, or none."""
+        """The runs whose verdicts count although a bundle brought them: both runs, or none."""
         runs = self.one.run, self.other.run
         return [run.run for run in runs] if all(run.brought for run in runs) else []
 
     def solved(self, place: TrialPlace) -> tuple[bool | None, bool | None]:
-        """What the majority of pass verdicts finds of both answers."""
+        """Whether each answer is solved by the majority of its pass verdicts."""
         return solved_by_majority(self.one.table, place), solved_by_majority(self.other.table, place)
 
     def questions(self) -> list[tuple[TrialPlace, PairQuestion]]:
-        """All that a judge is to be asked."""
+        """All questions for the judge of pairs."""
         return [
             (place, question)
             for place, pair in self.pairs.items()
@@ -75,7 +75,7 @@ class WinComparison:
         ]
 
     def to_check(self) -> dict[tuple[str, int], tuple[TrialPlace, Pair, Trajectory, int]]:
-        """All answers that a judge is to judge anew, by what identifies their verdicts."""
+        """All answers that are judged again, by what identifies their verdicts."""
         return {
             (pair.hash_of(answer), number): (place, pair, answer, number)
             for place, shown in self.pairs.items()
@@ -94,8 +94,8 @@ async def load_win_comparison(
 ) -> WinComparison:
     """Load the answers of both runs to the queries that both were to answer.
 
-    Votes on record were cast in one order, so only one is asked for; all their rounds count unless
-    fewer are wanted. Whoever cast them may have judged the answers anew: nothing is judged besides.
+    Recorded votes were cast in one order, so only one order is needed; all their rounds count unless
+    ``rounds`` is smaller. Their judge may have judged the answers again, so no answer is judged here.
     """
     if recorded:
         switches = {**switches, "sowr.order": "one"}
@@ -142,13 +142,13 @@ async def ask_for_preferences(
     retry_errors: bool = False,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> JudgingTally:
-    """Ask what the log does not tell yet, and fill in ``comparison.outcomes``; None for votes on record.
+    """Ask for missing preferences and fill in ``comparison.outcomes``; no judge for recorded votes.
 
-    ``checker`` judges single answers anew where the comparison's switches say so. A question on which a
+    ``checker`` judges single answers again where the comparison's switches say so. A question on which a
     judge failed is asked again with ``retry_errors`` only.
 
     Raises:
-        BusyError: something is not told yet, and another session is asking a judge for it.
+        BusyError: preferences are missing, and another session is asking a judge for them.
     """
     tally = JudgingTally()
     if checker is not None:
@@ -162,12 +162,12 @@ async def ask_for_preferences(
         )
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
     asked = [pair for _, (pair, _) in comparison.questions()]
-    if judge is not None and await _lacking(store, comparison, judge, retry_errors=retry_errors):
+    if judge is not None and await _missing_questions(store, comparison, judge, retry_errors=retry_errors):
         runs = [comparison.one.run.run, comparison.other.run.run]
         async with ask_alone(store, [(name, rubric)], SOWR, runs) as lease:
             await judge_all(
                 store,
-                await _lacking(store, comparison, judge, retry_errors=retry_errors),
+                await _missing_questions(store, comparison, judge, retry_errors=retry_errors),
                 lambda job: judge.prefer(*job[1:]),
                 lambda job, judgement: _verdict(comparison, judge, *job, judgement),
                 connections=connections,
@@ -196,7 +196,7 @@ async def _check(
     retry_errors: bool,
     advance: Callable[[int, int], None],
 ) -> JudgingTally:
-    """Have the answers judged anew that are to be, and fill in ``comparison.checks``."""
+    """Judge answers again where needed, and fill in ``comparison.checks``."""
     tally, wanted = JudgingTally(), comparison.to_check()
 
     async def logged() -> list[Verdict]:
@@ -212,17 +212,17 @@ async def _check(
                 first.setdefault((verdict.answer_hash, verdict.round), verdict.status)
         return first
 
-    async def lacking() -> list[tuple[TrialPlace, Pair, Trajectory, int]]:
+    async def missing() -> list[tuple[TrialPlace, Pair, Trajectory, int]]:
         log = await logged()
-        told = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
-        return [job for asked, job in wanted.items() if asked not in told]
+        known = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
+        return [job for asked, job in wanted.items() if asked not in known]
 
-    if await lacking():
+    if await missing():
         runs = [comparison.one.run.run, comparison.other.run.run]
         async with ask_alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
             await judge_all(
                 store,
-                await lacking(),
+                await missing(),
                 lambda job: checker.judge(Case(job[2], job[1].query), job[3]),
                 lambda job, judgement: _verdict_on_answer(comparison, checker, *job, judgement),
                 connections=connections,
@@ -234,19 +234,19 @@ async def _check(
     return tally
 
 
-async def _lacking(
+async def _missing_questions(
     store: Store, comparison: WinComparison, judge: PairJudge, *, retry_errors: bool
 ) -> list[tuple[TrialPlace, Pair, int]]:
-    """The questions that the judge is still to be asked, each once."""
+    """The questions that have no verdict yet, each once."""
     jobs = comparison.questions()
     known = preferences if retry_errors else _asked_before
     done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, comparison.brought)
-    lacking = {
+    missing = {
         (pair.hash, number): (place, pair, number)
         for place, (pair, number) in jobs
         if (pair.hash, number) not in done
     }
-    return list(lacking.values())
+    return list(missing.values())
 
 
 async def preferences(
@@ -267,7 +267,7 @@ async def preferences(
 async def _asked_before(
     store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
 ) -> set[tuple[str, int]]:
-    """The pairs as shown, and rounds, on which there is any verdict, be it a failure."""
+    """The pairs as shown, and rounds, on which there is any verdict, including failures."""
     hashes = {pair.hash for pair in asked}
     found = await store.verdicts.by_answers(hashes, metric=SOWR, judge=judge, rubric=rubric, own=own)
     return {(verdict.answer_hash, verdict.round) for verdict in found}
@@ -335,7 +335,7 @@ def win_rows(
     rows: list[ResultRow] = []
     for name in [*groups, MACRO, MICRO] if groups else []:
         mine = {place: score for place, score in scores.items() if name in {place[0], MACRO, MICRO}}
-        told = {place: score for place, score in mine.items() if score is not None}
+        decided = {place: score for place, score in mine.items() if score is not None}
         missing, missing_b = _missing(comparison, name)
         n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
         rows.append(
@@ -345,11 +345,11 @@ def win_rows(
                 "metric": SOWR,
                 "block": block,
                 "group": name,
-                **_fields(told, micro=name == MICRO, seed=seed),
-                "wins": sum(score > 0.5 for score in told.values()),
-                "ties": sum(score == 0.5 for score in told.values()),
-                "losses": sum(score < 0.5 for score in told.values()),
-                "n": len(told),
+                **_fields(decided, micro=name == MICRO, seed=seed),
+                "wins": sum(score > 0.5 for score in decided.values()),
+                "ties": sum(score == 0.5 for score in decided.values()),
+                "losses": sum(score < 0.5 for score in decided.values()),
+                "n": len(decided),
                 "n_total": len(mine),
                 "n_error": n_error,
                 "missing": missing,
@@ -365,10 +365,10 @@ def win_rows(
 
 
 def _errors(comparison: WinComparison, queries: Iterable[tuple[str, str]]) -> Counter[str]:
-    """What a rate lacks, by group."""
+    """How many verdicts a rate lacks, by group."""
     if comparison.switches["sowr.verdicts"] != "used":
         return Counter(place[0] for place, one in comparison.outcomes.items() if one is None)
-    # Where a pass verdict is lacking the judge of pairs was not asked, and has not failed.
+    # Without a pass verdict the judge of pairs was not asked, so it has not failed.
     undecided = Counter(
         place[0]
         for place, one in comparison.outcomes.items()
@@ -389,7 +389,7 @@ def _missing(comparison: WinComparison, group: str) -> tuple[int, int]:
 
 
 def _by_query(outcomes: Mapping[TrialPlace, WinOutcome]) -> dict[tuple[str, str], float | None]:
-    """The mean over trials; None where one of them cannot be told."""
+    """The mean over trials; None if one of them is undecided."""
     gathered: dict[tuple[str, str], list[WinOutcome]] = {}
     for (group, query_id, _), one in outcomes.items():
         gathered.setdefault((group, query_id), []).append(one)
@@ -399,12 +399,12 @@ def _by_query(outcomes: Mapping[TrialPlace, WinOutcome]) -> dict[tuple[str, str]
     }
 
 
-def _fields(told: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> ResultRow:
+def _fields(decided: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> ResultRow:
     names = "value", "ci_low", "ci_high", "interval_method", "p", "p_holm", "test"
-    if not told:
+    if not decided:
         return dict.fromkeys(names)
-    values = np.array(list(told.values()))
-    groups = [group for group, _ in told]
+    values = np.array(list(decided.values()))
+    groups = [group for group, _ in decided]
     weighting = "micro" if micro else "macro"
     found = compare(values, np.full(len(values), 0.5), groups=groups, weighting=weighting, seed=seed)  # type: ignore[arg-type]
     interval = found.interval

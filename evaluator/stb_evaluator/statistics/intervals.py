@@ -51,7 +51,7 @@ class Interval:
     method: str
 
     def covering(self, other: Interval) -> Interval:
-        """The same, made as wide as to hold all of another."""
+        """The smallest interval that contains both, by the same method."""
         return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
 
 

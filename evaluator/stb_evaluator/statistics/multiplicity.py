@@ -1,4 +1,4 @@
-"""Many comparisons at once: adjusted p-values, and between which ranks each system can be."""
+"""Many comparisons at once: adjusted p-values, and bounds for the rank of each system."""
 
 from __future__ import annotations
 

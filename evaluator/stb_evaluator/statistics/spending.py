@@ -54,7 +54,7 @@ class Observations:
 
 
 def sources_of(seen: Observations) -> list[VarianceSource]:
-    """What can be told apart in these scores, from the outermost to the innermost.
+    """What can be separated in these scores, from the outermost to the innermost.
 
     Simulators and judges also shift all queries alike, which is a source of its own.
     """
@@ -86,7 +86,7 @@ def _per(seen: Observations, factor: str) -> int:
 
 
 def split(seen: Observations, sources: Sequence[VarianceSource]) -> Components:
-    """The variance of each source; ValueError where they cannot be told apart."""
+    """The variance of each source; ValueError if they cannot be separated."""
     return variance_components(seen.scores, {**seen.labels, GROUP: seen.group}, sources)
 
 

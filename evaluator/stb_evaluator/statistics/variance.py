@@ -69,9 +69,9 @@ def variance_components(
     method 1). For balanced data these are the estimates of the analysis of variance. The labels of a
     nested factor may start anew within each level: a source counts combinations.
 
-    One source is to tell all scores apart, commonly that of all factors: what varies within it is
-    noise. ValueError without it, and where sources cannot be told from each other: one has a single
-    level, or two have the same.
+    One source must distinguish all scores, commonly that of all factors: what varies within it is
+    noise. ValueError without it, and where sources cannot be separated: one has a single
+    level, or two have the same levels.
     """
     values = finite(scores)
     if values.ndim != 1:
@@ -83,7 +83,7 @@ def variance_components(
     values = values - values.mean()
     levels = [_combined([coded[name] for name in source]) for source in sources]
     if max(int(level.max()) for level in levels) + 1 < len(values):
-        raise ValueError("No source tells all scores apart; add one that is made of all factors.")
+        raise ValueError("No source distinguishes all scores; add one that is made of all factors.")
     # The mean is one more "source" of a single level; its own square is no variance, so it goes last.
     levels.append(np.zeros(len(values), dtype=np.intp))
     squares = np.array([_between(values, level) for level in levels])
@@ -92,14 +92,14 @@ def variance_components(
     left, right = expected[:-1] - expected[-1], squares[:-1] - squares[-1]
     if np.linalg.matrix_rank(left) < len(sources):
         raise ValueError(
-            "The sources cannot be told apart: each needs two levels or more, and its own division of the scores."
+            "The sources cannot be separated: each needs two levels or more, and its own division of the scores."
         )
     raw = dict(zip(map(tuple, sources), np.linalg.solve(left, right).tolist(), strict=True))
     return Components({source: max(0.0, value) for source, value in raw.items()}, raw, len(values))
 
 
 def standard_error(components: Components, counts: Mapping[str, float]) -> float:
-    """The standard error of a mean score over so many levels of each factor, balanced.
+    """The standard error of a mean score over ``counts`` levels of each factor, balanced.
 
     ``counts`` gives queries in all, trials per query, rounds per trial: the variance of a source is
     divided by the product over its factors. math.inf is the limit of ever more, and stands for a

@@ -1,4 +1,4 @@
-"""A bundle: one zip file with all that a run is, re-scorable anywhere.
+"""A bundle: one zip file with everything about a run, so that it can be scored anywhere.
 
 | member | holds |
 |---|---|
@@ -9,7 +9,7 @@
 | ``verdicts.jsonl`` | the verdict log, as it was written |
 
 The same content is the same bytes: members are in this order and carry no time. Bundles of one run
-merge: what a store has already is left alone, but for trials that infrastructure spoiled.
+merge: what a store already has stays, except for trials lost to infrastructure failures.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HEADER = "bundle.json"
 # Uncompressed; a bundle beyond it is refused before it is unpacked.
 MAX_BYTES = 4 * 1024**3
 
-# What reading a damaged zip file may end in.
+# What reading a damaged zip file may raise.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, struct.error)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -129,19 +129,19 @@ def read_bundle(path: Path) -> Bundle:
     """Read a bundle and check every hash.
 
     Raises:
-        FormatError: it is damaged, of another format, or too large.
+        FormatError: the file is damaged, has another format, or is too large.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
             if not {HEADER, *MEMBERS} <= sizes.keys():
-                raise FormatError(f"{path} is no bundle: it lacks {_lacking(sizes)}.")
+                raise FormatError(f"{path} is not a bundle: {_first_missing(sizes)} is missing.")
             if sum(sizes.values()) > MAX_BYTES:
                 raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
             header = BundleHeader.model_validate_json(_unpacked(archive, HEADER, path))
             members = {name: _unpacked(archive, name, path) for name in MEMBERS}
     except ValidationError as problem:
-        raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+        raise FormatError(f"{path} is not a bundle: {_first(problem)}.") from None
     except _DAMAGE as problem:
         raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
     if header.format not in {FORMAT, FORMAT_WITH_SCHEME}:
@@ -168,7 +168,7 @@ def read_bundle(path: Path) -> Bundle:
             [Verdict.model_validate_json(line) for line in members["verdicts.jsonl"].splitlines()],
         )
     except ValidationError as problem:
-        raise FormatError(f"{path} is no bundle: {_first(problem)}.") from None
+        raise FormatError(f"{path} is not a bundle: {_first(problem)}.") from None
 
 
 def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
@@ -180,7 +180,7 @@ def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         ) from None
 
 
-def _lacking(sizes: dict[str, int]) -> str:
+def _first_missing(sizes: dict[str, int]) -> str:
     return next(name for name in (HEADER, *MEMBERS) if name not in sizes)
 
 

@@ -1,4 +1,4 @@
-"""Answers and verdicts of others brought into the store: one run a system, named after its folder."""
+"""Importing other people's answers and verdicts: one run per system, named after its folder."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from stb_evaluator.transfer.votes import ImportedVotes, import_votes
 RECORDED = "recorded"
 NO_DATASET = "none"
 _UNKNOWN = "unknown"
-_ENOUGH = 0.9  # share of imported queries that a dataset must have, word for word, to be taken for theirs
+_ENOUGH = 0.9  # share of imported queries that a dataset must have, word for word, to be theirs
 
 
 @dataclass(frozen=True)
 class ImportedSystem:
-    """What became of one system: counts are of all that the run now holds, ``new`` of this import."""
+    """The result for one system: counts of all that its run now holds, and of what is ``new``."""
 
     run: str
     kind: str
@@ -49,7 +49,7 @@ class ImportedSystem:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The outcome of an import; ``dataset`` is None when the denominator is the union of all answers."""
+    """The result of an import; ``dataset`` is None if the denominator is the union of all answers."""
 
     runs: list[ImportedSystem]
     votes: list[ImportedVotes]
@@ -65,11 +65,11 @@ async def import_answers(
     name: str = "",
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> ImportSummary:
-    """Import all answers under a path. The same import again changes nothing.
+    """Import all answers under a path. Importing the same files again changes nothing.
 
-    The query ids of ``dataset`` are the denominator; it is found by the queries when empty. When it
-    is ``"none"``, or when none is found, the denominator is the union of all answers here. ``name``
-    replaces the folder's name when there is one system only.
+    The query ids of ``dataset`` are the denominator; an empty name means the dataset that has these
+    queries. For ``"none"``, or if no dataset has them, the denominator is the union of all answers here.
+    ``name`` replaces the folder's name if there is only one system.
 
     Raises:
         UsageError: see ``read_all``; several systems and one name.
@@ -112,7 +112,7 @@ async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], st
 def _expected(found: ReadAnswers, queries: Sequence[Query]) -> dict[str, list[str]]:
     """The denominator of every group that any system of this import has answers to, readable or not.
 
-    Which answers a file without one readable record holds can be told by the dataset or by other systems.
+    What a file without a readable record should answer follows from the dataset or from other systems.
     """
     answered: dict[str, dict[str, None]] = defaultdict(dict)
     for group, query_id in [place for system in found.records for place in found.named(system)]:
@@ -127,10 +127,10 @@ def _expected(found: ReadAnswers, queries: Sequence[Query]) -> dict[str, list[st
 
 
 def _groups_of(found: ReadAnswers, system: str) -> set[str]:
-    """The groups that a system is to answer: its own, and those of systems that share one with it.
+    """The groups that a system should answer: its own, and those of systems that share a group with it.
 
-    So a group that one system lacks and its companions have is missing, while answers to something
-    else altogether that lie in the same folder ask nothing of it.
+    So a group that one system lacks and its companions have is missing, while unrelated answers in the
+    same folder add no group to it.
     """
     sets = {
         name: {group for group, _ in found.named(name)} | found.torn.get(name, set())
@@ -148,7 +148,7 @@ def _number_first(query_id: str) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class _Job:
-    """One system that was compared with the store and can be written without surprises."""
+    """One system that was compared with the store and can be written without conflict."""
 
     run: str
     manifest: Manifest
@@ -216,13 +216,13 @@ async def _held(
     store: Store, run: str, manifest: Manifest
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str, int], str]]:
     """What a run of that name already holds: content hashes, and recorded verdicts by round."""
-    there = next((r for r in await store.runs.all() if r.run == run), None)
-    if there is None:
+    existing = await store.runs.find(run)
+    if existing is None:
         return {}, {}
-    if there.manifest.hash != manifest.hash:
-        reason = "was not imported" if not there.manifest.imported_from else "was imported in another way"
+    if existing.manifest.hash != manifest.hash:
+        reason = "was not imported" if not existing.manifest.imported_from else "was imported in another way"
         raise ConflictError(
-            f"There is a run {run!r} that {reason} (dataset {there.dataset}).",
+            f"There is a run {run!r} that {reason} (dataset {existing.dataset}).",
             hint="Give the import another name with --name, or remove that run with: stb rm RUN.",
         )
     held = {(d.group, d.query_id): d.content_hash for d in await store.runs.done(run)}

@@ -1,7 +1,7 @@
-"""A bundle brought into the store, beside whatever of the same run is there.
+"""Merging a bundle into the store, beside what the store already has of the same run.
 
-Anyone can write a bundle, and any verdicts into it. So they count only in a run that a bundle made, and there
-only on answers that came in the same bundle; what the rules say is found out again.
+Anyone can write any verdicts into a bundle. So they count only in a run that a bundle made, and only on answers
+from the same bundle; verdicts by rules are computed again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOT_BY_RULES = "the rules decide otherwise"
 
 @dataclass(frozen=True)
 class Merged:
-    """What became of a bundle; ``refused`` counts the verdicts that were not taken, by the reason."""
+    """The result of merging a bundle; ``refused`` counts verdicts that were left out, by reason."""
 
     run: str
     dataset: str
@@ -43,14 +43,14 @@ class Merged:
 async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
     """Add what the store lacks of the bundle's run; the same bundle again adds nothing.
 
-    A trial that infrastructure spoiled has no answer: the one that another bundle or the store has is kept.
+    A trial lost to an infrastructure failure has no answer: the answer of another bundle or of the store is kept.
 
     Raises:
         ConflictError: a run of that name has other settings, or another answer to the same trial.
     """
     run = name or bundle.run
-    there = await store.runs.find(run)
-    if there is not None and there.manifest.hash != bundle.manifest.hash:
+    existing = await store.runs.find(run)
+    if existing is not None and existing.manifest.hash != bundle.manifest.hash:
         raise ConflictError(
             f"A run {run!r} exists with other settings than the bundle's.", hint="Choose a name with --name."
         )
@@ -70,7 +70,7 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
                 hint="Nothing was changed. Choose a name with --name.",
             )
     made = await store.runs.create(
-        run, bundle.manifest, bundle.expected, name or bundle.name, brought=there is None
+        run, bundle.manifest, bundle.expected, name or bundle.name, brought=existing is None
     )
     await store.runs.expect(run, bundle.expected)
     await store.runs.put_queries(run, bundle.queries)
@@ -103,7 +103,7 @@ def is_on_answer(metric: str) -> bool:
 def reason_to_refuse(
     verdict: Verdict, answers: Mapping[TrialPlace, Trajectory], queries: Mapping[tuple[str, str], Query]
 ) -> str:
-    """Why a verdict of a bundle with these answers is not to be believed; "" where nothing speaks against it."""
+    """Why a verdict of a bundle with these answers is not accepted; "" if it is."""
     if not is_on_answer(verdict.metric):
         return ""
     answer = answers.get((verdict.group, verdict.query_id, verdict.trial))

@@ -1,4 +1,4 @@
-"""Locks and proofs: every number of a run, derived again from its bundle in an empty store."""
+"""Locks and proofs: deriving every number of a run again from its bundle in an empty store."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _OF_DATASET = frozenset({"subset", "n_clusters"})
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: of how many things, and the first that differs ("" when none does)."""
+    """One check: how many things were checked, and the first difference ("" if there is none)."""
 
     check: str
     n: int
     first_difference: str = ""
 
     def row(self) -> ResultRow:
-        """As a table shows it."""
+        """The row of a table."""
         return {**asdict(self), "identical": not self.first_difference}
 
 
@@ -59,7 +59,7 @@ async def bundle_of(store: Store, run: Run) -> bytes:
 
 
 async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
-    """Every number that the store holds the grounds of: scores by each judge, measures of trajectories."""
+    """Every number that follows from the store: scores by each judge, and measures of trajectories."""
     rows: list[ResultRow] = []
     reader = RunReader(store, run, keep_trajectories=True)
     for judged in await store.verdicts.judges(run.run):
@@ -113,12 +113,12 @@ async def prove(
 
     Args:
         data: the bundle's bytes.
-        bundle: what they hold, where that has been read.
-        lock: what its parts and numbers are held against.
-        known: numbers that they are held against where there is no lock; None for none.
+        bundle: what they contain, if it has been read.
+        lock: what its parts and numbers are compared with.
+        known: numbers to compare with if there is no lock; None for no comparison.
 
     Raises:
-        FormatError: a part is not what was exported, or it is no bundle; the message names it.
+        FormatError: it is not a bundle, or a part is damaged; the message names it.
     """
     bundle = parse_bundle(data) if bundle is None else bundle
     findings = [
@@ -141,7 +141,7 @@ async def prove(
 
 
 def parse_bundle(data: bytes) -> Bundle:
-    """A bundle that is in memory; FormatError if it is none."""
+    """Read a bundle from memory; FormatError if it is not a bundle."""
     with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
         path = Path(folder) / "bundle.zip"
         path.write_bytes(data)
@@ -163,7 +163,7 @@ def _listed(data: bytes) -> Finding:
 
 
 def _calls(bundle: Bundle, data: bytes) -> Finding:
-    """Whether the list of calls is that of the trajectories; fields that this version lacks are not told."""
+    """Whether the list of calls is that of the trajectories; fields that this version does not know are ignored."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = [orjson.loads(line) for line in archive.read("calls.jsonl").splitlines()]
     derived = [call for trajectory in bundle.trajectories for call in call_lines(trajectory)]
@@ -206,7 +206,7 @@ def _numbers(derived: Sequence[ResultRow], known: Sequence[Mapping[str, Any]]) -
         mine, other = here.get(place), there.get(place)
         if mine is None or other is None:
             return Finding(
-                "numbers", count, f"{' '.join(place)}: {'no longer' if mine is None else 'not'} there"
+                "numbers", count, f"{' '.join(place)}: is {'missing now' if mine is None else 'new'}"
             )
         for name in other:
             if not _is_same(mine.get(name), other[name]):

@@ -1,4 +1,4 @@
-"""Recorded votes between two systems brought into the verdict log of their runs."""
+"""Importing recorded votes between two systems into the verdict log of their runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class ImportedVotes:
-    """What became of one file of votes."""
+    """The result of importing one file of votes."""
 
     run: str
     run_b: str
@@ -27,9 +27,9 @@ class ImportedVotes:
 
 
 async def import_votes(store: Store, votes: Votes) -> ImportedVotes:
-    """Append the votes that the log does not hold yet.
+    """Append the votes that are not in the log yet.
 
-    The file tells how many rounds each system won, not which; the first come first here.
+    The file says how many rounds each system won, not which ones; the first system's rounds come first here.
 
     Raises:
         UsageError: a run, or its answer to one of the queries, is not in the store.
@@ -38,7 +38,7 @@ async def import_votes(store: Store, votes: Votes) -> ImportedVotes:
         first, second = await store.runs.get(votes.first), await store.runs.get(votes.second)
     except NotFoundError as problem:
         raise UsageError(
-            f"The votes are on answers of runs that are not here ({problem.message.rstrip('.')}).",
+            f"The votes are on answers of runs that are not in the store ({problem.message.rstrip('.')}).",
             hint="Import the answers of both systems first.",
         ) from None
     answers = [await _answers(store, run.run, votes.group) for run in (first, second)]

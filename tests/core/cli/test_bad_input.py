@@ -246,7 +246,7 @@ CASES = [
     Case(
         "show {run}/99999",
         2,
-        "The run '{run}' has no answer to query '99999'. See what it has with: stb show {run}.",
+        "The run '{run}' has no answer to query '99999'. List its answers with: stb show {run}.",
     ),
     Case("rm nope", 2, "There is no run 'nope'. List the runs in the store with: stb ls."),
     # Scores.
@@ -289,7 +289,7 @@ CASES = [
     Case(
         "report {run} -o x.doc",
         2,
-        "The form of a report is told by its ending, and 'x.doc' has none of ours. Use .html, .md, .csv, .json.",
+        "'x.doc' has no extension of a report format. Use .html, .md, .csv, .json.",
     ),
     Case(
         "report {run} --judge rules -o /proc/x.html",
@@ -307,7 +307,7 @@ CASES = [
         "bad.toml is there already. Name another with -o, or add --force.",
     ),
     Case("verify bad.toml", 1, "bad.toml cannot be unpacked: File is not a zip file. Export it again."),
-    Case("lock nope", 2, "'nope' is no dataset and no run: …"),
+    Case("lock nope", 2, "'nope' is neither a dataset nor a run: …"),
     Case(
         "solvable demo --judge rules",
         2,

@@ -63,7 +63,7 @@ def test_rounds_that_nobody_judged_change_no_score(run_stb, real_data: Path) -> 
     n_error = sum(row["n_error"] for row in found)
     assert (compared.code, difference["n_error"], difference["complete"]) == (1, n_error, False)
     assert compared.document["headline"] == [
-        f"INCOMPLETE: {pair[0]} and {pair[1]}: {n_error} verdicts failed, spoiled or not given yet (not scored)."
+        f"INCOMPLETE: {pair[0]} and {pair[1]}: {n_error} verdicts failed, missing or lost to infrastructure (not scored)."
     ]
 
 
@@ -138,7 +138,7 @@ def test_verdicts_that_failed_are_said_though_others_decide(
 
     assert ended.code == 1
     assert ended.document["headline"] == [
-        "INCOMPLETE: a and b: 4 verdicts failed, spoiled or not given yet (not scored)."
+        "INCOMPLETE: a and b: 4 verdicts failed, missing or lost to infrastructure (not scored)."
     ]
     assert {(r["n"], r["n_error"], r["complete"]) for r in ended.document["rows"]} == {(2, 4, False)}
 

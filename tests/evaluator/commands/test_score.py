@@ -103,7 +103,7 @@ def test_judge_errors_make_the_score_incomplete(run_stb, sqlite_store_url: str, 
     assert (broken.code, still.code, mended.code) == (1, 1, 0)
     line = "INCOMPLETE: r: 2 verdicts failed (not scored), of 3 answers."
     assert broken.out.splitlines()[0] == still.out.splitlines()[0] == line
-    assert mended.out.splitlines()[0] == "complete: 3 answers in 1 run(s), every one there and judged."
+    assert mended.out.splitlines()[0] == "complete: 3 answers in 1 run(s), all present and judged."
 
 
 def test_rules_are_labelled_as_not_comparable(run_stb, sqlite_store_url: str) -> None:
@@ -210,7 +210,7 @@ def test_a_run_that_was_limited_says_so(run_stb, sqlite_store_url: str) -> None:
     ended = run_stb("score", "--judge", "rules", "--json")
 
     assert {row["subset"] for row in ended.document["rows"]} == {True}
-    assert "SUBSET: r was to answer only part of its dataset's queries." in ended.document["headline"]
+    assert "SUBSET: r covers only part of its dataset's queries." in ended.document["headline"]
 
 
 def test_consumption_is_told_by_who_paid(run_stb, sqlite_store_url: str) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import orjson
 import pytest
-from stb_evaluator.scores.loading import dataset_queries
 
 from stb_core.store import Store
 from stb_core.values.manifest import Manifest
@@ -20,6 +19,7 @@ from stb_evaluator.formats.converted_out import converted_record, openai_record
 from stb_evaluator.formats.offered import OfferedFunctions, offer_of
 from stb_evaluator.formats.raw_out import COT, DFS, method_of, path_of, points_of, raw_record
 from stb_evaluator.formats.sources import Skipped, find_files, read_records, read_source
+from stb_evaluator.scores.run_reader import load_queries
 
 ANSWER = '{"return_type": "give_answer", "final_answer": "42"}'
 GIVE_UP = '{"return_type": "give_up_and_restart"}'
@@ -208,7 +208,7 @@ async def test_functions_are_written_as_they_were_offered(sqlite_store: Store) -
     names = ("now_for_sky", "later_for_sky", "elsewhere")
     found = trajectory((call("f"), call(FINISH, ANSWER))).model_copy(update={"available_tools": names})
 
-    functions = (await offer_of(sqlite_store, run, await dataset_queries(sqlite_store, run))).functions(
+    functions = (await offer_of(sqlite_store, run, await load_queries(sqlite_store, run))).functions(
         found, with_finish=True
     )
 

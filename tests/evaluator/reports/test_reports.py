@@ -188,7 +188,7 @@ def test_without_matplotlib_the_page_says_what_to_install(run_stb, monkeypatch: 
 @pytest.mark.parametrize(
     ("args", "line"),
     [
-        (("plain", "-o", "r.pdf"), "stb: The form of a report is told by its ending"),
+        (("plain", "-o", "r.pdf"), "stb: 'r.pdf' has no extension of a report format."),
         (("nope", "-o", "r.md"), "stb: There is no run 'nope'."),
         (("plain", "-o", "r.md", "--judge", "a/b"), "stb: a/b has not judged all of plain. Run stb score"),
     ],

@@ -171,7 +171,7 @@ def test_different_queries_are_said_loudly() -> None:
     """Only those in common are compared."""
     sides = [side("a", {"1": "s", "2": "s"}), side("b", {"1": "n", "3": "s"})]
 
-    assert "were to answer different queries" in comparison_warnings(sides)[0]
+    assert "cover different queries" in comparison_warnings(sides)[0]
     assert rows(*sides)["G1_tool"]["n_total"] == 1
 
 

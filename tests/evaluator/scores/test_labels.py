@@ -167,7 +167,7 @@ def test_labels_that_change_nothing_are_said(run_stb, sqlite_store_url: str, tmp
     asyncio.run(fill())
     (tmp_path / "l.csv").write_text("query,label\n0,solved\n1,solved\n77,solved\n78,solved\n")
     (tmp_path / "none.csv").write_text("query,label\n")
-    note = "NOTE: 2 of 4 labels are on queries or runs that are not scored here (left out)."
+    note = "NOTE: 2 of 4 labels are for queries or runs that are not scored here (left out)."
 
     found = run_stb("score", "--judge", "rules", "--labels", "l.csv", "--json")
     shown = run_stb("score", "--judge", "rules", "--labels", "l.csv")

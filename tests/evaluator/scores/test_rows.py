@@ -85,7 +85,7 @@ def test_nothing_is_missing_from_the_six_systems(rows_of_all: dict[str, list[Res
     rows = [row for rows in rows_of_all.values() for row in rows]
 
     assert all(row["complete"] and row["rounds"] == 3 for row in rows)
-    assert headline(rows) == ["complete: 4590 answers in 6 run(s), every one there and judged."]
+    assert headline(rows) == ["complete: 4590 answers in 6 run(s), all present and judged."]
 
 
 async def test_an_import_with_deleted_answers_scores_lower_and_says_so(

@@ -101,7 +101,7 @@ def test_few_collections_are_said_first(run_stb, real_data: Path) -> None:
         return row["ci_high"] - row["ci_low"]
 
     notes = [line for line in plain["headline"] if line.startswith("NOTE: the ")]
-    assert ["G2_category" in notes[0], "G3_instruction rest on 3" in notes[1]] == [True, True]
+    assert ["G2_category" in notes[0], "G3_instruction use only 3" in notes[1]] == [True, True]
     for group in ("G3_instruction", "G2_category", "G1_tool", "macro"):
         assert width(clustered, group) >= width(plain, group)
     assert width(clustered, "G2_category") > 1.2 * width(plain, "G2_category")

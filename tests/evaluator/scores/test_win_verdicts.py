@@ -256,7 +256,7 @@ def test_votes_on_runs_that_are_not_here_are_refused(run_stb, real_data: Path) -
     ended = run_stb("import", real_data / "preference_results_example")
 
     assert ended.code == 2
-    assert ended.err.startswith("stb: The votes are on answers of runs that are not here")
+    assert ended.err.startswith("stb: The votes are on answers of runs that are not in the store")
     assert len(ended.err.splitlines()) == 1
 
 

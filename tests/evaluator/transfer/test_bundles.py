@@ -338,9 +338,9 @@ def damage(path: Path, **changes: bytes | None) -> Path:
     ("changes", "line"),
     [
         ({"verdicts_jsonl": b"{}\n"}, "is damaged: verdicts.jsonl is not what was exported."),
-        ({"trajectories_jsonl": None}, "is no bundle: it lacks trajectories.jsonl."),
-        ({"bundle_json": b"{}"}, "is no bundle: format: Field required."),
-        ({"bundle_json": b"no json"}, "is no bundle: Invalid JSON"),
+        ({"trajectories_jsonl": None}, "is not a bundle: trajectories.jsonl is missing."),
+        ({"bundle_json": b"{}"}, "is not a bundle: format: Field required."),
+        ({"bundle_json": b"no json"}, "is not a bundle: Invalid JSON"),
     ],
 )
 def test_a_damaged_bundle_is_one_line(

@@ -155,6 +155,6 @@ def test_the_command_writes_a_site(in_process: Callable[..., Ended], tmp_path: P
     nothing = in_process("report", "x")
     absent = in_process("report", "x", "--site", tmp_path / "site")
 
-    assert (2, "stb: Nothing is to be written. Name a file with -o or a folder with --site.") == nothing.said
+    assert (2, "stb: There is nothing to write. Name a file with -o or a folder with --site.") == nothing.said
     assert 2 == absent.code
     assert not (tmp_path / "site").exists()

@@ -1,4 +1,4 @@
-"""Rubrics: what a judge is told. One versioned file each, identified by the hash of its bytes."""
+"""Rubrics: instructions for judges. Each is one versioned file, identified by the hash of its bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 
 class Rubric(BaseModel):
-    """What a judge is told and under which settings; limits are in characters."""
+    """Instructions for a judge, and the settings of its model; limits are in characters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +42,7 @@ def load_rubric(name: str) -> Rubric:
     """One of our own rubrics by its name, such as ``sopr-1``.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no such rubric.
     """
     known = sorted(f.name.removesuffix(".yaml") for f in FOLDER.iterdir() if f.name.endswith(".yaml"))
     if name not in known:
@@ -53,7 +53,7 @@ def load_rubric(name: str) -> Rubric:
 
 
 def fill(template: str, **values: str) -> str:
-    """The template with each ``{{name}}`` replaced, in one pass: values are never looked into."""
+    """The template with each ``{{name}}`` replaced, in one pass, so values are never expanded."""
     return _PLACE.sub(lambda found: values[found[1]], template)
 
 
