@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +18,10 @@ import pytest
 from conftest import REPOSITORY
 
 ROOMS = {"core": "stb_core", "server": "stb_server", "agents": "stb_agents", "evaluator": "stb_evaluator"}
-PACKAGES = {*ROOMS.values(), "stb_experiments"}
+PACKAGES = {**{package: Path(folder) / package for folder, package in ROOMS.items()}}
+PACKAGES["stb_experiments"] = Path("evaluator/stb_experiments")  # one room, beside the evaluator
+MOST_ROOMS = {"stb_core": 14}
+MOST_LINES_OF_A_DOOR = 40
 FOLDERS = {*ROOMS, "cache_dumps", "deploy", "docs", "benchmarks", "tests"}
 OPTIONAL_FOLDERS = {"examples", ".ci", ".github"}
 
@@ -79,6 +86,95 @@ def test_every_test_file_mirrors_a_place() -> None:
     assert folders <= {*ROOMS, "benchmarks", "soak", "end_to_end", "golden"}
 
 
+def rooms_of(package: str) -> set[str]:
+    """Folders with modules, and modules that stand alone."""
+    folder = REPOSITORY / PACKAGES[package]
+    found = {path.parent.relative_to(folder).parts[0] for path in folder.glob("*/**/*.py")}
+    return found | {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+def documented_rooms() -> dict[str, set[str]]:
+    """The first column of the table under each package's heading."""
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    sections = re.findall(r"^### `(stb_\w+)`\n(.*?)(?=^##)", text, re.MULTILINE | re.DOTALL)
+    rooms = {name: set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) for name, table in sections}
+    return {package: names for package, names in rooms.items() if names}
+
+
+def contracts() -> dict[str, list[str]]:
+    """The layers of each package, from the top, as import-linter holds them."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    return {
+        container: [room.strip() for layer in contract["layers"] for room in layer.split("|")]
+        for contract in project["tool"]["importlinter"]["contracts"]
+        for container in contract.get("containers", ())
+    }
+
+
+def modules() -> Iterator[tuple[str, str, Path, ast.Module]]:
+    """Package, dotted name, path and tree of every module."""
+    for package, folder in PACKAGES.items():
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY / folder).with_suffix("").parts
+            name = ".".join((package, *parts)).removesuffix(".__init__")
+            yield package, name, path, ast.parse(path.read_text())
+
+
+def test_the_rooms_are_those_of_the_architecture_page() -> None:
+    """Each room is named there, each room named there exists, and no module stands outside of one."""
+    found = {package: rooms_of(package) for package in PACKAGES if package != "stb_experiments"}
+
+    assert documented_rooms() == found
+
+
+def test_every_room_has_its_floor() -> None:
+    """The contracts of import-linter order all rooms, and a package has at most twelve, the core fourteen."""
+    found = {package: rooms_of(package) for package in PACKAGES if package != "stb_experiments"}
+
+    assert {package: set(layers) for package, layers in contracts().items()} == found
+    assert [] == [name for name, rooms in found.items() if len(rooms) > MOST_ROOMS.get(name, 12)]
+
+
+def test_public_class_names_are_unique() -> None:
+    """One name means one thing in the whole product; a migration is a script of its own."""
+    places = defaultdict(list)
+    for _, name, _, tree in modules():
+        for node in tree.body:
+            if (
+                isinstance(node, ast.ClassDef)
+                and not node.name.startswith("_")
+                and ".migrations." not in name
+            ):
+                places[node.name].append(name)
+
+    assert {} == {name: where for name, where in places.items() if len(where) > 1}
+
+
+def test_a_front_door_is_small_and_used() -> None:
+    """It hands on names in fewer than forty lines; other rooms import from it what it hands on."""
+    doors: dict[str, dict[str, str]] = {}
+    for _, name, path, tree in modules():
+        if path.name == "__init__.py" and name.count(".") == 1:
+            assert len(path.read_text().splitlines()) < MOST_LINES_OF_A_DOOR, name
+            doors[name] = {
+                alias.name: node.module or ""
+                for node in tree.body
+                if isinstance(node, ast.ImportFrom)
+                for alias in node.names
+            }
+
+    past = [
+        f"{name}: from {node.module} import {alias.name}"
+        for _, name, _, tree in modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        for room in [".".join((node.module or "").split(".")[:2])]
+        if not name.startswith(room) and doors.get(room, {}).get(alias.name) == node.module
+    ]
+    assert [] == past
+
+
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_holds(what: str) -> None:
     """No tracked text names a registry, a machine's own path, or an unfinished merge."""
@@ -126,7 +222,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: list[str]) -> None
     """No test, document or benchmark is installed."""
     tops = {name.split("/", maxsplit=1)[0] for name in wheel if ".dist-info/" not in name}
 
-    assert PACKAGES == tops
+    assert PACKAGES.keys() == tops
 
 
 def test_the_wheel_holds_files_that_are_not_python(wheel: list[str]) -> None:

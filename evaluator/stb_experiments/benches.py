@@ -17,12 +17,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from stb_core.cli import CommandRunner
 from stb_core.cli.demo import demo_data
-from stb_core.cli.subcommands import CommandRunner
 from stb_core.errors import StoreError
 from stb_core.settings import Settings
-from stb_core.store import open_store
-from stb_core.store.database import sqlite_url
+from stb_core.store import open_store, sqlite_url
 from stb_experiments.originals import Original, read_original, write_copy
 
 DEMO = "demo"

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import orjson
 
-from stb_core.cli.subcommands import CommandRunner
+from stb_core.cli import CommandRunner
 from stb_core.errors import ServiceError
-from stb_core.store.database import sqlite_url
+from stb_core.store import sqlite_url
 from stb_experiments.near_calls import KINDS, TWINS, exact_text, near_calls, twins
 from stb_experiments.official_keys import (
     KeyedCall,

@@ -10,9 +10,8 @@ from typing import Any
 import orjson
 
 from stb_core.store import open_store
-from stb_core.values.calls import canonical_json
-from stb_core.values.trajectories import FINISH, Step, Trajectory
-from stb_evaluator.scores.pass_rate import MACRO
+from stb_core.values import FINISH, Step, Trajectory, canonical_json
+from stb_evaluator.scores import MACRO
 
 EntryPlace = tuple[str, ...]
 PARTS = ("manifest", "trajectories", "calls", "verdicts", "scores")

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 from starlette.routing import Route
 
-from stb_core.store.responses import Response
-from stb_core.values.calls import ToolCall, parse_arguments
+from stb_core.store import Response
+from stb_core.values import ToolCall, parse_arguments
 
 _DOWN = orjson.dumps({"error": "API not working error...", "response": ""})
 _UNKNOWN = orjson.dumps({"error": "Function executing error...", "response": ""})

@@ -8,12 +8,9 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from stb_core.store import open_store
-from stb_core.store.responses import Response
-from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.comparison import QueryPlace
-from stb_evaluator.scores.pass_rate import query_scores
-from stb_evaluator.scores.run_reader import load_verdict_table
+from stb_core.store import Response, open_store
+from stb_evaluator.judges import panel_of_one
+from stb_evaluator.scores import QueryPlace, load_verdict_table, query_scores
 from stb_experiments.benches import Bench, BenchMaker
 from stb_experiments.evidence import calls_of
 from stb_experiments.failing_apis import serving_apis

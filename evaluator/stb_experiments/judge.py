@@ -7,17 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stb_core.cli import console
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.trajectories import Trajectory
-from stb_evaluator.judges.ask_many import JudgingTally
-from stb_evaluator.judges.opening import RECORDED, OpenedJudges, logged_panel
-from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.labels import LabelSet
-from stb_evaluator.scores.pass_verdicts import judge_run
-from stb_evaluator.scores.run_reader import RunReader
-from stb_evaluator.scores.win_verdicts import load_win_comparison
+from stb_core.store import Run, Store
+from stb_core.values import Trajectory
+from stb_evaluator.judges import RECORDED, JudgingTally, OpenedJudges, Panel, logged_panel
+from stb_evaluator.scores import LabelSet, RunReader, Side, judge_run, load_win_comparison
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
 from stb_experiments.judge_probing import Findings, judged_answers, log_rows, probe_judge
 from stb_experiments.output import ExperimentRow, Result

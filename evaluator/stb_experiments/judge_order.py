@@ -6,15 +6,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import POINTS, SOWR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
-from stb_evaluator.judges.pairs import Pair, PairJudge
-from stb_evaluator.scores.verdict_table import TrialPlace
-from stb_evaluator.scores.win_verdicts import preferences
-from stb_evaluator.statistics.intervals import Interval, mean_interval, wilson_interval
+from stb_core.store import Run, Store
+from stb_core.values import POINTS, SOWR, Judgement, Status, Trajectory, Verdict
+from stb_evaluator.judges import JudgingTally, Pair, PairJudge, ask_alone, judge_all
+from stb_evaluator.scores import TrialPlace, preferences
+from stb_evaluator.statistics import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
 from stb_experiments.judge_probing import measure_row
 from stb_experiments.output import ExperimentRow

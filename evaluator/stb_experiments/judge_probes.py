@@ -10,9 +10,8 @@ from importlib import resources
 import numpy as np
 import yaml
 
-from stb_core.values.trajectories import FINISH, Step, StopReason, Trajectory
-from stb_core.values.verdicts import POINTS, Status
-from stb_evaluator.statistics.intervals import Interval, wilson_interval
+from stb_core.values import FINISH, POINTS, Status, Step, StopReason, Trajectory
+from stb_evaluator.statistics import Interval, wilson_interval
 
 _PADDING = (
     " To sum up what was said above in other words, without adding to it: the points are as stated, in the"

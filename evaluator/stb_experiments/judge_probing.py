@@ -7,20 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stb_core.store import Store
-from stb_core.store.lease import Lease
-from stb_core.store.runs import Run
-from stb_core.values.manifest import Manifest
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge
-from stb_evaluator.judges.panel import Panel
-from stb_evaluator.judges.solvable_votes import MODE
-from stb_evaluator.reports.content import consistency_row
-from stb_evaluator.scores.labels import QUALITY, LabelSet, corrected_rows
-from stb_evaluator.scores.run_reader import without_agent_name
-from stb_evaluator.scores.verdict_table import VerdictTable
+from stb_core.store import Lease, Run, Store
+from stb_core.values import Judgement, Manifest, Status, Trajectory, Verdict
+from stb_evaluator.judges import MODE, Case, Judge, JudgingTally, Panel, ask_alone, judge_all
+from stb_evaluator.reports import consistency_row
+from stb_evaluator.scores import QUALITY, LabelSet, VerdictTable, corrected_rows, without_agent_name
 from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
 from stb_experiments.output import ExperimentRow
 

@@ -15,9 +15,14 @@ from typing import Any
 import orjson
 
 from stb_core.errors import CallError, FormatError, NotFoundError
-from stb_core.values.calls import ToolCall, parse_arguments
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.python_notation import parse_literal
+from stb_core.values import (
+    ToolCall,
+    parse_arguments,
+    parse_literal,
+    standardize_api,
+    standardize_category,
+    standardize_tool,
+)
 
 FOLDER = "tool_response_cache"
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stb_core.values.provenance import DEFAULT_MODE
+from stb_core.values import DEFAULT_MODE
 from stb_experiments.benches import Bench, BenchMaker
 from stb_experiments.evidence import Evidence, compare_evidence, gather_evidence, macro_score
 from stb_experiments.output import ExperimentRow, Result, describe_original

@@ -8,10 +8,8 @@ from dataclasses import dataclass, replace
 
 from stb_core.cli.store import choose_dataset
 from stb_core.errors import NotFoundError
-from stb_core.store import open_store
-from stb_core.store.responses import Response
-from stb_core.values.queries import Query
-from stb_core.values.tools import ToolDocument
+from stb_core.store import Response, open_store
+from stb_core.values import Query, ToolDocument
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stb_evaluator.scores.comparison import QueryPlace
-from stb_evaluator.statistics.paired import Equivalence, equivalence
-from stb_evaluator.statistics.sampling import design_of
+from stb_evaluator.scores import QueryPlace
+from stb_evaluator.statistics import Equivalence, design_of, equivalence
 from stb_experiments.output import ExperimentRow
 
 MARGIN = 0.015

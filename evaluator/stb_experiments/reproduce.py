@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stb_core.values.provenance import DEFAULT_MODE
+from stb_core.values import DEFAULT_MODE
 from stb_experiments.benches import BenchMaker
 from stb_experiments.evidence import PARTS, Evidence, compare_evidence, gather_evidence, macro_score
 from stb_experiments.output import ExperimentRow, Result, describe_original

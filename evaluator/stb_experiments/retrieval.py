@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from stb_core.errors import UsageError
-from stb_core.retrieval.retriever import Retriever
-from stb_core.store.datasets import Dataset
-from stb_core.values.queries import Query, group_order
-from stb_evaluator.scores.pass_rate import MACRO
-from stb_evaluator.statistics.intervals import mean_interval
-from stb_evaluator.statistics.sampling import design_of, sum_in_order
+from stb_core.retrieval import Retriever
+from stb_core.store import Dataset
+from stb_core.values import Query, group_order
+from stb_evaluator.scores import MACRO
+from stb_evaluator.statistics import design_of, mean_interval, sum_in_order
 from stb_experiments.output import ExperimentRow, Result
 
 LIMITS = (

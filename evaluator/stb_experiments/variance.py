@@ -8,20 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from stb_core.errors import UsageError
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.calls import content_hash
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Panel, panel_of_one
-from stb_evaluator.scores.points import faithful_table
-from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
-from stb_evaluator.statistics.sampling import codes
-from stb_evaluator.statistics.spending import (
+from stb_core.store import Run, Store
+from stb_core.values import SOPR, content_hash
+from stb_evaluator.judges import Panel, panel_of_one
+from stb_evaluator.scores import RunReader, faithful_table, load_verdict_table
+from stb_evaluator.statistics import (
     AXES,
     UNKNOWN,
+    Components,
     Counts,
     Observations,
     Prices,
+    VarianceSource,
+    codes,
     counts_of,
     mean_components,
     offers,
@@ -30,7 +29,6 @@ from stb_evaluator.statistics.spending import (
     sources_of,
     split,
 )
-from stb_evaluator.statistics.variance import Components, VarianceSource
 from stb_experiments.output import ExperimentRow, Result
 from stb_experiments.variance_tables import (
     SHARES,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from stb_evaluator.statistics.spending import (
+from stb_evaluator.statistics import (
     AXES,
     JUDGE,
     QUERY,
     ROUND,
     SIMULATOR,
     TRIAL,
+    Components,
     Counts,
     Offer,
     shares,
+    standard_error,
 )
-from stb_evaluator.statistics.variance import Components, standard_error
 from stb_experiments.output import ExperimentRow
 from stb_experiments.plots import LineChart
 

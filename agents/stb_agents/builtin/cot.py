@@ -9,13 +9,18 @@ from typing import Any, ClassVar
 
 from stb_agents.builtin.prompts import read_prompt
 from stb_agents.builtin.tree import Tree
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent
-from stb_agents.environment.environment import Environment
-from stb_agents.environment.turns import perform_calls
+from stb_agents.environment import (
+    UNLIMITED,
+    Budget,
+    BudgetSpent,
+    Environment,
+    ModelUse,
+    Outcome,
+    Task,
+    perform_calls,
+)
 from stb_core.errors import RequestRefusedError
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import Message, StopReason
+from stb_core.values import Finished, Message, StopReason
 
 SYSTEM_PROMPT = """\
 You carry out tasks for a user by calling functions. Each function is one API of a tool on the web.

@@ -18,12 +18,9 @@ from stb_agents.builtin.cot import SYSTEM_PROMPT
 from stb_agents.builtin.prompts import read_prompt
 from stb_agents.builtin.ranking import rank_candidates
 from stb_agents.builtin.tree import Tree
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import Budget, BudgetSpent
-from stb_agents.environment.environment import Environment
-from stb_agents.environment.turns import perform_calls
+from stb_agents.environment import Budget, BudgetSpent, Environment, ModelUse, Outcome, Task, perform_calls
 from stb_core.errors import RequestRefusedError
-from stb_core.values.trajectories import Message, Node, StopReason
+from stb_core.values import Message, Node, StopReason
 
 DIVERSITY_PROMPT = """\
 You have been at this point before. From here you already did the following:

@@ -7,9 +7,9 @@ from itertools import permutations
 
 import orjson
 
-from stb_agents.environment.environment import Environment
+from stb_agents.environment import Environment
 from stb_core.errors import RequestRefusedError, UnreadableReplyError
-from stb_core.values.trajectories import Message
+from stb_core.values import Message
 
 PROMPT = """\
 A task is being worked on by calling functions.

@@ -16,13 +16,9 @@ from typing import Any, ClassVar
 
 from stb_agents.builtin import react_format
 from stb_agents.builtin.prompts import read_prompt
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent
-from stb_agents.environment.environment import Environment
+from stb_agents.environment import UNLIMITED, Budget, BudgetSpent, Environment, ModelUse, Outcome, Task
 from stb_core.errors import UsageError
-from stb_core.values.functions import FunctionSchema
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import FINISH, Message, StopReason
+from stb_core.values import FINISH, Finished, FunctionSchema, Message, StopReason
 
 CHAT, TOOLLLAMA = "chat", "toolllama"
 FUNCTIONS = "{functions}"

@@ -17,8 +17,8 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from stb_core.values import FINISH
 from stb_core.values.functions import GIVE_ANSWER
-from stb_core.values.trajectories import FINISH
 
 OBSERVATION = "Observation"
 STOP = (f"\n{OBSERVATION}:",)

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from stb_agents.builtin.argument_guesses import facts, guesses
-from stb_agents.custom.callables import hand_in
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import UNLIMITED, Budget
-from stb_agents.environment.environment import Environment
+from stb_agents.custom import hand_in
+from stb_agents.environment import UNLIMITED, Budget, Environment, ModelUse, Outcome, Task
+from stb_core.values import Step
 from stb_core.values.functions import ApiFunction
-from stb_core.values.trajectories import Step
 
 _MAX_FACTS = 12
 _LONGEST_TEXT = 300

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stb_agents.environment.turns import Turn
-from stb_core.values.trajectories import Message, Node, Step
+from stb_agents.environment import Turn
+from stb_core.values import Message, Node, Step
 
 
 class Tree:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
-from stb_core.values.provenance import DEFAULT_MODE, CacheMode
+from stb_core.cli import console, stb_command
+from stb_core.values import DEFAULT_MODE, CacheMode
 
 if TYPE_CHECKING:
-    from stb_agents.runs.forecast import Forecast
-    from stb_agents.runs.run import NothingRun, RunOutcome
+    from stb_agents.runs import Forecast, NothingRun, RunOutcome
 
 _SHOWN_MISSING = 10
 _FORECAST_COLUMNS = (

@@ -1,1 +1,5 @@
 """Agents that users bring: functions, classes, remote services and replays."""
+
+from stb_agents.custom.callables import hand_in
+from stb_agents.custom.registry import ChosenAgent, choose_agent
+from stb_agents.custom.replay import PREFIX, load_replay

@@ -21,13 +21,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import UNLIMITED, Budget
-from stb_agents.environment.environment import Environment
+from stb_agents.environment import UNLIMITED, Budget, Environment, ModelUse, Outcome, Task
 from stb_core.errors import CallError
+from stb_core.values import FINISH, Finished
 from stb_core.values.functions import ApiFunction
-from stb_core.values.observations import Finished, finish_arguments
-from stb_core.values.trajectories import FINISH
+from stb_core.values.observations import finish_arguments
 
 _LoopCall = Callable[[str, str], Any]
 

@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 
 from stb_agents.custom.callables import CallableAgent, takes_task_and_tools
 from stb_agents.custom.remote import SCHEMES, Remote
-from stb_agents.environment.agent import Agent
+from stb_agents.environment import Agent
 from stb_core.errors import FormatError, NotFoundError, UsageError
 from stb_core.http import parse_url
 

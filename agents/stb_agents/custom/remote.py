@@ -31,16 +31,20 @@ import httpx2
 import orjson
 
 from stb_agents.custom.callables import hand_in
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import Budget, BudgetSpent
-from stb_agents.environment.environment import Environment
-from stb_agents.environment.server_episode import ServerEpisode
-from stb_agents.environment.turns import count_before_finish
+from stb_agents.environment import (
+    Budget,
+    BudgetSpent,
+    Environment,
+    ModelUse,
+    Outcome,
+    ServerEpisode,
+    Task,
+    count_before_finish,
+)
 from stb_core.errors import FormatError, ServiceError
 from stb_core.http import HttpClient, HttpError, ResponseTooLargeError
-from stb_core.llm.retries import Patience, Retries, retry_after_s
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import FunctionCall, StopReason
+from stb_core.llm import Patience, Retries, retry_after_s
+from stb_core.values import Finished, FunctionCall, StopReason
 
 FORMAT = "stabletoolbench-turn/1"
 SCHEMES = ("http://", "https://")

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from stb_agents.environment.agent import ModelUse, Outcome, Task
-from stb_agents.environment.budget import UNLIMITED, Budget
-from stb_agents.environment.environment import Environment
-from stb_core.values.functions import Functions
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import FINISH, Step, StopReason
+from stb_agents.environment import UNLIMITED, Budget, Environment, ModelUse, Outcome, Task
+from stb_core.values import FINISH, Finished, Functions, Step, StopReason
 
 if TYPE_CHECKING:
     from stb_core.store import Store

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stb_agents.environment.budget import Budget
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import Message, Node, Step, StopReason
+from stb_core.values import Message, Node, Query, Step, StopReason
 
 if TYPE_CHECKING:
     from stb_agents.environment.environment import Environment

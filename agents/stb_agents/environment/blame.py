@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from stb_core.errors import ModelError, RequestRefusedError
-from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.values.trajectories import StopReason
+from stb_core.llm import Model, Reply, Request
+from stb_core.values import StopReason
 
 REFUSED = (StopReason.CONTEXT_EXCEEDED, StopReason.CONTENT_FILTER, StopReason.REQUEST_REFUSED)
 """Stop reasons of a trial whose request was refused while those of others were not. It counts as unsolved."""

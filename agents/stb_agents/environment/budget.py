@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stb_core.usage import Usage
-from stb_core.values.trajectories import StopReason
+from stb_core.values import StopReason
 
 
 class BudgetSpent(Exception):  # noqa: N818 - an outcome, not an error

@@ -20,18 +20,20 @@ from stb_core.errors import (
     StoreError,
     UsageError,
 )
-from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.llm.retries import counting_failures
+from stb_core.llm import Model, Reply, Request, counting_failures
 from stb_core.usage import Usage
-from stb_core.values.functions import Functions, FunctionSchema
-from stb_core.values.observations import (
-    DEFAULT_OBSERVATION,
+from stb_core.values import (
+    FINISH,
     Finished,
-    finish_step,
-    read_call,
-    with_observation,
+    FunctionCall,
+    Functions,
+    FunctionSchema,
+    Message,
+    Step,
+    StopReason,
 )
-from stb_core.values.trajectories import FINISH, FunctionCall, Message, ModelCall, Step, StopReason, Timing
+from stb_core.values.observations import DEFAULT_OBSERVATION, finish_step, read_call, with_observation
+from stb_core.values.trajectories import ModelCall, Timing
 
 
 @dataclass(frozen=True)

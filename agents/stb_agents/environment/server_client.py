@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from stb_core.errors import ServiceError
 from stb_core.http import HttpClient, HttpError, HttpResponse, ResponseTooLargeError
-from stb_core.llm.retries import Patience, Retries, retry_after_s
+from stb_core.llm import Patience, Retries, retry_after_s
 from stb_core.telemetry import logs, traces
 from stb_core.usage import Usage
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef
 
 DEFAULT_PATIENCE = Patience(deadline_s=60, connect_timeout_s=5, read_timeout_s=120, longest_wait_s=5)
 _JSON = {"Content-Type": "application/json"}

@@ -15,7 +15,8 @@ import orjson
 from stb_agents.environment.server_client import VirtualClient
 from stb_core.errors import ServiceError
 from stb_core.usage import Usage
-from stb_core.values.trajectories import Step, StopReason, Timing
+from stb_core.values import Step, StopReason
+from stb_core.values.trajectories import Timing
 
 _PATH = "/v1/episodes"
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from stb_agents.environment.budget import BudgetSpent
 from stb_agents.environment.environment import Environment
-from stb_core.llm.protocol import Reply
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import FINISH, FunctionCall, Message, Step
+from stb_core.llm import Reply
+from stb_core.values import FINISH, Finished, FunctionCall, Message, Step
 
 NUDGE = "Go on: call a function, or call Finish if you have the answer."
 _AFTER_FINISH = "Not done: it stands behind Finish."

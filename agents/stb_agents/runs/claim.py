@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from stb_core.cli import sessions
-from stb_core.store import Store
-from stb_core.store.lease import Lease
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import StopReason
+from stb_core.store import Lease, Store
+from stb_core.values import Query, StopReason
 
 TrialKey = tuple[str, str, int]
 """(group, query id, number of the trial)."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from stb_agents.environment.budget import RunStopped
+from stb_agents.environment import RunStopped
 from stb_core.errors import ModelError
-from stb_core.llm.protocol import Model, Reply, Request
+from stb_core.llm import Model, Reply, Request
 from stb_core.usage import Price, Usage
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stb_core.store.runs import Run
+from stb_core.store import Run
 from stb_core.usage import Price, Usage
-from stb_core.values.trajectories import StopReason
+from stb_core.values import StopReason
 
 if TYPE_CHECKING:
     from stb_core.store import Store

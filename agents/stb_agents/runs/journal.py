@@ -12,12 +12,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stb_agents.environment.blame import shape_of
+from stb_agents.environment import shape_of
 from stb_core.errors import UnreadableReplyError
-from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.store.group_commit import GroupCommit
-from stb_core.store.runs import JournalEntry
-from stb_core.store.shielded import ShieldedTasks
+from stb_core.llm import Model, Reply, Request
+from stb_core.store import GroupCommit, JournalEntry, ShieldedTasks
 from stb_core.usage import Usage
 
 if TYPE_CHECKING:

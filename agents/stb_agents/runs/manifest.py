@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stb_agents.environment.server_client import ServedDataset
+from stb_agents.environment import ServedDataset
 from stb_agents.runs.preparation import PreparedRun
-from stb_core.values import lockfile
-from stb_core.values.manifest import Manifest, run_id
+from stb_core.values import Manifest, lockfile
+from stb_core.values.manifest import run_id
 from stb_core.values.provenance import is_frozen
 
 

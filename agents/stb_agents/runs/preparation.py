@@ -6,15 +6,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stb_agents.custom.registry import ChosenAgent, choose_agent
-from stb_agents.custom.replay import PREFIX as REPLAY
-from stb_agents.custom.replay import load_replay
+from stb_agents.custom import PREFIX as REPLAY
+from stb_agents.custom import ChosenAgent, choose_agent, load_replay
 from stb_agents.runs.request import RunRequest, number_to_retrieve
 from stb_agents.runs.runner import TrialSettings
 from stb_agents.runs.selection import Selection, select_queries
 from stb_agents.runs.toolsets import Toolset, open_toolset
 from stb_core.errors import UsageError
-from stb_core.llm.providers import price_of
+from stb_core.llm import price_of
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
 from stb_core.usage import Price

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.progress import Progress
 
-from stb_core.store.runs import Run
+from stb_core.store import Run
 from stb_core.usage import Usage
-from stb_core.values.trajectories import Trajectory
+from stb_core.values import Trajectory
 
 
 class RunProgress:

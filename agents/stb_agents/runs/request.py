@@ -6,9 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stb_agents.environment.agent import Agent
-from stb_agents.environment.budget import Budget
-from stb_agents.environment.environment import Sampling
+from stb_agents.environment import Agent, Budget, Sampling
 from stb_agents.runs.runner import TrialSettings
 from stb_core.errors import UsageError
 

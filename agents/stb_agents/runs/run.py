@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stb_agents.environment.server_client import ServedDataset, VirtualClient
+from stb_agents.environment import ServedDataset, VirtualClient
 from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
@@ -23,11 +23,10 @@ from stb_agents.runs.runner import Runner
 from stb_agents.runs.server import reach_server
 from stb_agents.runs.summary import Summary, summarise
 from stb_core.cli import console
-from stb_core.llm.protocol import Model
+from stb_core.llm import Model
 from stb_core.settings import Settings
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.provenance import DEFAULT_MODE
+from stb_core.store import Run, Store
+from stb_core.values import DEFAULT_MODE
 
 if TYPE_CHECKING:
     from stb_core.llm.openai_client import OpenAIModel
@@ -154,7 +153,7 @@ async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
 
 async def _open_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
     """Open the model and check that it can be reached."""
-    from stb_core.llm.providers import open_model  # noqa: PLC0415 - slow to import, and not always needed
+    from stb_core.llm import open_model  # noqa: PLC0415 - slow to import, and not always needed
 
     assert request.model
     model = open_model(request.model, settings, connections=request.max_connections, seed=request.seed or 0)

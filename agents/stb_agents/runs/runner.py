@@ -12,25 +12,29 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from stb_agents.environment.agent import Agent, Task
-from stb_agents.environment.blame import REFUSED, AcceptedShapes, RefusedRequest, ShapeRecordingModel, blame
-from stb_agents.environment.budget import Budget, RunStopped
-from stb_agents.environment.environment import Environment, Sampling, with_seed
-from stb_agents.environment.server_client import VirtualClient
+from stb_agents.environment import (
+    REFUSED,
+    AcceptedShapes,
+    Agent,
+    Budget,
+    Environment,
+    RefusedRequest,
+    RunStopped,
+    Sampling,
+    ShapeRecordingModel,
+    Task,
+    VirtualClient,
+    with_seed,
+)
+from stb_agents.environment.blame import blame
 from stb_agents.runs.claim import TrialKey
 from stb_agents.runs.journal import Journal, JournalledModel
 from stb_agents.runs.selection import Selection
 from stb_agents.runs.trial import run_trial
-from stb_core.llm.protocol import Model
-from stb_core.store import Store
-from stb_core.store.group_commit import GroupCommit
-from stb_core.store.lease import Lease
-from stb_core.store.runs import Run
-from stb_core.store.shielded import ShieldedTasks
+from stb_core.llm import Model
+from stb_core.store import GroupCommit, Lease, Run, ShieldedTasks, Store
 from stb_core.telemetry import logs, traces
-from stb_core.values.functions import Functions
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import StopReason, Trajectory
+from stb_core.values import Functions, Query, StopReason, Trajectory
 
 _MAX_LOST_IN_A_ROW = 20
 """After this many trials in a row were lost to infrastructure, the run stops: the rest would be lost too."""

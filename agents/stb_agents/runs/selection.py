@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store.datasets import Dataset
+from stb_core.store import Dataset
+from stb_core.values import ApiRef, Query
 from stb_core.values.functions import OfferedApi, offered_apis
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
 
 if TYPE_CHECKING:
     from stb_core.store import Store

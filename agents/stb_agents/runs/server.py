@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import orjson
 
-from stb_agents.environment.server_client import ServedDataset, VirtualClient
+from stb_agents.environment import ServedDataset, VirtualClient
 from stb_core.errors import ServiceError, UsageError
-from stb_core.store.datasets import Dataset
-from stb_core.values.provenance import DEFAULT_MODE
+from stb_core.store import Dataset
+from stb_core.values import DEFAULT_MODE
 
 LOCAL_URL = "http://127.0.0.1:8080"
 _START_S = 60

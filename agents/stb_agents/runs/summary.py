@@ -7,11 +7,10 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stb_agents.environment.blame import REFUSED
-from stb_core.store.runs import Run
+from stb_agents.environment import REFUSED
+from stb_core.store import Run
 from stb_core.usage import Usage
-from stb_core.values.queries import group_order
-from stb_core.values.trajectories import StopReason, Trajectory
+from stb_core.values import StopReason, Trajectory, group_order
 
 ALL = "all"
 

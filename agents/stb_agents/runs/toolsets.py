@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stb_agents.runs.selection import Selection
-from stb_core.retrieval.retriever import Retriever
+from stb_core.retrieval import Retriever
 from stb_core.settings import Settings
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
+from stb_core.store import Dataset, Store
+from stb_core.values import ToolDocument
 from stb_core.values.functions import offered_apis
-from stb_core.values.tools import ToolDocument
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ async def open_toolset(store: Store, dataset: Dataset, k: int, embedding: str, s
         embedding: ``PROVIDER/MODEL`` that finds them by meaning; "" finds them by words, with BM25.
         settings: where the embedding's endpoint is.
     """
-    from stb_core.retrieval.retriever import open_retriever  # noqa: PLC0415 - not always needed
+    from stb_core.retrieval import open_retriever  # noqa: PLC0415 - not always needed
 
     tools = tuple(await store.datasets.tools(dataset.id))
     retriever = open_retriever(tools, embedding, settings)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from stb_agents.environment.agent import Agent, Outcome, Task
+from stb_agents.environment import Agent, BudgetSpent, Environment, Outcome, RunStopped, Task
 from stb_agents.environment.blame import blame
-from stb_agents.environment.budget import BudgetSpent, RunStopped
-from stb_agents.environment.environment import Environment
 from stb_core.errors import (
     ModelUnavailableError,
     ServiceError,
@@ -17,8 +15,9 @@ from stb_core.errors import (
     UnreadableReplyError,
     UsageError,
 )
-from stb_core.telemetry.logs import mask_secrets
-from stb_core.values.trajectories import StopReason, Trajectory, conversation
+from stb_core.telemetry import mask_secrets
+from stb_core.values import StopReason, Trajectory
+from stb_core.values.trajectories import conversation
 
 _LONGEST_ERROR = 500
 _GRACE_S = 0.5

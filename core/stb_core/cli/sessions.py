@@ -21,8 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.cli import console
 from stb_core.errors import BusyError, StoreError
-from stb_core.store import Store, leases, schema
-from stb_core.store.lease import Lease
+from stb_core.store import Lease, Store, leases, schema
 from stb_core.values import processes
 
 _log = logging.getLogger(__name__)

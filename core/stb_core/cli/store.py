@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 from stb_core.cli.program import current_settings
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import Store, open_store
-from stb_core.store.datasets import Dataset
+from stb_core.store import Dataset, Store, open_store
 
 
 @asynccontextmanager

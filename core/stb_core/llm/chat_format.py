@@ -11,8 +11,7 @@ from stb_core import json_text
 from stb_core.errors import FormatError, UnreadableReplyError
 from stb_core.llm.protocol import Reply, Request
 from stb_core.usage import Price, Usage, usage_of_call
-from stb_core.values.functions import FunctionSchema
-from stb_core.values.trajectories import FunctionCall, Message
+from stb_core.values import FunctionCall, FunctionSchema, Message
 
 # Without a limit, servers of text completions stop after 16 tokens.
 _TEXT_TOKENS = 512

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stb_core.errors import ModelUnavailableError
 from stb_core.llm.protocol import Endpoint
-from stb_core.telemetry.logs import mask_secrets
+from stb_core.telemetry import mask_secrets
 
 Vectors = NDArray[np.float64]
 

@@ -37,8 +37,7 @@ from stb_core.llm.concurrency import AdaptiveLimit
 from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
-from stb_core.telemetry import traces
-from stb_core.telemetry.logs import mask_secrets
+from stb_core.telemetry import mask_secrets, traces
 from stb_core.usage import Price, Usage
 
 _log = logging.getLogger(__name__)

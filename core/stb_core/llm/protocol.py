@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from stb_core.usage import Usage
-from stb_core.values.functions import FunctionSchema
-from stb_core.values.trajectories import FunctionCall, Message
+from stb_core.values import FunctionCall, FunctionSchema, Message
 
 
 class Request(BaseModel):

@@ -12,7 +12,7 @@ import orjson
 import snowballstemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef
 
 # The package's own defaults; nothing was tuned.
 _FORMULA, _K1, _B = "lucene", 1.5, 0.75

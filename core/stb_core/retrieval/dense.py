@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from stb_core.llm.embeddings import Embedding, Vectors
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef
 
 # An endpoint's vectors differ from call to call in the last bits.
 _DIGITS = 6

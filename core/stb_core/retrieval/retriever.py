@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from stb_core.errors import UsageError
-from stb_core.llm.providers import endpoint_of
+from stb_core.llm import endpoint_of
 from stb_core.settings import Settings
-from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
+from stb_core.values import ApiDocument, ApiRef, ToolDocument
 
 
 class Retriever(Protocol):

@@ -1,5 +1,15 @@
 """The store: the one truth for datasets, responses, misses, runs, trajectories and verdicts."""
 
+from stb_core.store.curation import CurationAct, note_of
+from stb_core.store.database import sqlite_url
+from stb_core.store.datasets import Dataset
+from stb_core.store.episodes import PriorCall, ToolInEpisode
+from stb_core.store.group_commit import GroupCommit
+from stb_core.store.lease import Lease
+from stb_core.store.misses import Miss
+from stb_core.store.responses import Kept, Response
+from stb_core.store.runs import JournalEntry, Run, StoredTrial
+from stb_core.store.shielded import ShieldedTasks
+from stb_core.store.snapshots import Snapshot
 from stb_core.store.store import Store, open_store
-
-__all__ = ["Store", "open_store"]
+from stb_core.store.verdicts import Mark

@@ -13,9 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.store import schema
 from stb_core.store.responses import Response, response_of
 from stb_core.store.store import Store
-from stb_core.values.fingerprint import Fingerprint
-from stb_core.values.provenance import Provenance
-from stb_core.values.recordings import Recording
+from stb_core.values import Fingerprint, Provenance, Recording
 
 _PAGE = 1_000
 

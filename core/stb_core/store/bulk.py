@@ -17,8 +17,7 @@ from stb_core.errors import StoreError
 from stb_core.store import schema
 from stb_core.store.responses import Response
 from stb_core.store.store import Store
-from stb_core.values import clock
-from stb_core.values.fingerprint import Fingerprint, response_element
+from stb_core.values import Fingerprint, clock, response_element
 from stb_core.values.recordings import RecordingRow
 
 _CONSTANTS = ("dataset_id", "version", "created_at")

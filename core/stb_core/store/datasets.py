@@ -12,10 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.errors import NotFoundError
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.values import clock
-from stb_core.values.fingerprint import Fingerprint
-from stb_core.values.queries import Query, group_order
-from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
+from stb_core.values import ApiDocument, ApiRef, Fingerprint, Query, ToolDocument, clock, group_order
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.runs import Runs
 from stb_core.usage import Usage
-from stb_core.values import clock
+from stb_core.values import Episode, Finished, StopReason, clock
 from stb_core.values.episodes import (
-    Episode,
     EpisodeEvent,
     EpisodeRecord,
     EventKind,
@@ -29,8 +28,6 @@ from stb_core.values.episodes import (
     record_of,
     trajectory_of,
 )
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import StopReason
 
 
 class EpisodeRecords:

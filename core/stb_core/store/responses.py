@@ -15,10 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.values import clock
-from stb_core.values.fingerprint import Fingerprint, response_element
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef, Fingerprint, Provenance, clock, response_element
 
 _CHUNK = 500
 

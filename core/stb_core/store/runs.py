@@ -13,10 +13,7 @@ from stb_core.errors import ConflictError, NotFoundError
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.lease import Lease
-from stb_core.values import clock
-from stb_core.values.manifest import Manifest
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import StopReason, Trajectory
+from stb_core.values import Manifest, Query, StopReason, Trajectory, clock
 
 # Documents fetched at a time; a search tree may be megabytes.
 _ROWS = 50

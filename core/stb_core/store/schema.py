@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import JSON
 
-from stb_core.values.calls import KEY_SCHEME
+from stb_core.values import KEY_SCHEME
 
 metadata = MetaData(
     naming_convention={

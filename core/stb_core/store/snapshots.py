@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.values import clock
-from stb_core.values.fingerprint import Fingerprint
+from stb_core.values import Fingerprint, clock
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import JSON
 
 from stb_core.store import schema
-from stb_core.values.fingerprint import Fingerprint
+from stb_core.values import Fingerprint
 
 _CHUNK = 500
 _LEFT_OUT = frozenset({"leases"})

@@ -11,8 +11,7 @@ from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.lease import Lease
 from stb_core.store.runs import Runs
-from stb_core.values import clock
-from stb_core.values.verdicts import Status, Verdict
+from stb_core.values import Status, Verdict, clock
 
 _CHUNK = 500
 

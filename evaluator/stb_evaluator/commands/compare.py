@@ -10,14 +10,13 @@ from pathlib import Path
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Store
-from stb_core.values.verdicts import SOPR, SOWR
+from stb_core.values import SOPR, SOWR
 from stb_evaluator.commands.compare_tables import show
-from stb_evaluator.judges.opening import (
+from stb_evaluator.judges import (
     RECORDED,
     OpenedJudges,
     default_judge,
@@ -25,19 +24,26 @@ from stb_evaluator.judges.opening import (
     open_judges,
     report_failures,
 )
-from stb_evaluator.scores.comparison import (
+from stb_evaluator.scores import (
+    BLOCKS,
+    MICRO,
+    NOT_COMPARABLE,
+    OURS,
+    Block,
+    ResultRow,
+    RunReader,
     Side,
     adjust_p_values,
+    ask_for_preferences,
     compare_runs,
     comparison_warnings,
+    judge_run,
+    load_queries,
+    load_win_comparison,
+    set_switches,
+    win_rows,
 )
-from stb_evaluator.scores.pass_rate import BLOCKS, MICRO, Block, ResultRow
-from stb_evaluator.scores.pass_verdicts import judge_run
-from stb_evaluator.scores.reference_rules import OURS, set_switches
-from stb_evaluator.scores.rows import NOT_COMPARABLE
-from stb_evaluator.scores.run_reader import RunReader, load_queries
 from stb_evaluator.scores.tool_clusters import tool_clusters
-from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, win_rows
 
 
 @stb_command("compare")

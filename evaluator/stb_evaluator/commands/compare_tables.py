@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import click
 
 from stb_core.cli import console
-from stb_core.values.verdicts import SOPR, SOWR
-from stb_evaluator.scores.comparison import rank_runs
-from stb_evaluator.scores.pass_rate import MACRO, ResultRow
+from stb_core.values import SOPR, SOWR
+from stb_evaluator.scores import MACRO, ResultRow, rank_runs
 
 _ALPHA = 0.05
 

@@ -15,21 +15,22 @@ from typing import Any
 import click
 import orjson
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import ConflictError, StoreError, UsageError
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOPR, Status
-from stb_evaluator.formats.converted_out import converted_record, openai_record, pass_rate_record
-from stb_evaluator.formats.offered import offer_of
-from stb_evaluator.formats.raw_out import method_of, raw_record
-from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.run_reader import load_queries, load_verdict_table
-from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.transfer.bundles import write_bundle
+from stb_core.store import Run, Store
+from stb_core.values import SOPR, Status, Trajectory
+from stb_evaluator.formats import (
+    converted_record,
+    method_of,
+    offer_of,
+    openai_record,
+    pass_rate_record,
+    raw_record,
+)
+from stb_evaluator.judges import panel_of_one
+from stb_evaluator.scores import VerdictTable, load_queries, load_verdict_table
+from stb_evaluator.transfer import write_bundle
 
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
 _HASH_DIGITS = 10

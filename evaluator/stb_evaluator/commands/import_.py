@@ -9,12 +9,18 @@ from typing import Any
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
-from stb_evaluator.transfer.bundles import is_bundle, read_bundle
-from stb_evaluator.transfer.importing import NO_DATASET, ImportSummary, import_answers
-from stb_evaluator.transfer.merging import FOREIGN, Merged, merge_bundle
+from stb_evaluator.transfer import (
+    FOREIGN,
+    NO_DATASET,
+    ImportSummary,
+    Merged,
+    import_answers,
+    is_bundle,
+    merge_bundle,
+    read_bundle,
+)
 
 _SHOWN = 20
 

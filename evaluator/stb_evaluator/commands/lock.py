@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.errors import NotFoundError, StoreError
 from stb_core.store import Store, open_store
 from stb_core.values.lockfile import LockFile
-from stb_evaluator.transfer.proofs import lock_dataset, lock_run
+from stb_evaluator.transfer import lock_dataset, lock_run
 
 
 @stb_command("lock")

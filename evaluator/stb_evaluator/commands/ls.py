@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_evaluator.commands.show import run_row
-from stb_evaluator.judges.solvable_votes import MODE as VOTES
+from stb_evaluator.judges import MODE as VOTES
 
 
 @stb_command("ls")

@@ -10,19 +10,14 @@ from typing import Any
 import click
 
 from stb_core import plugins
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
-from stb_core.store import Store
-from stb_core.store.runs import Run
+from stb_core.store import Run, Store
 from stb_evaluator.commands.export import write_file
-from stb_evaluator.judges.opening import default_judge, logged_panel
-from stb_evaluator.reports.content import Report, gather
-from stb_evaluator.reports.page import as_html
-from stb_evaluator.reports.text import as_csv, as_json, as_markdown
-from stb_evaluator.scores.comparison import Side
-from stb_evaluator.scores.run_reader import load_verdict_table
+from stb_evaluator.judges import default_judge, logged_panel
+from stb_evaluator.reports import Report, as_csv, as_html, as_json, as_markdown, gather
+from stb_evaluator.scores import Side, load_verdict_table
 
 WRITERS: dict[str, Callable[[Report], bytes]] = {
     ".html": as_html,

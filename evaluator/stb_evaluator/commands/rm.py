@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 
 

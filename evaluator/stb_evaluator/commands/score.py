@@ -9,24 +9,32 @@ from typing import Any
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.queries import group_order
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.metrics import METRICS
-from stb_evaluator.judges.opening import RECORDED, default_judge, evaluator_option, open_judges
-from stb_evaluator.judges.solvable_votes import MODE as VOTES
-from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, read_labels
-from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow
-from stb_evaluator.scores.reference_rules import set_switches
-from stb_evaluator.scores.rows import TRAJECTORY, headline
-from stb_evaluator.scores.run_reader import RunReader
-from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest, score_metrics
-from stb_evaluator.scores.trial_rows import TRIALS
+from stb_core.store import Run, Store
+from stb_core.values import SOPR, group_order
+from stb_evaluator.judges import METRICS, RECORDED, default_judge, evaluator_option, open_judges
+from stb_evaluator.judges import MODE as VOTES
+from stb_evaluator.scores import (
+    BLOCKS,
+    CORRECTED,
+    MACRO,
+    MICRO,
+    QUALITY,
+    TRAJECTORY,
+    TRIALS,
+    Block,
+    LabelSet,
+    ResultRow,
+    RunReader,
+    ScoreMetric,
+    ScoreRequest,
+    headline,
+    read_labels,
+    set_switches,
+)
+from stb_evaluator.scores.score_metrics import score_metrics
 
 
 @stb_command("score")

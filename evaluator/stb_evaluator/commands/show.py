@@ -9,16 +9,12 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import Store
-from stb_core.store.runs import Run, StoredTrial
-from stb_core.values.queries import group_order
-from stb_core.values.trajectories import StopReason, Trajectory
-from stb_core.values.verdicts import SOPR, Verdict
-from stb_evaluator.reports.trajectory_text import draw_trajectory
+from stb_core.store import Run, Store, StoredTrial
+from stb_core.values import SOPR, StopReason, Trajectory, Verdict, group_order
+from stb_evaluator.reports import draw_trajectory
 
 
 @stb_command("show")

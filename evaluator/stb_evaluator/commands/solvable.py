@@ -12,17 +12,20 @@ from typing import Any
 import click
 import orjson
 
-from stb_core.cli import console
-from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
-from stb_core.llm.providers import open_model
-from stb_core.values.queries import group_order
+from stb_core.llm import open_model
+from stb_core.values import group_order
 from stb_evaluator.commands.export import file_name, write_file
-from stb_evaluator.judges.opening import report_failures
-from stb_evaluator.judges.replies import SOLVABILITY
-from stb_evaluator.judges.rubrics import load_rubric
-from stb_evaluator.judges.solvable_votes import Vote, collect_votes, load_solvability_tasks
+from stb_evaluator.judges import (
+    SOLVABILITY,
+    Vote,
+    collect_votes,
+    load_rubric,
+    load_solvability_tasks,
+    report_failures,
+)
 
 RUBRIC = "solvable-1"
 _WORDS = {status: word for word, status in SOLVABILITY.items()}

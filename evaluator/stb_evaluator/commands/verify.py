@@ -7,13 +7,11 @@ from pathlib import Path
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.errors import StoreError
 from stb_core.store import open_store
 from stb_core.values.lockfile import LockFile, read_lock
-from stb_evaluator.transfer.bundles import read_bundle
-from stb_evaluator.transfer.proofs import Finding, bundle_of, derive_numbers, prove
+from stb_evaluator.transfer import Finding, bundle_of, derive_numbers, prove, read_bundle
 
 
 @stb_command("verify")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stb_core.errors import FormatError
-from stb_core.values.trajectories import Message, Step, Trajectory
+from stb_core.values import Message, Step, Trajectory
 from stb_evaluator.formats.finish import ended
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, to_messages, to_nodes

@@ -7,8 +7,7 @@ from typing import Any
 
 import orjson
 
-from stb_core.values.trajectories import FINISH, Message, Step, Trajectory
-from stb_core.values.verdicts import Status
+from stb_core.values import FINISH, Message, Status, Step, Trajectory
 from stb_evaluator.formats.offered import OfferedFunctions
 from stb_evaluator.formats.raw_out import answer_of, path_of, points_of
 

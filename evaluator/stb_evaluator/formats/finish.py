@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.values.trajectories import FINISH, Step, StopReason
+from stb_core.values import FINISH, Step, StopReason
 
 GIVE_ANSWER = "give_answer"
 

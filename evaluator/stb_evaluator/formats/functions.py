@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
-from stb_core.values.trajectories import FINISH, Step, Trajectory
+from stb_core.values import FINISH, ApiRef, Query, Step, Trajectory
 
 _MAX_LENGTH = 64
 

@@ -6,12 +6,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.functions import Functions, FunctionSchema, OfferedApi, finish_schema
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
-from stb_core.values.trajectories import FINISH, Trajectory
+from stb_core.store import Run, Store
+from stb_core.values import FINISH, ApiRef, Functions, FunctionSchema, Query, Trajectory
+from stb_core.values.functions import OfferedApi, finish_schema
 
 
 @dataclass(frozen=True)

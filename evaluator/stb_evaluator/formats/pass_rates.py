@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stb_core.errors import FormatError
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Status
+from stb_core.values import Status, Trajectory
 from stb_evaluator.formats.finish import stop_of
 from stb_evaluator.formats.records import AnswerRecord, read_status, text_field, whole_object
 from stb_evaluator.formats.steps import read_call, read_text

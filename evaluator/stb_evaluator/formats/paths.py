@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from stb_core.values.trajectories import FINISH, FunctionCall, Message, Node, Step
+from stb_core.values import FINISH, FunctionCall, Message, Node, Step
 from stb_evaluator.formats.finish import GIVE_ANSWER, read_finish
 
 

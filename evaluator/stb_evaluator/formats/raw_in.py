@@ -7,7 +7,7 @@ from typing import Any
 
 from stb_core.errors import FormatError
 from stb_core.usage import Usage
-from stb_core.values.trajectories import Message, Trajectory
+from stb_core.values import Message, Trajectory
 from stb_evaluator.formats.finish import ended
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, gives_answer, to_messages, to_nodes

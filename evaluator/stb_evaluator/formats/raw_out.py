@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from stb_core.values.trajectories import FINISH, Message, Step, Trajectory
+from stb_core.values import FINISH, Message, Step, Trajectory
 from stb_evaluator.formats.finish import GIVE_ANSWER, read_finish
 
 COT, DFS = "CoT", "DFS"

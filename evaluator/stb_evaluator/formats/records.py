@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Status
+from stb_core.values import Status, Trajectory
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
-from stb_core.values.python_notation import parse_literal
-from stb_core.values.trajectories import FINISH, Message, Step
+from stb_core.values import FINISH, Message, Step, parse_literal
 
 _MARKER = re.compile(r"(?:^|\n)Step (\d+): ")
 _CUT_CALL = re.compile(r"\{'name': '(?P<name>[^'\\]*)'(?:, 'arguments': (?P<rest>.*))?", re.DOTALL)

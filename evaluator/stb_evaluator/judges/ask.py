@@ -8,10 +8,9 @@ from typing import Any
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError
 from stb_core.json_text import replace_surrogates
-from stb_core.llm.protocol import Model, Request
-from stb_core.llm.repeats import Repeats
+from stb_core.llm import Model, Repeats, Request
 from stb_core.usage import Usage
-from stb_core.values.trajectories import FINISH, Message, Trajectory
+from stb_core.values import FINISH, Message, Trajectory
 from stb_evaluator.judges.quoting import make_nonce, quote, shorten
 from stb_evaluator.judges.replies import ReadVerdict
 from stb_evaluator.judges.rubrics import Rubric, fill

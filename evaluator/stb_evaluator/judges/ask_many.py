@@ -10,11 +10,8 @@ from typing import TypeVar
 
 from stb_core.cli import sessions
 from stb_core.errors import ModelUnavailableError
-from stb_core.store import Store
-from stb_core.store.group_commit import GroupCommit
-from stb_core.store.lease import Lease
-from stb_core.store.shielded import ShieldedTasks
-from stb_core.values.verdicts import Judgement, Status, Verdict
+from stb_core.store import GroupCommit, Lease, ShieldedTasks, Store
+from stb_core.values import Judgement, Status, Verdict
 from stb_evaluator.judges.rules import RulesJudge
 
 # After this many failures in a row the judge is not asked any more.

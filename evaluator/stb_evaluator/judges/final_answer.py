@@ -6,7 +6,7 @@ project page, 2025).
 
 from __future__ import annotations
 
-from stb_core.values.verdicts import Judgement
+from stb_core.values import Judgement
 from stb_evaluator.judges.ask import ReplyForm
 from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.replies import CORRECTNESS_SCHEMA, read_correctness

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from stb_core.llm.protocol import Model
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import Judgement, Status
+from stb_core.llm import Model
+from stb_core.values import Judgement, Query, Status, Trajectory
 from stb_evaluator.judges.ask import ReplyForm, ask, describe_calls
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import VERDICT_SCHEMA, ReadVerdict, read_verdict

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stb_core.llm.protocol import Model
-from stb_core.values.verdicts import FAC, SOPR, Status
+from stb_core.llm import Model
+from stb_core.values import SOPR, Status
+from stb_core.values.verdicts import FAC
 from stb_evaluator.judges.final_answer import FinalAnswerJudge
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.official_form import Evaluator, OfficialJudge

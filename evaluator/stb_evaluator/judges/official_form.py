@@ -21,13 +21,10 @@ from pydantic import ValidationError
 
 from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
 from stb_core.json_text import replace_surrogates
-from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.llm.repeats import Repeats
+from stb_core.llm import Model, Repeats, Reply, Request
 from stb_core.usage import Usage
-from stb_core.values.functions import FunctionSchema
-from stb_core.values.trajectories import Message, Trajectory
-from stb_core.values.verdicts import Judgement, Status
-from stb_evaluator.formats.converted_out import converted_record
+from stb_core.values import FunctionSchema, Judgement, Message, Status, Trajectory
+from stb_evaluator.formats import converted_record
 from stb_evaluator.judges.ask import SEEDS_PER_ROUND
 from stb_evaluator.judges.judge import Case
 from stb_evaluator.judges.pairs import Pair, final_text

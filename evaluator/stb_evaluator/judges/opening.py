@@ -13,11 +13,10 @@ import click
 
 from stb_core.cli import console
 from stb_core.errors import UsageError
-from stb_core.llm.providers import open_model
+from stb_core.llm import open_model
 from stb_core.settings import Settings
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.verdicts import SOPR
+from stb_core.store import Run, Store
+from stb_core.values import SOPR
 from stb_evaluator.judges.ask_many import JudgingTally
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.metrics import METRICS

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from stb_core.values.calls import content_hash
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import POINTS, Judgement, Status
+from stb_core.values import POINTS, Judgement, Query, Status, Trajectory, content_hash
 from stb_evaluator.judges.ask import ReplyForm, describe_calls
 from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.quoting import shorten

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from stb_core.store.verdicts import Mark
-from stb_core.values.verdicts import Status
+from stb_core.store import Mark
+from stb_core.values import Status
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stb_core.errors import UnreadableReplyError
-from stb_core.values.verdicts import Status
+from stb_core.values import Status
 
 VERDICTS = (Status.SOLVED, Status.UNSURE, Status.UNSOLVED)
 

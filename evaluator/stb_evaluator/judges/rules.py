@@ -13,9 +13,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
-from stb_core.values.python_notation import parse_literal
-from stb_core.values.trajectories import FINISH, Step, Trajectory
-from stb_core.values.verdicts import Judgement, Status
+from stb_core.values import FINISH, Judgement, Status, Step, Trajectory, parse_literal
 from stb_evaluator.judges.judge import Case
 
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])")

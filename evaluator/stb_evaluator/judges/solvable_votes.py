@@ -13,14 +13,10 @@ from typing import Any
 
 import orjson
 
-from stb_core.llm.protocol import Model
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.calls import content_hash
-from stb_core.values.manifest import Manifest
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
-from stb_core.values.verdicts import SOLVABLE, Judgement, Status, Verdict
+from stb_core.llm import Model
+from stb_core.store import Dataset, Store
+from stb_core.values import ApiRef, Judgement, Manifest, Query, Status, Verdict, content_hash
+from stb_core.values.verdicts import SOLVABLE
 from stb_evaluator.judges.ask import ReplyForm
 from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
 from stb_evaluator.judges.judge import RubricJudge

@@ -11,14 +11,22 @@ import numpy as np
 import yaml
 
 from stb_core.store import Store
-from stb_core.values.verdicts import POINTS
-from stb_evaluator.judges.panel import Panel
-from stb_evaluator.scores.comparison import Side, compare_runs, comparison_warnings, rank_runs
-from stb_evaluator.scores.pass_rate import BLOCKS, ResultRow
-from stb_evaluator.scores.rows import headline, measure_rows, score_rows
-from stb_evaluator.scores.run_reader import RunReader
-from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.statistics.agreement import fleiss_kappa, krippendorff_alpha, unanimous_share
+from stb_core.values import POINTS
+from stb_evaluator.judges import Panel
+from stb_evaluator.scores import (
+    BLOCKS,
+    ResultRow,
+    RunReader,
+    Side,
+    VerdictTable,
+    compare_runs,
+    comparison_warnings,
+    headline,
+    measure_rows,
+    rank_runs,
+    score_rows,
+)
+from stb_evaluator.statistics import fleiss_kappa, krippendorff_alpha, unanimous_share
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from stb_core.errors import UsageError
 from stb_core.plugins import Figure
 from stb_evaluator.reports.content import Report
 from stb_evaluator.reports.text import groups_of
-from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
+from stb_evaluator.scores import MACRO, MICRO, ResultRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stb_core.plugins import Figure
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Panel, PanelMember
+from stb_core.store import Run, Store
+from stb_core.values import SOPR
+from stb_evaluator.judges import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
-from stb_evaluator.scores.comparison import Side, compare_runs
-from stb_evaluator.scores.pass_rate import ResultRow
-from stb_evaluator.scores.rows import score_rows
-from stb_evaluator.scores.run_reader import RunReader, load_verdict_table
+from stb_evaluator.scores import ResultRow, RunReader, Side, compare_runs, load_verdict_table, score_rows
 
 
 async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:

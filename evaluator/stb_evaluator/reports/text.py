@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from stb_core.values.queries import group_order
+from stb_core.values import group_order
 from stb_evaluator.reports.content import Report
-from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
+from stb_evaluator.scores import MACRO, MICRO, ResultRow
 
 CSV_COLUMNS = (
     *("run", "run_b", "metric", "block", "group", "value", "unit", "ci_low", "ci_high", "interval_method"),

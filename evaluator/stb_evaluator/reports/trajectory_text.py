@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from stb_core.values.trajectories import FINISH, Node, Step, Trajectory
-from stb_core.values.verdicts import Verdict
-from stb_evaluator.judges.quoting import shorten
+from stb_core.values import FINISH, Node, Step, Trajectory, Verdict
+from stb_evaluator.judges import shorten
 
 _OBSERVATION = 400
 # To lay out megabytes for the terminal takes minutes.

@@ -1,1 +1,21 @@
 """Scores: from stored answers to verdicts, points and rows with intervals."""
+
+from stb_evaluator.scores.comparison import (
+    QueryPlace,
+    Side,
+    adjust_p_values,
+    compare_runs,
+    comparison_warnings,
+    rank_runs,
+)
+from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
+from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, query_scores
+from stb_evaluator.scores.pass_verdicts import judge_run
+from stb_evaluator.scores.points import faithful_table
+from stb_evaluator.scores.reference_rules import OURS, set_switches
+from stb_evaluator.scores.rows import NOT_COMPARABLE, TRAJECTORY, headline, measure_rows, score_rows
+from stb_evaluator.scores.run_reader import RunReader, load_queries, load_verdict_table, without_agent_name
+from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest
+from stb_evaluator.scores.trial_rows import TRIALS
+from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
+from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, preferences, win_rows

@@ -14,19 +14,22 @@ from itertools import combinations
 import numpy as np
 
 from stb_core.errors import UsageError
-from stb_core.store.runs import Run
-from stb_core.values.manifest import Manifest
-from stb_core.values.queries import group_order
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.panel import Panel
+from stb_core.store import Run
+from stb_core.values import SOPR, Manifest, group_order
+from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import solved_by_majority
-from stb_evaluator.statistics.multiplicity import holm, rank_bounds
-from stb_evaluator.statistics.paired import Comparison, compare
-from stb_evaluator.statistics.power import detectable_difference, queries_needed
-from stb_evaluator.statistics.significance import mcnemar
+from stb_evaluator.statistics import (
+    Comparison,
+    compare,
+    detectable_difference,
+    holm,
+    mcnemar,
+    queries_needed,
+    rank_bounds,
+)
 
 QueryPlace = tuple[str, str]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stb_core.values.trajectories import FINISH
+from stb_core.values import FINISH
 
 UNKNOWN = "unknown"
 

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.values.queries import group_order
-from stb_core.values.verdicts import POINTS, SOPR, Status
-from stb_evaluator.judges.panel import Panel
+from stb_core.values import POINTS, SOPR, Status, group_order
+from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import solved_by_majority
-from stb_evaluator.statistics.judge_error import Rate, judge_quality, ppi_mean
+from stb_evaluator.statistics import Rate, judge_quality, ppi_mean
 
 CORRECTED = "corrected"
 QUALITY = "judge"

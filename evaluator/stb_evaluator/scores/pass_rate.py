@@ -21,12 +21,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from stb_core.values.queries import group_order
+from stb_core.values import group_order
 from stb_evaluator.scores.points import PointsTable, faithful_table, nanmean, reference_table
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.verdict_table import VerdictTable
-from stb_evaluator.statistics.intervals import Interval, bootstrap_ends, is_small, mean_interval
-from stb_evaluator.statistics.sampling import Array, Weighting, design_of
+from stb_evaluator.statistics import (
+    Array,
+    Interval,
+    Weighting,
+    bootstrap_ends,
+    design_of,
+    is_small,
+    mean_interval,
+)
 
 Block = Literal["faithful", "reference"]
 BLOCKS: tuple[Block, ...] = ("faithful", "reference")

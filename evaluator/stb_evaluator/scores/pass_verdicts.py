@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stb_core.cli import console
-from stb_core.store.lease import Lease
-from stb_core.store.runs import StoredTrial
-from stb_core.values.trajectories import StopReason
-from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge
-from stb_evaluator.judges.opening import OpenedJudges, report_failures
-from stb_evaluator.judges.panel import PanelMember, panel_of_one
+from stb_core.store import Lease, StoredTrial
+from stb_core.values import SOPR, Judgement, Status, StopReason, Verdict
+from stb_evaluator.judges import (
+    Case,
+    Judge,
+    JudgingTally,
+    OpenedJudges,
+    PanelMember,
+    ask_alone,
+    judge_all,
+    panel_of_one,
+    report_failures,
+)
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stb_core.store.verdicts import Mark
-from stb_core.values.trajectories import StopReason
-from stb_core.values.verdicts import POINTS, Status
+from stb_core.store import Mark
+from stb_core.values import POINTS, Status, StopReason
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, gate
-from stb_evaluator.statistics.sampling import Array
+from stb_evaluator.statistics import Array
 
 
 @dataclass(frozen=True)

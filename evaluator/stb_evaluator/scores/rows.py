@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from stb_core.store.runs import Run
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.metrics import METRICS
-from stb_evaluator.judges.panel import Panel
+from stb_core.store import Run
+from stb_core.values import SOPR
+from stb_evaluator.judges import METRICS, Panel
 from stb_evaluator.scores.costs import Account
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, Score, score
 from stb_evaluator.scores.reference_rules import PUBLISHED

@@ -9,13 +9,9 @@ from typing import Any
 
 import orjson
 
-from stb_core.store import Store
-from stb_core.store.runs import Run, StoredTrial
-from stb_core.store.verdicts import Mark
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import Step, Trajectory
-from stb_core.values.verdicts import SOPR, Status, Verdict
-from stb_evaluator.judges.panel import Panel, PanelMember, majority_marks
+from stb_core.store import Mark, Run, Store, StoredTrial
+from stb_core.values import SOPR, Query, Status, Step, Trajectory, Verdict
+from stb_evaluator.judges import Panel, PanelMember, majority_marks
 from stb_evaluator.scores.costs import FREE_JUDGES, Account
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, build_verdict_table, gate_by_words
 

@@ -6,10 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from stb_core.values.verdicts import SOPR
-from stb_evaluator.judges.metrics import METRICS
-from stb_evaluator.judges.opening import OpenedJudges
-from stb_evaluator.judges.panel import Panel
+from stb_core.values import SOPR
+from stb_evaluator.judges import METRICS, OpenedJudges, Panel
 from stb_evaluator.scores.labels import LabelSet, corrected_rows
 from stb_evaluator.scores.pass_rate import Block, ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stb_core.values.queries import Query
+from stb_core.values import Query
 
 # With fewer clusters than this, a group's queries count for less than their number.
 FEW = 10

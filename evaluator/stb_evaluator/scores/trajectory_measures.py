@@ -13,12 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stb_core.errors import CallError
-from stb_core.values.calls import canonical_json, parse_arguments
-from stb_core.values.queries import group_order
-from stb_core.values.trajectories import FINISH, Step, StopReason, Trajectory
+from stb_core.values import FINISH, Step, StopReason, Trajectory, canonical_json, group_order, parse_arguments
 from stb_evaluator.scores.pass_rate import MICRO
-from stb_evaluator.statistics.intervals import Interval, bayesian_interval, bootstrap_ends, is_small
-from stb_evaluator.statistics.sampling import Array, design_of
+from stb_evaluator.statistics import Array, Interval, bayesian_interval, bootstrap_ends, design_of, is_small
 
 UNKNOWN = "unknown"
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stb_core.store.runs import Run
-from stb_core.values.queries import group_order
-from stb_evaluator.judges.panel import Panel
+from stb_core.store import Run
+from stb_core.values import group_order
+from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import solved_by_majority
-from stb_evaluator.statistics.intervals import mean_interval
-from stb_evaluator.statistics.pass_at_k import pass_at_k, pass_hat_k
+from stb_evaluator.statistics import mean_interval, pass_hat_k
+from stb_evaluator.statistics.pass_at_k import pass_at_k
 
 PASS_K = "pass@k"  # noqa: S105 - no password
 TRIALS = "trials"

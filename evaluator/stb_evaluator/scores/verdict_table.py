@@ -6,10 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from stb_core.store.runs import StoredTrial
-from stb_core.store.verdicts import Mark
-from stb_core.values.trajectories import Step, StopReason
-from stb_core.values.verdicts import Status
+from stb_core.store import Mark, StoredTrial
+from stb_core.values import Status, Step, StopReason
 
 TrialPlace = tuple[str, str, int]
 

@@ -15,10 +15,8 @@ import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from stb_core.values.trajectories import StopReason, Trajectory
-from stb_core.values.verdicts import POINTS, Status
-from stb_evaluator.judges.pairs import Pair
-from stb_evaluator.judges.rubrics import CUT
+from stb_core.values import POINTS, Status, StopReason, Trajectory
+from stb_evaluator.judges import CUT, Pair
 from stb_evaluator.scores.reference_rules import OURS
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
 

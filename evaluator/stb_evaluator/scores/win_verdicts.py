@@ -8,14 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.queries import Query, group_order
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOWR, Judgement, Status, Verdict
-from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge
-from stb_evaluator.judges.pairs import Pair, PairJudge
+from stb_core.store import Run, Store
+from stb_core.values import SOWR, Judgement, Query, Status, Trajectory, Verdict, group_order
+from stb_evaluator.judges import Case, Judge, JudgingTally, Pair, PairJudge, ask_alone, judge_all
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block, ResultRow
 from stb_evaluator.scores.points import errors_by_group
@@ -30,7 +25,7 @@ from stb_evaluator.scores.win_rate import (
     pair_questions,
     solved_by_majority,
 )
-from stb_evaluator.statistics.paired import compare
+from stb_evaluator.statistics import compare
 
 CHECKS = "sowr-answer"
 """Metric of the verdicts on single answers that a comparison asks for; SoPR never counts them."""

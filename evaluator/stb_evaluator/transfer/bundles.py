@@ -28,12 +28,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stb_core.errors import FormatError
-from stb_core.store.runs import Run
-from stb_core.values.calls import KEY_SCHEME, readers_of_scheme
-from stb_core.values.manifest import Manifest
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import FINISH, Trajectory
-from stb_core.values.verdicts import Verdict
+from stb_core.store import Run
+from stb_core.values import FINISH, KEY_SCHEME, Manifest, Query, Trajectory, Verdict
+from stb_core.values.calls import readers_of_scheme
 
 FORMAT = "stabletoolbench-bundle/1"
 FORMAT_WITH_SCHEME = "stabletoolbench-bundle/2"

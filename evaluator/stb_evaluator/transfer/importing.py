@@ -8,16 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stb_core.errors import ConflictError, UsageError
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.manifest import Manifest
-from stb_core.values.queries import Query, group_order
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
-from stb_evaluator.formats.functions import resolve_steps
-from stb_evaluator.formats.reading import ReadAnswers, read_all
-from stb_evaluator.formats.records import AnswerRecord
-from stb_evaluator.formats.sources import Skipped
+from stb_core.store import Dataset, Store
+from stb_core.values import SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
+from stb_evaluator.formats import AnswerRecord, ReadAnswers, Skipped, read_all, resolve_steps
 from stb_evaluator.transfer.votes import ImportedVotes, import_votes
 
 RECORDED = "recorded"

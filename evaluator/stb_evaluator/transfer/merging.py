@@ -12,14 +12,9 @@ from dataclasses import dataclass, field
 
 from stb_core.errors import ConflictError
 from stb_core.store import Store
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import StopReason, Trajectory
-from stb_core.values.verdicts import SOPR, Status, Verdict
-from stb_evaluator.judges.judge import Case
-from stb_evaluator.judges.metrics import METRICS
-from stb_evaluator.judges.rules import RulesJudge, judge_by_rules
-from stb_evaluator.scores.run_reader import load_queries
-from stb_evaluator.scores.verdict_table import TrialPlace
+from stb_core.values import SOPR, Query, Status, StopReason, Trajectory, Verdict
+from stb_evaluator.judges import METRICS, Case, RulesJudge, judge_by_rules
+from stb_evaluator.scores import TrialPlace, load_queries
 from stb_evaluator.transfer.bundles import Bundle
 
 FOREIGN = "the run was made in this store, where only verdicts that were given here count"

@@ -17,16 +17,11 @@ from typing import Any
 
 import orjson
 
-from stb_core.store import Store, open_store
-from stb_core.store.database import sqlite_url
-from stb_core.store.datasets import Dataset
-from stb_core.store.runs import Run
-from stb_core.values.calls import canonical_json
+from stb_core.store import Dataset, Run, Store, open_store, sqlite_url
+from stb_core.values import canonical_json
 from stb_core.values.lockfile import LockFile
-from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.pass_rate import ResultRow
-from stb_evaluator.scores.rows import measure_rows, score_rows
-from stb_evaluator.scores.run_reader import RunReader, load_queries
+from stb_evaluator.judges import panel_of_one
+from stb_evaluator.scores import ResultRow, RunReader, load_queries, measure_rows, score_rows
 from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, call_lines, read_bundle, write_bundle
 from stb_evaluator.transfer.merging import is_on_answer, merge_bundle, reason_to_refuse
 

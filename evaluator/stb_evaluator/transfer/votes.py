@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
-from stb_core.values.trajectories import Trajectory
-from stb_core.values.verdicts import SOWR, Judgement, Status, Verdict
-from stb_evaluator.formats.preferences import Votes
-from stb_evaluator.judges.pairs import Pair
+from stb_core.values import SOWR, Judgement, Status, Trajectory, Verdict
+from stb_evaluator.formats import Votes
+from stb_evaluator.judges import Pair
 
 RECORDED = "recorded"
 

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_experiments.cache import measure_cache
 from stb_experiments.commands.plan_options import output_option, seed_option
 from stb_experiments.output import finish_experiment

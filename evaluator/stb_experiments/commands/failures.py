@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.errors import UsageError
 from stb_experiments.benches import open_bench_maker
 from stb_experiments.commands.plan_options import plan_of, with_plan

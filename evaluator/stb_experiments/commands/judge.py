@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli import current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
-from stb_evaluator.judges.opening import evaluator_option, open_judges, report_failures
-from stb_evaluator.scores.labels import read_labels
+from stb_evaluator.judges import evaluator_option, open_judges, report_failures
+from stb_evaluator.scores import read_labels
 from stb_experiments.judge import JudgeExperiment
 from stb_experiments.output import finish_experiment
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from stb_core.values.provenance import DEFAULT_MODE, MODES, Source
+from stb_core.values import DEFAULT_MODE
+from stb_core.values.provenance import MODES, Source
 from stb_experiments.benches import ExperimentPlan
 
 output_option = click.option(

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_experiments.benches import open_bench_maker
 from stb_experiments.commands.plan_options import mode_option, plan_of, with_plan
 from stb_experiments.output import finish_experiment

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from stb_core import cli
-from stb_core.cli.program import stb_command
+from stb_core.cli import stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
-from stb_core.retrieval.retriever import open_retriever
+from stb_core.retrieval import open_retriever
 from stb_experiments.originals import queries_of_groups
 from stb_experiments.output import finish_experiment
 from stb_experiments.retrieval import measure_retrieval

@@ -9,8 +9,7 @@ import click
 import orjson
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.errors import UsageError
 from stb_server.commands.simulator_flags import options_of, simulator_flags
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from stb_core.cli.program import stb_command
+from stb_core.cli import stb_command
 from stb_core.cli.store import opened_store
-from stb_evaluator.judges.opening import default_judge, logged_panel
-from stb_evaluator.statistics.spending import Prices
+from stb_evaluator.judges import default_judge, logged_panel
+from stb_evaluator.statistics import Prices
 from stb_experiments.commands.judge import output_option
 from stb_experiments.output import finish_experiment
 from stb_experiments.variance import split_variance

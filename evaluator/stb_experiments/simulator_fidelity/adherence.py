@@ -9,11 +9,11 @@ import numpy as np
 import orjson
 
 from stb_core.errors import RequestRefusedError, UnreadableReplyError
-from stb_core.llm.protocol import Model, Request
-from stb_core.values.trajectories import Message
+from stb_core.llm import Model, Request
+from stb_core.values import Message
 from stb_experiments.simulator_fidelity.bench import FidelityCase
 from stb_experiments.simulator_fidelity.measures import Values
-from stb_server.simulators.llm_prompt import prompt_text, prompt_version
+from stb_server.simulators import prompt_text, prompt_version
 
 PROMPT = "adherence-1"
 _SCHEMA = {

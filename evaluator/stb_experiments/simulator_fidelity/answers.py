@@ -15,8 +15,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from stb_server.simulators.json_repair import Reading, read_object
-from stb_server.simulators.schemas import decode_response
+from stb_server.simulators import Reading, decode_response, read_object
 
 _PATTERN = re.compile(r'"error"\s*:\s*"([^"]*)"\s*,\s*"response"\s*:\s*"(.*)', re.DOTALL)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
-from stb_core.values.calls import JsonObject
+from stb_core.values import JsonObject
 
 REFERENCE = "reference_metrics.json"
 

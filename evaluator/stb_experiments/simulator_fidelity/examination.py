@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from stb_core.errors import UsageError
+from stb_core.llm import endpoint_of, open_model
 from stb_core.llm.embeddings import Embedding, EndpointEmbedding
-from stb_core.llm.providers import endpoint_of, open_model
 from stb_core.settings import Settings
 from stb_experiments.simulator_fidelity import adherence
 from stb_experiments.simulator_fidelity.answers import RawAnswer
@@ -22,8 +22,7 @@ from stb_experiments.simulator_fidelity.live import open_simulator_alone, predic
 from stb_experiments.simulator_fidelity.measures import SplitMeasures, measure_split
 from stb_experiments.simulator_fidelity.report import CONFIDENCE, RESAMPLES, fidelity_rows
 from stb_experiments.simulator_fidelity.text_scores import SMOOTHING
-from stb_server.simulators.json_repair import Reading
-from stb_server.simulators.options import SimulatorOptions
+from stb_server.simulators import Reading, SimulatorOptions
 
 TEXT_FORM = "ERROR: …\\nRESPONSE: …; output that is not JSON is read by pattern to its end"
 

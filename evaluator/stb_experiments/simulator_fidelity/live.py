@@ -13,16 +13,26 @@ from pydantic import ValidationError
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError, UsageError
 from stb_core.store import open_store
-from stb_core.values import clock
-from stb_core.values.calls import ToolCall, parse_arguments
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.tools import ApiDocument, ApiRef
+from stb_core.values import (
+    ApiDocument,
+    ApiRef,
+    ToolCall,
+    clock,
+    parse_arguments,
+    standardize_api,
+    standardize_category,
+    standardize_tool,
+)
 from stb_experiments.simulator_fidelity.bench import FidelityCase
-from stb_server.calls.answers import Decline
-from stb_server.simulators.documents import Subject
-from stb_server.simulators.options import SimulatorOptions
-from stb_server.simulators.protocol import ModelBacked, SimulationRequest
-from stb_server.simulators.registry import Context, open_simulator
+from stb_server.calls import Decline
+from stb_server.simulators import (
+    Context,
+    ModelBacked,
+    SimulationRequest,
+    SimulatorOptions,
+    Subject,
+    open_simulator,
+)
 
 
 @asynccontextmanager

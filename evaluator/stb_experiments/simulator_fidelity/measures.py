@@ -14,11 +14,11 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from stb_core.llm import fits
 from stb_core.llm.embeddings import Embedding
-from stb_core.llm.structured_output import fits
 from stb_experiments.simulator_fidelity.answers import AnswerOutcome, RawAnswer
 from stb_experiments.simulator_fidelity.text_scores import ROUGE_KINDS, Overlaps, bleu4, rouge
-from stb_server.simulators.schemas import schema_of_value
+from stb_server.simulators import schema_of_value
 
 Values = NDArray[np.float64]
 """One value per case; NaN where a case cannot be measured."""

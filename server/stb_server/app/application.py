@@ -21,15 +21,12 @@ from stb_server.app.origin_guard import OriginGuard
 from stb_server.app.stop_guard import StopGuard
 from stb_server.app.token_guard import TokenGuard
 from stb_server.app.virtual_endpoint import VirtualEndpoint
-from stb_server.calls.protocol import BadRequestError
+from stb_server.calls import BadRequestError
+from stb_server.episodes import EpisodeService, McpEndpoint, ModelProxy
 from stb_server.episodes import routes as episodes
-from stb_server.episodes.mcp import McpEndpoint
-from stb_server.episodes.model_proxy import ModelProxy
-from stb_server.episodes.service import EpisodeService
 from stb_server.inspector import json_api
 from stb_server.inspector import site as inspector
-from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Worker
+from stb_server.worker import ServerOptions, Worker
 
 
 class ServerApp(FastAPI):

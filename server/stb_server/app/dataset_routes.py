@@ -7,11 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from stb_core.errors import NotFoundError
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.tools import ToolDocument
-from stb_server.inspector.json_api import TextParameter, TextPathParameter
-from stb_server.worker.worker import Worker
+from stb_core.store import Dataset, Store
+from stb_core.values import ToolDocument
+from stb_server.inspector import TextParameter, TextPathParameter
+from stb_server.worker import Worker
 
 router = APIRouter(prefix="/v1", responses={404: {"description": "No such dataset or tool."}})
 

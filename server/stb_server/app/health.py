@@ -10,10 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from stb_core.errors import StoreError
 from stb_server.app.metrics_collection import collect_numbers
-from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.redis_tier import RedisCache
-from stb_server.worker.metrics import exposition
-from stb_server.worker.worker import Worker
+from stb_server.cache import RedisCache, RedisLink
+from stb_server.worker import Worker, exposition
 
 router = APIRouter(tags=["health"])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stb_server.worker.host_names import Hosts, host_name
+from stb_server.worker import Hosts, host_name
 
 MISDIRECTED = 421
 KIND = "unknown_host"

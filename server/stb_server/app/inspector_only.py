@@ -11,9 +11,8 @@ from starlette.middleware import Middleware
 from stb_core.store import Store, open_store
 from stb_server.app.host_guard import HostGuard
 from stb_server.app.origin_guard import OriginGuard
-from stb_server.inspector.context import Inspector
-from stb_server.inspector.site import routes
-from stb_server.worker.host_names import Hosts
+from stb_server.inspector import Inspector, routes
+from stb_server.worker import Hosts
 
 
 def create_inspector(

@@ -6,9 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 
-from stb_server.simulators.protocol import ModelBacked
-from stb_server.worker.metrics import MetricLabels, Numbers, add_other_workers, publish_numbers
-from stb_server.worker.worker import Worker
+from stb_server.simulators import ModelBacked
+from stb_server.worker import MetricLabels, Numbers, Worker, add_other_workers, publish_numbers
 
 _INTERVAL_S = 1.0
 

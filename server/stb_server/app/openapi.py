@@ -7,8 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from stb_core.values.provenance import CacheMode
-from stb_server.calls.episode_state import MAX_NAME
+from stb_core.values import CacheMode
+from stb_server.calls import MAX_NAME
 
 _ANSWER: dict[str, Any] = {
     "type": "object",

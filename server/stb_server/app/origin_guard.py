@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stb_server.app.host_guard import refusal
-from stb_server.worker.host_names import Hosts
+from stb_server.worker import Hosts
 
 FORBIDDEN = 403
 KIND = "foreign_origin"

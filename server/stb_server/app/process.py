@@ -28,9 +28,8 @@ from stb_core.telemetry import logs, traces
 from stb_server.app.application import create_app
 from stb_server.app.http_protocol import IgnoringUpgrades
 from stb_server.app.request_labels import RequestLabels
-from stb_server.calls.protocol import BadRequestError
-from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Worker
+from stb_server.calls import BadRequestError
+from stb_server.worker import ServerOptions, Worker
 
 GRACE_S = 30
 """Seconds that accepted requests may take to finish when the server stops."""

@@ -17,10 +17,8 @@ from starlette.types import Receive, Scope, Send
 from stb_core.errors import StoreError
 from stb_server.app import host_guard, origin_guard, stop_guard
 from stb_server.app.token_guard import is_authorized
-from stb_server.calls.episode_state import MAX_NAME
-from stb_server.calls.protocol import BadRequestError, encode_answer, read_request
-from stb_server.worker.dataset_views import DatasetView, ViewRequest
-from stb_server.worker.worker import Worker
+from stb_server.calls import MAX_NAME, BadRequestError, encode_answer, read_request
+from stb_server.worker import DatasetView, ViewRequest, Worker
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stb_core.values.provenance import Provenance
+from stb_core.values import Provenance
 
 # How an answer that was made or fetched earlier is called when it is served again.
 _SERVED_AS = {Provenance.SIMULATED: Provenance.RECORDED_SIMULATED, Provenance.LIVE: Provenance.RECORDED}

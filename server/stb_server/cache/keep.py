@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from stb_core.store.responses import Response
-from stb_core.values.provenance import Provenance, Replacing
+from stb_core.store import Response
+from stb_core.values import Provenance
+from stb_core.values.provenance import Replacing
 from stb_server.cache.cached_answer import CachedAnswer
 from stb_server.cache.store_writer import StoreWriter
 from stb_server.cache.tiers import Tiers
-from stb_server.calls.answers import Answer, CallRequest
-from stb_server.calls.episode_state import call_alone
+from stb_server.calls import Answer, CallRequest, call_alone
 
 # A live answer is stored with the provenance that it has when it is served again.
 _STORED_AS = {Provenance.LIVE: Provenance.RECORDED}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from stb_core.values.provenance import Provenance
+from stb_core.values import Provenance
 from stb_server.cache.cached_answer import CachedAnswer
 from stb_server.cache.redis_connection import RedisGoneError, RedisLink, RedisRefusedError
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from stb_core.errors import StoreError
-from stb_core.store import Store
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.provenance import Provenance
+from stb_core.store import Snapshot, Store
+from stb_core.values import Provenance
 from stb_server.cache.cached_answer import CachedAnswer
 
 _SELECT = "SELECT body, provenance, created_at, id FROM responses WHERE dataset_id = $1 AND key = $2"

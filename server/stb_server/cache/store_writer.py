@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
-from stb_core.store import Store
-from stb_core.store.group_commit import GroupCommit
-from stb_core.store.responses import Kept, Response
-from stb_core.store.shielded import ShieldedTasks
-from stb_core.values.provenance import Provenance, Replacing
+from stb_core.store import GroupCommit, Kept, Response, ShieldedTasks, Store
+from stb_core.values import Provenance
+from stb_core.values.provenance import Replacing
 
 T = TypeVar("T")
 Item = TypeVar("Item")

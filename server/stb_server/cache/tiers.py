@@ -17,8 +17,7 @@ from collections.abc import Awaitable, Callable
 from stb_server.cache.cached_answer import CachedAnswer
 from stb_server.cache.redis_tier import RedisCache
 from stb_server.cache.store_reader import Reader
-from stb_server.calls.answers import Answer, CallRequest, Decline
-from stb_server.calls.protocol import MISS
+from stb_server.calls import MISS, Answer, CallRequest, Decline
 
 # What an answer costs in memory beside its body: its key, its objects, and its place in the index.
 _OVERHEAD_BYTES = 500

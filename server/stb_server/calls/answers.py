@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
+from stb_core.store import Dataset, Snapshot
 from stb_core.usage import Usage
-from stb_core.values.calls import ToolCall
-from stb_core.values.provenance import Provenance
+from stb_core.values import Provenance, ToolCall
 
 
 class CallRequest(NamedTuple):

@@ -14,16 +14,9 @@ from typing import Literal
 
 from rapidfuzz import fuzz, process
 
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.names import (
-    MAX_NAME_LENGTH,
-    standardize_api,
-    standardize_category,
-    standardize_tool,
-    strip_suffix,
-)
-from stb_core.values.tools import ApiRef
+from stb_core.store import Dataset, Store
+from stb_core.values import ApiRef, standardize_api, standardize_category, standardize_tool
+from stb_core.values.names import MAX_NAME_LENGTH, strip_suffix
 
 _SUGGESTIONS = 3
 _LEAST_LIKENESS = 60  # of 100

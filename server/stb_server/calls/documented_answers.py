@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from stb_core.values.tools import ApiDocument, ApiRef
+from stb_core.values import ApiDocument, ApiRef
 
 MAX_ENTRIES = (4, 2, 2, 1)
 """Most entries of a list, of a list within a list's entry, and so on; the last holds further down."""

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from stb_core import json_text
-from stb_core.store.episodes import PriorCall
-from stb_core.values.calls import JsonObject, ToolCall, call_key, canonical_json
+from stb_core.store import PriorCall
+from stb_core.values import JsonObject, ToolCall, call_key, canonical_json
 
 STATE = "$episode"
 """The argument that names the state of the episode in which a kept answer holds; no API has it."""

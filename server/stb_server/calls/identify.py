@@ -5,9 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stb_core.errors import CallError
-from stb_core.values.calls import ToolCall, call_key, canonical_json, parse_arguments
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.tools import ApiRef
+from stb_core.values import (
+    ApiRef,
+    ToolCall,
+    call_key,
+    canonical_json,
+    parse_arguments,
+    standardize_api,
+    standardize_category,
+    standardize_tool,
+)
 from stb_server.calls.catalogue import Catalogue, Unknown
 from stb_server.calls.protocol import UNUSABLE_INPUT, VirtualRequest
 

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from rapidfuzz import fuzz, process
 
 from stb_core.store import Store, schema
-from stb_core.values.calls import JsonObject
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef, JsonObject
 
 MAX_CANDIDATES = 2000
 """Recordings of one API that are compared, the first by key: this bounds the work that a miss can cause."""

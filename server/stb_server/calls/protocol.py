@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stb_core.values.calls import JsonObject
+from stb_core.values import JsonObject
 
 # Values of the header X-STB-Error. Errors that the agent must see come with status 200.
 MISS = "miss"

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.store import backups
 from stb_core.values import clock
 

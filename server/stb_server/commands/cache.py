@@ -6,15 +6,12 @@ from dataclasses import asdict
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.console import counted
-from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli import console, counted, exit_with, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
-from stb_core.values.recordings import Recording
+from stb_core.values import Recording
 from stb_server.commands.targets import find_response
-from stb_server.datasets.integrity import check_responses
-from stb_server.datasets.verification import ReviewTally, review_response
+from stb_server.datasets import ReviewTally, check_responses, review_response
 
 _KEY_DIGITS = 12
 

@@ -7,18 +7,13 @@ from typing import Any
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
-from stb_core.store import browsing
-from stb_core.store.misses import Miss
-from stb_core.store.responses import Response
-from stb_core.values import clock
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.provenance import Provenance
-from stb_server.calls.nearest import argument_differences, describe_differences
+from stb_core.store import Miss, Response, browsing
+from stb_core.values import Provenance, clock, standardize_api, standardize_category, standardize_tool
+from stb_server.calls import argument_differences, describe_differences
 from stb_server.commands.targets import find_response, time_before
-from stb_server.datasets.import_report import shortened
+from stb_server.datasets import shortened
 
 _KEPT = [p.value for p in Provenance if p not in {Provenance.FAULT, Provenance.MISS}]
 _KEY_DIGITS = 12

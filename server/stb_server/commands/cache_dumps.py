@@ -9,19 +9,21 @@ from typing import Any
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.console import counted
-from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli import console, counted, exit_with, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.calls import KEY_SCHEME
-from stb_server.datasets import transfer
-from stb_server.datasets.differences import DifferenceKind, find_differences, opened_diff_side
-from stb_server.datasets.dump_file import SUFFIXES, opened_dump
-from stb_server.datasets.import_report import shortened
-from stb_server.datasets.official_layout import write_official_cache
+from stb_core.store import Dataset, Store
+from stb_core.values import KEY_SCHEME
+from stb_server.datasets import (
+    SUFFIXES,
+    DifferenceKind,
+    find_differences,
+    opened_diff_side,
+    opened_dump,
+    shortened,
+    transfer,
+    write_official_cache,
+)
 
 _MOST_SHOWN = 50
 

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.store import retention

@@ -16,12 +16,11 @@ import httpx2
 import orjson
 from prometheus_client.parser import text_string_to_metric_families
 
-from stb_core.cli import console
-from stb_core.cli.program import secret, stb_command
+from stb_core.cli import console, secret, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import ServiceError
 from stb_core.store import Store, browsing
-from stb_core.values.provenance import Provenance
+from stb_core.values import Provenance
 
 HITS = frozenset({Provenance.RECORDED.value, Provenance.RECORDED_SIMULATED.value})
 _LOOKUPS = "stb_cache_lookups_total"

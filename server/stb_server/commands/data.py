@@ -10,16 +10,18 @@ from typing import Any, cast
 
 import click
 
-from stb_core.cli import console, event_loop
-from stb_core.cli.console import counted
-from stb_core.cli.program import exit_with, stb_command
+from stb_core.cli import console, counted, event_loop, exit_with, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.store import browsing
-from stb_server.datasets.dataset_names import checked_dataset_name
-from stb_server.datasets.importing import DatasetImport
-from stb_server.datasets.integrity import check_contents, check_responses
-from stb_server.datasets.release import find_release, import_release
+from stb_server.datasets import (
+    DatasetImport,
+    check_contents,
+    check_responses,
+    checked_dataset_name,
+    find_release,
+    import_release,
+)
 
 _MOST_SHOWN = 20
 

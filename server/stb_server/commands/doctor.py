@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from stb_core import cli
-from stb_core.cli.program import stb_command
+from stb_core.cli import stb_command
 from stb_core.store import backups
 from stb_server.commands.backup import report
 

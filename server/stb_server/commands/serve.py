@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from stb_core import cli
-from stb_core.cli.program import stb_command
+from stb_core.cli import stb_command
 from stb_core.errors import UsageError
-from stb_core.llm.providers import provider_address
+from stb_core.llm import provider_address
 from stb_core.settings import Settings
-from stb_core.values.provenance import DEFAULT_MODE, CacheMode, Source, modes_that_ask
+from stb_core.values import DEFAULT_MODE, CacheMode
+from stb_core.values.provenance import Source, modes_that_ask
 from stb_server.commands.simulator_flags import options_of, simulator_flags
 
 _MIN_WRITE_TOKEN = 16
@@ -129,11 +130,14 @@ def command(as_json: bool, **flags: Any) -> None:
 
 
 def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
-    from stb_server.app.process import bind, check, serve  # noqa: PLC0415
-    from stb_server.cache.redis_connection import check_url  # noqa: PLC0415
-    from stb_server.pipeline.fault_plan import parse_faults  # noqa: PLC0415
-    from stb_server.worker.host_names import Hosts  # noqa: PLC0415
-    from stb_server.worker.options import MEBIBYTE, ServerOptions  # noqa: PLC0415
+    from stb_server.app import bind, check, serve  # noqa: PLC0415
+    from stb_server.cache import check_url  # noqa: PLC0415
+    from stb_server.pipeline import parse_faults  # noqa: PLC0415
+    from stb_server.worker import (  # noqa: PLC0415
+        MEBIBYTE,
+        Hosts,
+        ServerOptions,
+    )
 
     if not flags["token"] and not is_loopback(flags["host"]):
         raise UsageError(

@@ -10,7 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from stb_core.settings import Settings
-    from stb_server.simulators.options import SimulatorOptions
+    from stb_server.simulators import SimulatorOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -70,9 +70,7 @@ def options_of(simulator: str, flags: Mapping[str, Any], settings: Settings) -> 
         UsageError: no endpoint of the model is configured.
         NotFoundError: the prompt file does not exist.
     """
-    from stb_server.simulators.ask import SimulatorSampling  # noqa: PLC0415
-    from stb_server.simulators.mirrorapi_prompt import Variant  # noqa: PLC0415 - slow to import
-    from stb_server.simulators.options import read_options  # noqa: PLC0415
+    from stb_server.simulators import SimulatorSampling, Variant, read_options  # noqa: PLC0415
 
     return read_options(
         simulator,

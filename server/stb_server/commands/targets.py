@@ -6,8 +6,7 @@ import re
 from datetime import datetime, timedelta
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import Store, browsing
-from stb_core.store.datasets import Dataset
+from stb_core.store import Dataset, Store, browsing
 
 _AGE = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -12,8 +12,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from stb_core import cli
-from stb_core.cli import console
-from stb_core.cli.program import stb_command
+from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
 from stb_core.store import Store
@@ -65,7 +64,7 @@ async def _place(what: str) -> str:
 
 
 async def _response(store: Store, key: str) -> str:
-    from stb_server.inspector.search import keys_starting_with  # noqa: PLC0415
+    from stb_server.inspector import keys_starting_with  # noqa: PLC0415
 
     places = [
         f"/cache/{quote(dataset.name, safe='')}/{found}"
@@ -80,8 +79,11 @@ async def _response(store: Store, key: str) -> str:
 def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bool) -> None:
     import uvicorn  # noqa: PLC0415
 
-    from stb_server.app.inspector_only import create_inspector  # noqa: PLC0415
-    from stb_server.app.process import bind, url_of  # noqa: PLC0415
+    from stb_server.app import (  # noqa: PLC0415
+        bind,
+        create_inspector,
+        url_of,
+    )
 
     with bind("127.0.0.1", port) as listener:
         app = create_inspector(

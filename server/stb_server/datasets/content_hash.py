@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stb_core.values.calls import content_hash
-from stb_core.values.queries import Query
-from stb_core.values.tools import ToolDocument
+from stb_core.values import Query, ToolDocument, content_hash
 
 
 def contents_hash(tools: Iterable[ToolDocument], queries: Iterable[Query]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from stb_core.errors import UsageError
-from stb_core.values.names import MAX_NAME_LENGTH, standardize_api, standardize_category, standardize_tool
+from stb_core.values import standardize_api, standardize_category, standardize_tool
+from stb_core.values.names import MAX_NAME_LENGTH
 
 _DATASET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 

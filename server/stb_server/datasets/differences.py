@@ -10,8 +10,7 @@ from pathlib import Path
 
 from stb_core.errors import FormatError
 from stb_core.store import Store, browsing
-from stb_core.values.calls import KEY_SCHEME
-from stb_core.values.recordings import Recording
+from stb_core.values import KEY_SCHEME, Recording
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 
 

@@ -26,10 +26,15 @@ import zstandard
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
-from stb_core.values.calls import KEY_SCHEME, call_key, canonical_json
-from stb_core.values.fingerprint import Fingerprint, response_element
-from stb_core.values.provenance import Provenance
-from stb_core.values.recordings import Recording
+from stb_core.values import (
+    KEY_SCHEME,
+    Fingerprint,
+    Provenance,
+    Recording,
+    call_key,
+    canonical_json,
+    response_element,
+)
 from stb_server.datasets.dataset_names import name_problem
 
 FORMAT = "stabletoolbench-responses/1"

@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from stb_core.store import Store, bulk
-from stb_core.values.queries import Query
-from stb_core.values.recordings import Recording
-from stb_core.values.tools import ToolDocument
+from stb_core.values import Query, Recording, ToolDocument
 from stb_server.datasets.content_hash import contents_hash, query_hash, tool_hash
 from stb_server.datasets.import_report import Conflict, SkippedFile
 from stb_server.datasets.query_files import QueryFiles

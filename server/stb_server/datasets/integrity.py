@@ -8,11 +8,15 @@ from typing import NamedTuple
 import orjson
 
 from stb_core.errors import CallError
-from stb_core.store import Store, browsing
-from stb_core.store.datasets import Dataset
-from stb_core.values.calls import call_key, canonical_json, parse_arguments
-from stb_core.values.fingerprint import Fingerprint, response_element
-from stb_core.values.recordings import Recording
+from stb_core.store import Dataset, Store, browsing
+from stb_core.values import (
+    Fingerprint,
+    Recording,
+    call_key,
+    canonical_json,
+    parse_arguments,
+    response_element,
+)
 from stb_server.datasets.content_hash import NO_CONTENTS, contents_hash
 
 

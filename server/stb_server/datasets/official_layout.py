@@ -16,11 +16,8 @@ from pathlib import Path
 
 from stb_core import json_text
 from stb_core.errors import FormatError, StoreError
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.store.responses import Response
-from stb_core.values.calls import parse_arguments
-from stb_core.values.provenance import Provenance
+from stb_core.store import Dataset, Response, Store
+from stb_core.values import Provenance, parse_arguments
 from stb_server.datasets.official_release import RESPONSES
 from stb_server.datasets.whole_files import whole_folder
 

@@ -14,7 +14,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool, strip_suffix
+from stb_core.values import standardize_api, standardize_category, standardize_tool
+from stb_core.values.names import strip_suffix
 from stb_server.datasets.dataset_names import name_problem
 from stb_server.datasets.importing import Importer
 from stb_server.datasets.parallel_reading import read_in_batches

@@ -9,9 +9,7 @@ from typing import Any
 
 from stb_core import json_text
 from stb_core.errors import FormatError
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef, Query, standardize_api, standardize_category, standardize_tool
 from stb_server.datasets.dataset_names import name_problem
 from stb_server.datasets.import_report import Conflict, SkippedFile, is_text, shortened
 from stb_server.datasets.release_folder import ReleaseFolder

@@ -16,9 +16,7 @@ import orjson
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError
-from stb_core.values.calls import call_key, canonical_json
-from stb_core.values.fingerprint import Fingerprint
-from stb_core.values.provenance import Provenance
+from stb_core.values import Fingerprint, Provenance, call_key, canonical_json
 from stb_core.values.python_notation import parse_arguments_literal
 from stb_core.values.recordings import RecordingRow
 from stb_server.datasets.import_report import Conflict, SkippedFile, shortened

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError
-from stb_core.values.calls import canonical_json
-from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
+from stb_core.values import ApiDocument, ApiRef, ToolDocument, canonical_json
 from stb_server.datasets.dataset_names import name_problem
 from stb_server.datasets.import_report import Conflict, SkippedFile, shortened
 from stb_server.datasets.release_folder import ReleaseFolder

@@ -13,12 +13,8 @@ import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, NotFoundError, StoreError
-from stb_core.store import Store, browsing, bulk
-from stb_core.store.datasets import Dataset
-from stb_core.store.responses import Response
-from stb_core.values.fingerprint import Fingerprint, response_element
-from stb_core.values.provenance import Provenance
-from stb_core.values.recordings import Recording
+from stb_core.store import Dataset, Response, Store, browsing, bulk
+from stb_core.values import Fingerprint, Provenance, Recording, response_element
 from stb_server.datasets.content_hash import NO_CONTENTS
 from stb_server.datasets.dataset_names import checked_dataset_name
 from stb_server.datasets.dump_file import DumpHeader, DumpReader, response_line

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from stb_core.values.tools import ApiRef
-from stb_server.upstream.answer_quality import Quality, Rule, assess
+from stb_core.values import ApiRef
+from stb_server.upstream import Quality, Rule, assess
 
 # The virtual server published with the StableToolBench data kept a real answer only if none of these words
 # occurred anywhere in its Python notation: the first list in any case, the second exactly as written.

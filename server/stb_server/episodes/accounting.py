@@ -12,12 +12,10 @@ from math import inf
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.usage import Usage
-from stb_core.values import clock
-from stb_core.values.episodes import Episode, EpisodeEvent, EventKind, later
-from stb_core.values.observations import Finished
-from stb_core.values.trajectories import Step, StopReason
-from stb_server.calls.protocol import BadRequestError
-from stb_server.worker.worker import Worker
+from stb_core.values import Episode, Finished, Step, StopReason, clock
+from stb_core.values.episodes import EpisodeEvent, EventKind, later
+from stb_server.calls import BadRequestError
+from stb_server.worker import Worker
 
 MODEL_TIMEOUT_S = 600.0
 """Seconds without data from a provider after which its call counts as interrupted."""

@@ -18,9 +18,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.values.episodes import Episode
-from stb_core.values.trajectories import FINISH
-from stb_server.calls.protocol import BadRequestError
+from stb_core.values import FINISH, Episode
+from stb_server.calls import BadRequestError
 from stb_server.episodes.service import EpisodeService
 
 if TYPE_CHECKING:

@@ -20,11 +20,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.llm.providers import price_of, provider_address
+from stb_core.llm import price_of, provider_address
 from stb_core.settings import Settings
 from stb_core.usage import Price, Usage
-from stb_core.values.episodes import Episode, ProxiedCall
-from stb_server.calls.protocol import BadRequestError
+from stb_core.values import Episode
+from stb_core.values.episodes import ProxiedCall
+from stb_server.calls import BadRequestError
 from stb_server.episodes.accounting import MODEL_TIMEOUT_S
 from stb_server.episodes.service import EpisodeService
 from stb_server.episodes.usage_stream import UsageReader, usage_in

@@ -10,21 +10,14 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, UsageError
-from stb_core.llm.providers import price_of
-from stb_core.store.datasets import Dataset
-from stb_core.store.runs import Run
-from stb_core.values import clock
-from stb_core.values.episodes import Episode
-from stb_core.values.manifest import Manifest, run_id, slug
-from stb_core.values.observations import Finished
+from stb_core.llm import price_of
+from stb_core.store import Dataset, Run
+from stb_core.values import Episode, Finished, Manifest, Query, StopReason, clock
+from stb_core.values.manifest import run_id, slug
 from stb_core.values.provenance import is_frozen
-from stb_core.values.queries import Query
-from stb_core.values.trajectories import StopReason
-from stb_server.calls.protocol import BadRequestError
+from stb_server.calls import BadRequestError
 from stb_server.episodes.requests import Opening
-from stb_server.worker.dataset_views import ViewRequest
-from stb_server.worker.options import ServerOptions
-from stb_server.worker.worker import Worker
+from stb_server.worker import ServerOptions, ViewRequest, Worker
 
 _LONGEST_RUN = 200
 

@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from stb_core.values.functions import FunctionSchema
+from stb_core.values import CacheMode, FunctionSchema
 from stb_core.values.observations import DEFAULT_OBSERVATION
-from stb_core.values.provenance import CacheMode
 
 ToolFormat = Literal["openai", "responses", "anthropic", "mcp"]
 

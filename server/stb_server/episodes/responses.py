@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stb_core.values.episodes import Episode, EpisodeRecord
-from stb_core.values.functions import Functions
+from stb_core.values import Episode, Functions
+from stb_core.values.episodes import EpisodeRecord
 from stb_server.episodes.requests import ToolFormat, tools_as
 from stb_server.episodes.service import CallOutcome
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from stb_server.calls.protocol import BadRequestError
+from stb_server.calls import BadRequestError
 from stb_server.episodes.requests import Call, Finish, Opening, Problem, ToolFormat
 from stb_server.episodes.responses import addresses, call_view, episode_view, record_view, tools_view
 from stb_server.episodes.service import EpisodeService

@@ -15,20 +15,16 @@ from typing import Any
 import orjson
 
 from stb_core.errors import StoreError
-from stb_core.store.shielded import ShieldedTasks
-from stb_core.values import clock
-from stb_core.values.episodes import Episode, later
-from stb_core.values.functions import Functions, OfferedApi
+from stb_core.store import ShieldedTasks
+from stb_core.values import FINISH, ApiRef, Episode, Functions, Query, Step, StopReason, clock
+from stb_core.values.episodes import later
+from stb_core.values.functions import OfferedApi
 from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, with_observation
-from stb_core.values.queries import Query
-from stb_core.values.tools import ApiRef
-from stb_core.values.trajectories import FINISH, Step, StopReason
-from stb_server.calls.protocol import BadRequestError, VirtualRequest
+from stb_server.calls import BadRequestError, VirtualRequest
 from stb_server.episodes.accounting import EpisodeAccounting, ended_error
 from stb_server.episodes.opening import hash_of, open_episode, plan_episode
 from stb_server.episodes.requests import Opening
-from stb_server.worker.dataset_views import DatasetView, ViewRequest
-from stb_server.worker.worker import Worker
+from stb_server.worker import DatasetView, ViewRequest, Worker
 
 _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0

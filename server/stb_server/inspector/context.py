@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from stb_core.store import Store
-from stb_core.store.runs import Run
+from stb_core.store import Run, Store
 from stb_server.inspector.response_counts import ResponseCounter
 from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
-from stb_server.worker.worker import Worker
+from stb_server.worker import Worker
 
 
 @dataclass

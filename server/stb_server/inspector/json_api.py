@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from stb_core.errors import NotFoundError
-from stb_core.store.runs import Run
+from stb_core.store import Run
 from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.runs import good_trials
 from stb_server.inspector.pages.trajectory import stored_document

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stb_core.json_text import replace_surrogates
-from stb_core.values.provenance import Provenance
+from stb_core.values import Provenance
 from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.edit_session import form_key
 

@@ -16,11 +16,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from stb_core.errors import StoreError
-from stb_core.store import Store, schema
-from stb_core.store.datasets import Dataset
-from stb_core.values import clock
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
+from stb_core.store import Dataset, Store, schema
+from stb_core.values import ApiRef, Provenance, clock
 
 _log = logging.getLogger(__name__)
 

@@ -14,11 +14,9 @@ import orjson
 import sqlalchemy as sa
 
 from stb_core.errors import CallError
-from stb_core.store import Store, schema
-from stb_core.store.runs import Run
+from stb_core.store import Run, Store, schema
 from stb_core.usage import Usage
-from stb_core.values.calls import ToolCall, parse_arguments
-from stb_core.values.trajectories import FINISH, Step
+from stb_core.values import FINISH, Step, ToolCall, parse_arguments
 
 _KEPT = 64
 _RUNS_OF_USES = 20

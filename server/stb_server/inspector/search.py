@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.store import Store, schema
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef, Provenance
 from stb_server.inspector.response_counts import ApiCount, ResponseCounts
 
 PAGE = 50

@@ -20,7 +20,7 @@ from stb_server.inspector.pages import cache, compare, edit, misses, overview, r
 from stb_server.inspector.pages import response as response_pages
 from stb_server.inspector.pages import runs as run_pages
 from stb_server.inspector.rendering import HEADERS, page
-from stb_server.worker.worker import Worker
+from stb_server.worker import Worker
 
 _log = logging.getLogger(__name__)
 

@@ -22,8 +22,7 @@ from starlette.applications import Starlette
 
 from stb_core.errors import ConflictError, StbError, StoreError
 from stb_core.plugins import WrittenSite
-from stb_core.store import Store
-from stb_core.store.runs import Run
+from stb_core.store import Run, Store
 from stb_server.inspector import site
 from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.compare import judges_of

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from stb_core.values.trajectories import FINISH, Message, ModelCall, Node, Step, Trajectory
+from stb_core.values import FINISH, Message, Node, Step, Trajectory
+from stb_core.values.trajectories import ModelCall
 from stb_server.inspector import json_view, trajectory_trees
 from stb_server.inspector.json_view import PageBudget, Token
 from stb_server.inspector.run_digests import key_of

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from stb_core.values.trajectories import FINISH, Node
+from stb_core.values import FINISH, Node
 
 MAX_LINES = 600
 """Maximum number of nodes and branches, to keep the page small."""

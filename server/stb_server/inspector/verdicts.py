@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from stb_core.store import Store, schema
-from stb_core.store.runs import StoredTrial
-from stb_core.store.verdicts import Mark
-from stb_core.values.verdicts import SOPR, Status
+from stb_core.store import Mark, Store, StoredTrial, schema
+from stb_core.values import SOPR, Status
 
 MISSING = "missing"
 """The trial has no trajectory."""

@@ -16,12 +16,10 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core.store import Store
-from stb_core.store.episodes import PriorCall, ToolInEpisode
-from stb_core.values.provenance import Provenance
-from stb_server.cache.store_writer import StoreWriter
-from stb_server.calls.answers import Answer, CallRequest, Decline, Layer
-from stb_server.calls.episode_state import CallInState
+from stb_core.store import PriorCall, Store, ToolInEpisode
+from stb_core.values import Provenance
+from stb_server.cache import StoreWriter
+from stb_server.calls import Answer, CallInState, CallRequest, Decline, Layer
 
 _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
 _LEAVING_NO_TRACE = frozenset({Provenance.MISS, Provenance.FAULT})

@@ -9,10 +9,8 @@ from typing import Any
 
 import orjson
 
-from stb_core.values.calls import ToolCall
-from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, CallRequest
-from stb_server.calls.protocol import encode_answer
+from stb_core.values import Provenance, ToolCall
+from stb_server.calls import Answer, CallRequest, encode_answer
 from stb_server.pipeline.fault_plan import DAMAGES, FaultKind, FaultPlan, uniform
 
 # What ToolBench's proxy answers in each case.

@@ -18,7 +18,7 @@ from statistics import NormalDist
 import orjson
 
 from stb_core.errors import UsageError
-from stb_core.values.calls import ToolCall
+from stb_core.values import ToolCall
 
 MAX_DELAY_S = 60.0
 

@@ -18,8 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store, leases
-from stb_server.cache.redis_connection import RedisGoneError, RedisLink, RedisRefusedError
-from stb_server.cache.store_writer import StoreWriter
+from stb_server.cache import RedisGoneError, RedisLink, RedisRefusedError, StoreWriter
 
 _log = logging.getLogger(__name__)
 

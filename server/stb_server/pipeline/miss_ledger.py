@@ -9,13 +9,10 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from stb_core.errors import StoreError
-from stb_core.store import Store
-from stb_core.store.misses import Miss
-from stb_core.values.calls import ToolCall
-from stb_core.values.tools import ApiRef
-from stb_server.calls.answers import CallRequest
-from stb_server.calls.episode_state import call_alone
-from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
+from stb_core.store import Miss, Store
+from stb_core.values import ApiRef, ToolCall
+from stb_server.calls import CallRequest, Neighbour, call_alone, recorded_arguments
+from stb_server.calls.nearest import nearest
 
 _log = logging.getLogger(__name__)
 

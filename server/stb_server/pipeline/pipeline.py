@@ -13,12 +13,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stb_core.usage import Usage
-from stb_core.values import clock
-from stb_core.values.calls import ToolCall
-from stb_core.values.provenance import Provenance
-from stb_server.calls.answers import Answer, CallRequest, Decline, Layer, answers_by_rule
-from stb_server.calls.identify import CHAT_WITH_USER
-from stb_server.calls.protocol import MISS, encode_answer
+from stb_core.values import Provenance, ToolCall, clock
+from stb_server.calls import (
+    CHAT_WITH_USER,
+    MISS,
+    Answer,
+    CallRequest,
+    Decline,
+    Layer,
+    answers_by_rule,
+    encode_answer,
+)
 from stb_server.pipeline.single_flight import SingleFlight
 
 _log = logging.getLogger(__name__)

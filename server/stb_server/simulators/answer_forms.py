@@ -18,8 +18,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.llm.structured_output import Schema, fits
-from stb_core.values.calls import JsonObject
+from stb_core.llm import Schema, fits
+from stb_core.values import JsonObject
 from stb_server.simulators.json_repair import Fault, Repair, read_object
 
 REFUSALS = (

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stb_core.values import ApiDocument
 from stb_core.values.names import standardize_parameter
-from stb_core.values.tools import ApiDocument, Parameter
+from stb_core.values.tools import Parameter
 
 CREDENTIAL = "toolbench_key"
 """An argument that older clients send among the others; it is not part of any API."""

@@ -14,12 +14,9 @@ from typing import Any
 import orjson
 
 from stb_core.errors import ModelError, UnreadableReplyError
-from stb_core.llm.protocol import Model, Reply, Request
-from stb_core.llm.repeats import Repeats, repeat_request
-from stb_core.llm.structured_output import Schema
+from stb_core.llm import Model, Repeats, Reply, Request, Schema, repeat_request
 from stb_core.usage import Usage
-from stb_core.values.calls import JsonObject
-from stb_core.values.trajectories import Message
+from stb_core.values import JsonObject, Message
 from stb_server.simulators.answer_forms import FREE_FORM, Answered, asked_form, usable_answer
 from stb_server.simulators.json_repair import Fault
 

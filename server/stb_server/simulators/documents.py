@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.tools import ApiDocument, ApiRef
+from stb_core.store import Dataset, Store
+from stb_core.values import ApiDocument, ApiRef
 
 MAX_REMEMBERED = 1024
 """APIs whose documents are kept in memory."""

@@ -16,11 +16,8 @@ import sqlalchemy as sa
 from rapidfuzz import fuzz
 
 from stb_core import json_text
-from stb_core.store import Store, schema
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.calls import ToolCall
-from stb_core.values.provenance import Provenance
+from stb_core.store import Dataset, Snapshot, Store, schema
+from stb_core.values import Provenance, ToolCall
 from stb_server.simulators.schemas import decode_response
 
 REAL = (Provenance.RECORDED, Provenance.LIVE)

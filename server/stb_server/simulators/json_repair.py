@@ -22,8 +22,8 @@ from enum import StrEnum
 from typing import Any
 
 from stb_core.errors import FormatError
-from stb_core.values.calls import MAX_DEPTH, JsonObject
-from stb_core.values.python_notation import parse_literal
+from stb_core.values import JsonObject, parse_literal
+from stb_core.values.calls import MAX_DEPTH
 
 MAX_CHARACTERS = 1_000_000
 """Longer replies are not read."""

@@ -16,9 +16,9 @@ from string import Template
 from typing import Any
 
 from stb_core import json_text
-from stb_core.llm.structured_output import Schema
+from stb_core.llm import Schema
+from stb_core.values import Message
 from stb_core.values.tools import Parameter
-from stb_core.values.trajectories import Message
 from stb_server.simulators.arguments import CREDENTIAL, NO_PROBLEMS, ArgumentProblems
 from stb_server.simulators.documents import Subject
 from stb_server.simulators.examples import Example

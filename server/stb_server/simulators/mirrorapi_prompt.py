@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from stb_core import json_text
-from stb_core.values.trajectories import Message
+from stb_core.values import Message
 from stb_server.simulators.documents import Subject
 from stb_server.simulators.llm_prompt import prompt_text, visible
 

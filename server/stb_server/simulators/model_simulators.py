@@ -21,13 +21,9 @@ from stb_core.errors import (
     RequestRefusedError,
     UnreadableReplyError,
 )
-from stb_core.llm.protocol import Model
-from stb_core.llm.structured_output import Schema
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
-from stb_core.values.trajectories import Message
-from stb_server.calls.answers import Answer, CallRequest, Decline
-from stb_server.calls.episode_state import episode_history
+from stb_core.llm import Model, Schema
+from stb_core.values import ApiRef, Message, Provenance
+from stb_server.calls import Answer, CallRequest, Decline, episode_history
 from stb_server.simulators import llm_prompt, mirrorapi_prompt
 from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_problems, refusal
 from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, SimulatorSampling, ask

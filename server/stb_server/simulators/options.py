@@ -7,12 +7,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.llm.protocol import Endpoint
-from stb_core.llm.providers import endpoint_of, price_of
-from stb_core.llm.retries import Patience
+from stb_core.llm import Endpoint, Patience, endpoint_of, price_of
 from stb_core.settings import Settings
 from stb_core.usage import Price
-from stb_core.values.calls import content_hash
+from stb_core.values import content_hash
 from stb_server.simulators.ask import DEFAULT_SAMPLING, SimulatorSampling
 from stb_server.simulators.mirrorapi_prompt import Variant
 

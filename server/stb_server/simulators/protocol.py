@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.calls import ToolCall
-from stb_server.calls.answers import Answer, Decline
+from stb_core.store import Dataset, Snapshot
+from stb_core.values import ToolCall
+from stb_server.calls import Answer, Decline
 from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems
 from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subject

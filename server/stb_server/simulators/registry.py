@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
-from stb_server.calls.answers import Layer
+from stb_server.calls import Layer
 from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subjects
 from stb_server.simulators.examples import RecordedExamples

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from stb_core.errors import ModelError, ModelUnavailableError
-from stb_core.llm.protocol import Model, Reply, Request
+from stb_core.llm import Model, Reply, Request
 from stb_core.usage import Usage
 
 _log = logging.getLogger(__name__)

@@ -13,10 +13,9 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
-from stb_core.llm.structured_output import Schema
-from stb_core.values.calls import JsonObject
-from stb_core.values.python_notation import parse_literal
-from stb_server.calls.documented_answers import parse_template
+from stb_core.llm import Schema
+from stb_core.values import JsonObject, parse_literal
+from stb_server.calls import parse_template
 
 MAX_DEPTH = 12
 """Deeper parts of a shape are left open."""

@@ -10,13 +10,18 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from stb_core.values.calls import JsonObject
+from stb_core.values import ApiRef, JsonObject, Provenance
 from stb_core.values.names import standardize_parameter
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
-from stb_server.calls.answers import Answer, CallRequest, Decline
-from stb_server.calls.documented_answers import Documents, Leaf, fill_template, parse_template
-from stb_server.calls.protocol import encode_answer
+from stb_server.calls import (
+    Answer,
+    CallRequest,
+    Decline,
+    Documents,
+    Leaf,
+    encode_answer,
+    fill_template,
+    parse_template,
+)
 
 NAME = "template/1"
 

@@ -17,7 +17,7 @@ import orjson
 
 from stb_core.errors import FormatError
 from stb_core.json_text import replace_surrogates
-from stb_core.values.python_notation import parse_literal
+from stb_core.values import parse_literal
 from stb_server.upstream.failure_shapes import (
     error_page,
     is_bare,

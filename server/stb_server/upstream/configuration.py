@@ -37,8 +37,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stb_core.errors import FormatError, NotFoundError, UsageError
-from stb_core.values.names import standardize_api, standardize_category, standardize_tool
-from stb_core.values.tools import ApiRef
+from stb_core.values import ApiRef, standardize_api, standardize_category, standardize_tool
 from stb_server.upstream.fetch import FetchLimits
 from stb_server.upstream.host_state import HostLimits
 from stb_server.upstream.network_guard import Network

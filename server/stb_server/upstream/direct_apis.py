@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from stb_core.values.calls import ToolCall, canonical_json
+from stb_core.values import ApiDocument, ToolCall, canonical_json
 from stb_core.values.names import standardize_parameter
-from stb_core.values.tools import ApiDocument
 from stb_server.upstream.configuration import DirectApi, DirectTool
 from stb_server.upstream.values import UpstreamError, UpstreamRequest
 

@@ -12,10 +12,8 @@ import httpx
 import orjson
 
 from stb_core import json_text
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiDocument, ApiRef
-from stb_server.calls.answers import Answer, CallRequest, Decline
-from stb_server.calls.documented_answers import Documents, parse_template
+from stb_core.values import ApiDocument, ApiRef, Provenance
+from stb_server.calls import Answer, CallRequest, Decline, Documents, parse_template
 from stb_server.upstream.answer_quality import Quality, assess
 from stb_server.upstream.bodies import Content, decode_text, parse_content
 from stb_server.upstream.configuration import DirectApi, DirectTool, UpstreamConfig

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stb_core.values.calls import ToolCall
+from stb_core.values import ToolCall
 from stb_server.upstream.values import UpstreamError, UpstreamRequest
 
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.calls import ToolCall
-from stb_core.values.provenance import CacheMode
-from stb_server.calls.answers import CallRequest
-from stb_server.calls.catalogue import Catalogue
-from stb_server.pipeline.pipeline import Pipeline
+from stb_core.store import Dataset, Snapshot
+from stb_core.values import CacheMode, ToolCall
+from stb_server.calls import CallRequest, Catalogue
+from stb_server.pipeline import Pipeline
 
 MAX_REMEMBERED = 65_536
 """Request bodies per dataset whose call is remembered."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stb_core.values.provenance import DEFAULT_MODE, CacheMode
-from stb_server.pipeline.fault_plan import FaultPlan
-from stb_server.simulators.options import SimulatorOptions
+from stb_core.values import DEFAULT_MODE, CacheMode
+from stb_server.pipeline import FaultPlan
+from stb_server.simulators import SimulatorOptions
 from stb_server.worker.host_names import Hosts
 
 MEBIBYTE = 1 << 20

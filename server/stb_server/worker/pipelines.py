@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from stb_core.values.provenance import MODES, CacheMode, ModeRules, Source
-from stb_server.cache.keep import AnswerKeeper
-from stb_server.cache.tiers import Recorded
-from stb_server.calls.answers import Answer, Layer
-from stb_server.pipeline.pipeline import ChatWithUser, Pipeline
-from stb_server.pipeline.single_flight import SingleFlight
+from stb_core.values import CacheMode
+from stb_core.values.provenance import MODES, ModeRules, Source
+from stb_server.cache import AnswerKeeper, Recorded
+from stb_server.calls import Answer, Layer
+from stb_server.pipeline import ChatWithUser, Pipeline, SingleFlight
 from stb_server.worker.resources import Resources
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 
-from stb_server.calls.protocol import BadRequestError
+from stb_server.calls import BadRequestError
 
 MAX_CLIENTS = 10_000
 """Addresses that are remembered; the one idle for longest is forgotten, so it starts with a full bucket."""

@@ -9,18 +9,11 @@ from dataclasses import dataclass
 from stb_core.errors import StoreError
 from stb_core.store import Store, open_store
 from stb_core.values import clock
-from stb_server.cache.redis_connection import RedisLink
-from stb_server.cache.redis_tier import RedisCache
-from stb_server.cache.store_reader import open_reader
-from stb_server.cache.store_writer import StoreWriter
-from stb_server.cache.tiers import MemoryCache, Tiers
-from stb_server.calls.answers import Layer
-from stb_server.pipeline.episode_answers import EpisodeLedger
-from stb_server.pipeline.fetch_locks import Locks, RedisLocks, StoreLocks
-from stb_server.pipeline.miss_ledger import MissLedger
-from stb_server.simulators.registry import Context, open_simulator
-from stb_server.upstream.configuration import read_upstream_config
-from stb_server.upstream.layer import Upstream
+from stb_server.cache import MemoryCache, RedisCache, RedisLink, StoreWriter, Tiers, open_reader
+from stb_server.calls import Layer
+from stb_server.pipeline import EpisodeLedger, Locks, MissLedger, RedisLocks, StoreLocks
+from stb_server.simulators import Context, open_simulator
+from stb_server.upstream import Upstream, read_upstream_config
 from stb_server.worker.options import ServerOptions
 
 _log = logging.getLogger(__name__)

@@ -8,16 +8,20 @@ import logging
 from contextlib import AsyncExitStack
 
 from stb_core.errors import NotFoundError, StoreError
-from stb_core.store.datasets import Dataset
-from stb_core.store.snapshots import Snapshot
-from stb_core.values.provenance import CacheMode, Provenance
-from stb_server.cache.tiers import MemoryCache
-from stb_server.calls.answers import Answer, CallRequest
-from stb_server.calls.catalogue import Catalogue
-from stb_server.calls.identify import Refusal, identify
-from stb_server.calls.protocol import BadRequestError, VirtualRequest, encode_answer
-from stb_server.pipeline.fault_injection import Faults
-from stb_server.pipeline.pipeline import Pipeline
+from stb_core.store import Dataset, Snapshot
+from stb_core.values import CacheMode, Provenance
+from stb_server.cache import MemoryCache
+from stb_server.calls import (
+    Answer,
+    BadRequestError,
+    CallRequest,
+    Catalogue,
+    Refusal,
+    VirtualRequest,
+    encode_answer,
+)
+from stb_server.calls.identify import identify
+from stb_server.pipeline import Faults, Pipeline
 from stb_server.worker.dataset_views import DatasetNames, DatasetView, ViewRequest
 from stb_server.worker.metrics import RequestTimes
 from stb_server.worker.options import ServerOptions

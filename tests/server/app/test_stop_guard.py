@@ -222,7 +222,7 @@ async def test_work_is_ended_before_its_lock_is_given_back(sqlite_store: Store) 
     await writer.close()
 
 
-async def test_a_writer_that_has_stopped_says_so(sqlite_store: Store) -> None:
+async def test_a_recorder_that_has_stopped_says_so(sqlite_store: Store) -> None:
     """Whoever comes after its end, or was waiting when it was broken off, is not left waiting."""
     closed, broken = [StoreWriter(sqlite_store, timeout_s=20) for _ in range(2)]
     await closed.close()

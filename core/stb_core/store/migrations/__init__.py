@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store.database import Database
-from stb_core.values.calls import KEY_SCHEME, readers_of_scheme
+from stb_core.values import KEY_SCHEME
+from stb_core.values.calls import readers_of_scheme
 
 if TYPE_CHECKING:
     from alembic.script import Script

@@ -10,7 +10,7 @@ from pathlib import Path
 from stb_core.errors import StbError, UsageError
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 from stb_server.commands.serve import is_loopback
-from stb_server.upstream.configuration import read_upstream_config
+from stb_server.upstream import read_upstream_config
 
 _LEAST_TOKEN = 16
 _SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")

@@ -6,12 +6,10 @@ Each check costs one request for one token, and one for a few tokens with a sche
 from __future__ import annotations
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError, UsageError
+from stb_core.llm import Endpoint, Patience, Request, endpoint_of
 from stb_core.llm.openai_client import Format, OpenAIModel
-from stb_core.llm.protocol import Endpoint, Request
-from stb_core.llm.providers import endpoint_of
-from stb_core.llm.retries import Patience
 from stb_core.settings import Settings
-from stb_core.values.trajectories import Message
+from stb_core.values import Message
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 
 _PATIENCE = Patience(

@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from stb_core.errors import UsageError
-from stb_core.telemetry.logs import mask_secrets
-from stb_server.cache.redis_connection import check_url
+from stb_core.telemetry import mask_secrets
+from stb_server.cache import check_url
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 
 _TIMEOUT_S = 5.0

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.tools import ApiDocument, ToolDocument
+from stb_core.store import Dataset, Store
+from stb_core.values import ApiDocument, ToolDocument
 from stb_server.inspector.pages.response import ACTS
 from stb_server.inspector.rendering import HEADERS, page, place, share_bar, url
 from stb_server.inspector.response_counts import ResponseCounts

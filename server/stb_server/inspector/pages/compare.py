@@ -15,7 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from stb_core.errors import NotFoundError, StbError
 from stb_core.plugins import Figure, ScoreRow
-from stb_core.store.runs import Run
+from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
 from stb_server.inspector.pages.runs import RunRow, run_rows, state_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stb_core.store.misses import Miss
+from stb_core.store import Miss
 from stb_server.inspector.diffs import ArgumentChange, argument_changes, arguments_of
 from stb_server.inspector.rendering import HEADERS, page, place
 

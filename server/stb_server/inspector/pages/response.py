@@ -10,11 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response as HttpResponse
 
 from stb_core.errors import NotFoundError
-from stb_core.store.curation import CurationAct, note_of
-from stb_core.store.datasets import Dataset
-from stb_core.store.responses import Response
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
+from stb_core.store import CurationAct, Dataset, Response, note_of
+from stb_core.values import ApiRef, Provenance
 from stb_server.inspector import json_view
 from stb_server.inspector.diffs import argument_changes, arguments_of, line_difference
 from stb_server.inspector.json_view import Token

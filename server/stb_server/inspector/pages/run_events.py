@@ -14,8 +14,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stb_core.store.runs import Run, StoredTrial
-from stb_core.values.trajectories import StopReason
+from stb_core.store import Run, StoredTrial
+from stb_core.values import StopReason
 from stb_server.inspector.rendering import HEADERS
 
 _LONGEST_S = 4.0

@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stb_core.store import Store
-from stb_core.store.runs import Run
-from stb_core.values.queries import group_order
-from stb_core.values.trajectories import StopReason
-from stb_core.values.verdicts import SOPR, Status
+from stb_core.store import Run, Store
+from stb_core.values import SOPR, Status, StopReason, group_order
 from stb_server.inspector import standings
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.context import Inspector

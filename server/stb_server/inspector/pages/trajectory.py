@@ -11,10 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stb_core.errors import NotFoundError
-from stb_core.store import Store, schema
-from stb_core.store.runs import Run
-from stb_core.values.trajectories import FINISH, Step, Trajectory
-from stb_core.values.verdicts import SOPR, Verdict
+from stb_core.store import Run, Store, schema
+from stb_core.values import FINISH, SOPR, Step, Trajectory, Verdict
 from stb_server.inspector import trajectory_trees
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.json_view import PageBudget

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stb_core.errors import CallError
-from stb_core.store import Store
-from stb_core.store.datasets import Dataset
-from stb_core.values.calls import ToolCall, parse_arguments
-from stb_core.values.provenance import Provenance
-from stb_core.values.tools import ApiRef
-from stb_server.calls.identify import Refusal, identify
-from stb_server.calls.nearest import Neighbour, nearest, recorded_arguments
-from stb_server.calls.protocol import BadRequestError, VirtualRequest
-from stb_server.worker.dataset_views import ViewRequest
-from stb_server.worker.worker import Worker
+from stb_core.store import Dataset, Store
+from stb_core.values import ApiRef, Provenance, ToolCall, parse_arguments
+from stb_server.calls import BadRequestError, Neighbour, Refusal, VirtualRequest, recorded_arguments
+from stb_server.calls.identify import identify
+from stb_server.calls.nearest import nearest
+from stb_server.worker import ViewRequest, Worker
 
 
 @dataclass(frozen=True)
