@@ -144,8 +144,8 @@ def test_two_systems_are_compared(real_site: str, page: Page) -> None:
     expect(page.get_by_role("region", name="Scores").last).to_contain_text("56.8 [")
     pictures = page.locator("figure img")
     expect(pictures).to_have_count(2)
-    drawn = pictures.evaluate_all("images => images.map(one => one.complete && one.naturalWidth > 100)")
-    assert [True, True] == drawn
+    page.wait_for_function("() => [...document.querySelectorAll('figure img')].every(one => one.complete)")
+    assert [True, True] == pictures.evaluate_all("images => images.map(one => one.naturalWidth > 100)")
 
 
 def test_a_dataset_has_a_leaderboard(real_site: str, page: Page) -> None:

@@ -31,7 +31,7 @@ async def many(store: Store) -> tuple[int, ResponseCounts]:
     """The dataset's id and its count."""
     dataset = await store.datasets.create("many")
     await store.responses.keep(dataset.id, [response(number) for number in range(N)])
-    tally, is_current = await ResponseCounter().of(store, await store.datasets.get("many"))
+    tally, is_current = await ResponseCounter().get(store, await store.datasets.get("many"))
     assert tally
     assert is_current
     return dataset.id, tally

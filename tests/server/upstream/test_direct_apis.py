@@ -105,7 +105,7 @@ def test_nor_can_arguments_that_stand_together(path: str) -> None:
 
 def test_a_missing_path_argument_is_refused() -> None:
     """The call cannot be made."""
-    with pytest.raises(UpstreamError, match="needs an argument"):
+    with pytest.raises(UpstreamError, match="lacks an argument"):
         requested({}, path="/title/{id}")
 
 
