@@ -30,7 +30,7 @@ from stb_evaluator.formats import (
 )
 from stb_evaluator.judges import panel_of_one
 from stb_evaluator.scores import VerdictTable, load_queries, load_verdict_table
-from stb_evaluator.transfer import write_bundle
+from stb_evaluator.transfer import bundle_of
 
 _NOT_IN_NAMES = re.compile(r"[^\w.@+-]")
 _HASH_DIGITS = 10
@@ -59,16 +59,17 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
     async with opened_store() as store:
         found = await store.runs.get(run)
         named = file_names(one.run for one in await store.runs.all())[found.run]
-        trajectories = [t async for t in store.runs.trajectories(found.run)]
         if form == "bundle":
-            files = {output or Path(f"{named}.zip"): await _bundle(store, found, trajectories)}
+            files = {output or Path(f"{named}.zip"): await bundle_of(store, found)}
         elif form == "openai-messages":
+            trajectories = [t async for t in store.runs.trajectories(found.run)]
             offer = await offer_of(store, found, await load_queries(store, found))
             records = (openai_record(t, offer.functions(t, with_finish=True)) for t in trajectories)
             lines = b"".join(orjson.dumps(record) + b"\n" for record in records)
             files = {output or Path(f"{named}.jsonl"): lines}
         else:
             folder = output or Path(f"{named}-toolbench")
+            trajectories = [t async for t in store.runs.trajectories(found.run)]
             files = await _toolbench(store, found, trajectories, folder, named, judge)
     for path, data in files.items():
         write_file(path, data, force=force)
@@ -77,17 +78,6 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
         console.emit_json({"run": found.run, "format": form, "rows": rows})
     else:
         console.emit_table(rows, ("path", "bytes"))
-
-
-async def _bundle(store: Store, run: Run, trajectories: list[Trajectory]) -> bytes:
-    queries = await load_queries(store, run)
-    asked = [
-        queries[group, query_id]
-        for group, ids in run.expected.items()
-        for query_id in ids
-        if (group, query_id) in queries
-    ]
-    return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
 
 
 async def _toolbench(
