@@ -64,7 +64,7 @@ async def fill(url: str, count: int) -> str:
     for start in range(0, count, BATCH):
         rows = [row(number) for number in range(start, min(start + BATCH, count))]
         async with store.writing() as connection:
-            await bulk.add(store, connection, dataset.id, rows)
+            await bulk.add_responses(store, connection, dataset.id, rows)
     await store.close()
     return row(7)[0]
 

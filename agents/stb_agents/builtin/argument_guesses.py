@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.values.functions import ApiFunction, Slot
+from stb_core.values.functions import ApiFunction, FunctionParameter
 
 MAX_GUESSES = 3
 
@@ -83,20 +83,20 @@ def guesses(function: ApiFunction, text: str, seen: Sequence[tuple[str, str]] = 
         text: the task.
         seen: names and values from earlier observations.
     """
-    required = [slot for slot in function.slots if slot.required]
-    optional = [slot for slot in function.slots if not slot.required]
+    required = [parameter for parameter in function.parameters if parameter.required]
+    optional = [parameter for parameter in function.parameters if not parameter.required]
     ranked = _assign(function, required, text)
-    best = {slot.name: _value(slot, ranked.get(slot.name, []), seen) for slot in required}
+    best = {parameter.name: _value(parameter, ranked.get(parameter.name, []), seen) for parameter in required}
     extras = {
-        slot.name: _typed(slot, found[0][1].value)
-        for slot in optional
-        if (found := _assign(function, [slot], text).get(slot.name)) and found[0][0] >= _SURE + 1
+        parameter.name: _typed(parameter, found[0][1].value)
+        for parameter in optional
+        if (found := _assign(function, [parameter], text).get(parameter.name)) and found[0][0] >= _SURE + 1
     }
-    by_example = {slot.name: slot.example for slot in required}
+    by_example = {parameter.name: parameter.example for parameter in required}
     second = best | {
-        slot.name: _typed(slot, ranked[slot.name][1][1].value)
-        for slot in required
-        if len(ranked.get(slot.name, [])) > 1
+        parameter.name: _typed(parameter, ranked[parameter.name][1][1].value)
+        for parameter in required
+        if len(ranked.get(parameter.name, [])) > 1
     }
     tried: list[dict[str, Any]] = []
     for guess in ({**best, **extras}, best, by_example, second):
@@ -107,20 +107,20 @@ def guesses(function: ApiFunction, text: str, seen: Sequence[tuple[str, str]] = 
 
 
 def _assign(
-    function: ApiFunction, slots: Sequence[Slot], text: str
+    function: ApiFunction, parameters: Sequence[FunctionParameter], text: str
 ) -> dict[str, list[tuple[float, Mention]]]:
-    """Slot → its possible mentions with their scores, the best first; no value is the best of two slots."""
+    """Parameter → its possible mentions with their scores, the best first; no two parameters share their best value."""
     in_text = mentions(text)
     scores = {
-        slot.name: sorted(
+        parameter.name: sorted(
             (
                 (score, mention)
                 for mention in in_text
-                if (score := _score(slot, mention, function, text)) > _NEVER
+                if (score := _score(parameter, mention, function, text)) > _NEVER
             ),
             key=lambda pair: (-pair[0], pair[1].start),
         )
-        for slot in slots
+        for parameter in parameters
     }
     used: set[str] = set()
     for name in sorted(scores, key=lambda name: -max((s for s, _ in scores[name]), default=_NEVER)):
@@ -130,30 +130,34 @@ def _assign(
     return scores
 
 
-def _score(slot: Slot, mention: Mention, function: ApiFunction, text: str) -> float:
-    """How well a mention fits a slot; ``_NEVER`` when it cannot be its value."""
+def _score(parameter: FunctionParameter, mention: Mention, function: ApiFunction, text: str) -> float:
+    """How well a mention fits a parameter; ``_NEVER`` if it cannot be its value."""
     is_number = _NUMBER.fullmatch(mention.value) is not None
-    alike = slot.type == "string" and slot.example is not None and shape(slot.example) == shape(mention.value)
-    wants_number = slot.type in {"number", "integer"}
-    if slot.type in {"boolean", "array", "object"} or (wants_number != is_number and not alike):
+    alike = (
+        parameter.type == "string"
+        and parameter.example is not None
+        and shape(parameter.example) == shape(mention.value)
+    )
+    wants_number = parameter.type in {"number", "integer"}
+    if parameter.type in {"boolean", "array", "object"} or (wants_number != is_number and not alike):
         return _NEVER
     score = 1.0 if mention.quoted or wants_number else 0.0
-    if slot.type == "string" and slot.example is not None:
+    if parameter.type == "string" and parameter.example is not None:
         score += 2.0 if alike else -1.0
-        score += 1.0 if alike and _prefix(slot.example) == _prefix(mention.value) else 0.0
-        score += 2.0 if slot.example == mention.value else 0.0
-    if mention.value.lower() in _words(slot.parameter.description):
+        score += 1.0 if alike and _prefix(parameter.example) == _prefix(mention.value) else 0.0
+        score += 2.0 if parameter.example == mention.value else 0.0
+    if mention.value.lower() in _words(parameter.document.description):
         score += 4.0
-    score += _cue(slot, mention, text)
+    score += _cue(parameter, mention, text)
     return score + _nearness(mention, function, text)
 
 
-def _cue(slot: Slot, mention: Mention, text: str) -> float:
+def _cue(parameter: FunctionParameter, mention: Mention, text: str) -> float:
     """Score of the words beside a mention: high where they name the parameter."""
-    names = _stems(_words(slot.parameter.name.replace("_", " "))) - {"id", "of", "the", "name"}
+    names = _stems(_words(parameter.document.name.replace("_", " "))) - {"id", "of", "the", "name"}
     before = _words(text[: mention.start][-40:])
     after = _words(text[mention.end :][:40])
-    if before and before[-1] in _words(slot.parameter.name):
+    if before and before[-1] in _words(parameter.document.name):
         return 3.0
     if names & _stems(before[-2:]) or names & _stems(after[:1]):
         return 3.0
@@ -172,37 +176,39 @@ def _nearness(mention: Mention, function: ApiFunction, text: str) -> float:
     return 1.0 - min(abs(mention.start - place) for place in places) / len(text)
 
 
-def _value(slot: Slot, ranked: Sequence[tuple[float, Mention]], seen: Sequence[tuple[str, str]]) -> Any:
+def _value(
+    parameter: FunctionParameter, ranked: Sequence[tuple[float, Mention]], seen: Sequence[tuple[str, str]]
+) -> Any:
     """A sure mention in the task, else a fact from an observation, else a possible mention, else the example."""
     if ranked and ranked[0][0] >= _SURE:
-        return _typed(slot, ranked[0][1].value)
-    if (fact := _seen_value(slot, seen)) is not None:
-        return _typed(slot, fact)
-    if slot.example is not None and not (ranked and ranked[0][0] >= 1.0):
-        return slot.example
+        return _typed(parameter, ranked[0][1].value)
+    if (fact := _seen_value(parameter, seen)) is not None:
+        return _typed(parameter, fact)
+    if parameter.example is not None and not (ranked and ranked[0][0] >= 1.0):
+        return parameter.example
     if ranked:
-        return _typed(slot, ranked[0][1].value)
-    alternatives = _ALTERNATIVES.search(slot.parameter.description)
-    return alternatives[1] if alternatives and slot.type == "string" else slot.example
+        return _typed(parameter, ranked[0][1].value)
+    alternatives = _ALTERNATIVES.search(parameter.document.description)
+    return alternatives[1] if alternatives and parameter.type == "string" else parameter.example
 
 
-def _seen_value(slot: Slot, seen: Sequence[tuple[str, str]]) -> str | None:
+def _seen_value(parameter: FunctionParameter, seen: Sequence[tuple[str, str]]) -> str | None:
     """The first fact with the parameter's name, or with the shape of its example."""
-    name = slot.parameter.name.lower()
+    name = parameter.document.name.lower()
     for key, value in seen:
         if key.lower() == name:
             return value
-    if slot.example is None or not re.search(r"\d", str(slot.example)):
+    if parameter.example is None or not re.search(r"\d", str(parameter.example)):
         return None
     for _, value in seen:
-        if shape(value) == shape(slot.example) and _prefix(value) == _prefix(slot.example) != "":
+        if shape(value) == shape(parameter.example) and _prefix(value) == _prefix(parameter.example) != "":
             return value
     return None
 
 
-def _typed(slot: Slot, value: str) -> Any:
-    """The value in the slot's type; as it is where it cannot be converted."""
-    if slot.type in {"number", "integer"}:
+def _typed(parameter: FunctionParameter, value: str) -> Any:
+    """The value in the parameter's type; unchanged if it cannot be converted."""
+    if parameter.type in {"number", "integer"}:
         try:
             number = float(value)
         except ValueError:

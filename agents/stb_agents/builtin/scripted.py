@@ -82,7 +82,7 @@ def seen(steps: Sequence[Step]) -> list[tuple[str, str]]:
 
 def needed(task: Task, environment: Environment) -> list[ApiFunction]:
     """The functions of the APIs that the query needs; all that it offers where it does not say."""
-    found = [environment.functions.of(ref) for ref in task.query.relevant_apis]
+    found = [environment.functions.find_api(ref) for ref in task.query.relevant_apis]
     return [function for function in found if function] or list(environment.functions.all)
 
 

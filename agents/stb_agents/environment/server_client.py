@@ -140,7 +140,7 @@ class VirtualClient:
         }
         with traces.span(f"execute_tool {ref.tool}/{ref.api}", attributes, kind="CLIENT") as span:
             response = await self._with_retries(
-                lambda: self._http.request("POST", "/virtual", body, headers | traces.headers())
+                lambda: self._http.request("POST", "/virtual", body, headers | traces.request_headers())
             )
             span.set({"stb.provenance": response.headers.get("x-stb-provenance")})
         try:

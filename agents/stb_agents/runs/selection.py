@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Dataset
 from stb_core.values import ApiRef, Query
-from stb_core.values.functions import OfferedApi, offered_apis
+from stb_core.values.functions import OfferedApi, find_offered_apis
 
 if TYPE_CHECKING:
     from stb_core.store import Store
@@ -62,7 +62,7 @@ async def select_queries(
         groups=groups,
         queries=tuple(queries),
         expected={group: query_ids for group, query_ids in expected.items() if query_ids},
-        apis=offered_apis(tools, {ref for query in queries for ref in query.apis}),
+        apis=find_offered_apis(tools, {ref for query in queries for ref in query.apis}),
         asked_for={"groups": list(groups), "limit": limit, "ids": sorted(ids)},
     )
 

@@ -10,7 +10,7 @@ from stb_core.retrieval import Retriever
 from stb_core.settings import Settings
 from stb_core.store import Dataset, Store
 from stb_core.values import ToolDocument
-from stb_core.values.functions import offered_apis
+from stb_core.values.functions import find_offered_apis
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Toolset:
             for query, refs in zip(selection.queries, ranks, strict=True)
         )
         refs = {ref for refs in ranks for ref in refs}
-        return replace(selection, queries=queries, apis=offered_apis(self.tools, refs))
+        return replace(selection, queries=queries, apis=find_offered_apis(self.tools, refs))
 
 
 async def open_toolset(store: Store, dataset: Dataset, k: int, embedding: str, settings: Settings) -> Toolset:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.store import schema
-from stb_core.store.responses import Response, response_of
+from stb_core.store.responses import Response, response_from_row
 from stb_core.store.store import Store
 from stb_core.values import Fingerprint, Provenance, Recording
 
@@ -104,7 +104,7 @@ async def search(
         .offset(offset)
     )
     async with store.reading() as connection:
-        return [response_of(row) for row in await connection.execute(statement)]
+        return [response_from_row(row) for row in await connection.execute(statement)]
 
 
 async def count(store: Store, dataset_id: int, wanted: ResponseFilter) -> int:

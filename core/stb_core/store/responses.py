@@ -1,7 +1,7 @@
-"""Responses in the store: what each call was answered with, in versions, newest first in force.
+"""Responses in the store: the answers of each call, in versions, at most one of them in force.
 
-Every write moves the dataset's fingerprint in the same transaction, so that the hash of all
-current responses is known at any time. Writers of one dataset take turns on its row.
+Every write updates the dataset's fingerprint in the same transaction, so the hash of all responses in
+force is known at any time. Writers of one dataset take turns by locking its row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK = 500
 
 @dataclass(frozen=True)
 class Response:
-    """One answer of one call; ``arguments`` is canonical JSON and ``body`` the exact bytes to send."""
+    """One answer to one call; ``arguments`` is canonical JSON and ``body`` the exact bytes to send."""
 
     key: str
     category: str
@@ -41,7 +41,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Kept:
-    """What became of a response that was to be kept: ``response`` is the one now in force."""
+    """The result of keeping a response: ``response`` is the one now in force."""
 
     response: Response
     is_new: bool
@@ -64,10 +64,10 @@ class Responses:
                     )
                 )
             ).first()
-        return None if row is None else response_of(row)
+        return None if row is None else response_from_row(row)
 
     async def versions(self, dataset_id: int, key: str) -> list[Response]:
-        """All versions of a call's answer, newest first."""
+        """All versions of a call's response, the newest first."""
         async with self._database.reading() as connection:
             return await self.versions_within(connection, dataset_id, key)
 
@@ -77,10 +77,10 @@ class Responses:
         rows = await connection.execute(
             sa.select(r).where(r.c.dataset_id == dataset_id, r.c.key == key).order_by(r.c.version.desc())
         )
-        return [response_of(row) for row in rows]
+        return [response_from_row(row) for row in rows]
 
     async def of_api(self, dataset_id: int, category: str, tool: str, api: str) -> list[Response]:
-        """The responses in force of one API, by key."""
+        """The responses of one API in force, ordered by key."""
         r = schema.responses
         async with self._database.reading() as connection:
             rows = await connection.execute(
@@ -94,7 +94,7 @@ class Responses:
                 )
                 .order_by(r.c.key)
             )
-            return [response_of(row) for row in rows]
+            return [response_from_row(row) for row in rows]
 
     async def api_refs(self, dataset_id: int) -> list[ApiRef]:
         """The standard names of all APIs that have responses, in order."""
@@ -113,9 +113,8 @@ class Responses:
     ) -> list[Kept]:
         """Keep responses, all in one transaction; returns, for each, the one now in force.
 
-        A call that is already answered stays as it is, unless ``supersede``: then a different
-        body becomes a new version and the old one stays on record. When the call returns, what
-        it says is on disk.
+        A call that already has a response keeps it, unless ``supersede``: then a different body becomes a new
+        version and the old one stays on record. When this returns, the responses are on disk.
         """
         async with self._database.writing() as connection:
             return await self.keep_within(connection, dataset_id, responses, supersede=supersede)
@@ -139,7 +138,7 @@ class Responses:
         ).one()
         fingerprint, count = Fingerprint(row.responses_fingerprint), row.responses_count
         changes = row.changes
-        in_force, versions = await self.known(connection, dataset_id, [r.key for r in responses])
+        in_force, versions = await self.load_known(connection, dataset_id, [r.key for r in responses])
         kept: list[Kept] = []
         new: list[dict[str, Any]] = []
         stamp = clock.now()
@@ -184,9 +183,9 @@ class Responses:
     async def retire(
         self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str], *, erase: bool = False
     ) -> int:
-        """Take the answers of these calls out of force, within the caller's transaction.
+        """Take the responses of these calls out of force, within the caller's transaction.
 
-        They stay on record as superseded versions, or are gone with all their versions if ``erase``.
+        They stay on record as superseded versions; with ``erase`` all their versions are deleted.
         Returns how many were in force.
         """
         d, r = schema.datasets, schema.responses
@@ -194,18 +193,18 @@ class Responses:
         locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
         row = (await connection.execute(locked)).one()
         fingerprint, changes = Fingerprint(row.responses_fingerprint), row.changes + 1
-        in_force, _ = await self.known(connection, dataset_id, keys)
+        in_force, _ = await self.load_known(connection, dataset_id, keys)
         for old in in_force.values():
             fingerprint.remove(response_element(old.key, old.provenance, old.body))
         stamp = clock.now()
         for start in range(0, len(keys), _CHUNK):
-            here = (r.c.dataset_id == dataset_id, r.c.key.in_(keys[start : start + _CHUNK]))
+            selected = (r.c.dataset_id == dataset_id, r.c.key.in_(keys[start : start + _CHUNK]))
             if erase:
-                await connection.execute(r.delete().where(*here))
+                await connection.execute(r.delete().where(*selected))
             else:
                 await connection.execute(
                     r.update()
-                    .where(*here, r.c.superseded_at.is_(None))
+                    .where(*selected, r.c.superseded_at.is_(None))
                     .values(superseded_at=stamp, superseded_in=changes)
                 )
         await connection.execute(
@@ -219,12 +218,12 @@ class Responses:
         )
         return len(in_force)
 
-    async def known(
+    async def load_known(
         self, connection: AsyncConnection, dataset_id: int, keys: Sequence[str]
     ) -> tuple[dict[str, Response], dict[str, int]]:
-        """What the store has for these calls: the responses in force, and the last versions, by key.
+        """The responses in force and the latest version numbers of these calls, by key.
 
-        A call whose last version was taken out of force has the latter alone.
+        A call without a response in force has only the latter.
         """
         r = schema.responses
         in_force: dict[str, Response] = {}
@@ -236,7 +235,7 @@ class Responses:
             for row in rows:
                 versions[row.key] = max(row.version, versions.get(row.key, 0))
                 if row.superseded_at is None:
-                    in_force[row.key] = response_of(row)
+                    in_force[row.key] = response_from_row(row)
         return in_force, versions
 
 
@@ -257,8 +256,8 @@ def _row(dataset_id: int, response: Response) -> dict[str, Any]:
     }
 
 
-def response_of(row: sa.Row[Any]) -> Response:
-    """The response that a row of the table stands for."""
+def response_from_row(row: sa.Row[Any]) -> Response:
+    """The response in a row of the table."""
     return Response(
         id=row.id,
         key=row.key,

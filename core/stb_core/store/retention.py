@@ -1,7 +1,7 @@
-"""Retention: which superseded versions of answers may go, and their removal.
+"""Counts and deletes superseded versions of responses.
 
-A version may go when a newer one of the same call is there, it was superseded before a given moment,
-and no snapshot that was taken shows it: what a run saw under a snapshot stays readable.
+A version may be deleted if the same call has a newer one, it was superseded before a given time, and no
+snapshot contains it: the responses that a run saw under a snapshot stay readable.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from stb_core.store.store import Store
 
 @dataclass(frozen=True)
 class Prunable:
-    """How many versions may go, and the bytes of their bodies."""
+    """The number of versions that may be deleted, and the size of their bodies in bytes."""
 
     versions: int
     bytes: int
 
 
-async def prunable(store: Store, dataset_id: int, before: str) -> Prunable:
-    """What ``prune`` would remove.
+async def count_prunable(store: Store, dataset_id: int, before: str) -> Prunable:
+    """Count what ``prune`` would delete.
 
     Args:
         store: the store.
-        dataset_id: whose responses.
-        before: versions superseded before this moment (UTC, ISO 8601) may go.
+        dataset_id: the dataset of the responses.
+        before: versions superseded before this time (UTC, ISO 8601) may be deleted.
     """
     r = schema.responses
     size = sa.func.coalesce(sa.func.sum(sa.func.length(r.c.body)), 0)
     async with store.reading() as connection:
-        statement = sa.select(sa.func.count(), size).where(*_may_go(dataset_id, before))
+        statement = sa.select(sa.func.count(), size).where(*_is_prunable(dataset_id, before))
         versions, total = (await connection.execute(statement)).one()
     return Prunable(versions, int(total))
 
 
 async def prune(store: Store, dataset_id: int, before: str) -> int:
-    """Remove superseded versions; returns how many. What is in force, and its hash, stay as they are."""
+    """Delete superseded versions; returns how many. Responses in force, and their hash, do not change."""
     d = schema.datasets
     async with store.writing() as connection:
-        # Writers of one dataset take turns on its row; a snapshot that is being taken is waited for.
+        # Writers of one dataset take turns by locking its row. This also waits for a snapshot being taken.
         await connection.execute(sa.select(d.c.id).where(d.c.id == dataset_id).with_for_update())
-        gone = await connection.execute(schema.responses.delete().where(*_may_go(dataset_id, before)))
-    return gone.rowcount
+        deleted = await connection.execute(schema.responses.delete().where(*_is_prunable(dataset_id, before)))
+    return deleted.rowcount
 
 
-def _may_go(dataset_id: int, before: str) -> list[sa.ColumnElement[bool]]:
+def _is_prunable(dataset_id: int, before: str) -> list[sa.ColumnElement[bool]]:
     r, s = schema.responses, schema.snapshots
     newer = schema.responses.alias()
     return [

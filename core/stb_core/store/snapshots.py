@@ -1,8 +1,8 @@
-"""Snapshots: the set of responses that a run may see, frozen, under one content hash.
+"""Snapshots: a frozen set of responses that a run may see, identified by a content hash.
 
-Responses are never changed in place: one is added with a higher number than all before, and taken
-out of force by the dataset's next change. So a snapshot is two numbers, taken in no time however
-many responses there are, and what it shows can still be read when newer answers are in force.
+Responses are never changed in place: a new one gets a higher number than all before, and is taken out of
+force by a numbered change of its dataset. So a snapshot consists of two numbers. Taking one takes the same
+short time for any number of responses, and its responses can be read after newer ones are in force.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from stb_core.values import Fingerprint, clock
 class Snapshot:
     """One frozen set of responses.
 
-    It holds the responses of the dataset with an ``id`` up to ``last_id`` that were taken out of
-    force by no change up to ``changes``.
+    It contains the responses of the dataset with an ``id`` up to ``last_id`` that no change up to number
+    ``changes`` took out of force.
     """
 
     dataset_id: int
@@ -40,14 +40,14 @@ class Snapshots:
         self._database = database
 
     async def take(self, dataset_id: int) -> Snapshot:
-        """The snapshot of what is in force now; taking it twice gives the same one."""
+        """Take a snapshot of the responses in force; twice gives the same one if nothing changed in between."""
         d, s = schema.datasets, schema.snapshots
         async with self._database.writing() as connection:
             columns = d.c.responses_fingerprint, d.c.responses_count, d.c.changes
             locked = sa.select(*columns).where(d.c.id == dataset_id).with_for_update()
             row = (await connection.execute(locked)).one()
             last_id = await connection.scalar(sa.select(sa.func.max(schema.responses.c.id))) or 0
-            taken = Snapshot(
+            snapshot = Snapshot(
                 dataset_id=dataset_id,
                 hash=Fingerprint(row.responses_fingerprint).hash,
                 last_id=last_id,
@@ -56,19 +56,19 @@ class Snapshots:
                 created_at=clock.now(),
             )
             insert = self._database.insert(s)
-            # The same content may have come back in the meantime; the newer numbers show it too.
-            statement = insert.values(**vars(taken)).on_conflict_do_update(
+            # The dataset may have changed and changed back since; the newer numbers give the same set.
+            statement = insert.values(**vars(snapshot)).on_conflict_do_update(
                 index_elements=[s.c.dataset_id, s.c.hash],
                 set_={name: insert.excluded[name] for name in ("last_id", "changes", "responses_count")},
             )
             await connection.execute(statement)
-        return taken
+        return snapshot
 
     async def in_force(self, dataset_id: int) -> Snapshot:
-        """What is in force now, as a snapshot that is not kept; ``last_id`` is that of the dataset.
+        """The responses in force as a snapshot that is not stored; ``last_id`` is that of the dataset.
 
-        Read in one statement: no response is in one of ``hash`` and ``last_id`` and not in the other, since
-        writers of a dataset take turns before their responses get numbers.
+        One statement reads it, so ``hash`` and ``last_id`` cover the same responses: writers of a dataset
+        take turns before their responses get numbers.
         """
         d, r = schema.datasets.c, schema.responses.c
         last_id = sa.select(sa.func.max(r.id)).where(r.dataset_id == d.id).scalar_subquery()
@@ -85,7 +85,7 @@ class Snapshots:
         )
 
     async def get(self, dataset_id: int, content_hash: str) -> Snapshot | None:
-        """A snapshot that was taken, or None."""
+        """The stored snapshot with this hash, or None."""
         s = schema.snapshots.c
         async with self._database.reading() as connection:
             row = (

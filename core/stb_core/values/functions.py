@@ -1,8 +1,8 @@
 """API documents → the functions that an agent is offered, and a function's name → the API it means.
 
 A function is named ``<api>_for_<tool>`` after the standard names (ToolBench, arXiv:2307.16789).
-ToolBench's own clients keep the last 64 characters; so do we where that is legal and means one API
-of the query, and put a short hash in its place elsewhere. Within a query no two functions share a
+ToolBench's own clients keep the last 64 characters. So do we if the result is a legal name that no other
+API of the query has; otherwise the name ends with a short hash. No two functions of a query have the same
 name, and the name of an API does not depend on the order of the others.
 """
 
@@ -29,8 +29,8 @@ _LEGAL = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _NOT_LEGAL = re.compile(r"[^a-zA-Z0-9_-]")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,15})?")
 
-# RapidAPI's words for types, and JSON Schema's. What is not here (STRING, ENUM, DATE, TIME, BINARY)
-# is sent as text.
+# RapidAPI's types and the JSON Schema types they become. Types that are missing here (STRING, ENUM, DATE,
+# TIME, BINARY) become strings.
 _TYPES = {
     "NUMBER": "number",
     "INTEGER": "integer",
@@ -78,61 +78,61 @@ finish_schema = FunctionSchema(
 
 
 class OfferedApi(NamedTuple):
-    """An API that a query offers, with what is known about it."""
+    """An API that a query offers, with its documents."""
 
     ref: ApiRef
     document: ApiDocument
     tool_description: str = ""
 
 
-def offered_apis(tools: Iterable[ToolDocument], refs: Collection[ApiRef]) -> dict[ApiRef, OfferedApi]:
-    """These APIs with what is known about them; one without a document is left out."""
-    found: dict[ApiRef, OfferedApi] = {}
+def find_offered_apis(tools: Iterable[ToolDocument], refs: Collection[ApiRef]) -> dict[ApiRef, OfferedApi]:
+    """These APIs with their documents; APIs without a document are left out."""
+    offered: dict[ApiRef, OfferedApi] = {}
     for tool in tools:
         for api in tool.api_list:
             ref = ApiRef(tool.category, tool.standard_name, api.standard_name)
             if ref in refs:
-                found[ref] = OfferedApi(ref, api, tool.tool_description)
-    return found
+                offered[ref] = OfferedApi(ref, api, tool.tool_description)
+    return offered
 
 
 @dataclass(frozen=True)
-class Slot:
-    """One parameter of a function; ``name`` is what the model sees, ``sent_as`` what the call carries."""
+class FunctionParameter:
+    """One parameter of a function; the model sees ``name``, and the call is sent with ``argument_name``."""
 
     name: str
-    sent_as: str
-    parameter: Parameter
+    argument_name: str
+    document: Parameter
     required: bool
 
     @property
     def type(self) -> str:
-        """The type in JSON Schema's words."""
-        return _TYPES.get(_type_word(self.parameter), "string")
+        """The JSON Schema type."""
+        return _TYPES.get(_type_word(self.document), "string")
 
     @property
     def example(self) -> Any:
-        """The documented default in the parameter's type; None when there is none."""
-        value = self.parameter.default
+        """The documented default, converted to the parameter's type; None if there is none."""
+        value = self.document.default
         if value is None or value == "":
             return None
         if self.type in {"number", "integer"} and isinstance(value, str):
-            return json.loads(value) if _NUMBER.fullmatch(value) and not _padded(value) else value
+            return json.loads(value) if _NUMBER.fullmatch(value) and not _has_leading_zeros(value) else value
         if self.type == "boolean" and isinstance(value, str):
             return {"true": True, "false": False}.get(value.lower(), value)
         return value
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The JSON Schema that the model is shown."""
-        words = [self.parameter.description.strip()]
-        if "(" in self.parameter.type:
-            words.append(f"Format: {self.parameter.type.split('(', 1)[1].rstrip(') ')}.")
+        """The JSON Schema that the model sees."""
+        sentences = [self.document.description.strip()]
+        if "(" in self.document.type:
+            sentences.append(f"Format: {self.document.type.split('(', 1)[1].rstrip(') ')}.")
         if self.example is not None:
-            words.append(f"Example: {json.dumps(self.example, ensure_ascii=False)}")
+            sentences.append(f"Example: {json.dumps(self.example, ensure_ascii=False)}")
         schema: dict[str, Any] = {
             "type": self.type,
-            "description": _cut(" ".join(filter(None, words)), _LONGEST_PARAMETER_DESCRIPTION),
+            "description": _shorten(" ".join(filter(None, sentences)), _LONGEST_PARAMETER_DESCRIPTION),
         }
         return {**schema, "items": {}} if self.type == "array" else schema
 
@@ -143,22 +143,22 @@ class ApiFunction:
 
     schema: FunctionSchema
     api: OfferedApi
-    slots: tuple[Slot, ...]
+    parameters: tuple[FunctionParameter, ...]
 
     @property
     def name(self) -> str:
-        """What the model calls it."""
+        """The name that the model calls."""
         return self.schema.name
 
     @property
     def ref(self) -> ApiRef:
-        """The API that it means."""
+        """The API behind the function."""
         return self.api.ref
 
-    def arguments_of_call(self, given: Mapping[str, Any]) -> JsonObject:
-        """The arguments that the call carries; what the function has no parameter for goes along as it is."""
-        sent_as = {slot.name: slot.sent_as for slot in self.slots}
-        return {sent_as.get(name, name): value for name, value in given.items()}
+    def call_arguments(self, arguments: Mapping[str, Any]) -> JsonObject:
+        """The arguments to send with the call; arguments without a parameter are sent unchanged."""
+        argument_names = {parameter.name: parameter.argument_name for parameter in self.parameters}
+        return {argument_names.get(name, name): value for name, value in arguments.items()}
 
 
 class Functions:
@@ -166,8 +166,8 @@ class Functions:
 
     def __init__(self, apis: Iterable[OfferedApi]) -> None:
         offered = list({api.ref: api for api in apis}.values())
-        names = function_names([api.ref for api in offered])
-        self.all = tuple(_function(names[api.ref], api) for api in offered)
+        names = name_functions([api.ref for api in offered])
+        self.all = tuple(_make_function(names[api.ref], api) for api in offered)
         self._by_name = {function.name: function for function in self.all}
         self._by_ref = {function.ref: function for function in self.all}
 
@@ -178,88 +178,89 @@ class Functions:
 
     @property
     def schemas(self) -> tuple[FunctionSchema, ...]:
-        """What a model is given: all functions, and ``Finish`` as the last."""
+        """The schemas for a model: all functions, then ``Finish``."""
         return (*(function.schema for function in self.all), finish_schema)
 
-    def named(self, name: str) -> ApiFunction | None:
-        """The function of exactly that name, or None."""
+    def find(self, name: str) -> ApiFunction | None:
+        """The function with exactly this name, or None."""
         return self._by_name.get(name)
 
-    def of(self, ref: ApiRef) -> ApiFunction | None:
-        """The function that means an API, or None when the query does not offer it."""
+    def find_api(self, ref: ApiRef) -> ApiFunction | None:
+        """The function of an API, or None if the query does not offer it."""
         return self._by_ref.get(ref)
 
 
-def function_names(refs: Iterable[ApiRef]) -> dict[ApiRef, str]:
-    """A name for each API: legal, different from all others and from ``Finish``."""
-    known = sorted(set(refs))
-    full = {ref: f"{ref.api}_for_{ref.tool}" for ref in known}
-    tails = {ref: name[-_LONGEST_NAME:] for ref, name in full.items()}
-    shared = {tail for tail, count in Counter(tails.values()).items() if count > 1}
-    kept = {ref: tail for ref, tail in tails.items() if tail not in shared and _LEGAL.fullmatch(tail)}
-    taken = {FINISH, *kept.values()}
-    for ref in known:
-        if ref not in kept:
-            kept[ref] = _hashed(full[ref], "/".join(ref), taken)
-            taken.add(kept[ref])
-    return kept
+def name_functions(refs: Iterable[ApiRef]) -> dict[ApiRef, str]:
+    """A legal name for each API, different from all others and from ``Finish``."""
+    ordered = sorted(set(refs))
+    full_names = {ref: f"{ref.api}_for_{ref.tool}" for ref in ordered}
+    tails = {ref: name[-_LONGEST_NAME:] for ref, name in full_names.items()}
+    ambiguous = {tail for tail, count in Counter(tails.values()).items() if count > 1}
+    names = {ref: tail for ref, tail in tails.items() if tail not in ambiguous and _LEGAL.fullmatch(tail)}
+    used = {FINISH, *names.values()}
+    for ref in ordered:
+        if ref not in names:
+            names[ref] = _add_hash(full_names[ref], "/".join(ref), used)
+            used.add(names[ref])
+    return names
 
 
-def _hashed(name: str, identity: str, taken: set[str]) -> str:
-    """A legal name that is not taken: the beginning of ``name`` and some digits of a hash."""
+def _add_hash(name: str, identity: str, used: set[str]) -> str:
+    """A legal name that is not in use: the beginning of ``name`` and some digits of a hash."""
     attempt = 0
     while True:
         digest = hashlib.sha256(f"{attempt}:{identity}".encode()).hexdigest()[:8]
-        made = f"{_NOT_LEGAL.sub('_', name)[: _LONGEST_NAME - 9]}_{digest}"
-        if made not in taken:
-            return made
+        candidate = f"{_NOT_LEGAL.sub('_', name)[: _LONGEST_NAME - 9]}_{digest}"
+        if candidate not in used:
+            return candidate
         attempt += 1
 
 
-def _function(name: str, api: OfferedApi) -> ApiFunction:
-    slots = _slots(api.document)
+def _make_function(name: str, api: OfferedApi) -> ApiFunction:
+    parameters = _make_parameters(api.document)
     tool = api.tool_description.strip()
     about = f"{api.document.description.strip()}\nAbout the tool {api.ref.tool}: {tool}" if tool else ""
     schema = FunctionSchema(
         name=name,
-        description=_cut((about or api.document.description).strip(), _LONGEST_DESCRIPTION),
+        description=_shorten((about or api.document.description).strip(), _LONGEST_DESCRIPTION),
         parameters={
             "type": "object",
-            "properties": {slot.name: slot.schema for slot in slots},
-            "required": [slot.name for slot in slots if slot.required],
+            "properties": {parameter.name: parameter.schema for parameter in parameters},
+            "required": [parameter.name for parameter in parameters if parameter.required],
         },
     )
-    return ApiFunction(schema, api, slots)
+    return ApiFunction(schema, api, parameters)
 
 
-def _slots(document: ApiDocument) -> tuple[Slot, ...]:
+def _make_parameters(api: ApiDocument) -> tuple[FunctionParameter, ...]:
     """Parameters in order, the required ones first.
 
-    Names that are one in standard form make one slot, since a call can carry only one of them: the
-    first is described, and it is required when any of them is.
+    Parameters with the same standard name become one, because a call can hold only one of them. It has the
+    description of the first, and is required if any of them is.
     """
-    slots: dict[str, Slot] = {}
-    taken: set[str] = set()
-    for required, parameters in ((True, document.required_parameters), (False, document.optional_parameters)):
-        for parameter in parameters:
-            sent_as = parameter.standard_name
-            if sent_as in slots:
+    parameters: dict[str, FunctionParameter] = {}
+    used: set[str] = set()
+    for required, documents in ((True, api.required_parameters), (False, api.optional_parameters)):
+        for document in documents:
+            standard_name = document.standard_name
+            if standard_name in parameters:
                 continue
-            name = sent_as if _LEGAL.fullmatch(sent_as) else _hashed(sent_as, sent_as, taken)
-            taken.add(name)
-            slots[sent_as] = Slot(name, sent_as, parameter, required)
-    return tuple(slots.values())
+            is_legal = _LEGAL.fullmatch(standard_name)
+            name = standard_name if is_legal else _add_hash(standard_name, standard_name, used)
+            used.add(name)
+            parameters[standard_name] = FunctionParameter(name, standard_name, document, required)
+    return tuple(parameters.values())
 
 
 def _type_word(parameter: Parameter) -> str:
     return re.split(r"[\s(]", parameter.type.strip(), maxsplit=1)[0].upper()
 
 
-def _padded(number: str) -> bool:
-    """Whether JSON would refuse it for its leading zeros."""
+def _has_leading_zeros(number: str) -> bool:
+    """Whether a number starts with zeros that JSON does not allow."""
     digits = number.lstrip("-")
     return digits.startswith("0") and not digits.startswith("0.") and digits != "0"
 
 
-def _cut(text: str, longest: int) -> str:
+def _shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

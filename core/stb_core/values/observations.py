@@ -43,7 +43,7 @@ def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Ou
         arguments: as the agent wrote them.
         limit: characters of an observation that the agent is shown.
     """
-    function = functions.named(name)
+    function = functions.find(name)
     step = Step(function=name, arguments=arguments)
     if function is None:
         known = ", ".join((*functions.names, FINISH))
@@ -56,7 +56,7 @@ def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Ou
     except CallError as problem:
         text = describe_argument_problem(problem, name)
         return with_observation(step, failure(text), limit, error=text)
-    return Outgoing(step, ref, json.dumps(function.arguments_of_call(given), ensure_ascii=False))
+    return Outgoing(step, ref, json.dumps(function.call_arguments(given), ensure_ascii=False))
 
 
 def _parsed(arguments: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Values in Python's notation, as ToolBench's programs write them, read safely from anyone's text.
+"""Reads values in Python's notation, as ToolBench's programs write them, safely from untrusted text.
 
-The reference server writes ``str(arguments)`` for a key, and hands on bodies as ``str()`` of what it decoded.
-Such text is parsed as a literal, never evaluated, and within bounds. Nothing else is to call
-``ast.literal_eval``, which raises many kinds of errors and may give a value that cannot be written down.
+The reference server writes ``str(arguments)`` as a key, and forwards bodies as ``str()`` of the decoded value.
+Such text is parsed as a literal, never evaluated, and limited in size. No other module may call
+``ast.literal_eval``: it raises many kinds of errors, and may return a value that cannot be serialized.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from stb_core.values.calls import JsonObject
 
 MAX_CHARACTERS = 1_000_000
 MAX_LEVELS = 100
-"""How deep a value may be nested."""
+"""Maximum nesting of a value."""
 MAX_INTEGER_BITS = 14_000
-"""Python writes and reads integers of up to 4,300 digits in decimal notation."""
+"""Python reads and writes decimal integers of up to 4,300 digits."""
 _LONG_INTEGER = re.compile(r"[0-9]{19}")
 
 
 def parse_literal(text: str) -> Any:
-    """The value that a text stands for, exactly as ``ast.literal_eval`` reads it.
+    """Parse a text, with exactly the result of ``ast.literal_eval``.
 
-    It may hold what JSON cannot carry: tuples, sets, bytes, complex numbers, infinities, keys of any of
+    The value may hold what JSON cannot: tuples, sets, bytes, complex numbers, infinities, keys of any of
     these, and halves of surrogate pairs.
 
     Raises:
-        FormatError: the text is no literal, or goes beyond a bound: ``MAX_CHARACTERS``, ``MAX_LEVELS``,
+        FormatError: the text is not a literal, or exceeds a limit: ``MAX_CHARACTERS``, ``MAX_LEVELS``,
             ``MAX_INTEGER_BITS``.
     """
     if len(text) > MAX_CHARACTERS:
         raise FormatError(f"the text is longer than {MAX_CHARACTERS} characters")
-    found = _parse_plain(text)
-    if found is not None:
+    plain_value = _parse_plain(text)
+    if plain_value is not None:
         if text.count("{") + text.count("[") > MAX_LEVELS:
-            _check(found)
-        return found
+            _check(plain_value)
+        return plain_value
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes that Python does not know
+        with warnings.catch_warnings(action="ignore"):  # about escapes that Python does not know
             value = ast.literal_eval(text)
-    # MemoryError is what the parser raises for text that is nested too deep.
+    # The parser raises MemoryError for text that is nested too deep.
     except (ValueError, SyntaxError, TypeError, OverflowError, MemoryError, RecursionError):
-        raise FormatError("the text is no value in Python's notation") from None
+        raise FormatError("the text is not a value in Python's notation") from None
     _check(value)
     return value
 
 
 def parse_arguments_literal(text: str) -> JsonObject:
-    """The arguments that a key of the official response cache stands for.
+    """Parse the arguments from a key of the official response cache.
 
     Raises:
-        FormatError: the text is not the notation of one dict.
+        FormatError: the text is not a dict in Python's notation.
     """
     if len(text) > MAX_CHARACTERS:
         raise FormatError(f"the key is longer than {MAX_CHARACTERS} characters")
@@ -70,29 +70,29 @@ def parse_arguments_literal(text: str) -> JsonObject:
 
 
 def _check(value: Any) -> None:
-    """Refuse what is nested too deep, and integers that cannot be written."""
+    """Reject values that are nested too deep, and integers that cannot be written."""
     level, depth = [value], 0
     while level:
-        following: list[Any] = []
+        next_level: list[Any] = []
         for item in level:
             if depth >= MAX_LEVELS and isinstance(item, dict | list | tuple | set):
                 raise FormatError(f"the text is nested deeper than {MAX_LEVELS} levels")
             if isinstance(item, dict):
-                following += item
-                following += item.values()
+                next_level += item
+                next_level += item.values()
             elif isinstance(item, list | tuple | set):
-                following += item
+                next_level += item
             elif isinstance(item, int) and item.bit_length() > MAX_INTEGER_BITS:
                 raise FormatError("the text holds an integer that is too large")
-        level, depth = following, depth + 1
+        level, depth = next_level, depth + 1
 
 
 def _parse_plain(text: str) -> JsonObject | None:
-    """The same by way of JSON, five times faster; None where the two notations could differ.
+    """Parse simple text as JSON, which is five times faster; None if the two notations could differ.
 
-    Without double quotes and backslashes every string is what stands between two single quotes, in
-    Python as in JSON once the quotes are exchanged. Outside strings only the three words differ.
-    What JSON then accepts Python reads alike, except integers beyond 64 bits and JSON's own words.
+    Without double quotes and backslashes, a string is the text between two single quotes, in Python and,
+    once the quotes are replaced, in JSON. Outside strings only True, False and None differ. Python reads
+    what JSON then accepts in the same way, except integers beyond 64 bits and JSON's own three words.
     """
     if '"' in text or "\\" in text or not (text.startswith("{") and text.endswith("}")):
         return None

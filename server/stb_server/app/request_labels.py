@@ -21,7 +21,7 @@ class RequestLabels:
             await self._lifespan(scope, receive, send)
             return
         request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        answer = self._traced if traces.are_on() else self._app
+        answer = self._traced if traces.are_enabled() else self._app
         if not request_id:
             await answer(scope, receive, send)
             return
@@ -38,7 +38,7 @@ class RequestLabels:
     async def _traced(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        with traces.served(f"{method} {_route(path)}", headers) as span:
+        with traces.server_span(f"{method} {_route(path)}", headers) as span:
 
             async def send_and_trace(message: Message) -> None:
                 if message["type"] == "http.response.start":

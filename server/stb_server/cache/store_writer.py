@@ -86,7 +86,7 @@ class StoreWriter:
             return await self.do_together(kind, response, keep_all)
 
         async def keep_one(connection: AsyncConnection) -> Kept:
-            in_force, _ = await self._store.responses.known(connection, dataset_id, [response.key])
+            in_force, _ = await self._store.responses.load_known(connection, dataset_id, [response.key])
             old = in_force.get(response.key)
             supersede = old is not None and old.provenance is Provenance.SIMULATED
             (kept,) = await self._store.responses.keep_within(

@@ -32,7 +32,7 @@ async def prune(dataset: str, older_than: float, yes: bool, as_json: bool) -> No
     before = moment.isoformat(timespec="microseconds")
     async with opened_store() as store:
         target = await choose_dataset(store, dataset)
-        found = await retention.prunable(store, target.id, before)
+        found = await retention.count_prunable(store, target.id, before)
         what = f"{found.versions} superseded versions of {target.name} with {found.bytes / 1e6:.1f} MB"
         if found.versions and not yes:
             raise UsageError(f"This would delete {what}.", hint="Add --yes to do it.")

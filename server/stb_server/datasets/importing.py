@@ -106,7 +106,9 @@ class Importer:
             return
         async with self.store.writing() as connection:
             dataset_id = await self.store.datasets.put(connection, result.dataset, source=self._source)
-            existing = await bulk.add(self.store, connection, dataset_id, batch.rows, batch.fingerprint)
+            existing = await bulk.add_responses(
+                self.store, connection, dataset_id, batch.rows, batch.fingerprint
+            )
         result.responses.found += len(batch.rows)
         result.responses.added += len(batch.rows) - len(existing)
         for row in map(Recording._make, batch.rows if existing else ()):

@@ -157,7 +157,7 @@ async def _merge(
     responses: Sequence[Recording],
     loaded: LoadedDump,
 ) -> None:
-    existing = await bulk.add(store, connection, dataset_id, responses)
+    existing = await bulk.add_responses(store, connection, dataset_id, responses)
     loaded.added += len(responses) - len(existing)
     for response in responses:
         if (old := existing.get(response.key)) is not None:

@@ -28,7 +28,7 @@ async def add(
     store: Store, dataset_id: int, rows: list[RecordingRow], fingerprint: Fingerprint | None = None
 ) -> dict[str, Response]:
     async with store.writing() as connection:
-        return await bulk.add(store, connection, dataset_id, rows, fingerprint)
+        return await bulk.add_responses(store, connection, dataset_id, rows, fingerprint)
 
 
 async def test_the_hash_is_that_of_writes_one_by_one(store: Store) -> None:

@@ -28,7 +28,7 @@ async def test_superseded_versions_go_and_the_hash_stays(store: Store) -> None:
         await answer(store, dataset.id, word)
     before = await store.datasets.get("weather")
 
-    assert 2 == (await retention.prunable(store, dataset.id, _LATER)).versions
+    assert 2 == (await retention.count_prunable(store, dataset.id, _LATER)).versions
     assert 2 == await retention.prune(store, dataset.id, _LATER)
 
     assert [3] == await versions(store, dataset.id)

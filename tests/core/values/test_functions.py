@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stb_core.values.functions import Functions, OfferedApi, function_names
+from stb_core.values.functions import Functions, OfferedApi, name_functions
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.tools import ApiDocument, ApiRef
 from stb_core.values.trajectories import FINISH
@@ -40,7 +40,7 @@ def parameter(name: str, kind: str = "STRING", **more: Any) -> dict[str, Any]:
 @given(st.lists(REFS, max_size=12))
 def test_names_are_legal_and_mean_one_api(refs: list[ApiRef]) -> None:
     """At most 64 characters of [a-zA-Z0-9_-], all different, none of them Finish."""
-    names = function_names(refs)
+    names = name_functions(refs)
 
     assert all(LEGAL.fullmatch(name) for name in names.values())
     assert len(set(names.values()) | {FINISH}) == len(set(refs)) + 1
@@ -52,7 +52,7 @@ def test_names_do_not_depend_on_the_order(refs: list[ApiRef], rng: Any) -> None:
     shuffled = list(refs)
     rng.shuffle(shuffled)
 
-    assert function_names(refs) == function_names(shuffled)
+    assert name_functions(refs) == name_functions(shuffled)
 
 
 @given(st.lists(REFS, max_size=8))
@@ -60,14 +60,14 @@ def test_a_name_leads_back_to_its_api(refs: list[ApiRef]) -> None:
     """Looking up each API's function by its name gives that API."""
     functions = Functions([OfferedApi(ref, ApiDocument(name=ref.api)) for ref in refs])
 
-    assert [functions.named(name).ref for name in functions.names] == list(dict.fromkeys(refs))  # type: ignore[union-attr]
+    assert [functions.find(name).ref for name in functions.names] == list(dict.fromkeys(refs))  # type: ignore[union-attr]
 
 
 def test_the_usual_name_is_that_of_toolbench() -> None:
     """<api>_for_<tool>, and its last 64 characters where it is longer."""
     short, long = ApiRef("Data", "box", "get_thing"), ApiRef("Data", "x" * 40, "y" * 40)
 
-    names = function_names([short, long])
+    names = name_functions([short, long])
 
     assert names == {short: "get_thing_for_box", long: ("y" * 40 + "_for_" + "x" * 40)[-64:]}
 
@@ -76,7 +76,7 @@ def test_where_the_last_64_characters_are_shared_a_hash_decides() -> None:
     """Both of the two get one, and a third that does not collide keeps its name."""
     refs = [ApiRef("Data", "x" * 62, api) for api in ("one", "two")]
 
-    names = function_names([*refs, ApiRef("Data", "box", "a")])
+    names = name_functions([*refs, ApiRef("Data", "box", "a")])
 
     assert names[refs[0]][:55] == ("one_for_" + "x" * 62)[:55]
     assert len(set(names.values())) == 3
@@ -135,7 +135,7 @@ def test_an_example_has_the_parameters_type_where_it_can(kind: str, default: Any
     """Documents write many numbers as text; what is no number stays as it is."""
     (function,) = Functions([api(required_parameters=[parameter("x", kind, default=default)])]).all
 
-    assert function.slots[0].example == example
+    assert function.parameters[0].example == example
 
 
 def test_parameters_that_are_one_in_standard_form_make_one() -> None:
@@ -147,17 +147,18 @@ def test_parameters_that_are_one_in_standard_form_make_one() -> None:
 
     (function,) = Functions([offered]).all
 
-    assert [(slot.name, slot.required, slot.parameter.description) for slot in function.slots] == [
-        ("user_id", True, "first")
-    ]
+    assert [
+        (parameter.name, parameter.required, parameter.document.description)
+        for parameter in function.parameters
+    ] == [("user_id", True, "first")]
 
 
 def test_a_parameter_whose_name_is_not_legal_is_renamed_and_sent_under_its_own() -> None:
     """Some endpoints refuse such property names; the server knows no others."""
     (function,) = Functions([api(required_parameters=[parameter("城市"), parameter("???")])]).all
-    shown = [slot.name for slot in function.slots]
+    shown = [parameter.name for parameter in function.parameters]
 
-    sent = function.arguments_of_call({shown[0]: "Paris", shown[1]: 1, "unknown": 2})
+    sent = function.call_arguments({shown[0]: "Paris", shown[1]: 1, "unknown": 2})
 
     assert all(LEGAL.fullmatch(name) for name in shown)
     assert sent == {"城市": "Paris", "": 1, "unknown": 2}
@@ -207,8 +208,8 @@ def test_all_real_queries_have_functions_that_mean_one_api_each(real_data: Path)
     for apis in official_queries(real_data / "release"):
         functions = Functions(apis)
         refs = {offered.ref for offered in apis}
-        assert {functions.named(name).ref for name in functions.names} == refs  # type: ignore[union-attr]
-        assert all(LEGAL.fullmatch(slot.name) for f in functions.all for slot in f.slots)
+        assert {functions.find(name).ref for name in functions.names} == refs  # type: ignore[union-attr]
+        assert all(LEGAL.fullmatch(parameter.name) for f in functions.all for parameter in f.parameters)
         official = {f"{ref.api}_for_{ref.tool}"[-64:] for ref in refs}
         queries, renamed = queries + 1, renamed + (set(functions.names) != official)
 

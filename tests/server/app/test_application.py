@@ -72,7 +72,7 @@ async def test_an_api_that_came_in_with_a_dump_is_found(server: Running, sqlite_
             "recorded",
             None,
         )
-        await bulk.add(sqlite_store, connection, dataset.id, [row])
+        await bulk.add_responses(sqlite_store, connection, dataset.id, [row])
 
     async def is_found() -> bool:
         return (await server.call(body)).content == tides.body

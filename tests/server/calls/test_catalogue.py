@@ -144,7 +144,7 @@ async def test_it_knows_documents_and_recordings(store: Store) -> None:
     async with store.writing() as connection:
         await store.datasets.put_tools(connection, dataset.id, [document])
         rows = [Recording("k", "Data", "t", "b", b"{}", b"{}", "recorded")]
-        await bulk.add(store, connection, dataset.id, rows)
+        await bulk.add_responses(store, connection, dataset.id, rows)
 
     catalogue = await Catalogue.load(store, dataset)
 

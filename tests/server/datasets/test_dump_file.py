@@ -160,7 +160,7 @@ async def test_the_order_and_time_of_writes_do_not_show(store: Store, tmp_path: 
     """The same responses written otherwise, superseded and pinned in between, are the same bytes."""
     one = await store.datasets.create("d")
     async with store.writing() as connection:
-        await bulk.add(store, connection, one.id, SOME)
+        await bulk.add_responses(store, connection, one.id, SOME)
     before = await dumped(store, tmp_path / "1.jsonl")
     await store.datasets.remove("d")
     other = await store.datasets.create("d")
@@ -309,7 +309,7 @@ async def test_a_body_that_is_not_text_is_not_dumped(sqlite_store: Store, tmp_pa
     """The response is named, with what to do about it."""
     dataset = await sqlite_store.datasets.create("d")
     async with sqlite_store.writing() as connection:
-        await bulk.add(sqlite_store, connection, dataset.id, [SOME[0]._replace(body=b"\xff")])
+        await bulk.add_responses(sqlite_store, connection, dataset.id, [SOME[0]._replace(body=b"\xff")])
 
     with pytest.raises(StoreError, match=f"The body of response {SOME[0].key} is not text"):
         await dumped(sqlite_store, tmp_path / "x.jsonl")
