@@ -38,7 +38,7 @@ class TokenGuard:
         if scope["type"] == "http" and self._token and not _is_open(scope["path"]):
             presented = dict(scope["headers"]).get(b"authorization", b"")
             if not is_authorized(presented, self._token) and not sign_in.admits(scope, self._token):
-                refusal = sign_in.way_in(scope, self._token) or JSONResponse(
+                refusal = sign_in.redirect_browser(scope, self._token) or JSONResponse(
                     {"error": "This server needs its token: Authorization: Bearer ….", "response": ""},
                     401,
                     headers={"www-authenticate": "Bearer", "x-stb-error": "unauthorized"},

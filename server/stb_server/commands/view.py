@@ -64,12 +64,12 @@ async def _place(what: str) -> str:
 
 
 async def _response(store: Store, key: str) -> str:
-    from stb_server.inspector import keys_starting_with  # noqa: PLC0415
+    from stb_server.inspector import find_keys  # noqa: PLC0415
 
     places = [
         f"/cache/{quote(dataset.name, safe='')}/{found}"
         for dataset in await store.datasets.all()
-        for found in await keys_starting_with(store, dataset.id, key)
+        for found in await find_keys(store, dataset.id, key)
     ]
     if len(places) > 1:
         raise NotFoundError(f"Several responses have keys that start with {key}.", hint="Give more digits.")

@@ -2,5 +2,5 @@
 
 from stb_server.inspector.context import Inspector
 from stb_server.inspector.json_api import TextParameter, TextPathParameter
-from stb_server.inspector.search import keys_starting_with
+from stb_server.inspector.search import find_keys
 from stb_server.inspector.site import routes

@@ -45,5 +45,5 @@ class Inspector:
 
     async def runs(self) -> list[Run]:
         """The runs to show, the oldest first."""
-        found = await self.store.runs.all()
-        return found if self.only is None else [run for run in found if run.run in self.only]
+        runs = await self.store.runs.all()
+        return runs if self.only is None else [run for run in runs if run.run in self.only]

@@ -27,19 +27,19 @@ class ArgumentChange:
     after: str
 
 
-def argument_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ArgumentChange]:
+def compare_arguments(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[ArgumentChange]:
     """Compare arguments one by one: first those of ``after`` in their order, then the rest."""
-    found: list[ArgumentChange] = []
+    changes: list[ArgumentChange] = []
     for name in [*after, *(name for name in before if name not in after)]:
-        old = _text(before[name]) if name in before else ""
-        new = _text(after[name]) if name in after else ""
+        old = _format_json(before[name]) if name in before else ""
+        new = _format_json(after[name]) if name in after else ""
         if name not in before:
-            found.append(ArgumentChange(name, "added", "", new))
+            changes.append(ArgumentChange(name, "added", "", new))
         elif name not in after:
-            found.append(ArgumentChange(name, "removed", old, ""))
+            changes.append(ArgumentChange(name, "removed", old, ""))
         else:
-            found.append(ArgumentChange(name, "same" if old == new else "changed", old, new))
-    return found
+            changes.append(ArgumentChange(name, "same" if old == new else "changed", old, new))
+    return changes
 
 
 def few_changes(changes: Sequence[ArgumentChange]) -> list[ArgumentChange]:
@@ -49,11 +49,11 @@ def few_changes(changes: Sequence[ArgumentChange]) -> list[ArgumentChange]:
     return sorted(changes, key=lambda change: change.kind == "same")[:_MOST_CHANGES]
 
 
-def _text(value: Any) -> str:
+def _format_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def arguments_of(raw: bytes | str | None) -> dict[str, Any]:
+def read_arguments(raw: bytes | str | None) -> dict[str, Any]:
     """Arguments from their JSON text; empty if it is not an object."""
     _, value = json_view.read_json(raw or b"{}")
     return value if isinstance(value, dict) else {}
@@ -77,51 +77,51 @@ class TextDifference:
     is_cut: bool
 
 
-def line_difference(before: bytes, after: bytes) -> TextDifference:
+def compare_lines(before: bytes, after: bytes) -> TextDifference:
     """Compare line by line; JSON is first formatted with one member per line."""
-    old, new = _lines(before), _lines(after)
+    old, new = _split_lines(before), _split_lines(after)
     is_cut = len(old) > MAX_LINES or len(new) > MAX_LINES
     old, new = old[:MAX_LINES], new[:MAX_LINES]
-    found: list[DiffLine] = []
-    come: list[DiffLine] = []
+    lines: list[DiffLine] = []
+    pending: list[DiffLine] = []
     added = removed = 0
     for step in Indel.opcodes(old, new):
-        gone = old[step.src_start : step.src_end]
+        removed_part = old[step.src_start : step.src_end]
         if step.tag == "equal":
-            found += [*come, *(DiffLine("same", line) for line in gone)]
-            come = []
+            lines += [*pending, *(DiffLine("same", line) for line in removed_part)]
+            pending = []
             continue
-        here = new[step.dest_start : step.dest_end]
-        removed, added = removed + len(gone), added + len(here)
+        added_part = new[step.dest_start : step.dest_end]
+        removed, added = removed + len(removed_part), added + len(added_part)
         # Show removed lines before the lines that replace them, whatever the order of the steps.
-        found += [DiffLine("removed", line) for line in gone]
-        come += [DiffLine("added", line) for line in here]
-    found += come
-    return TextDifference(_without_long_equal_parts(found), added, removed, is_cut)
+        lines += [DiffLine("removed", line) for line in removed_part]
+        pending += [DiffLine("added", line) for line in added_part]
+    lines += pending
+    return TextDifference(_skip_equal_parts(lines), added, removed, is_cut)
 
 
-def _lines(raw: bytes) -> list[str]:
+def _split_lines(raw: bytes) -> list[str]:
     is_json, value = json_view.read_json(raw)
     text = json.dumps(value, indent=2, ensure_ascii=False) if is_json else value
     return [line[:_LONGEST_LINE] for line in text.splitlines()]
 
 
-def _without_long_equal_parts(lines: list[DiffLine]) -> list[DiffLine]:
+def _skip_equal_parts(lines: list[DiffLine]) -> list[DiffLine]:
     near = [False] * len(lines)
     for position, line in enumerate(lines):
         if line.kind != "same":
             for around in range(max(0, position - _CONTEXT), min(len(lines), position + _CONTEXT + 1)):
                 near[around] = True
-    found: list[DiffLine] = []
+    shown: list[DiffLine] = []
     skipped = 0
     for line, is_near in zip(lines, near, strict=True):
         if is_near:
             if skipped:
-                found.append(DiffLine("skip", f"{skipped} equal lines"))
+                shown.append(DiffLine("skip", f"{skipped} equal lines"))
                 skipped = 0
-            found.append(line)
+            shown.append(line)
         else:
             skipped += 1
     if skipped:
-        found.append(DiffLine("skip", f"{skipped} equal lines"))
-    return found
+        shown.append(DiffLine("skip", f"{skipped} equal lines"))
+    return shown

@@ -29,17 +29,17 @@ def begin_session(token: str, now: float) -> str:
 
 def is_session(session: str, token: str, now: float) -> bool:
     """Whether a cookie was made with this token and has not expired."""
-    found = _SESSION.fullmatch(session)
-    if not token or found is None:
+    match = _SESSION.fullmatch(session)
+    if not token or match is None:
         return False
-    signature = _sign(token, "session", f"{found['until']}-{found['salt']}")
-    return hmac.compare_digest(found["signature"], signature) and now < int(found["until"])
+    signature = _sign(token, "session", f"{match['until']}-{match['salt']}")
+    return hmac.compare_digest(match["signature"], signature) and now < int(match["until"])
 
 
 def form_key(request: HTTPConnection) -> str:
     """The key that forms of this browser need to change something; "" if it may not."""
     token: str = request.app.state.inspector.write_token
-    session = _cookie(request)
+    session = _read_cookie(request)
     return _sign(token, "form", session) if is_session(session, token, time.time()) else ""
 
 
@@ -47,7 +47,7 @@ def _sign(token: str, purpose: str, text: str) -> str:
     return hmac.new(token.encode(), f"stb inspector {purpose} {text}".encode(), hashlib.sha256).hexdigest()
 
 
-def _cookie(request: HTTPConnection) -> str:
+def _read_cookie(request: HTTPConnection) -> str:
     try:
         cookies = SimpleCookie(request.headers.get("cookie", ""))
     except CookieError:

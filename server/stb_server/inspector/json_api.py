@@ -10,8 +10,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from stb_core.errors import NotFoundError
 from stb_core.store import Run
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.runs import good_trials
-from stb_server.inspector.pages.trajectory import stored_document
+from stb_server.inspector.pages.runs import count_good_trials
+from stb_server.inspector.pages.trajectory import load_document
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
 from stb_server.inspector.search import PAGE, ResponseSearch, SearchHit, search
 
@@ -51,8 +51,8 @@ async def responses(
     """
     inspector = _inspector(request)
     assert inspector.worker is not None
-    found = await inspector.store.datasets.get(dataset or inspector.worker.options.dataset)
-    wanted = ResponseSearch.read(
+    source = await inspector.store.datasets.get(dataset or inspector.worker.options.dataset)
+    terms = ResponseSearch.read(
         {
             "category": category,
             "tool": tool,
@@ -65,11 +65,11 @@ async def responses(
             "before": before,
         }
     )
-    tally, _ = await inspector.response_counts.get(inspector.store, found)
-    page = await search(inspector.store, found.id, wanted, tally, after=after)
+    tally, _ = await inspector.response_counts.get(inspector.store, source)
+    page = await search(inspector.store, source.id, terms, tally, after=after)
     return {
-        "dataset": found.name,
-        "rows": [_hit(hit) for hit in page.hits],
+        "dataset": source.name,
+        "rows": [_hit_row(hit) for hit in page.hits],
         "examined": page.examined,
         "after": page.after,
     }
@@ -79,13 +79,13 @@ async def responses(
 async def response(request: Request, dataset: TextPathParameter, key: TextPathParameter) -> dict[str, Any]:
     """Get one response with all its versions, the newest first, and its manual changes."""
     store = _inspector(request).store
-    found = await store.datasets.get(dataset)
-    versions = await store.responses.versions(found.id, key)
-    events = await store.curation.of(found.id, key)
+    source = await store.datasets.get(dataset)
+    versions = await store.responses.versions(source.id, key)
+    events = await store.curation.of(source.id, key)
     if not versions and not events:
-        raise NotFoundError(f"Dataset {found.name} has no response {key[:80]!r}.")
+        raise NotFoundError(f"Dataset {source.name} has no response {key[:80]!r}.")
     return {
-        "dataset": found.name,
+        "dataset": source.name,
         "key": key,
         "rows": [
             {
@@ -113,8 +113,10 @@ async def response(request: Request, dataset: TextPathParameter, key: TextPathPa
 async def runs(request: Request, dataset: TextParameter = "") -> dict[str, Any]:
     """All runs, or those on a dataset, the oldest first."""
     inspector = _inspector(request)
-    chosen = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
-    return {"rows": [_run(run, await inspector.digests.get(inspector.store, run.run)) for run in chosen]}
+    selected = [run for run in await inspector.runs() if dataset in {"", run.dataset}]
+    return {
+        "rows": [_run_row(run, await inspector.digests.get(inspector.store, run.run)) for run in selected]
+    }
 
 
 @router.get("/runs/{run}")
@@ -123,13 +125,13 @@ async def run(
 ) -> dict[str, Any]:
     """Get one run with its manifest, and its trials by group and query."""
     inspector = _inspector(request)
-    found = await inspector.store.runs.get(run)
-    digest = await inspector.digests.get(inspector.store, found.run)
+    stored = await inspector.store.runs.get(run)
+    digest = await inspector.digests.get(inspector.store, stored.run)
     trials = [digest.trials[place] for place in sorted(digest.trials)]
     return {
-        **_run(found, digest),
-        "manifest": found.manifest.model_dump(mode="json"),
-        "rows": [_trial(trial) for trial in trials[offset : offset + limit]],
+        **_run_row(stored, digest),
+        "manifest": stored.manifest.model_dump(mode="json"),
+        "rows": [_trial_row(trial) for trial in trials[offset : offset + limit]],
         "total": len(trials),
     }
 
@@ -144,12 +146,12 @@ async def trajectory(
 ) -> Response:
     """Get one trajectory as it is stored: the last attempt of a trial."""
     store = _inspector(request).store
-    found = await store.runs.get(run)
-    document, _ = await stored_document(store, found.run, group, query_id, trial)
+    stored = await store.runs.get(run)
+    document, _ = await load_document(store, stored.run, group, query_id, trial)
     return Response(document, media_type="application/json")
 
 
-def _hit(hit: SearchHit) -> dict[str, Any]:
+def _hit_row(hit: SearchHit) -> dict[str, Any]:
     return {
         "key": hit.key,
         "category": hit.ref.category,
@@ -163,8 +165,8 @@ def _hit(hit: SearchHit) -> dict[str, Any]:
     }
 
 
-def _run(run: Run, digest: RunDigest) -> dict[str, Any]:
-    done = good_trials(run, digest)
+def _run_row(run: Run, digest: RunDigest) -> dict[str, Any]:
+    done = count_good_trials(run, digest)
     return {
         "run": run.run,
         "name": run.name,
@@ -182,7 +184,7 @@ def _run(run: Run, digest: RunDigest) -> dict[str, Any]:
     }
 
 
-def _trial(trial: TrialDigest) -> dict[str, Any]:
+def _trial_row(trial: TrialDigest) -> dict[str, Any]:
     row = dataclasses.asdict(trial)
     usage = trial.usage.model_dump()
     simulator = trial.simulator.model_dump() if trial.simulator else None

@@ -72,14 +72,14 @@ def view_answer(raw: str | bytes) -> AnswerView:
     if not is_json or not isinstance(value, dict) or value.keys() != {"error", "response"}:
         return AnswerView("", value, is_unfolded=False)
     error, response = value["error"], value["response"]
-    shown = unfold(response)
+    unfolded = unfold(response)
     text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False)
-    return AnswerView(text, shown, is_unfolded=isinstance(response, str) and not isinstance(shown, str))
+    return AnswerView(text, unfolded, is_unfolded=isinstance(response, str) and not isinstance(unfolded, str))
 
 
-def is_cut(shown: Iterable[Token]) -> bool:
+def is_cut(tokens: Iterable[Token]) -> bool:
     """Whether a part of the value is not shown."""
-    return any(token.kind == "cut" or (token.kind == "value" and token.count) for token in shown)
+    return any(token.kind == "cut" or (token.kind == "value" and token.count) for token in tokens)
 
 
 def unfold(text: Any) -> Any:
@@ -89,8 +89,8 @@ def unfold(text: Any) -> Any:
     """
     if not isinstance(text, str) or text.lstrip()[:1] not in {"{", "["}:
         return text
-    found, value = read_json(text)
-    if found:
+    is_json, value = read_json(text)
+    if is_json:
         return value
     try:
         return parse_arguments_literal(text) if len(text) <= _LONGEST_LITERAL else text
@@ -98,23 +98,23 @@ def unfold(text: Any) -> Any:
         return text
 
 
-def tokens_of(value: Any, budget: PageBudget | None = None) -> list[Token]:
+def make_tokens(value: Any, budget: PageBudget | None = None) -> list[Token]:
     """The tokens of a value; reduces the budget by what they show."""
     budget = budget or PageBudget()
-    found: list[Token] = []
+    tokens: list[Token] = []
     waiting: list[Iterator[tuple[str | None, Any]]] = [iter([(None, value)])]
-    left: list[int] = [1]
+    unread: list[int] = [1]
     while waiting:
         member = next(waiting[-1], None)
         if member is None or budget.nodes <= 0 or budget.text <= 0:
-            if member is not None and left[-1]:
-                found.append(Token("cut", count=left[-1]))
+            if member is not None and unread[-1]:
+                tokens.append(Token("cut", count=unread[-1]))
             waiting.pop()
-            left.pop()
+            unread.pop()
             if waiting:
-                found.append(Token("close"))
+                tokens.append(Token("close"))
             continue
-        left[-1] -= 1
+        unread[-1] -= 1
         budget.nodes -= 1
         name, item = member
         if name is not None:
@@ -126,37 +126,37 @@ def tokens_of(value: Any, budget: PageBudget | None = None) -> list[Token]:
             depth = len(waiting) - 1
             is_open = depth == 0 or (depth < _OPEN_DEPTH and len(item) <= _OPEN_MEMBERS)
             kind = "object" if isinstance(item, dict) else "array"
-            found.append(Token("open", name, type=kind, count=len(item), is_open=is_open))
-            waiting.append(_members(item))
-            left.append(len(item))
+            tokens.append(Token("open", name, type=kind, count=len(item), is_open=is_open))
+            waiting.append(_list_members(item))
+            unread.append(len(item))
         else:
-            found.append(_leaf(name, item, budget))
-    return found
+            tokens.append(_make_leaf(name, item, budget))
+    return tokens
 
 
-def _members(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str | None, Any]]:
+def _list_members(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str | None, Any]]:
     if isinstance(item, dict):
         return ((str(name), member) for name, member in item.items())
     return ((str(position), member) for position, member in enumerate(item))
 
 
-def _leaf(name: str | None, item: Any, budget: PageBudget) -> Token:
+def _make_leaf(name: str | None, item: Any, budget: PageBudget) -> Token:
     if isinstance(item, str):
         shown = item[: min(_LONGEST_STRING, budget.text)]
         budget.text -= len(shown)
         return Token("value", name, shown, "string", len(item) - len(shown))
-    text = _folded(item) if isinstance(item, dict | list) else json.dumps(item, default=str)
+    text = _fold(item) if isinstance(item, dict | list) else json.dumps(item, default=str)
     budget.text -= len(text)
-    return Token("value", name, text, _type(item))
+    return Token("value", name, text, _name_type(item))
 
 
-def _folded(item: dict[str, Any] | list[Any]) -> str:
+def _fold(item: dict[str, Any] | list[Any]) -> str:
     if not item:
         return "{}" if isinstance(item, dict) else "[]"
     return "{…}" if isinstance(item, dict) else "[…]"
 
 
-def _type(item: Any) -> str:
+def _name_type(item: Any) -> str:
     if item is None:
         return "null"
     if isinstance(item, bool):

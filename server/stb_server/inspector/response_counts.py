@@ -56,28 +56,28 @@ class ResponseCounts:
 
     def children(self, category: str = "", tool: str = "") -> dict[str, tuple[Counter[str], int]]:
         """The categories, or the tools of a category, or the APIs of a tool: counts, and how many APIs."""
-        found: dict[str, list[ApiCount]] = {}
+        members_by_name: dict[str, list[ApiCount]] = {}
         for api in self.apis:
             ref = api.ref
             if (category and ref.category != category) or (tool and ref.tool != tool):
                 continue
             name = ref.api if tool else ref.tool if category else ref.category
-            found.setdefault(name, []).append(api)
-        return {name: (_sum(members), len(members)) for name, members in found.items()}
+            members_by_name.setdefault(name, []).append(api)
+        return {name: (_sum(members), len(members)) for name, members in members_by_name.items()}
 
     def select(self, fits: Callable[[ApiCount], bool]) -> list[tuple[ApiRef, ApiRef]]:
         """The first and last API of each range of the index in which all APIs fit."""
-        found: list[tuple[ApiRef, ApiRef]] = []
+        ranges: list[tuple[ApiRef, ApiRef]] = []
         first = last = None
         for api in self.apis:
             if fits(api):
                 first, last = first or api.ref, api.ref
             elif first and last:
-                found.append((first, last))
+                ranges.append((first, last))
                 first = last = None
         if first and last:
-            found.append((first, last))
-        return found
+            ranges.append((first, last))
+        return ranges
 
 
 def _sum(apis: Iterable[ApiCount]) -> Counter[str]:
@@ -97,7 +97,7 @@ class ResponseCounter:
     async def get(self, store: Store, dataset: Dataset) -> tuple[ResponseCounts | None, bool]:
         """The last count, and whether it is up to date; None while the first count is made."""
         last = self._last.get(dataset.id)
-        state = _state(dataset)
+        state = _describe_state(dataset)
         if last and last.state == state:
             return last, True
         if last and time.monotonic() < last.finished + _REST * last.took_s:
@@ -105,7 +105,7 @@ class ResponseCounter:
         task = self._counting.get(dataset.id)
         if task is None or task.done():
             task = self._counting[dataset.id] = asyncio.create_task(self._count(store, dataset, state))
-            task.add_done_callback(_ended)
+            task.add_done_callback(_log_failure)
         done, _ = await asyncio.wait({task}, timeout=_PATIENCE_S)
         if done:
             return task.result(), True
@@ -119,23 +119,23 @@ class ResponseCounter:
 
     async def _count(self, store: Store, dataset: Dataset, state: str) -> ResponseCounts:
         started = time.monotonic()
-        apis = await _api_counts(store, dataset.id)
+        apis = await _count_apis(store, dataset.id)
         finished = time.monotonic()
         tally = ResponseCounts(state, clock.now(), finished - started, finished, apis)
         self._last[dataset.id] = tally
         return tally
 
 
-def _state(dataset: Dataset) -> str:
+def _describe_state(dataset: Dataset) -> str:
     return f"{dataset.created_at} {dataset.changes} {dataset.responses_hash}"
 
 
-def _ended(task: asyncio.Task[ResponseCounts]) -> None:
+def _log_failure(task: asyncio.Task[ResponseCounts]) -> None:
     if not task.cancelled() and isinstance(problem := task.exception(), StoreError):
         _log.warning("responses could not be counted", extra={"reason": str(problem)})
 
 
-async def _api_counts(store: Store, dataset_id: int) -> tuple[ApiCount, ...]:
+async def _count_apis(store: Store, dataset_id: int) -> tuple[ApiCount, ...]:
     """Count from the index of names alone, which has all that is needed."""
     r = schema.responses.c
     names = (r.category, r.tool, r.api)

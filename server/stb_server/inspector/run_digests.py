@@ -102,10 +102,10 @@ class RunDigests:
     async def get(self, store: Store, run: str) -> RunDigest:
         """The up-to-date digest of a run."""
         async with self._reading[run]:
-            attempts = await _attempts(store, run)
+            attempts = await _count_attempts(store, run)
             digest = self._kept.get(run)
             if digest is None or digest.attempts != attempts:
-                digest = await _read(store, run, attempts)
+                digest = await _read_digest(store, run, attempts)
             self._kept[run] = digest
             self._kept.move_to_end(run)
             while len(self._kept) > _KEPT:
@@ -118,25 +118,25 @@ class RunDigests:
     ) -> tuple[list[tuple[Run, TrialAddress]], int]:
         """Trials of the latest of these runs that made a call, and how many runs were searched."""
         runs = runs[-_RUNS_OF_USES:]
-        found: list[tuple[Run, TrialAddress]] = []
+        uses: list[tuple[Run, TrialAddress]] = []
         for run in reversed(runs):
             places = (await self.get(store, run.run)).used.get(key, [])
-            found += [(run, place) for place in places]
-        return found[:limit], len(runs)
+            uses += [(run, place) for place in places]
+        return uses[:limit], len(runs)
 
 
-async def _attempts(store: Store, run: str) -> int:
+async def _count_attempts(store: Store, run: str) -> int:
     t = schema.trajectories
     async with store.reading() as connection:
         return await connection.scalar(sa.select(sa.func.count()).select_from(t).where(t.c.run == run)) or 0
 
 
-async def _read(store: Store, run: str, attempts: int) -> RunDigest:
+async def _read_digest(store: Store, run: str, attempts: int) -> RunDigest:
     trials: dict[TrialAddress, TrialDigest] = {}
     used: dict[str, list[TrialAddress]] = defaultdict(list)
     batch: list[str] = []
 
-    async def take() -> None:
+    async def digest_batch() -> None:
         for trial, keys in await asyncio.to_thread(_digest_all, list(batch)):
             trials[trial.place] = trial
             for key in keys:
@@ -146,8 +146,8 @@ async def _read(store: Store, run: str, attempts: int) -> RunDigest:
     async for document in store.runs.documents(run):
         batch.append(document)
         if len(batch) == _BATCH:
-            await take()
-    await take()
+            await digest_batch()
+    await digest_batch()
     return RunDigest(attempts, trials, dict(used))
 
 
@@ -173,7 +173,9 @@ def _digest(document: str) -> tuple[TrialDigest, set[str]]:
         hallucinated=sum(bool(step["hallucinated"]) for step in calls),
         nodes=len(nodes),
         usage=Usage.model_validate(value["usage"]),
-        simulator=Usage.model_validate(given) if (given := value.get("simulator_usage")) else None,
+        simulator=Usage.model_validate(simulator_usage)
+        if (simulator_usage := value.get("simulator_usage"))
+        else None,
         seconds=value["timing"]["seconds"],
         provenances=Counter(step["provenance"] or _UNSTATED for step in calls),
     )

@@ -103,15 +103,15 @@ class SearchPage:
 
 
 async def search(
-    store: Store, dataset_id: int, wanted: ResponseSearch, tally: ResponseCounts | None, *, after: int = 0
+    store: Store, dataset_id: int, terms: ResponseSearch, tally: ResponseCounts | None, *, after: int = 0
 ) -> SearchPage:
     """The next page of matching responses in force, by category, tool, API and age."""
     async with store.reading() as connection:
-        scan = _Scan(store, connection, dataset_id, wanted, tally)
+        scan = _Scan(store, connection, dataset_id, terms, tally)
         return await scan.run(after)
 
 
-async def keys_starting_with(store: Store, dataset_id: int, beginning: str) -> list[str]:
+async def find_keys(store: Store, dataset_id: int, beginning: str) -> list[str]:
     """Keys of responses in force with this prefix, at most one page."""
     r = schema.responses.c
     statement = (
@@ -126,10 +126,10 @@ async def keys_starting_with(store: Store, dataset_id: int, beginning: str) -> l
         return list(await connection.scalars(statement))
 
 
-async def neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> list[SearchHit]:
+async def find_neighbours(store: Store, dataset_id: int, ref: ApiRef, limit: int) -> list[SearchHit]:
     """Responses in force of one API, the oldest first."""
-    found = await search(store, dataset_id, ResponseSearch(*ref), None)
-    return found.hits[:limit]
+    results = await search(store, dataset_id, ResponseSearch(*ref), None)
+    return results.hits[:limit]
 
 
 class _Scan:
@@ -140,14 +140,14 @@ class _Scan:
         store: Store,
         connection: AsyncConnection,
         dataset_id: int,
-        wanted: ResponseSearch,
+        terms: ResponseSearch,
         tally: ResponseCounts | None,
     ) -> None:
         self._store = store
         self._connection = connection
         self._dataset_id = dataset_id
-        self._wanted = wanted
-        self._narrows = bool(tally and (wanted.name or wanted.provenance))
+        self._terms = terms
+        self._narrows = bool(tally and (terms.name or terms.provenance))
         self._segments: Sequence[Segment | None] = (
             tally.select(self._fits) if tally and self._narrows else [None]
         )
@@ -156,9 +156,9 @@ class _Scan:
         self._last = 0
 
     def _fits(self, api: ApiCount) -> bool:
-        wanted = self._wanted
-        given = zip(api.ref, (wanted.category, wanted.tool, wanted.api), strict=True)
-        return all(not name or name == have for have, name in given) and wanted.fits_api(api)
+        terms = self._terms
+        pairs = zip(api.ref, (terms.category, terms.tool, terms.api), strict=True)
+        return all(not name or name == name_of_api for name_of_api, name in pairs) and terms.fits_api(api)
 
     async def run(self, after: int) -> SearchPage:
         r = schema.responses.c
@@ -190,8 +190,8 @@ class _Scan:
             window = min(window, MAX_EXAMINED - self._examined)
             if window <= 0:
                 return True
-            here = conditions if last is None else [*conditions, _beyond(last)]
-            rows = (await self._connection.execute(self._statement(here, fits, window))).all()
+            where = conditions if last is None else [*conditions, _beyond(last)]
+            rows = (await self._connection.execute(self._statement(where, fits, window))).all()
             for row in rows:
                 if row.fits:
                     if len(self._hits) == PAGE:
@@ -208,25 +208,25 @@ class _Scan:
         self, where: list[sa.ColumnElement[bool]], fits: list[sa.ColumnElement[bool]], limit: int
     ) -> sa.Select[Any]:
         r = schema.responses.c
-        does = sa.and_(*fits) if fits else sa.true()
+        is_match = sa.and_(*fits) if fits else sa.true()
         length = sa.func.length if self._store.is_sqlite else sa.func.octet_length
         arguments, body = (
-            sa.case((does, sa.func.substr(column, 1, _PREVIEW)), else_=None)
+            sa.case((is_match, sa.func.substr(column, 1, _PREVIEW)), else_=None)
             for column in (r.arguments, r.body)
         )
-        wanted = self._wanted
+        terms = self._terms
         exact = [
             column == value
-            for column, value in ((r.category, wanted.category), (r.tool, wanted.tool), (r.api, wanted.api))
+            for column, value in ((r.category, terms.category), (r.tool, terms.tool), (r.api, terms.api))
             if value
         ]
         return (
             sa.select(
                 *(r.id, r.key, r.category, r.tool, r.api, r.provenance, r.created_at, r.pinned),
-                sa.case((does, 1), else_=0).label("fits"),
+                sa.case((is_match, 1), else_=0).label("fits"),
                 sa.type_coerce(arguments, sa.LargeBinary).label("arguments"),
                 sa.type_coerce(body, sa.LargeBinary).label("body"),
-                sa.case((does, length(r.body)), else_=0).label("body_bytes"),
+                sa.case((is_match, length(r.body)), else_=0).label("body_bytes"),
             )
             .where(r.dataset_id == self._dataset_id, r.superseded_at.is_(None), *exact, *where)
             .order_by(r.category, r.tool, r.api, r.id)
@@ -235,19 +235,19 @@ class _Scan:
 
     def _conditions(self) -> list[sa.ColumnElement[bool]]:
         """The conditions that no index covers."""
-        r, wanted = schema.responses.c, self._wanted
-        found: list[sa.ColumnElement[bool]] = []
-        if wanted.provenance:
-            found.append(r.provenance == wanted.provenance)
+        r, terms = schema.responses.c, self._terms
+        conditions: list[sa.ColumnElement[bool]] = []
+        if terms.provenance:
+            conditions.append(r.provenance == terms.provenance)
         if not self._narrows:
             names = sa.func.lower(r.category + " " + r.tool + " " + r.api)
-            found += [names.contains(word, autoescape=True) for word in wanted.name.lower().split()]
-        if wanted.since:
-            found.append(r.created_at >= wanted.since)
-        if wanted.before:
-            found.append(r.created_at < wanted.before)
-        pairs = ((r.arguments, wanted.arguments), (r.body, wanted.text))
-        return found + [self._contains(column, text) for column, text in pairs if text]
+            conditions += [names.contains(word, autoescape=True) for word in terms.name.lower().split()]
+        if terms.since:
+            conditions.append(r.created_at >= terms.since)
+        if terms.before:
+            conditions.append(r.created_at < terms.before)
+        pairs = ((r.arguments, terms.arguments), (r.body, terms.text))
+        return conditions + [self._contains(column, text) for column, text in pairs if text]
 
     def _contains(self, column: sa.Column[bytes], text: str) -> sa.ColumnElement[bool]:
         needle = sa.literal(text.encode(errors="replace"), sa.LargeBinary)

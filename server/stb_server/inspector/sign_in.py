@@ -43,7 +43,7 @@ def admits(scope: Scope, token: str) -> bool:
     return hmac.compare_digest(presented.encode(), _session(token).encode())
 
 
-def way_in(scope: Scope, token: str) -> Response | None:
+def redirect_browser(scope: Scope, token: str) -> Response | None:
     """Where to redirect a browser without a cookie; None for other clients.
 
     An address with ``?token=…`` counts as a submitted form, and is redirected to itself without the token.
@@ -51,27 +51,27 @@ def way_in(scope: Scope, token: str) -> Response | None:
     if scope["method"] != "GET" or "text/html" not in Headers(scope=scope).get("accept", ""):
         return None
     members = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    presented = [value for name, value in members if name == "token"]
+    tokens = [value for name, value in members if name == "token"]
     rest = [(name, value) for name, value in members if name != "token"]
-    here = scope["path"] + (f"?{urlencode(rest)}" if rest else "")
-    if presented and _is_token(presented[-1], token):
-        return _let_in(here, token, scope)
-    return RedirectResponse(f"/login?{urlencode({'next': here})}", 303, HEADERS)
+    address = scope["path"] + (f"?{urlencode(rest)}" if rest else "")
+    if tokens and _is_token(tokens[-1], token):
+        return _let_in(address, token, scope)
+    return RedirectResponse(f"/login?{urlencode({'next': address})}", 303, HEADERS)
 
 
 async def login(request: Request) -> Response:
     """Show the form, or handle a submitted one."""
     token: str = request.app.state.inspector.token
-    wanted = own_path(request.query_params.get("next", "/"))
+    next_path = check_path(request.query_params.get("next", "/"))
     if not token:
-        return RedirectResponse(wanted, 303, HEADERS)
+        return RedirectResponse(next_path, 303, HEADERS)
     if request.method == "POST":
         form = await read_form(request)
-        wanted = own_path(form.get("next", "/"))
+        next_path = check_path(form.get("next", "/"))
         if _is_token(form.get("token", ""), token):
-            return _let_in(wanted, token, request.scope)
-        return page(request, "login.html", status=401, wanted=wanted, refused=True)
-    return page(request, "login.html", wanted=wanted, refused=False)
+            return _let_in(next_path, token, request.scope)
+        return page(request, "login.html", status=401, next_path=next_path, refused=True)
+    return page(request, "login.html", next_path=next_path, refused=False)
 
 
 async def logout(_: Request) -> Response:
@@ -112,7 +112,7 @@ def _let_in(where: str, token: str, scope: Scope) -> Response:
     return response
 
 
-def own_path(wanted: str) -> str:
+def check_path(path: str) -> str:
     """A path on this server; the first page for anything that could lead to another site."""
-    is_own = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and wanted.isprintable()
-    return wanted if is_own else "/"
+    is_own = path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable()
+    return path if is_own else "/"

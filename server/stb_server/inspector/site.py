@@ -40,30 +40,30 @@ def mount(app: Starlette, worker: Worker) -> None:
 def routes() -> Sequence[BaseRoute]:
     """The routes of all pages."""
     return [
-        Route("/", _guarded(overview.overview), name="inspector"),
-        Route("/login", _guarded(sign_in.login), methods=["GET", "POST"]),
-        Route("/logout", _guarded(sign_in.logout), methods=["POST"]),
-        Route("/edit", _guarded(edit.edit), methods=["GET", "POST"]),
-        Route("/edit/end", _guarded(edit.end), methods=["POST"]),
-        Route("/cache", _guarded(cache.datasets)),
-        Route("/cache/{dataset}", _guarded(cache.responses)),
-        Route("/cache/{dataset}/try", _guarded(response_pages.attempt), methods=["GET", "POST"]),
-        Route("/cache/{dataset}/record", _guarded(cache.record)),
-        Route("/cache/{dataset}/{key}", _guarded(response_pages.response)),
-        Route("/cache/{dataset}/{key}", _guarded(edit.change), methods=["POST"]),
-        Route("/cache/{dataset}/{key}/raw", _guarded(response_pages.raw)),
-        Route("/cache/{dataset}/{key}/diff", _guarded(response_pages.difference)),
-        Route("/misses", _guarded(misses.misses)),
-        Route("/misses/{dataset}", _guarded(misses.misses)),
-        Route("/compare", _guarded(compare.compare)),
-        Route("/compare/{figure}.svg", _guarded(compare.figure)),
-        Route("/runs", _guarded(run_pages.runs)),
-        Route("/runs/{run}", _guarded(run_pages.run)),
-        Route("/runs/{run}/events", _guarded(run_events.events)),
-        Route("/runs/{run}/{group}/{query_id}", _guarded(trajectory.trajectory)),
-        Route("/runs/{run}/{group}/{query_id}/raw", _guarded(trajectory.raw)),
+        Route("/", _guard(overview.overview), name="inspector"),
+        Route("/login", _guard(sign_in.login), methods=["GET", "POST"]),
+        Route("/logout", _guard(sign_in.logout), methods=["POST"]),
+        Route("/edit", _guard(edit.edit), methods=["GET", "POST"]),
+        Route("/edit/end", _guard(edit.end), methods=["POST"]),
+        Route("/cache", _guard(cache.datasets)),
+        Route("/cache/{dataset}", _guard(cache.responses)),
+        Route("/cache/{dataset}/try", _guard(response_pages.attempt), methods=["GET", "POST"]),
+        Route("/cache/{dataset}/record", _guard(cache.record)),
+        Route("/cache/{dataset}/{key}", _guard(response_pages.response)),
+        Route("/cache/{dataset}/{key}", _guard(edit.change), methods=["POST"]),
+        Route("/cache/{dataset}/{key}/raw", _guard(response_pages.raw)),
+        Route("/cache/{dataset}/{key}/diff", _guard(response_pages.difference)),
+        Route("/misses", _guard(misses.misses)),
+        Route("/misses/{dataset}", _guard(misses.misses)),
+        Route("/compare", _guard(compare.compare)),
+        Route("/compare/{figure}.svg", _guard(compare.figure)),
+        Route("/runs", _guard(run_pages.runs)),
+        Route("/runs/{run}", _guard(run_pages.run)),
+        Route("/runs/{run}/events", _guard(run_events.events)),
+        Route("/runs/{run}/{group}/{query_id}", _guard(trajectory.trajectory)),
+        Route("/runs/{run}/{group}/{query_id}/raw", _guard(trajectory.raw)),
         Mount("/static", _Static(directory=STATIC), name="static"),
-        *(Route(f"/{room}/{{rest:path}}", _guarded(_nowhere)) for room in ("cache", "misses", "runs")),
+        *(Route(f"/{room}/{{rest:path}}", _guard(_report_missing)) for room in ("cache", "misses", "runs")),
     ]
 
 
@@ -77,11 +77,11 @@ class _Static(StaticFiles):
         return response
 
 
-async def _nowhere(request: Request) -> Response:
+async def _report_missing(request: Request) -> Response:
     raise NotFoundError(f"There is no page {request.url.path}.")
 
 
-def _guarded(endpoint: PageEndpoint) -> PageEndpoint:
+def _guard(endpoint: PageEndpoint) -> PageEndpoint:
     """Wrap an endpoint so that an error becomes a page that explains it."""
 
     @wraps(endpoint)

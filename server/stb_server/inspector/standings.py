@@ -79,10 +79,10 @@ class Standings:
         async with self._turn:
             if key not in self._figures:
                 try:
-                    found = await asyncio.to_thread(drawer, scores, differences, dark=dark)
+                    drawn = await asyncio.to_thread(drawer, scores, differences, dark=dark)
                 except StbError:
                     return []
-                self._figures[key] = found
+                self._figures[key] = drawn
                 while len(self._figures) > _KEPT_FIGURES:
                     self._figures.popitem(last=False)
             return self._figures[key]
@@ -115,24 +115,24 @@ async def _compute(provider: ScoreSource, store: Store, runs: Sequence[str]) -> 
         await own.close()
 
 
-def rows_by(rows: Sequence[ScoreRow], judge: JudgeName) -> list[ScoreRow]:
+def select_rows(rows: Sequence[ScoreRow], judge: JudgeName) -> list[ScoreRow]:
     """The rows of one judge."""
     return [row for row in rows if (row["judge"], row["rubric"]) == (judge.judge, judge.rubric)]
 
 
-def whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[Whisker]:
+def draw_whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[Whisker]:
     """Rows as drawings. With a ``reach`` the scale goes from ``-reach`` to ``reach``."""
 
     def place(value: float | None) -> float | None:
         return value if value is None or not reach else 50 + 50 * value / reach
 
-    found = []
+    drawings = []
     for row in rows:
         value, low, high = (place(row[name]) for name in ("value", "ci_low", "ci_high"))
         if value is None:
-            found.append(Whisker(str(row[label]), None, 0, 0, row))
+            drawings.append(Whisker(str(row[label]), None, 0, 0, row))
         else:
-            found.append(
+            drawings.append(
                 Whisker(
                     str(row[label]),
                     round(value, 2),
@@ -141,10 +141,10 @@ def whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[
                     row,
                 )
             )
-    return found
+    return drawings
 
 
-def reach_of(rows: Sequence[ScoreRow]) -> float:
+def choose_reach(rows: Sequence[ScoreRow]) -> float:
     """The limit of a symmetric scale that fits all intervals: a round number of points."""
     ends = [
         abs(row[name]) for row in rows for name in ("ci_low", "ci_high", "value") if row[name] is not None

@@ -25,12 +25,12 @@ from stb_core.plugins import WrittenSite
 from stb_core.store import Run, Store
 from stb_server.inspector import site
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.compare import judges_of
-from stb_server.inspector.pages.trajectory import recorded_keys
+from stb_server.inspector.pages.compare import list_judges
+from stb_server.inspector.pages.trajectory import find_recorded_keys
 from stb_server.inspector.rendering import place, url
 from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
-from stb_server.inspector.verdicts import JudgeName, verdict_counts
+from stb_server.inspector.verdicts import JudgeName, count_verdicts
 
 # In our pages attributes always use double quotes, and text from outside has none because it is escaped.
 # So whatever looks like an attribute is one.
@@ -56,29 +56,29 @@ async def write(
     advance: Callable[[int, int], None],
 ) -> WrittenSite:
     """Write a site, see ``stb_core.plugins.SiteWriter``."""
-    _check(folder, force=force)
+    _check_folder(folder, force=force)
     inspector = Inspector(lambda: store, standings=Standings(_PATIENCE_S), only=frozenset(runs), title=title)
     app = Starlette(routes=site.routes())
     app.state.inspector = inspector
     links = FileLinks()
-    addresses = await _addresses(inspector, links)
+    addresses = await _assign_files(inspector, links)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as problem:
-        raise _cannot_write(folder, problem) from None
+        raise _make_write_error(folder, problem) from None
     try:
         size = await _write_all(app, addresses, links, part, advance)
-        _put(part, folder)
+        _move_site(part, folder)
     except OSError as problem:
-        raise _cannot_write(folder, problem) from None
+        raise _make_write_error(folder, problem) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
     pages = sum(file.endswith(".html") for file in addresses.values())
     return WrittenSite(folder / FIRST_PAGE, pages, len(addresses), size)
 
 
-def _check(folder: Path, *, force: bool) -> None:
+def _check_folder(folder: Path, *, force: bool) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not (folder / FIRST_PAGE).is_file() or not (folder / "static" / "inspector.css").is_file():
@@ -89,7 +89,7 @@ def _check(folder: Path, *, force: bool) -> None:
         raise ConflictError(f"{folder} already has a site.", hint="Name another folder, or add --force.")
 
 
-def _put(part: Path, folder: Path) -> None:
+def _move_site(part: Path, folder: Path) -> None:
     """Move the finished site to its place."""
     part.chmod(0o755)
     if folder.exists():
@@ -97,28 +97,28 @@ def _put(part: Path, folder: Path) -> None:
     part.replace(folder)
 
 
-async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
+async def _assign_files(inspector: Inspector, links: FileLinks) -> dict[str, str]:
     """All pages and files of the site, address → file, in the order of writing."""
     runs = await inspector.runs()
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
 
     def add(address: str, file: str) -> str:
-        found[address] = links.add(address, file)
-        return found[address]
+        files[address] = links.add(address, file)
+        return files[address]
 
     add("/runs", FIRST_PAGE)
     for path in sorted(site.STATIC.iterdir()):
         add(f"/static/{path.name}", f"static/{path.name}")
-    judges = await verdict_counts(inspector.store, [run.run for run in runs])
+    judges = await count_verdicts(inspector.store, [run.run for run in runs])
     _add_leaderboards(runs, judges, links, add)
     for run in runs:
-        here, folder = place("runs", run.run), f"runs/{safe_name(run.run)}"
-        first = add(here, f"{folder}/{FIRST_PAGE}")
-        for number, judge in enumerate(looked := [*judges[run.run]], 1):
-            if judge == looked[-1]:  # the default judge of the page
-                links.also(url(here, judge=judge.address), first)
+        address_of_run, folder = place("runs", run.run), f"runs/{safe_name(run.run)}"
+        first = add(address_of_run, f"{folder}/{FIRST_PAGE}")
+        for number, judge in enumerate(run_judges := [*judges[run.run]], 1):
+            if judge == run_judges[-1]:  # the default judge of the page
+                links.also(url(address_of_run, judge=judge.address), first)
             else:
-                add(url(here, judge=judge.address), f"{folder}/judge-{number}.html")
+                add(url(address_of_run, judge=judge.address), f"{folder}/judge-{number}.html")
         digest = await inspector.digests.get(inspector.store, run.run)
         for group, query_id, trial in digest.trials:
             query = f"?trial={trial}" if trial else ""
@@ -128,12 +128,12 @@ async def _addresses(inspector: Inspector, links: FileLinks) -> dict[str, str]:
             address = place("runs", run.run, group, query_id)
             add(address + query, f"{file}.html")
             add(f"{address}/raw{query}", f"{file}.json")
-    for dataset, keys in (await _used(inspector.store, runs, inspector.digests)).items():
+    for dataset, keys in (await _find_used_keys(inspector.store, runs, inspector.digests)).items():
         for key in keys:
             file = f"responses/{safe_name(dataset)}/{key}"
             add(place("cache", dataset, key), f"{file}.html")
             add(place("cache", dataset, key, "raw"), f"{file}.json")
-    return found
+    return files
 
 
 def _add_leaderboards(
@@ -144,15 +144,15 @@ def _add_leaderboards(
 ) -> None:
     """Add a leaderboard for each dataset with scored runs and each judge, with its figures."""
     for dataset in sorted({run.dataset for run in runs if judged[run.run]}):
-        here = {run.run: judged[run.run] for run in runs if run.dataset == dataset}
-        judges = judges_of(here)
+        judges_by_run = {run.run: judged[run.run] for run in runs if run.dataset == dataset}
+        judges = list_judges(judges_by_run)
         name = f"leaderboards/{safe_name(dataset)}"
         first = add(url("/compare", dataset=dataset), f"{name}.html")
         links.also(url("/compare", dataset=dataset, judge=judges[-1].address), first)
         for number, judge in enumerate(judges, 1):
             if judge != judges[-1]:
                 add(url("/compare", dataset=dataset, judge=judge.address), f"{name}-judge-{number}.html")
-            is_alone = sum(judge in looked for looked in here.values()) == 1
+            is_alone = sum(judge in judges_of_run for judges_of_run in judges_by_run.values()) == 1
             for figure in _FIGURES[:1] if is_alone else _FIGURES:
                 for dark in ("", "1"):
                     picture = f"/compare/{figure}.svg"
@@ -160,7 +160,7 @@ def _add_leaderboards(
                     add(address, f"{name}-{figure}-{number}{'-dark' if dark else ''}.svg")
 
 
-async def _used(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[str, list[str]]:
+async def _find_used_keys(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[str, list[str]]:
     """The keys of recorded calls that the runs made, by dataset."""
     datasets = {dataset.name for dataset in await store.datasets.all()}
     keys_by_dataset: dict[str, list[str]] = {}
@@ -169,7 +169,7 @@ async def _used(store: Store, runs: Sequence[Run], digests: RunDigests) -> dict[
         for run in runs:
             if run.dataset == dataset:
                 keys.update((await digests.get(store, run.run)).used)
-        keys_by_dataset[dataset] = sorted(await recorded_keys(store, dataset, sorted(keys)))
+        keys_by_dataset[dataset] = sorted(await find_recorded_keys(store, dataset, sorted(keys)))
     return keys_by_dataset
 
 
@@ -201,7 +201,7 @@ async def _write_all(
     return size
 
 
-def _cannot_write(folder: Path, problem: OSError) -> StoreError:
+def _make_write_error(folder: Path, problem: OSError) -> StoreError:
     reason = problem.strerror or os.strerror(problem.errno or 0)
     return StoreError(f"{folder} cannot be written ({reason}).", hint="Name another place.")
 
@@ -238,21 +238,21 @@ class FileLinks:
         if file is None:
             # The script of a run's page filters its trials by the address.
             members = parse_qsl(parts.query)
-            chosen = [member for member in members if member[0] in _FILTERS]
+            filters = [member for member in members if member[0] in _FILTERS]
             rest = [member for member in members if member[0] not in _FILTERS]
-            file = self._files.get((unquote(parts.path), tuple(sorted(rest)))) if chosen else None
-            query = f"?{urlencode(chosen)}"
+            file = self._files.get((unquote(parts.path), tuple(sorted(rest)))) if filters else None
+            query = f"?{urlencode(filters)}"
         if file is None:
             return None
-        way = posixpath.relpath(file, posixpath.dirname(page) or ".")
-        return way + query + (f"#{parts.fragment}" if parts.fragment else "")
+        relative = posixpath.relpath(file, posixpath.dirname(page) or ".")
+        return relative + query + (f"#{parts.fragment}" if parts.fragment else "")
 
     def rewrite(self, text: str, page: str) -> str:
         """A page with its links changed to relative paths; links without a target are removed."""
 
-        def turn(found: re.Match[str]) -> str:
-            way = self.of(html.unescape(found[2]), page)
-            return "" if way is None else f' {found[1]}="{html.escape(way)}"'
+        def turn(attribute: re.Match[str]) -> str:
+            target = self.of(html.unescape(attribute[2]), page)
+            return "" if target is None else f' {attribute[1]}="{html.escape(target)}"'
 
         return _ATTRIBUTE.sub(turn, text)
 

@@ -44,21 +44,21 @@ class TrajectoryItem:
     """The page has no room left for its arguments and its observation."""
 
 
-def in_order(
-    found: Trajectory, tree: trajectory_trees.TreeView | None
+def order_items(
+    trajectory: Trajectory, tree: trajectory_trees.TreeView | None
 ) -> list[tuple[Step | None, Message | None]]:
     """The messages and calls on the path to the answer; a call replaces the message that reports it."""
-    if found.tree and tree and tree.path:
-        nodes = [found.tree[number] for number in tree.path]
+    if trajectory.tree and tree and tree.path:
+        nodes = [trajectory.tree[number] for number in tree.path]
         return [
-            (node.step, turn_of(found.tree, node))
+            (node.step, find_turn(trajectory.tree, node))
             for node in nodes
             if node.step or (node.message and node.message.content)
         ]
-    steps = list(found.steps)
+    steps = list(trajectory.steps)
     rows: list[tuple[Step | None, Message | None]] = []
     silent: Message | None = None
-    for message in found.messages:
+    for message in trajectory.messages:
         if message.role == "tool" and steps:
             rows.append((steps.pop(0), silent))
             silent = None
@@ -69,7 +69,7 @@ def in_order(
     return [*rows, *((step, None) for step in steps)]
 
 
-def turn_of(nodes: Sequence[Node], node: Node) -> Message | None:
+def find_turn(nodes: Sequence[Node], node: Node) -> Message | None:
     """The message of a node; for a step, the model's turn above it if that has no text."""
     if node.step is None:
         return node.message
@@ -77,10 +77,14 @@ def turn_of(nodes: Sequence[Node], node: Node) -> Message | None:
     return above if above and above.role == "assistant" and not above.content else None
 
 
-def has_order(found: Trajectory) -> bool:
+def has_order(trajectory: Trajectory) -> bool:
     """Whether the record has the order of messages and calls; some imported formats do not."""
-    said = any(message.role == "assistant" for message in found.messages)
-    return found.tree is not None or not said or any(message.role == "tool" for message in found.messages)
+    has_replies = any(message.role == "assistant" for message in trajectory.messages)
+    return (
+        trajectory.tree is not None
+        or not has_replies
+        or any(message.role == "tool" for message in trajectory.messages)
+    )
 
 
 def make_item(
@@ -109,8 +113,8 @@ def make_item(
     own = PageBudget(max(0, min(_STEP_NODES, budget.nodes)), max(0, min(_STEP_TEXT, budget.text)))
     before = own.nodes, own.text
     answer = json_view.view_answer(step.observation)
-    arguments = json_view.tokens_of(_arguments(step.arguments), own)
-    observation = json_view.tokens_of(answer.value, own) if step.observation else []
+    arguments = json_view.make_tokens(_arguments(step.arguments), own)
+    observation = json_view.make_tokens(answer.value, own) if step.observation else []
     budget.nodes -= before[0] - own.nodes
     budget.text -= before[1] - own.text
     return TrajectoryItem(
@@ -128,24 +132,26 @@ def make_item(
 
 
 def _arguments(text: str) -> Any:
-    found, value = json_view.read_json(text)
-    return value if found else text
+    is_json, value = json_view.read_json(text)
+    return value if is_json else text
 
 
 class MeasuredTimes:
     """The measured times of one trajectory, by its steps and messages."""
 
-    def __init__(self, found: Trajectory) -> None:
-        nodes = found.tree or ()
-        steps = [node.step for node in nodes if node.step] if found.tree else found.steps
-        messages = [node.message for node in nodes if node.message] if found.tree else found.messages
+    def __init__(self, trajectory: Trajectory) -> None:
+        nodes = trajectory.tree or ()
+        steps = [node.step for node in nodes if node.step] if trajectory.tree else trajectory.steps
+        messages = (
+            [node.message for node in nodes if node.message] if trajectory.tree else trajectory.messages
+        )
         calls = [step for step in steps if step.function != FINISH]
         turns = [message for message in messages if message.role == "assistant"]
-        timing = found.timing
+        timing = trajectory.timing
         # Measurements are in the order of events. If a record lacks some events (a search also asked for a
         # ranking, say), they cannot be matched, and none is shown.
-        self._calls = _matched(calls, timing.tool_calls)
-        self._turns = _matched(turns, timing.model_calls)
+        self._calls = _pair(calls, timing.tool_calls)
+        self._turns = _pair(turns, timing.model_calls)
 
     def call(self, step: Step) -> float | None:
         """Seconds of a call, or None."""
@@ -156,7 +162,7 @@ class MeasuredTimes:
         return self._turns.get(id(message))
 
 
-def _matched(events: Sequence[object], figures: Sequence[T]) -> dict[int, T]:
+def _pair(events: Sequence[object], figures: Sequence[T]) -> dict[int, T]:
     """Figures by the identity of the event."""
     if len(events) != len(figures):
         return {}

@@ -66,7 +66,7 @@ def draw_tree(nodes: Sequence[Node]) -> TreeView:
         if parent is not None and 0 <= parent < number:
             sizes[parent] += sizes[number]
             reasons[parent] = reasons[parent] or (reasons[number] if len(children[parent]) == 1 else "")
-    path = _path(nodes)
+    path = _find_path(nodes)
     drawing = _Drawing(nodes, children, sizes, reasons, path)
     return TreeView(
         rows=drawing.rows(roots),
@@ -77,14 +77,14 @@ def draw_tree(nodes: Sequence[Node]) -> TreeView:
     )
 
 
-def _path(nodes: Sequence[Node]) -> set[int]:
+def _find_path(nodes: Sequence[Node]) -> set[int]:
     """The nodes that lead to the submitted answer, which is the first one found."""
     at = next((number for number, node in enumerate(nodes) if node.final), None)
-    found: set[int] = set()
-    while at is not None and 0 <= at < len(nodes) and at not in found:
-        found.add(at)
+    path: set[int] = set()
+    while at is not None and 0 <= at < len(nodes) and at not in path:
+        path.add(at)
         at = nodes[at].parent
-    return found
+    return path
 
 
 class _Drawing:
@@ -105,7 +105,7 @@ class _Drawing:
 
     def rows(self, roots: list[int]) -> list[TreeRow]:
         """All rows, without recursion: a tree may be deeper than the interpreter's stack."""
-        found: list[TreeRow] = []
+        rows: list[TreeRow] = []
         waiting: list[tuple[str, int, tuple[int, int], int]] = []
         drawn = 0
 
@@ -116,29 +116,29 @@ class _Drawing:
 
         push(roots, 0)
         while waiting:
-            what, number, where, depth = waiting.pop()
-            if what == "close":
-                found.append(TreeRow("close"))
+            kind, number, where, depth = waiting.pop()
+            if kind == "close":
+                rows.append(TreeRow("close"))
                 continue
             # A branch is opened only where there is room for its first node.
-            lines = drawn + self.branches + (what == "branch")
+            lines = drawn + self.branches + (kind == "branch")
             if lines >= self._room(number) or depth > _MAX_DEPTH:
                 missing = self._sizes[number]
-                if found and found[-1].kind == "cut":
-                    missing += found.pop().count
-                found.append(TreeRow("cut", number, count=missing))
+                if rows and rows[-1].kind == "cut":
+                    missing += rows.pop().count
+                rows.append(TreeRow("cut", number, count=missing))
                 continue
-            if what == "branch":
+            if kind == "branch":
                 self.branches += 1
-                found.append(self._branch(number, where))
+                rows.append(self._branch(number, where))
                 waiting.append(("close", number, where, depth))
                 waiting.append(("node", number, where, depth + 1))
                 continue
             drawn += 1
             node = self._nodes[number]
-            found.append(TreeRow("node", number, node, self._state(number), why=node.pruned))
+            rows.append(TreeRow("node", number, node, self._state(number), why=node.pruned))
             push(self._children[number], depth)
-        return found
+        return rows
 
     def _room(self, number: int) -> int:
         """Maximum number of lines before a node; the path to the answer is drawn even if it comes late."""
@@ -173,5 +173,5 @@ class _Drawing:
             if len(self._children[at]) != 1:
                 break
             at = self._children[at][0]
-        said = self._nodes[number].message
-        return (said.content if said else None) or ""
+        message = self._nodes[number].message
+        return (message.content if message else None) or ""

@@ -48,7 +48,7 @@ class JudgeName:
         return f"{self.judge}|{self.rubric}"
 
 
-def outcome_of(statuses: Sequence[Status]) -> str:
+def decide_outcome(statuses: Sequence[Status]) -> str:
     """The most frequent verdict; failures of the judge count only if there is nothing else."""
     counts = Counter(status for status in statuses if status is not Status.ERROR)
     if not counts:
@@ -57,21 +57,21 @@ def outcome_of(statuses: Sequence[Status]) -> str:
     return SPLIT if others and others[0][1] == most else first.value
 
 
-def statuses_by_trial(
+def group_statuses(
     marks: Sequence[Mark], done: Sequence[StoredTrial]
 ) -> dict[tuple[str, str, int], list[Status]]:
     """The verdicts by round on the answers that count; verdicts on earlier attempts are left out."""
     answers = {(one.group, one.query_id, one.trial): one.answer_hash for one in done}
-    found: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)
+    rounds_by_trial: dict[tuple[str, str, int], dict[int, Status]] = defaultdict(dict)
     for mark in marks:
         place = mark.group, mark.query_id, mark.trial
         if answers.get(place) == mark.answer_hash:
             # A round in which the judge failed may have been repeated; the last verdict counts.
-            found[place][mark.round] = mark.status
-    return {place: [rounds[number] for number in sorted(rounds)] for place, rounds in found.items()}
+            rounds_by_trial[place][mark.round] = mark.status
+    return {place: [rounds[number] for number in sorted(rounds)] for place, rounds in rounds_by_trial.items()}
 
 
-async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[JudgeName, Counter[str]]]:
+async def count_verdicts(store: Store, runs: Sequence[str]) -> dict[str, dict[JudgeName, Counter[str]]]:
     """The number of verdicts of each kind, by run and judge."""
     v = schema.verdicts.c
     statement = (
@@ -80,8 +80,8 @@ async def verdict_counts(store: Store, runs: Sequence[str]) -> dict[str, dict[Ju
         .group_by(v.run, v.judge, v.rubric, v.status)
         .order_by(v.run, v.judge, v.rubric)
     )
-    found: dict[str, dict[JudgeName, Counter[str]]] = {run: {} for run in runs}
+    counts: dict[str, dict[JudgeName, Counter[str]]] = {run: {} for run in runs}
     async with store.reading() as connection:
         for run, judge, rubric, status, count in await connection.execute(statement):
-            found[run].setdefault(JudgeName(judge, rubric), Counter())[status] = count
-    return found
+            counts[run].setdefault(JudgeName(judge, rubric), Counter())[status] = count
+    return counts

@@ -8,14 +8,14 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stb_server.inspector.diffs import MAX_LINES, argument_changes, arguments_of, line_difference
+from stb_server.inspector.diffs import MAX_LINES, compare_arguments, compare_lines, read_arguments
 
 ARGUMENTS = st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.text(max_size=3), st.none()))
 
 
 def test_arguments_are_compared_one_by_one() -> None:
     """Same, changed, added and removed, each with both sides; a value and its text are not the same."""
-    found = argument_changes({"a": 1, "b": "x", "d": 1}, {"a": 1, "b": "y", "c": 2, "d": "1"})
+    found = compare_arguments({"a": 1, "b": "x", "d": 1}, {"a": 1, "b": "y", "c": 2, "d": "1"})
 
     assert [
         ("a", "same", "1", "1"),
@@ -23,21 +23,21 @@ def test_arguments_are_compared_one_by_one() -> None:
         ("c", "added", "", "2"),
         ("d", "changed", "1", '"1"'),
     ] == [(c.name, c.kind, c.before, c.after) for c in found]
-    assert ["removed"] == [change.kind for change in argument_changes({"a": 1}, {})]
+    assert ["removed"] == [change.kind for change in compare_arguments({"a": 1}, {})]
 
 
 @settings(deadline=None)
 @given(ARGUMENTS, ARGUMENTS)
 def test_equal_arguments_have_no_changes(one: dict[str, Any], other: dict[str, Any]) -> None:
     """And different ones have some."""
-    changed = any(change.kind != "same" for change in argument_changes(one, other))
+    changed = any(change.kind != "same" for change in compare_arguments(one, other))
 
     assert (one != other) == changed
 
 
 def test_arguments_that_are_no_object_are_none() -> None:
     """Whatever the store holds, a page can be made."""
-    assert [{}, {}, {}] == [arguments_of(raw) for raw in (None, b"[1]", b"{broken")]
+    assert [{}, {}, {}] == [read_arguments(raw) for raw in (None, b"[1]", b"{broken")]
 
 
 def test_bodies_are_compared_line_by_line() -> None:
@@ -45,7 +45,7 @@ def test_bodies_are_compared_line_by_line() -> None:
     before = {"error": "", "response": {str(n): n for n in range(30)}}
     after = {"error": "", "response": {str(n): n if n != 20 else 0 for n in range(30)}}
 
-    found = line_difference(orjson.dumps(before), orjson.dumps(after))
+    found = compare_lines(orjson.dumps(before), orjson.dumps(after))
 
     assert (1, 1, False) == (found.added, found.removed, found.is_cut)
     assert ['    "20": 20,', '    "20": 0,'] == [
@@ -56,7 +56,7 @@ def test_bodies_are_compared_line_by_line() -> None:
 
 def test_long_bodies_are_compared_in_part() -> None:
     """And the page says so."""
-    found = line_difference(orjson.dumps(list(range(5_000))), orjson.dumps(list(range(9_000))))
+    found = compare_lines(orjson.dumps(list(range(5_000))), orjson.dumps(list(range(9_000))))
 
     assert found.is_cut
     assert len(found.lines) <= 2 * MAX_LINES

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stb_server.inspector.json_view import PageBudget, read_json, tokens_of, unfold
+from stb_server.inspector.json_view import PageBudget, make_tokens, read_json, unfold
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=20)),
@@ -28,7 +28,7 @@ def leaves(value: Any) -> int:
 @given(VALUES)
 def test_all_of_a_small_value_is_there(value: Any) -> None:
     """Every leaf has its row, and every container is closed."""
-    found = tokens_of(value)
+    found = make_tokens(value)
 
     kinds = [token.kind for token in found]
     assert leaves(value) == kinds.count("value")
@@ -39,7 +39,7 @@ def test_all_of_a_small_value_is_there(value: Any) -> None:
 @given(VALUES, st.integers(0, 20), st.integers(0, 50))
 def test_a_budget_is_kept(value: Any, nodes: int, text: int) -> None:
     """No more rows than allowed, and still every container is closed."""
-    found = tokens_of(value, PageBudget(nodes, text))
+    found = make_tokens(value, PageBudget(nodes, text))
 
     kinds = [token.kind for token in found]
     assert kinds.count("value") + kinds.count("open") <= max(nodes, 0)
@@ -48,8 +48,8 @@ def test_a_budget_is_kept(value: Any, nodes: int, text: int) -> None:
 
 def test_what_is_left_out_is_counted() -> None:
     """The rest of a long list, and of a long string."""
-    listed = tokens_of(list(range(100)), PageBudget(nodes=11))
-    (text,) = tokens_of("x" * 5_000)
+    listed = make_tokens(list(range(100)), PageBudget(nodes=11))
+    (text,) = make_tokens("x" * 5_000)
 
     assert ("cut", 90) == (listed[-2].kind, listed[-2].count)
     assert (4_000, 1_000) == (len(text.text), text.count)
@@ -69,6 +69,6 @@ def test_depth_is_bounded() -> None:
     for _ in range(1_000):
         value = [value]
 
-    found = tokens_of(value)
+    found = make_tokens(value)
 
     assert "[…]" == next(token.text for token in found if token.kind == "value")

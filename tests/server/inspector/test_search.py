@@ -11,7 +11,7 @@ from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_server.inspector import search as module
 from stb_server.inspector.response_counts import ResponseCounter, ResponseCounts
-from stb_server.inspector.search import PAGE, ResponseSearch, keys_starting_with, search
+from stb_server.inspector.search import PAGE, ResponseSearch, find_keys, search
 
 N = 180
 
@@ -136,7 +136,7 @@ async def test_superseded_answers_are_not_found(store: Store, many: tuple[int, R
     )
 
     assert 1 == sum(hit.key == old.key for hit in found.hits)
-    assert [old.key] == await keys_starting_with(store, dataset_id, old.key[:20])
+    assert [old.key] == await find_keys(store, dataset_id, old.key[:20])
 
 
 def test_a_search_survives_its_address() -> None:

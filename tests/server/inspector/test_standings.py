@@ -40,14 +40,16 @@ def row(
 
 def test_rows_are_drawn_to_scale() -> None:
     """Percent as they are; differences around the middle; a row without a value is no drawing."""
-    (score,) = standings.whiskers([row(40.0, 30.0, 55.0)], "run")
-    (difference,) = standings.whiskers([row(-5.0, -10.0, 0.0)], "run", reach=20)
-    (nothing,) = standings.whiskers([row(None)], "run")
+    (score,) = standings.draw_whiskers([row(40.0, 30.0, 55.0)], "run")
+    (difference,) = standings.draw_whiskers([row(-5.0, -10.0, 0.0)], "run", reach=20)
+    (nothing,) = standings.draw_whiskers([row(None)], "run")
 
     assert (40, 30, 55) == (score.value, score.low, score.high)
     assert (37.5, 25, 50) == (difference.value, difference.low, difference.high)
     assert nothing.value is None
-    assert [5, 20, 100] == [standings.reach_of(rows) for rows in ([], [row(3, -4, 11)], [row(60, 55, 65)])]
+    assert [5, 20, 100] == [
+        standings.choose_reach(rows) for rows in ([], [row(3, -4, 11)], [row(60, 55, 65)])
+    ]
 
 
 async def test_scores_are_computed_once_for_a_state(
@@ -105,7 +107,7 @@ def test_costs_are_told_by_who_pays() -> None:
     score = {**row(50.0), "judge_tokens": 30, "judge_cost_usd": 0.25}
     digest = RunDigest(1, {trial.place: trial}, {})
     shown = RunRow(
-        run, digest, 1, {}, {JudgeName("j", ""): standings.whiskers([score], "run")[0]}, is_scored=True
+        run, digest, 1, {}, {JudgeName("j", ""): standings.draw_whiskers([score], "run")[0]}, is_scored=True
     )
 
     assert [("agent", 100, 0.5), ("simulator", 7, None), ("judge j", 30, 0.25)] == [

@@ -16,7 +16,7 @@ from stb_core.values.trajectories import (
     Trajectory,
 )
 from stb_server.inspector.json_view import PageBudget
-from stb_server.inspector.trajectory_items import MeasuredTimes, TrajectoryItem, in_order, make_item
+from stb_server.inspector.trajectory_items import MeasuredTimes, TrajectoryItem, make_item, order_items
 from stb_server.inspector.trajectory_trees import draw_tree
 
 ROME, BONN = (
@@ -33,7 +33,7 @@ FIRST, SECOND, THIRD = (ModelCall(seconds=n, prompt_tokens=10 * n, completion_to
 def items(**given: Any) -> list[TrajectoryItem]:
     found = Trajectory(group="g", query_id="1", query="?", agent="a", stop=StopReason.ANSWERED, **given)
     measured = MeasuredTimes(found)
-    rows = in_order(found, draw_tree(found.tree) if found.tree else None)
+    rows = order_items(found, draw_tree(found.tree) if found.tree else None)
     return [make_item(n, *row, {}, PageBudget(), measured) for n, row in enumerate(rows)]
 
 

@@ -18,7 +18,7 @@ from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.runs import RunRow, run_rows, state_of
+from stb_server.inspector.pages.runs import RunRow, describe_state, make_run_rows
 from stb_server.inspector.rendering import HEADERS, page, url
 from stb_server.inspector.verdicts import JudgeName
 
@@ -58,128 +58,135 @@ class RunComparison:
 async def compare(request: Request) -> Response:
     """Show the runs named by ``run`` in the address, or those on a ``dataset``."""
     inspector = request.app.state.inspector
-    chosen = await _chosen(inspector, request)
-    if not chosen.runs:
+    selection = await _select(inspector, request)
+    if not selection.runs:
         return RedirectResponse("/runs", 303, HEADERS)
-    found = await _compared(inspector, chosen, inspector.standings.soon())
-    totals = [row for row in found.differences or () if row["group"] == _TOTAL]
-    reach = standings.reach_of(totals)
-    ranked = sorted(found.scores, key=lambda row: -(row["value"] or 0))
+    comparison = await _compare(inspector, selection, inspector.standings.soon())
+    totals = [row for row in comparison.differences or () if row["group"] == _TOTAL]
+    reach = standings.choose_reach(totals)
+    ranked = sorted(comparison.scores, key=lambda row: -(row["value"] or 0))
     return page(
         request,
         "compare.html",
-        chosen=chosen,
-        compared=found,
-        run_names={run.run: run.name for run in chosen.runs},
+        selection=selection,
+        comparison=comparison,
+        run_names={run.run: run.name for run in selection.runs},
         figures=[
-            (one, _sources(one.name, chosen)) for one in await _figures(inspector, chosen, found, dark=False)
+            (one, _figure_addresses(one.name, selection))
+            for one in await _draw_figures(inspector, selection, comparison, dark=False)
         ],
-        scores=standings.whiskers([row for row in ranked if row["group"] == _TOTAL], "run"),
-        differences=standings.whiskers(totals, "run", reach=reach),
+        scores=standings.draw_whiskers([row for row in ranked if row["group"] == _TOTAL], "run"),
+        differences=standings.draw_whiskers(totals, "run", reach=reach),
         reach=reach,
-        unlike=_unlike(found.rows),
+        differing_settings=_list_differing_settings(comparison.rows),
     )
 
 
 async def figure(request: Request) -> Response:
     """Show one figure, for a light or a ``dark`` page."""
     inspector = request.app.state.inspector
-    chosen = await _chosen(inspector, request)
+    selection = await _select(inspector, request)
     name = request.path_params["figure"]
-    if chosen.runs:
-        found = await _compared(inspector, chosen, time.monotonic() + _PATIENCE_S)
-        for one in await _figures(inspector, chosen, found, dark="dark" in request.query_params):
+    if selection.runs:
+        comparison = await _compare(inspector, selection, time.monotonic() + _PATIENCE_S)
+        for one in await _draw_figures(inspector, selection, comparison, dark="dark" in request.query_params):
             if one.name == name:
                 headers = {**HEADERS, "Content-Security-Policy": _POLICY}
                 return Response(one.svg, media_type="image/svg+xml", headers=headers)
     raise NotFoundError(f"There is no figure {name[:80]!r} of these runs.")
 
 
-def judges_of(looked: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
+def list_judges(judges_by_run: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
     """All judges of some runs; the last one has judged most of them."""
-    busiest = Counter(judge for found in looked.values() for judge in found)
+    busiest = Counter(judge for judges in judges_by_run.values() for judge in judges)
     return [judge for judge, _ in reversed(busiest.most_common())]
 
 
-async def _chosen(inspector: Inspector, request: Request) -> RunSelection:
+async def _select(inspector: Inspector, request: Request) -> RunSelection:
     store = inspector.store
     names = list(dict.fromkeys(request.query_params.getlist("run")))
-    wanted = request.query_params.get("judge", "")
+    address = request.query_params.get("judge", "")
     if names:
         runs = [await store.runs.get(name) for name in names]
-        looked = await verdicts.verdict_counts(store, [run.run for run in runs])
-        judges = [one for one in looked[runs[0].run] if all(one in found for found in looked.values())]
+        judges_by_run = await verdicts.count_verdicts(store, [run.run for run in runs])
+        judges = [
+            one
+            for one in judges_by_run[runs[0].run]
+            if all(one in run_judges for run_judges in judges_by_run.values())
+        ]
         dataset = ""
     else:
         dataset = request.query_params.get("dataset", "")
         runs = [run for run in await inspector.runs() if run.dataset == dataset]
-        looked = await verdicts.verdict_counts(store, [run.run for run in runs])
-        judges = judges_of(looked)
-    judge = next((one for one in judges if one.address == wanted), judges[-1] if judges else None)
+        judges_by_run = await verdicts.count_verdicts(store, [run.run for run in runs])
+        judges = list_judges(judges_by_run)
+    judge = next((one for one in judges if one.address == address), judges[-1] if judges else None)
     if dataset:
-        runs = [run for run in runs if judge in looked[run.run]]
+        runs = [run for run in runs if judge in judges_by_run[run.run]]
     return RunSelection(runs[-MOST_RUNS:], judges, judge, dataset, max(0, len(runs) - MOST_RUNS))
 
 
-async def _compared(inspector: Inspector, chosen: RunSelection, until: float) -> RunComparison:
-    store, judge = inspector.store, chosen.judge
-    rows: list[RunRow] = await run_rows(inspector, chosen.runs)
+async def _compare(inspector: Inspector, selection: RunSelection, until: float) -> RunComparison:
+    store, judge = inspector.store, selection.judge
+    rows: list[RunRow] = await make_run_rows(inspector, selection.runs)
     if judge is None:
         return RunComparison(rows, [], [])
     scores: list[ScoreRow] = []
     for row in rows:
-        found = await inspector.standings.scores(store, row.run.run, state_of(row), until=until)
-        scores += standings.rows_by(found or (), judge)
+        run_scores = await inspector.standings.scores(store, row.run.run, describe_state(row), until=until)
+        scores += standings.select_rows(run_scores or (), judge)
     if len(rows) == 1:
         return RunComparison(rows, scores, [])
-    if chosen.dataset:
+    if selection.dataset:
         totals = {row["run"]: row["value"] or 0 for row in scores if row["group"] == _TOTAL}
         rows.sort(key=lambda row: -totals.get(row.run.run, 0))
         scores.sort(key=lambda row: -totals.get(row["run"], 0))
-    state = " ".join(state_of(row) for row in rows)
+    state = " ".join(describe_state(row) for row in rows)
     try:
         differences = await inspector.standings.differences(
             store, [row.run.run for row in rows], state, until=until
         )
     except StbError as trouble:
         return RunComparison(rows, scores, [], str(trouble))
-    return RunComparison(rows, scores, None if differences is None else standings.rows_by(differences, judge))
+    return RunComparison(
+        rows, scores, None if differences is None else standings.select_rows(differences, judge)
+    )
 
 
-async def _figures(
-    inspector: Inspector, chosen: RunSelection, found: RunComparison, *, dark: bool
+async def _draw_figures(
+    inspector: Inspector, selection: RunSelection, comparison: RunComparison, *, dark: bool
 ) -> list[Figure]:
-    if not found.scores or not found.is_computed:
+    if not comparison.scores or not comparison.is_computed:
         return []
     state = (
-        chosen.judge.address if chosen.judge else "",
-        *(f"{r.run.run} {state_of(r)}" for r in found.rows),
+        selection.judge.address if selection.judge else "",
+        *(f"{r.run.run} {describe_state(r)}" for r in comparison.rows),
     )
     drawn: list[Figure] = await inspector.standings.figures(
-        found.scores, found.differences or (), state, dark=dark
+        comparison.scores, comparison.differences or (), state, dark=dark
     )
     return drawn
 
 
-def _sources(name: str, chosen: RunSelection) -> tuple[str, str]:
+def _figure_addresses(name: str, selection: RunSelection) -> tuple[str, str]:
     """The addresses of a figure for a light page and for a dark one."""
-    runs = [] if chosen.dataset else [run.run for run in chosen.runs]
-    judge = chosen.judge.address if chosen.judge else ""
+    runs = [] if selection.dataset else [run.run for run in selection.runs]
+    judge = selection.judge.address if selection.judge else ""
     light, dark = (
-        url(f"/compare/{name}.svg", dataset=chosen.dataset, run=runs or None, judge=judge, dark=dark)
+        url(f"/compare/{name}.svg", dataset=selection.dataset, run=runs or None, judge=judge, dark=dark)
         for dark in ("", "1")
     )
     return light, dark
 
 
-def _unlike(rows: list[RunRow]) -> list[str]:
+def _list_differing_settings(rows: list[RunRow]) -> list[str]:
     """The settings in which these runs differ, so that their scores are hard to compare."""
-    found = []
+    differing = []
     for words, values in (
         ("dataset", {row.run.manifest.dataset_hash or row.run.dataset for row in rows}),
         ("set of recorded responses", {row.run.manifest.snapshot_hash for row in rows}),
         ("mode", {row.run.manifest.mode for row in rows}),
     ):
         if len(values) > 1:
-            found.append(words)
-    return found
+            differing.append(words)
+    return differing

@@ -14,7 +14,7 @@ from stb_core.errors import UsageError
 from stb_core.store import Store
 from stb_server.inspector.edit_session import COOKIE, MAX_AGE_S, begin_session, form_key
 from stb_server.inspector.rendering import HEADERS, page, place
-from stb_server.inspector.sign_in import own_path, read_form
+from stb_server.inspector.sign_in import check_path, read_form
 
 _READ_ONLY = "This server is read-only: it was started without --write-token."
 _SIGNED_OUT = "Changes need the write token. Sign in to edit, then submit the form again."
@@ -26,14 +26,14 @@ Edit = Callable[[Store, int, str, dict[str, str]], Coroutine[Any, Any, object]]
 async def edit(request: Request) -> Response:
     """Show the form for the write token, or handle a submitted one."""
     token: str = request.app.state.inspector.write_token
-    wanted = own_path(request.query_params.get("next", "/"))
+    next_path = check_path(request.query_params.get("next", "/"))
     if not token:
         return refusal(request, _READ_ONLY)
     if request.method == "POST":
         form = await read_form(request)
-        wanted = own_path(form.get("next", "/"))
+        next_path = check_path(form.get("next", "/"))
         if hmac.compare_digest(form.get("write_token", "").encode(), token.encode()):
-            response = RedirectResponse(wanted, 303, HEADERS)
+            response = RedirectResponse(next_path, 303, HEADERS)
             response.set_cookie(
                 COOKIE,
                 begin_session(token, time.time()),
@@ -43,14 +43,14 @@ async def edit(request: Request) -> Response:
                 secure=request.url.scheme == "https",
             )
             return response
-        return page(request, "edit.html", status=403, wanted=wanted, refused=True)
-    return page(request, "edit.html", wanted=wanted, refused=False)
+        return page(request, "edit.html", status=403, next_path=next_path, refused=True)
+    return page(request, "edit.html", next_path=next_path, refused=False)
 
 
 async def end(request: Request) -> Response:
     """Delete the cookie."""
     form = await read_form(request)
-    response = RedirectResponse(own_path(form.get("next", "/")), 303, HEADERS)
+    response = RedirectResponse(check_path(form.get("next", "/")), 303, HEADERS)
     response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stb_server.inspector.pages.runs import run_rows
+from stb_server.inspector.pages.runs import make_run_rows
 from stb_server.inspector.rendering import page, share_bar
 
 _RUNS = 6
@@ -31,8 +31,8 @@ async def overview(request: Request) -> Response:
                 "is_current": is_current,
             }
         )
-        found = await store.misses.most_frequent(dataset.id, limit=_MISSES)
-        misses += [(dataset.name, miss) for miss in found]
+        most_frequent = await store.misses.most_frequent(dataset.id, limit=_MISSES)
+        misses += [(dataset.name, miss) for miss in most_frequent]
     misses.sort(key=lambda pair: (-pair[1].count, pair[1].key))
     latest = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)[:_RUNS]
     return page(
@@ -40,6 +40,6 @@ async def overview(request: Request) -> Response:
         "overview.html",
         cards=cards,
         misses=misses[:_MISSES],
-        rows=await run_rows(inspector, latest),
+        rows=await make_run_rows(inspector, latest),
         worker=inspector.worker,
     )

@@ -13,11 +13,11 @@ from stb_core.errors import NotFoundError
 from stb_core.store import CurationAct, Dataset, Response, note_of
 from stb_core.values import ApiRef, Provenance
 from stb_server.inspector import json_view
-from stb_server.inspector.diffs import argument_changes, arguments_of, line_difference
+from stb_server.inspector.diffs import compare_arguments, compare_lines, read_arguments
 from stb_server.inspector.json_view import Token
 from stb_server.inspector.pages import try_call
 from stb_server.inspector.rendering import HEADERS, page, place, short_time
-from stb_server.inspector.search import neighbours
+from stb_server.inspector.search import find_neighbours
 from stb_server.inspector.sign_in import read_form
 from stb_server.inspector.snippets import snippets
 
@@ -45,10 +45,10 @@ class BodyView:
     is_cut: bool
 
 
-def body_view(raw: bytes, budget: json_view.PageBudget | None = None) -> BodyView:
+def view_body(raw: bytes, budget: json_view.PageBudget | None = None) -> BodyView:
     """The view of a body; JSON in a string is parsed and marked so."""
     answer = json_view.view_answer(raw)
-    tokens = json_view.tokens_of(answer.value, budget)
+    tokens = json_view.make_tokens(answer.value, budget)
     return BodyView(answer.error, tokens, answer.is_unfolded, json_view.is_cut(tokens))
 
 
@@ -57,10 +57,12 @@ async def response(request: Request) -> HttpResponse:
     inspector = request.app.state.inspector
     store = inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
-    versions, chosen = await _chosen(request, dataset)
+    versions, chosen = await _load_version(request, dataset)
     ref = ApiRef(chosen.category, chosen.tool, chosen.api)
-    near = [hit for hit in await neighbours(store, dataset.id, ref, _NEIGHBOURS + 1) if hit.key != chosen.key]
-    own = arguments_of(chosen.arguments)
+    near = [
+        hit for hit in await find_neighbours(store, dataset.id, ref, _NEIGHBOURS + 1) if hit.key != chosen.key
+    ]
+    own = read_arguments(chosen.arguments)
     runs = [run for run in await inspector.runs() if run.dataset == dataset.name]
     uses, runs_read = await inspector.digests.uses(store, runs, chosen.key, limit=_USES)
     events = await store.curation.of(dataset.id, chosen.key)
@@ -72,16 +74,16 @@ async def response(request: Request) -> HttpResponse:
         ref=ref,
         chosen=chosen,
         versions=versions,
-        arguments=json_view.tokens_of(
+        arguments=json_view.make_tokens(
             json_view.read_json(chosen.arguments)[1], json_view.PageBudget(400, 20_000)
         ),
         arguments_text=json.dumps(own, indent=2, ensure_ascii=False),
-        body=body_view(chosen.body),
-        details=json_view.tokens_of(chosen.details, json_view.PageBudget(200, 8_000))
+        body=view_body(chosen.body),
+        details=json_view.make_tokens(chosen.details, json_view.PageBudget(200, 8_000))
         if chosen.details
         else [],
         document=await store.datasets.api(dataset.id, ref),
-        near=[(hit, argument_changes(own, arguments_of(hit.arguments))) for hit in near[:_NEIGHBOURS]],
+        near=[(hit, compare_arguments(own, read_arguments(hit.arguments))) for hit in near[:_NEIGHBOURS]],
         note=note_of(events),
         events=events,
         acts=ACTS,
@@ -99,7 +101,7 @@ async def raw(request: Request) -> HttpResponse:
     """Return the body as clients get it, byte for byte."""
     store = request.app.state.inspector.store
     dataset = await store.datasets.get(request.path_params["dataset"])
-    _, chosen = await _chosen(request, dataset)
+    _, chosen = await _load_version(request, dataset)
     headers = {**HEADERS, "X-STB-Provenance": chosen.provenance.value, "X-STB-Key": chosen.key}
     return HttpResponse(chosen.body, media_type="application/json", headers=headers)
 
@@ -111,7 +113,7 @@ async def difference(request: Request) -> HttpResponse:
     versions = {
         one.version: one for one in await store.responses.versions(dataset.id, request.path_params["key"])
     }
-    before, after = (versions.get(_version(request.query_params.get(name, ""))) for name in ("a", "b"))
+    before, after = (versions.get(_read_number(request.query_params.get(name, ""))) for name in ("a", "b"))
     if before is None or after is None:
         raise NotFoundError("There are no such versions of this response.")
     return page(
@@ -120,7 +122,7 @@ async def difference(request: Request) -> HttpResponse:
         dataset=dataset,
         before=before,
         after=after,
-        difference=line_difference(before.body, after.body),
+        difference=compare_lines(before.body, after.body),
     )
 
 
@@ -143,7 +145,7 @@ async def attempt(request: Request) -> HttpResponse:
         outcome = await try_call.look_up(store, dataset, ref, arguments)
     changes = []
     if outcome.nearest and outcome.call:
-        changes = argument_changes(outcome.call.arguments, arguments_of(outcome.nearest.arguments))
+        changes = compare_arguments(outcome.call.arguments, read_arguments(outcome.nearest.arguments))
     recorded = (
         outcome.call is not None and await store.responses.get(dataset.id, outcome.call.key) is not None
     )
@@ -156,7 +158,7 @@ async def attempt(request: Request) -> HttpResponse:
         outcome=outcome,
         is_sent=is_sent,
         recorded=recorded,
-        body=body_view(outcome.body) if outcome.body is not None else None,
+        body=view_body(outcome.body) if outcome.body is not None else None,
         is_miss=outcome.provenance is Provenance.MISS,
         changes=changes,
         document=await store.datasets.api(dataset.id, ref),
@@ -166,7 +168,7 @@ async def attempt(request: Request) -> HttpResponse:
     )
 
 
-async def _chosen(request: Request, dataset: Dataset) -> tuple[list[Response], Response]:
+async def _load_version(request: Request, dataset: Dataset) -> tuple[list[Response], Response]:
     store = request.app.state.inspector.store
     key = request.path_params["key"]
     versions: list[Response] = await store.responses.versions(dataset.id, key)
@@ -176,14 +178,14 @@ async def _chosen(request: Request, dataset: Dataset) -> tuple[list[Response], R
         ]
         when = f" It was erased by hand at {short_time(erased[0].created_at)} UTC." if erased else ""
         raise NotFoundError(f"Dataset {dataset.name} has no response {key[:80]!r}.{when}")
-    wanted = _version(request.query_params.get("version", ""))
-    if wanted:
+    number = _read_number(request.query_params.get("version", ""))
+    if number:
         for one in versions:
-            if one.version == wanted:
+            if one.version == number:
                 return versions, one
-        raise NotFoundError(f"This response has no version {wanted}.")
+        raise NotFoundError(f"This response has no version {number}.")
     return versions, next((one for one in versions if one.superseded_at is None), versions[0])
 
 
-def _version(text: str) -> int:
+def _read_number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0

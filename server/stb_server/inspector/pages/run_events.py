@@ -35,7 +35,7 @@ async def events(request: Request) -> Response:
         while True:
             now = await inspector.store.runs.get(run.run)
             done = await inspector.store.runs.done(run.run)
-            good = _good(now, done)
+            good = _count_good(now, done)
             state = {"done": good, "expected": now.n_expected, "complete": good >= now.n_expected}
             name = f"{sum(one.attempt + 1 for one in done)}-{now.n_expected}"
             if name != known or time.monotonic() > deadline:
@@ -49,7 +49,7 @@ async def events(request: Request) -> Response:
     )
 
 
-def _good(run: Run, done: Sequence[StoredTrial]) -> int:
+def _count_good(run: Run, done: Sequence[StoredTrial]) -> int:
     """The number of expected trials that are done and did not fail by infrastructure."""
     fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
     places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)

@@ -21,10 +21,10 @@ from stb_server.inspector.run_digests import RunDigest, key_of
 from stb_server.inspector.trajectory_items import (
     MeasuredTimes,
     TrajectoryItem,
+    find_turn,
     has_order,
-    in_order,
     make_item,
-    turn_of,
+    order_items,
 )
 
 _CHUNK = 400
@@ -61,25 +61,25 @@ async def trajectory(request: Request) -> Response:
     """Show a trajectory; with ``against=RUN`` two runs side by side on the same query."""
     inspector = request.app.state.inspector
     store = inspector.store
-    found = await store.runs.get(request.path_params["run"])
+    run = await store.runs.get(request.path_params["run"])
     group, query_id = request.path_params["group"], request.path_params["query_id"]
-    trial = _trial(request)
-    chosen, attempts = await _load(store, found, group, query_id, trial)
+    trial = _read_trial(request)
+    latest, attempts = await _load(store, run, group, query_id, trial)
     against = request.query_params.get("against", "")
-    digest = await inspector.digests.get(store, found.run)
+    digest = await inspector.digests.get(store, run.run)
     other = None
     if against:
         rival = await store.runs.get(against)
         loaded, _ = await _load(store, rival, group, query_id, min(trial, rival.trials - 1))
-        other = await _side(store, rival, loaded, with_tree=False)
-    previous, following = _around(found, digest, (group, query_id, trial))
+        other = await _make_view(store, rival, loaded, with_tree=False)
+    previous, following = _find_adjacent(run, digest, (group, query_id, trial))
     return page(
         request,
         "pair.html" if other else "trajectory.html",
-        side=await _side(store, found, chosen, with_tree=other is None),
+        side=await _make_view(store, run, latest, with_tree=other is None),
         other=other,
         attempts=attempts,
-        rivals=_rivals(await inspector.runs(), found, group, query_id),
+        rivals=_find_rivals(await inspector.runs(), run, group, query_id),
         previous=previous,
         following=following,
         signs=outcomes.SIGNS,
@@ -90,9 +90,9 @@ async def trajectory(request: Request) -> Response:
 async def raw(request: Request) -> Response:
     """Return the trajectory as it is stored."""
     store = request.app.state.inspector.store
-    found = await store.runs.get(request.path_params["run"])
-    where = found.run, request.path_params["group"], request.path_params["query_id"], _trial(request)
-    document, _ = await stored_document(store, *where)
+    run = await store.runs.get(request.path_params["run"])
+    where = run.run, request.path_params["group"], request.path_params["query_id"], _read_trial(request)
+    document, _ = await load_document(store, *where)
     return Response(document, media_type="application/json", headers=HEADERS)
 
 
@@ -101,17 +101,17 @@ def address(run: str, group: str, query_id: str, trial: int = 0) -> str:
     return place("runs", run, group, query_id) + (f"?trial={trial}" if trial else "")
 
 
-def _trial(request: Request) -> int:
+def _read_trial(request: Request) -> int:
     text = request.query_params.get("trial", "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
 
 
 async def _load(store: Store, run: Run, group: str, query_id: str, trial: int) -> tuple[Trajectory, int]:
-    document, attempts = await stored_document(store, run.run, group, query_id, trial)
+    document, attempts = await load_document(store, run.run, group, query_id, trial)
     return Trajectory.model_validate_json(document), attempts
 
 
-async def stored_document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
+async def load_document(store: Store, run: str, group: str, query_id: str, trial: int) -> tuple[str, int]:
     """(the last attempt of a trial, how many attempts there are)."""
     t = schema.trajectories.c
     statement = (
@@ -127,58 +127,64 @@ async def stored_document(store: Store, run: str, group: str, query_id: str, tri
     return row.document, row.attempt + 1
 
 
-async def _side(store: Store, run: Run, found: Trajectory, *, with_tree: bool) -> TrajectoryView:
-    given = await store.verdicts.of_query(run.run, found.group, found.query_id, metric=SOPR)
-    tree = trajectory_trees.draw_tree(found.tree) if with_tree and found.tree else None
+async def _make_view(store: Store, run: Run, trajectory: Trajectory, *, with_tree: bool) -> TrajectoryView:
+    verdicts = await store.verdicts.of_query(run.run, trajectory.group, trajectory.query_id, metric=SOPR)
+    tree = trajectory_trees.draw_tree(trajectory.tree) if with_tree and trajectory.tree else None
     drawn = {row.number: row.node for row in tree.rows if row.node} if tree else {}
-    steps = [*found.steps, *(node.step for node in drawn.values() if node.step)]
-    recorded = await _recorded(store, run.dataset, steps)
+    steps = [*trajectory.steps, *(node.step for node in drawn.values() if node.step)]
+    recorded = await _find_recorded_pages(store, run.dataset, steps)
     share = 2 if tree else 1  # the tree and the path to the answer get half each
     budget, tree_budget = (PageBudget(_PAGE_NODES // share, _PAGE_TEXT // share) for _ in range(2))
-    path = in_order(found, tree or (trajectory_trees.draw_tree(found.tree) if found.tree else None))
-    measured = MeasuredTimes(found)
+    path = order_items(
+        trajectory, tree or (trajectory_trees.draw_tree(trajectory.tree) if trajectory.tree else None)
+    )
+    measured = MeasuredTimes(trajectory)
     items = [
         make_item(number, step, message, recorded, budget, measured)
         for number, (step, message) in enumerate(path[:_MAX_ROWS], 1)
     ]
     nodes = {
-        number: make_item(number, node.step, turn_of(found.tree or (), node), recorded, tree_budget, measured)
+        number: make_item(
+            number, node.step, find_turn(trajectory.tree or (), node), recorded, tree_budget, measured
+        )
         for number, node in drawn.items()
     }
     return TrajectoryView(
         run=run,
-        trajectory=found,
-        verdicts=[one for one in given if one.trial == found.trial],
+        trajectory=trajectory,
+        verdicts=[one for one in verdicts if one.trial == trajectory.trial],
         items=items,
         left_out=max(0, len(path) - _MAX_ROWS),
-        has_order=has_order(found),
+        has_order=has_order(trajectory),
         tree=tree,
         nodes=nodes,
-        address=place("runs", run.run, found.group, found.query_id),
-        limits=_limits(run.manifest.agent_settings),
+        address=place("runs", run.run, trajectory.group, trajectory.query_id),
+        limits=_describe_limits(run.manifest.agent_settings),
     )
 
 
-def _limits(settings: Mapping[str, Any]) -> str:
+def _describe_limits(settings: Mapping[str, Any]) -> str:
     budget = settings.get("budget")
-    given = {**settings, **(budget if isinstance(budget, dict) else {})}
+    settings_and_budget = {**settings, **(budget if isinstance(budget, dict) else {})}
     return ", ".join(
-        f"{value:,} {words}" for name, words in _LIMITS.items() if isinstance(value := given.get(name), int)
+        f"{value:,} {words}"
+        for name, words in _LIMITS.items()
+        if isinstance(value := settings_and_budget.get(name), int)
     )
 
 
-async def _recorded(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
+async def _find_recorded_pages(store: Store, dataset: str, steps: list[Step]) -> dict[str, str]:
     """The pages of recorded answers, by the key of the call."""
     keys = sorted({key for step in steps if (key := key_of(step))})
-    return {key: place("cache", dataset, key) for key in await recorded_keys(store, dataset, keys)}
+    return {key: place("cache", dataset, key) for key in await find_recorded_keys(store, dataset, keys)}
 
 
-async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list[str]:
+async def find_recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list[str]:
     """Those keys that have a response in force; none if there is no such dataset."""
     known = [one for one in await store.datasets.all() if one.name == dataset]
-    found: list[str] = []
+    recorded: list[str] = []
     if not known:
-        return found
+        return recorded
     r = schema.responses.c
     async with store.reading() as connection:
         for start in range(0, len(keys), _CHUNK):
@@ -187,11 +193,11 @@ async def recorded_keys(store: Store, dataset: str, keys: Sequence[str]) -> list
                 r.key.in_(keys[start : start + _CHUNK]),
                 r.superseded_at.is_(None),
             )
-            found += await connection.scalars(statement)
-    return found
+            recorded += await connection.scalars(statement)
+    return recorded
 
 
-def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Run]:
+def _find_rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Run]:
     """Other runs with the same query of the same dataset."""
     return [
         other
@@ -200,7 +206,7 @@ def _rivals(runs: Sequence[Run], run: Run, group: str, query_id: str) -> list[Ru
     ]
 
 
-def _around(run: Run, digest: RunDigest, here: tuple[str, str, int]) -> tuple[str, str]:
+def _find_adjacent(run: Run, digest: RunDigest, here: tuple[str, str, int]) -> tuple[str, str]:
     """The addresses of the trajectories before and after this one, in the order of the run's page."""
     places = [
         (group, query_id, number)

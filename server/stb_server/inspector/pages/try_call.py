@@ -38,11 +38,11 @@ async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -
     """Look a call up in the cache. Nothing is recorded, and a miss is not counted."""
     try:
         call = ToolCall(*ref, parse_arguments(arguments))
-        found = await store.responses.get(dataset.id, call.key)
+        stored = await store.responses.get(dataset.id, call.key)
     except CallError as problem:
         return TriedCall(None, problem.message)
-    if found is not None:
-        return TriedCall(call, body=found.body, provenance=found.provenance)
+    if stored is not None:
+        return TriedCall(call, body=stored.body, provenance=stored.provenance)
     recorded = await recorded_arguments(store, dataset.id, ref)
     neighbour = nearest(call.canonical_arguments, recorded)
     return TriedCall(call, provenance=Provenance.MISS, nearest=neighbour)
