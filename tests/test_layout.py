@@ -175,6 +175,20 @@ def test_a_front_door_is_small_and_used() -> None:
     assert [] == past
 
 
+def test_one_module_reads_python_notation() -> None:
+    """``ast.literal_eval`` is called behind one guard, and nothing calls ``eval`` or ``exec``."""
+    readers = {
+        name
+        for _, name, _, tree in modules()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr == "literal_eval")
+        or (isinstance(node, ast.alias) and node.name == "literal_eval")
+        or (isinstance(node, ast.Name) and node.id in {"eval", "exec"})
+    }
+
+    assert {"stb_core.values.python_notation"} == readers
+
+
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_file_holds(what: str) -> None:
     """No tracked text names a registry, a machine's own path, or an unfinished merge."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from stb_core.errors import UsageError
 from stb_core.llm.concurrency import AdaptiveLimit
 from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience
+from stb_core.llm.structured_output import Schema, find_object
 from stb_core.settings import Settings, provider_prefix
 from stb_core.usage import Price
 
@@ -29,13 +30,14 @@ def open_model(
     patience: Patience = DEFAULT_PATIENCE,
     connections: int = 16,
     seed: int = 0,
+    find: Callable[[str, Schema], dict[str, Any] | None] = find_object,
 ) -> OpenAIModel:
     """Open a model by its name; no request is sent yet. Close it after use.
 
     At most ``connections`` requests are in flight, and fewer after the endpoint said "too many requests".
     ``openai/…`` is at api.openai.com unless OPENAI_BASE_URL says otherwise; any other provider is at
     ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; your own endpoint may need
-    none.
+    none. ``find`` finds the object that fits a schema in a reply, see ``OpenAIModel``.
 
     Raises:
         UsageError: the name is not ``PROVIDER/MODEL``, or the provider's address is not known.
@@ -49,6 +51,7 @@ def open_model(
         price=price_of(name, settings.values),
         concurrency=AdaptiveLimit(connections),
         seed=seed,
+        find=find,
     )
 
 

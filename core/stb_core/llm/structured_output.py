@@ -145,19 +145,41 @@ def _object_fits(value: dict[str, Any], schema: Schema) -> bool:
 
 
 def find_object(text: str, schema: Schema) -> dict[str, Any] | None:
-    """The one object in a reply that fits the schema; None if none fits, or more than one.
-
-    The object may be the whole text, alone or in a code fence, or it may stand between words.
-    Text with a repeated key, NaN or an infinity is not JSON.
-    """
-    fenced = _FENCE.match(text)
-    whole = _decode(fenced[1] if fenced else text)
-    if whole is not None:
-        return whole if fits(whole, schema) else None
-    if len(text) > _MAX_SEARCHED:
-        return None
-    found = [value for value in _objects_within(text) if fits(value, schema)]
+    """The one object in a reply that fits the schema; None if none fits, or more than one."""
+    found = [value for value in objects_in(text) if fits(value, schema)]
     return found[0] if len(found) == 1 else None
+
+
+def objects_in(text: str) -> list[dict[str, Any]]:
+    """The JSON objects in a reply: the reply itself, alone or in a code fence, or else those between its words.
+
+    What a model thinks before it answers (``<think>``) is no part of its reply. Text with a repeated key,
+    NaN or an infinity is not JSON.
+    """
+    whole = _decode_reply(text)
+    if whole is None:
+        text = _without_thinking(text)
+        whole = _decode_reply(text)
+    if whole is not None:
+        return [whole]
+    return [] if len(text) > _MAX_SEARCHED else _objects_within(text)
+
+
+def _decode_reply(text: str) -> dict[str, Any] | None:
+    fenced = _FENCE.match(text)
+    return _decode(fenced[1] if fenced else text)
+
+
+def _without_thinking(text: str) -> str:
+    """The text after a leading ``<think>…</think>``; nothing if it does not end.
+
+    Some templates put ``<think>`` into the prompt, so the reply has only its end.
+    """
+    is_open = text.lstrip().startswith("<think>")
+    before, end, after = text.partition("</think>")
+    if end and (is_open or "<think>" not in before):
+        return after
+    return "" if is_open else text
 
 
 def is_strict(schema: Schema) -> bool:

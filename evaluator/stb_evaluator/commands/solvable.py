@@ -22,6 +22,7 @@ from stb_evaluator.judges import (
     SOLVABILITY,
     Vote,
     collect_votes,
+    find_reply,
     load_rubric,
     load_solvability_tasks,
     report_failures,
@@ -56,7 +57,7 @@ async def command(
         if not tasks:
             raise NotFoundError(f"{dataset} has no queries.", hint=f"See: stb data show {name}.")
         models = [
-            open_model(one.strip(), current_settings(), connections=max_connections)
+            open_model(one.strip(), current_settings(), connections=max_connections, find=find_reply)
             for one in judge.split(",")
         ]
         for model in models:

@@ -15,7 +15,7 @@ from stb_evaluator.judges.opening import (
 from stb_evaluator.judges.pairs import Pair, PairJudge
 from stb_evaluator.judges.panel import Panel, PanelMember, majority_marks, panel_of_one
 from stb_evaluator.judges.quoting import shorten
-from stb_evaluator.judges.replies import SOLVABILITY
+from stb_evaluator.judges.replies import SOLVABILITY, find_reply
 from stb_evaluator.judges.rubrics import CUT, load_rubric
 from stb_evaluator.judges.rules import RulesJudge, judge_by_rules
 from stb_evaluator.judges.solvable_votes import MODE, Vote, collect_votes, load_solvability_tasks

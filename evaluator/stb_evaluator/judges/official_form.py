@@ -28,7 +28,7 @@ from stb_evaluator.formats import converted_record
 from stb_evaluator.judges.ask import SEEDS_PER_ROUND
 from stb_evaluator.judges.judge import Case
 from stb_evaluator.judges.pairs import Pair, final_text
-from stb_evaluator.judges.replies import read_object
+from stb_evaluator.judges.replies import VERDICTS, plain_word, read_object
 
 ANSWER, TRAJECTORY, BETTER, SOLVABLE = (
     "check_answer_status",
@@ -41,7 +41,7 @@ _FUNCTION = re.compile(r"<function>(.*?)</function>", re.DOTALL)
 _NAME = re.compile(r"<name>(.*?)</name>", re.DOTALL)
 _DESCRIPTION = re.compile(r"<description>(.*?)</description>", re.DOTALL)
 _PLACE = re.compile(r"\{(\w+)\}")
-_STATUSES = {"Solved": Status.SOLVED, "Unsure": Status.UNSURE, "Unsolved": Status.UNSOLVED}
+_STATUSES = {status.value: status for status in VERDICTS}
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _templates(text: str) -> dict[str, str]:
 
 
 class OfficialJudge:
-    """Judges answers by an evaluator folder; a reply is read strictly, as everywhere."""
+    """Judges answers by an evaluator folder; a reply is read as everywhere."""
 
     reusable = True
 
@@ -220,6 +220,7 @@ class OfficialPairJudge(OfficialJudge):
 
 def _status_in(reply: Reply, field: str, words: Mapping[Any, Status]) -> Status:
     value = read_object(_arguments(reply)).get(field)
+    value = plain_word(value) if isinstance(value, str) else value
     if isinstance(value, bool | list | dict) or value not in words:
         raise UnreadableReplyError("The judge's reply is not one of those asked for.")
     return words[value]

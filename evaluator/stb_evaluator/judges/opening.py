@@ -23,6 +23,7 @@ from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.official_form import Evaluator, OfficialPairJudge, load_evaluator
 from stb_evaluator.judges.pairs import ModelPairJudge, PairJudge, RulesPairJudge
 from stb_evaluator.judges.panel import Panel, PanelMember
+from stb_evaluator.judges.replies import find_reply
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.judges.rules import RulesJudge
 
@@ -182,7 +183,7 @@ async def open_judges(
                     f"NOTE: {name} is not a dated version, so its provider may change the model behind it."
                     " Use a dated version to keep scores comparable."
                 )
-            model = open_model(name, settings, connections=connections)
+            model = open_model(name, settings, connections=connections, find=find_reply)
             stack.push_async_callback(model.close)
             judges.append(OpenedJudge(model.name, model, loaded))
         yield OpenedJudges(tuple(judges), connections, retry_errors, quiet)

@@ -2,7 +2,8 @@
 
 A file of labels is CSV with a header, or JSON: a list of objects. Each row names ``query`` and ``label``
 (solved, unsure, unsolved, or 1, 0.5, 0), and may name ``group`` and ``run``; without them it applies to
-every group, or every run, with such a query. The labelled queries should be a random sample.
+every group, or every run, with such a query. The labelled queries should be a random sample. Columns of CSV are
+separated by commas, semicolons or tabs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,8 @@ from stb_evaluator.statistics import Rate, judge_quality, ppi_mean
 
 CORRECTED = "corrected"
 QUALITY = "judge"
+
+_SEPARATOR_LINE = re.compile(r"sep=([,;\t])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def read_labels(path: Path) -> LabelSet:
 
     Raises:
         NotFoundError: there is no such file.
-        UsageError: the file is not in this form, or has no label.
+        UsageError: the file is not in this form, has no label, or contradicts itself.
     """
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.", hint="Give a CSV or JSON file of labels.")
@@ -69,11 +73,18 @@ def read_labels(path: Path) -> LabelSet:
     except (OSError, ValueError, csv.Error) as problem:
         raise UsageError(f"{path} cannot be read: {' '.join(str(problem).split())[:100]}.") from None
     points: dict[tuple[str, str, str], float] = {}
+    read_at: dict[tuple[str, str, str], str] = {}
     for where, row in rows:
-        if not isinstance(row, dict) or not str(row.get("query") or ""):
+        place = _read_place(row) if isinstance(row, dict) else ("", "", "")
+        if not place[2]:
             raise UsageError(f"{path}, {where}, names no query.", hint="It needs query and label.")
-        place = (str(row.get("run") or ""), str(row.get("group") or ""), str(row["query"]))
-        points[place] = _read_point(row.get("label"), path, where)
+        point = _read_point(row.get("label"), path, where)
+        if points.setdefault(place, point) != point:
+            raise UsageError(
+                f"{path} contradicts itself about {_in_words(place)}: see {read_at[place]} and {where}.",
+                hint="Keep one label of each answer.",
+            )
+        read_at.setdefault(place, where)
     if not points:
         raise UsageError(
             f"{path} holds no label.", hint="It needs the columns query and label, and a line per label."
@@ -88,12 +99,39 @@ def _read_rows(path: Path) -> list[tuple[str, Any]]:
         found = json.loads(text)
         rows = found if isinstance(found, list) else [found]
         return [(f"object {number}", row) for number, row in enumerate(rows, start=1)]
-    reader = csv.DictReader(io.StringIO(text))
-    return [(f"line {reader.line_num}", row) for row in reader]
+    return _read_csv(text)
+
+
+def _read_csv(text: str) -> list[tuple[str, Any]]:
+    """The lines below the header; the separator is the one that separates ``query`` from the other columns."""
+    first, _, rest = text.partition("\n")
+    named = _SEPARATOR_LINE.fullmatch(first.strip())  # Excel reads and writes such a line
+    lines_before = 1 if named else 0
+    header = (rest if named else text).partition("\n")[0]
+    separator = named[1] if named else next((one for one in ",;\t" if "query" in _columns(header, one)), ",")
+    reader = csv.DictReader(io.StringIO(rest if named else text), delimiter=separator)
+    reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or ()]
+    return [(f"line {reader.line_num + lines_before}", row) for row in reader]
+
+
+def _columns(header: str, separator: str) -> list[str]:
+    return [name.strip(' "\r').casefold() for name in header.split(separator)]
+
+
+def _read_place(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Run, group and query of a label; "" for what it does not name."""
+    named = [row.get(name) for name in ("run", "group", "query")]
+    run, group, query = ("" if name is None else str(name).strip() for name in named)
+    return run, group, query
+
+
+def _in_words(place: tuple[str, str, str]) -> str:
+    run, group, query = place
+    return f"query {query}" + (f" of {group}" if group else "") + (f" in the run {run}" if run else "")
 
 
 def _read_point(label: Any, path: Path, where: str) -> float:
-    word = str(label).strip().lower()
+    word = str(label).strip().lower().replace(",", ".")  # a decimal comma
     if word in {Status.SOLVED, Status.UNSURE, Status.UNSOLVED}:
         return POINTS[Status(word)]
     if word in {"0", "0.0", "0.5", "1", "1.0"}:

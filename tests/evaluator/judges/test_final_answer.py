@@ -28,7 +28,7 @@ def test_the_grade_is_read_from_its_field() -> None:
     assert read_by_words(PRAISE) is Status.UNSOLVED
 
 
-@pytest.mark.parametrize("word", ["unsure", "Solved", "error", ""])
+@pytest.mark.parametrize("word", ["unsure", "partly solved", "error", ""])
 def test_there_are_two_grades(word: str) -> None:
     """Unsure is none of them."""
     with pytest.raises(UnreadableReplyError):

@@ -79,7 +79,9 @@ async def test_an_answer_is_judged_by_the_folder_s_words(folder: Path) -> None:
     ("replies", "expected"),
     [
         ([says(answer_status="Unsure"), says(answer_status="Unsolved")], Status.UNSOLVED),
-        ([says(answer_status="solved"), says(answer_status="Solved")], Status.SOLVED),
+        ([says(answer_status="solved")], Status.SOLVED),
+        ([says(answer_status=" UNSOLVED ")], Status.UNSOLVED),
+        ([says(answer_status="solved?"), says(answer_status="Solved")], Status.SOLVED),
         ([says(answer_status=["Solved"]), says(status="Solved"), says()], Status.ERROR),
         ([Reply(content="Solved"), Reply(), Reply()], Status.ERROR),
     ],

@@ -34,6 +34,55 @@ def test_csv_and_json_say_the_same(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "l.csv") == read_labels(tmp_path / "l.json")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffQuery;Label;Group\r\n1;Solved;G1_tool\r\n2;0,5;\r\n",
+        '\ufeff"query";"label";"group"\n"1";"1";"G1_tool"\n"2";"unsure";""\n',
+        "sep=;\nquery;label;group\n1;solved;G1_tool\n2;0.5;\n",
+        "group\tlabel\tquery\nG1_tool\tsolved\t1\n\tunsure\t2\n",
+        "query , label, group\n 1 , solved , G1_tool\n2,unsure,\n",
+    ],
+)
+def test_csv_is_read_as_spreadsheets_save_it(tmp_path: Path, text: str) -> None:
+    """With a byte order mark, with semicolons or tabs between columns, with decimal commas."""
+    (tmp_path / "l.csv").write_text(text, encoding="utf-8", newline="")
+
+    assert read_labels(tmp_path / "l.csv").points == {("", "G1_tool", "1"): 1.0, ("", "", "2"): 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("query,label\n1,solved\n2,0\n1,0\n", "about query 1: see line 2 and line 4."),
+        ("query;label\n1;1\n1;0,5\n", "about query 1: see line 2 and line 3."),
+        (
+            "group,query,label,run\nG,1,solved,r\nG,1,unsure,r\n",
+            "about query 1 of G in the run r: see line 2 and line 3.",
+        ),
+        (
+            '[{"query": 1, "label": 1}, {"query": "1", "label": "unsolved"}]',
+            "about query 1: see object 1 and object 2.",
+        ),
+    ],
+)
+def test_contradictory_labels_are_an_error(tmp_path: Path, text: str, words: str) -> None:
+    """It names the query and both places."""
+    path = tmp_path / ("l.json" if text.startswith("[") else "l.csv")
+    path.write_text(text)
+
+    with pytest.raises(UsageError, match=re.escape(f"{path.name} contradicts itself {words}")):
+        read_labels(path)
+
+
+def test_the_same_label_twice_is_no_contradiction(tmp_path: Path) -> None:
+    """Nor is a label of one group beside a label of any group."""
+    path = tmp_path / "l.csv"
+    path.write_text("query,label,group\n1,solved,\n1,1,\n1,0,G\n")
+
+    assert read_labels(path).points == {("", "", "1"): 1.0, ("", "G", "1"): 0.0}
+
+
 def test_the_most_specific_label_counts() -> None:
     """Of run and group, of run, of group, of any."""
     labels = LabelSet({("", "", "1"): 0.0, ("", "G", "1"): 0.5, ("r", "G", "1"): 1.0})
