@@ -24,6 +24,10 @@ Written by `docs/generate.py` from the commands' own help; do not edit.
 Every command takes `--json`, which prints one JSON document with a table under `rows` on stdout;
 progress and logs go to stderr. Exit codes: 0 done, 1 incomplete or a check failed, 2 bad usage.
 
+Control characters, and characters that change the direction of text, are written out on both, as `\\u001b`. So is
+what the encoding of the terminal or file lacks (`PYTHONIOENCODING`, or the locale); `±` is `+/-` there. A JSON document
+is the same document in every encoding.
+
 Every flag has a twin in the environment, and may stand in `.env`, in the file given by
 `stb --config FILE` (TOML) or in `stb.toml` of the working directory. The strongest first: flag,
 environment, `.env`, `--config`, `stb.toml`, default. A table named after a command (`[run]`) serves that

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
-import re
+import json
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, cast
 
 import click
 import orjson
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from stb_core.cli.output import GuardedStream, guard
+from stb_core.values.plain_text import fit_encoding
+
+_WIDTH_OF_FILES = 200
+
+
+class GuardedConsole(Console):
+    """A console whose own styles reach the terminal, and whose texts are guarded as all other output is."""
+
+    @property
+    def file(self) -> IO[str]:
+        """Where it writes to: past the guard, since ``_render_buffer`` does its work."""
+        stream = super().file
+        return cast("IO[str]", stream.allowing_styles()) if isinstance(stream, GuardedStream) else stream
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        return super()._render_buffer(
+            segment if segment.control else Segment(guard(segment.text), segment.style) for segment in buffer
+        )
+
 
 # Progress and notes go to stderr, so that stdout holds nothing but the result.
-notes = Console(stderr=True, highlight=False)
+notes = GuardedConsole(stderr=True, highlight=False)
 
 
-def emit_json(document: Mapping[str, Any]) -> None:
-    """Print one JSON document."""
-    click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2, default=str))
+def emit_json(document: Mapping[str, Any], *, indent: bool = True) -> None:
+    """Print one JSON document, which stays the same whatever the encoding of stdout is."""
+    try:
+        option = orjson.OPT_INDENT_2 if indent else None
+        text = orjson.dumps(document, option=option, default=str).decode()
+    except TypeError:  # a file's name that the locale could not decode
+        text = json.dumps(document, indent=2 if indent else None, default=str)
+    click.echo(fit_encoding(text, sys.stdout.encoding, literally=True))
 
 
 def emit_table(
@@ -39,25 +69,36 @@ def emit_table(
         numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(row.get(name), digits)) for name, _ in named))
-    width = None if (out := Console()).is_terminal else 200
-    (Console(width=width, highlight=False) if width else out).print(table)
+        table.add_row(*(Text(_shown(_cell(row.get(name), digits))) for name, _ in named))
+    _stdout().print(table)
+
+
+def print_texts(texts: Iterable[Text]) -> None:
+    """Print styled texts on stdout, each on lines of its own."""
+    out = _stdout()
+    for text in texts:
+        out.print(text)
+
+
+def _stdout() -> Console:
+    out = GuardedConsole(highlight=False)
+    return out if out.is_terminal else GuardedConsole(highlight=False, width=_WIDTH_OF_FILES)
 
 
 def _cell(value: Any, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.{digits}f}" if isinstance(value, float) else escape_control_characters(str(value))
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def escape_control_characters(text: str) -> str:
-    """Foreign text without the control characters that a terminal would obey."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+def _shown(text: str) -> str:
+    """Text as it will leave, so that the columns of a table are as wide as what stands in them."""
+    return fit_encoding(guard(text), sys.stdout.encoding)
 
 
 def print_note(text: str) -> None:
     """A line for the person, on stderr; never part of the result."""
-    notes.print(Text(text), soft_wrap=True)
+    notes.print(Text(guard(text)), soft_wrap=True)
 
 
 def progress(*, quiet: bool = False) -> Progress:
@@ -70,6 +111,8 @@ def progress(*, quiet: bool = False) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=notes,
         transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
         disable=quiet or not notes.is_terminal,
     )
 

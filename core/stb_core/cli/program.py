@@ -26,12 +26,15 @@ import click
 from click.core import ParameterSource
 
 from stb_core.cli import event_loop
+from stb_core.cli.output import guard_output
 from stb_core.errors import StbError, UsageError
 from stb_core.settings import PREFIX, Settings, checked_secret, load_settings
 from stb_core.telemetry import logs, traces
+from stb_core.values.plain_text import decode_name
 
 ENTRY_POINTS = "stabletoolbench.commands"
 _OURS = "stabletoolbench"
+_LONGEST_NAME = 200
 _OWN_NAME = re.compile(r"^``stb [^`]*``: ")
 
 P = ParamSpec("P")
@@ -67,7 +70,7 @@ class Commands(click.Group):
                 if isinstance(parent, click.Group):
                     parent.add_command(loaded, member or name)
                 else:
-                    click.echo(f"stb: there is no group {name!r} for the command {entry.name!r}.", err=True)
+                    _say(f"there is no group {name!r} for the command {entry.name!r}.")
                 _name_twins(self)
         return super().get_command(context, name)
 
@@ -108,9 +111,7 @@ def _load(entry: EntryPoint) -> click.Command | None:
         if entry.dist is None or entry.dist.name == _OURS:
             raise
         text = f"{type(problem).__name__}: {problem}"
-        click.echo(
-            f"stb: the command {entry.name!r} of {entry.dist.name} cannot be loaded ({text}).", err=True
-        )
+        _say(f"the command {entry.name!r} of {entry.dist.name} cannot be loaded ({text}).")
         return None
     return loaded
 
@@ -165,7 +166,11 @@ def exit_with(code: int) -> NoReturn:
 @click.group(
     name="stb",
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "color": True,  # else click deletes escape sequences that are to be shown
+    },
     no_args_is_help=True,
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings from a TOML file, over stb.toml.")
@@ -176,7 +181,7 @@ def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     """A stable benchmark for tool-using LLM agents."""
     settings = load_settings(config)
     for line in settings.deprecations:
-        click.echo(f"stb: {line}", err=True)
+        _say(line)
     logs.configure(str(settings.values.get("log_level", log_level)))
     traces.start(settings.environment, f"stb-{context.invoked_subcommand}")
     context.obj = settings
@@ -264,25 +269,35 @@ def _name_twins(member: click.Command) -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``stb``; the only place where an error becomes a line and an exit code."""
+    guard_output()
     try:
         code = find_commands().main(args=args, prog_name="stb", standalone_mode=False)
     except StbError as problem:
-        click.echo(f"stb: {problem}", err=True)
+        _say(str(problem))
         sys.exit(problem.exit_code)
     except click.exceptions.NoArgsIsHelpError as problem:
         problem.show()
         sys.exit(problem.exit_code)
     except click.ClickException as problem:
-        click.echo(f"stb: {_usage(problem)}", err=True)
+        _say(_usage(problem))
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo(
-            "stb: stopped. What was finished is kept; run the same command again to continue.", err=True
-        )
+        _say("stopped. What was finished is kept; run the same command again to continue.")
         sys.exit(130)
+    except UnicodeEncodeError as problem:
+        if (name := decode_name(problem.object)) == problem.object:
+            raise
+        _say(
+            f"This locale cannot hold {name[:_LONGEST_NAME]!r}. Set PYTHONUTF8=1 and run the same command again."
+        )
+        sys.exit(UsageError.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _say(text: str) -> None:
+    click.echo(f"stb: {text}", err=True, color=True)
 
 
 def _usage(problem: click.ClickException) -> str:

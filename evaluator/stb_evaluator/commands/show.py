@@ -6,8 +6,6 @@ from collections import Counter
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
@@ -34,7 +32,7 @@ async def command(what: str, full: bool, as_json: bool) -> None:
         console.emit_json({"rows": [_trajectory_row(run, *pair) for pair in pairs]})
         return
     for trajectory, given in zip(found, verdicts, strict=True):
-        _print(draw_trajectory(trajectory, given, full=full))
+        console.print_texts(draw_trajectory(trajectory, given, full=full))
 
 
 def _trajectory_row(run: Run, trajectory: Trajectory, verdicts: list[Verdict]) -> dict[str, Any]:
@@ -154,9 +152,3 @@ async def _verdicts(store: Store, run: Run, found: list[Trajectory]) -> list[lis
     group, query_id = found[0].group, found[0].query_id
     given = await store.verdicts.of_query(run.run, group, query_id, metric=SOPR)
     return [[v for v in given if v.trial == trajectory.trial] for trajectory in found]
-
-
-def _print(lines: list[Text]) -> None:
-    out = Console(highlight=False) if Console().is_terminal else Console(highlight=False, width=200)
-    for line in lines:
-        out.print(line)

@@ -13,9 +13,6 @@ _OBSERVATION = 400
 # To lay out megabytes for the terminal takes minutes.
 _ANSWER = 20_000
 
-# A text from outside must not move the cursor or change colours; tabs and line breaks may stay.
-_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code not in {9, 10}}
-
 
 def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full: bool = False) -> list[Text]:
     """Query, calls, search tree if there is one, answer and verdicts."""
@@ -35,10 +32,7 @@ def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full
     if usage.model_calls:
         cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
         lines.append(_labelled("Used", f"{usage.model_calls} model calls, {usage.total_tokens} tokens{cost}"))
-    lines += [_draw_verdict(verdict) for verdict in verdicts]
-    for line in lines:
-        line.plain = line.plain.translate(_CONTROLS)
-    return lines
+    return lines + [_draw_verdict(verdict) for verdict in verdicts]
 
 
 def _labelled(label: str, text: str) -> Text:

@@ -15,12 +15,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-import click
-import orjson
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from stb_core.cli import console
+from stb_core.cli.output import guard_output
 from stb_core.cli.store import choose_dataset
 from stb_core.errors import ServiceError, UsageError
 from stb_core.store import open_store
@@ -181,6 +180,7 @@ def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> Requ
     if os.getpid() != supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True, name="supervised").start()
         # A new process starts without logs and traces.
+        guard_output()
         logs.configure(log_level)
         traces.start(options.environment, "stb-serve")
     return RequestLabels(create_app(options))
@@ -198,16 +198,15 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
     while not _answers(listener) or _started(options) < workers:
         time.sleep(_PROBE_INTERVAL_S)
     if as_json:
-        click.echo(
-            orjson.dumps(
-                {
-                    "url": url,
-                    "dataset": options.dataset,
-                    "mode": options.mode.value,
-                    "workers": workers,
-                    "pid": os.getpid(),
-                }
-            )
+        console.emit_json(
+            {
+                "url": url,
+                "dataset": options.dataset,
+                "mode": options.mode.value,
+                "workers": workers,
+                "pid": os.getpid(),
+            },
+            indent=False,
         )
     console.print_note(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
     console.print_note(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")

@@ -143,7 +143,7 @@ def _decoded(body: bytes) -> Any:
 
 
 def _pretty(value: Any) -> str:
-    return console.escape_control_characters(json.dumps(value, ensure_ascii=False, indent=2))
+    return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 @stb_command("misses")

@@ -60,9 +60,7 @@ async def command(as_json: bool, **flags: Any) -> None:
         console.emit_table(rows, ("status", "check", "found"))
         for row in rows:
             if row["problem"]:
-                click.echo(
-                    console.escape_control_characters(f"{row['status']}: {row['problem']}. {row['remedy']}")
-                )
+                click.echo(f"{row['status']}: {row['problem']}. {row['remedy']}")
     cli.exit_with(1 if failed else 0)
 
 

@@ -100,7 +100,7 @@ def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bo
 
 def _open(url: str, *, browser: bool, as_json: bool) -> None:
     if as_json:
-        click.echo(f'{{"url": "{url}"}}')
+        console.emit_json({"url": url}, indent=False)
     else:
         click.echo(url)
     if browser:

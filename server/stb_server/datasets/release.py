@@ -101,7 +101,7 @@ async def import_release(
         UsageError: the release is empty.
     """
     result, root = DatasetImport(name), release.folder.root
-    importer = Importer(store, result, str(root), advance)
+    importer = Importer(store, result, printable(root), advance)
     is_empty = True
     for source in release.sources:
         if await source.import_into(importer):
