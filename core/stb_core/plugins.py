@@ -8,6 +8,7 @@ package that offers it is not installed.
 |---|---|---|
 | ``stabletoolbench.scores`` | ``scores`` | a ``ScoreSource``: the rows of ``stb score`` |
 | ``stabletoolbench.scores`` | ``differences`` | a ``ScoreSource``: the rows of ``stb compare`` |
+| ``stabletoolbench.scores`` | ``headlines`` | a ``HeadlineSource``: what to know before believing a score |
 | ``stabletoolbench.figures`` | ``comparison`` | a ``FigureDrawer``: draws such rows as ``stb report`` does |
 | ``stabletoolbench.sites`` | ``runs`` | a ``SiteWriter``: writes runs as a folder of pages |
 """
@@ -44,6 +45,14 @@ class ScoreSource(Protocol):
         Raises:
             StbError: the runs cannot be scored or compared.
         """
+        ...
+
+
+class HeadlineSource(Protocol):
+    """Says of runs when their trials measured something else than the agent."""
+
+    async def __call__(self, store: Store, runs: Sequence[str]) -> dict[str, list[str]]:
+        """The sentences for each run, by its id; an empty list where its trials raise no doubt."""
         ...
 
 
@@ -114,6 +123,12 @@ class SiteWriter(Protocol):
 def find_scores(name: str) -> ScoreSource | None:
     """What computes ``SCORES`` or ``DIFFERENCES``; None where nothing is installed that does."""
     source: ScoreSource | None = _load(_SCORE_GROUP, name)
+    return source
+
+
+def find_headlines() -> HeadlineSource | None:
+    """What writes headlines of runs; None where nothing is installed that does."""
+    source: HeadlineSource | None = _load(_SCORE_GROUP, "headlines")
     return source
 
 

@@ -20,7 +20,7 @@ from stb_agents.runs.preparation import prepare_run
 from stb_agents.runs.progress import RunProgress
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.runner import Runner
-from stb_agents.runs.server import reach_server
+from stb_agents.runs.server import reach_server, simulator_note
 from stb_agents.runs.summary import Summary, summarise
 from stb_core.cli import console
 from stb_core.llm import Model
@@ -87,6 +87,8 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 environment=settings.environment,
             )
         )
+        if note := simulator_note(server.dataset):
+            console.print_note(note)
         name, manifest = identify_run(prepared, server.dataset)
         client = await stack.enter_async_context(
             VirtualClient(

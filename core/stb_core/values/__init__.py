@@ -15,10 +15,19 @@ from stb_core.values.functions import Functions, FunctionSchema
 from stb_core.values.manifest import Manifest
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.observations import Finished
-from stb_core.values.provenance import DEFAULT_MODE, CacheMode, Provenance
+from stb_core.values.provenance import DEFAULT_MODE, NOT_STATED, CacheMode, Provenance
 from stb_core.values.python_notation import parse_literal
 from stb_core.values.queries import Query, group_order
 from stb_core.values.recordings import Recording
 from stb_core.values.tools import ApiDocument, ApiRef, ToolDocument
-from stb_core.values.trajectories import FINISH, FunctionCall, Message, Node, Step, StopReason, Trajectory
+from stb_core.values.trajectories import (
+    FINISH,
+    FunctionCall,
+    Message,
+    Node,
+    Step,
+    StopReason,
+    Trajectory,
+    count_provenances,
+)
 from stb_core.values.verdicts import POINTS, SOPR, SOWR, Judgement, Status, Verdict

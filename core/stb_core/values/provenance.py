@@ -29,6 +29,10 @@ class Provenance(StrEnum):
     """Nothing could answer."""
 
 
+NOT_STATED = "not stated"
+"""In the place of a provenance where a trajectory of others does not say it."""
+
+
 class Source(StrEnum):
     """What may answer a call that no recording answers."""
 

@@ -6,7 +6,8 @@ again; wall-clock measurements are kept apart in ``timing`` and are not part of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from stb_core.json_text import replace_surrogates
 from stb_core.usage import Usage
 from stb_core.values.calls import content_hash
+from stb_core.values.provenance import NOT_STATED
 
 FORMAT = "stabletoolbench-trajectory/1"
 FINISH = "Finish"
@@ -220,3 +222,25 @@ def conversation(text: str, steps: Sequence[Step]) -> tuple[Message, ...]:
                 Message(role="tool", content=step.observation, tool_call_id=call.id, name=step.function)
             )
     return tuple(messages)
+
+
+def count_provenances(trajectory: Mapping[str, Any]) -> Counter[str]:
+    """How many calls each provenance answered, those of a search's abandoned branches included.
+
+    A call that asked no API counts nowhere: its function is unknown, or its arguments cannot be read. A call
+    of which nobody knows what answered it counts as ``NOT_STATED``.
+
+    Args:
+        trajectory: in its JSON form.
+    """
+    nodes = [step for node in trajectory.get("tree") or () if (step := node.get("step"))]
+    steps = [step for step in nodes or trajectory["steps"] if step["function"] != FINISH]
+    is_imported = trajectory.get("imported") is not None
+    return Counter(
+        step["provenance"] or NOT_STATED for step in steps if step["provenance"] or _asked(step, is_imported)
+    )
+
+
+def _asked(step: Mapping[str, Any], is_imported: bool) -> bool:
+    """Whether a call whose provenance is not stated may have been answered by an API."""
+    return not step["hallucinated"] and (is_imported or bool(step["key"]) or not step["error"])

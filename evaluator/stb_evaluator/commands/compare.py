@@ -40,6 +40,7 @@ from stb_evaluator.scores import (
     judge_run,
     load_queries,
     load_win_comparison,
+    run_headlines,
     set_switches,
     win_rows,
 )
@@ -116,13 +117,15 @@ async def command(
             if compared.by_one_judge and len(judges.members) > 1:
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
             sides: list[Side] = []
+            doubts: list[str] = []
             for reader in [RunReader(store, run) for run in chosen]:
                 await judge_run(judges, reader, rounds)
                 table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
                 sides.append(Side(reader.run, table))
+                doubts += await run_headlines(reader)
             request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
             rows = await compared.rows(request)
-    show(rows, [*comparison_warnings(sides), *_notes(rows)], as_json=as_json)
+    show(rows, [*comparison_warnings(sides), *doubts, *_notes(rows)], as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 

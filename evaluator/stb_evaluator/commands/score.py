@@ -24,6 +24,7 @@ from stb_evaluator.scores import (
     QUALITY,
     TRAJECTORY,
     TRIALS,
+    UNSIMULATED,
     Block,
     LabelSet,
     ResultRow,
@@ -32,9 +33,12 @@ from stb_evaluator.scores import (
     ScoreRequest,
     headline,
     read_labels,
+    run_headlines,
     set_switches,
 )
+from stb_evaluator.scores.headlines import beyond_recordings
 from stb_evaluator.scores.score_metrics import score_metrics
+from stb_evaluator.scores.trial_facts import share_columns
 
 
 @stb_command("score")
@@ -67,6 +71,11 @@ from stb_evaluator.scores.score_metrics import score_metrics
     help="CSV or JSON file of human labels: adds corrected scores and the judge's accuracy.",
 )
 @click.option("--clustered", is_flag=True, help="Compute intervals that allow for queries that share tools.")
+@click.option(
+    "--hermetic",
+    is_flag=True,
+    help="Fail (exit code 1) if a call in a scored trial was answered by anything but a recording.",
+)
 @click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
@@ -82,6 +91,7 @@ async def command(
     switches: tuple[str, ...],
     labels: Path | None,
     clustered: bool,
+    hermetic: bool,
     retry_errors: bool,
     max_connections: int,
     evaluator: Path | None,
@@ -119,8 +129,10 @@ async def command(
                 evaluator=evaluator,
             ) as judges:
                 rows += [row for reader in readers for row in await one.rows(reader, judges, request)]
-    show(rows, _notes(request.labels, chosen), as_json=as_json)
-    if not all(row["complete"] for row in rows):
+        doubts = [line for reader in readers for line in await run_headlines(reader)]
+        impure = [line for reader in readers if (line := await beyond_recordings(reader))] if hermetic else []
+    show(rows, [*doubts, *impure, *_notes(request.labels, chosen)], as_json=as_json)
+    if impure or not all(row["complete"] for row in rows):
         sys.exit(1)
 
 
@@ -184,6 +196,14 @@ def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool)
     for metric, block in dict.fromkeys((row["metric"], row["block"]) for row in scores):
         mine = [row for row in scores if (row["metric"], row["block"]) == (metric, block)]
         console.emit_table(*_table(mine, f"{block} {METRICS[metric].label}, %"))
+    totals = {row["run"]: row for row in scores if row["group"] == MICRO and row["n_calls"]}
+    if totals:
+        console.emit_table(*_origins(list(totals.values())))
+    unsimulated = [row for row in rows if row["block"] == UNSIMULATED]
+    for metric in dict.fromkeys(row["metric"] for row in unsimulated):
+        mine = [row for row in unsimulated if row["metric"] == metric]
+        title = f"{METRICS[metric].label} of trials without made-up answers, %"
+        console.emit_table(*_table(mine, title))
     corrected = [row for row in rows if row["block"] in {CORRECTED, QUALITY}]
     if corrected:
         shown = [{**row, "interval": _ends(row)} for row in corrected]
@@ -208,6 +228,17 @@ def _table(rows: Sequence[ResultRow], title: str) -> tuple[list[dict[str, Any]],
         line = lines.setdefault((row["run"], row["judge"]), {"run": row["run"], "judge": row["judge"]})
         line[row["group"]] = _cell(row)
     return list(lines.values()), [f"run:{title}", "judge", *groups]
+
+
+def _origins(rows: Sequence[ResultRow]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Where the answers to the calls of each run came from."""
+    columns = share_columns(rows)
+    lines = [
+        {"run": row["run"], "calls": row["n_calls"], **{name: f"{row[name]:.1f}" for name in columns}}
+        for row in rows
+    ]
+    heads = [f"{name}:{words}" for name, words in columns.items()]
+    return lines, ["run:provenance of answers, %", "calls", *heads]
 
 
 def _cell(row: ResultRow) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from stb_core.store import Store
-from stb_core.values import POINTS
+from stb_core.values import POINTS, SOPR
 from stb_evaluator.judges import Panel
 from stb_evaluator.scores import (
     BLOCKS,
@@ -24,7 +24,9 @@ from stb_evaluator.scores import (
     headline,
     measure_rows,
     rank_runs,
+    run_headlines,
     score_rows,
+    unsimulated_rows,
 )
 from stb_evaluator.statistics import fleiss_kappa, krippendorff_alpha, unanimous_share
 
@@ -54,6 +56,7 @@ class Report:
     consistency: list[ResultRow]
     published: list[Published] = field(default_factory=list)
     ranks: list[ResultRow] = field(default_factory=list)
+    unsimulated: list[ResultRow] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -74,14 +77,18 @@ async def gather(
     """Collect everything about these runs, without asking for verdicts."""
     scores: list[ResultRow] = []
     measures: list[ResultRow] = []
+    unsimulated: list[ResultRow] = []
+    doubts: list[str] = []
     for side in sides:
         reader = RunReader(store, side.run, keep_trajectories=True)
         scores += await score_rows(reader, panel, rounds=rounds, blocks=BLOCKS, seed=seed)
+        unsimulated += await unsimulated_rows(reader, panel, rounds=rounds, metric=SOPR, seed=seed)
         measures += await measure_rows(reader, seed=seed)
+        doubts += await run_headlines(reader)
     comparisons = compare_runs(sides, panel, seed=seed) if len(sides) > 1 else []
     return Report(
         title=title,
-        lines=[*headline(scores), *comparison_warnings(sides)],
+        lines=[*headline(scores), *doubts, *comparison_warnings(sides)],
         runs=[_run_row(side, panel) for side in sides],
         scores=scores,
         comparisons=comparisons,
@@ -89,6 +96,7 @@ async def gather(
         consistency=[consistency_row(side.run.run, side.table, panel) for side in sides],
         published=load_published() if published else [],
         ranks=rank_runs(comparisons),
+        unsimulated=unsimulated,
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores and differences of stored runs, and their pictures, for other rooms; see ``stb_core.plugins``."""
+"""Scores, headlines and differences of stored runs, and their pictures, for other rooms; see ``stb_core.plugins``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from stb_core.store import Run, Store
 from stb_core.values import SOPR
 from stb_evaluator.judges import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
-from stb_evaluator.scores import ResultRow, RunReader, Side, compare_runs, load_verdict_table, score_rows
+from stb_evaluator.scores import (
+    ResultRow,
+    RunReader,
+    Side,
+    compare_runs,
+    load_verdict_table,
+    run_headlines,
+    score_rows,
+)
 
 
 async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:
@@ -39,6 +47,11 @@ async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
             ]
             found += compare_runs(sides, panel)
     return found
+
+
+async def headlines(store: Store, runs: Sequence[str]) -> dict[str, list[str]]:
+    """What to know of each run before believing its score, as ``stb score`` prints it."""
+    return {run: await run_headlines(RunReader(store, await store.runs.get(run))) for run in runs}
 
 
 def figures(

@@ -12,12 +12,13 @@ import orjson
 
 from stb_core.values import group_order
 from stb_evaluator.reports.content import Report
-from stb_evaluator.scores import MACRO, MICRO, ResultRow
+from stb_evaluator.scores import MACRO, MICRO, UNSIMULATED, ResultRow
+from stb_evaluator.scores.trial_facts import KINDS, share_columns
 
 CSV_COLUMNS = (
     *("run", "run_b", "metric", "block", "group", "value", "unit", "ci_low", "ci_high", "interval_method"),
     *("p", "p_holm", "n", "n_total", "n_error", "missing", "std_rounds", "rounds", "complete"),
-    *("judge", "rubric", "manifest_hash"),
+    *("judge", "rubric", "manifest_hash", "n_calls", *(f"{kind}_percent" for kind in KINDS)),
 )
 
 
@@ -34,7 +35,7 @@ def as_csv(report: Report) -> bytes:
     out = io.StringIO()
     writer = csv.DictWriter(out, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for row in [*report.scores, *report.comparisons, *report.measures]:
+    for row in [*report.scores, *report.unsimulated, *report.comparisons, *report.measures]:
         unit = row.get("unit", "points" if "run_b" in row else "%")
         writer.writerow({name: _plain(value) for name, value in (row | {"unit": unit}).items()})
     return out.getvalue().encode()
@@ -75,7 +76,11 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
         tables.append(
             ("Places that the runs may have, all together with 95 % confidence", _rank_table(report))
         )
+    if report.unsimulated:
+        cells = _score_table(report.unsimulated, UNSIMULATED)
+        tables.append(("Solvable pass rate of trials without made-up answers, % [95 % interval]", cells))
     tables += [
+        ("Provenance of tool answers, % of calls", _origin_table(report.scores)),
         ("Trajectories, all queries", _measure_table(report.measures)),
         ("Who consumed what", _consumption_table(report.scores)),
         ("Consistency of the judge", _consistency_table(report.consistency)),
@@ -173,6 +178,14 @@ def _consumption_table(rows: Sequence[ResultRow]) -> list[list[str]]:
         for row in mine
     ]
     return [["run", *heads], *body]
+
+
+def _origin_table(rows: Sequence[ResultRow]) -> list[list[str]]:
+    """Where the answers to the calls of each run came from."""
+    mine = [row for row in rows if (row["block"], row["group"]) == ("faithful", MICRO)]
+    columns = share_columns(mine)
+    body = [[row["run"], str(row["n_calls"]), *(_number(row[name], 1) for name in columns)] for row in mine]
+    return [["run", "calls", *columns.values()], *body]
 
 
 def _tokens(count: int | None) -> str:

@@ -8,6 +8,7 @@ from stb_evaluator.scores.comparison import (
     comparison_warnings,
     rank_runs,
 )
+from stb_evaluator.scores.headlines import run_headlines
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, query_scores
 from stb_evaluator.scores.pass_verdicts import judge_run
@@ -17,5 +18,6 @@ from stb_evaluator.scores.rows import NOT_COMPARABLE, TRAJECTORY, headline, meas
 from stb_evaluator.scores.run_reader import RunReader, load_queries, load_verdict_table, without_agent_name
 from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest
 from stb_evaluator.scores.trial_rows import TRIALS
+from stb_evaluator.scores.unsimulated import UNSIMULATED, unsimulated_rows
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
 from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, preferences, win_rows

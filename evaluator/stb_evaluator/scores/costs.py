@@ -1,15 +1,10 @@
-"""What a run consumed: tokens and costs of agent, judge and simulator, and the origin of tool answers."""
+"""What a run consumed: tokens and costs of agent, judge and simulator."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
-
-from stb_core.values import FINISH
-
-UNKNOWN = "unknown"
 
 # Judges that ask no model.
 FREE_JUDGES = frozenset({"recorded", "rules"})
@@ -28,7 +23,6 @@ class Account:
     judge_cost_usd: float | None = None
     simulator_tokens: int | None = None
     simulator_cost_usd: float | None = None
-    calls: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Account) -> None:
         """Add another account to this one."""
@@ -39,16 +33,12 @@ class Account:
         self.simulator_cost_usd = _sum(self.simulator_cost_usd, other.simulator_cost_usd)
         if other.simulator_tokens is not None:
             self.simulator_tokens = (self.simulator_tokens or 0) + other.simulator_tokens
-        self.calls += other.calls
 
     def add_trajectory(self, trajectory: Mapping[str, Any]) -> None:
         """Add what agent and simulator consumed for one trajectory, as its JSON form says."""
         self.add_usage("agent", trajectory["usage"])
         if usage := trajectory.get("simulator_usage"):
             self.add_usage("simulator", usage)
-        for step in trajectory["steps"]:
-            if step["function"] != FINISH:
-                self.calls[step["provenance"] or UNKNOWN] += 1
 
     def add_usage(self, payer: str, usage: Mapping[str, Any]) -> None:
         """Add tokens and cost to those of ``agent``, ``simulator`` or ``judge``."""
@@ -66,7 +56,6 @@ class Account:
             "judge_cost_usd": self.judge_cost_usd,
             "simulator_tokens": self.simulator_tokens,
             "simulator_cost_usd": self.simulator_cost_usd,
-            "calls_by_provenance": dict(sorted(self.calls.items())),
         }
 
 

@@ -86,7 +86,9 @@ def faithful_table(table: VerdictTable, group: str) -> PointsTable:
     for row, query_id in enumerate(ids):
         for trial in range(table.trials):
             answer = table.answers.get((group, query_id, trial))
-            if answer is None:
+            if (group, query_id, trial) in table.left_out:
+                counts["left_out"] += 1
+            elif answer is None:
                 counts["missing"] += 1
                 points[row, trial] = 0.0
             elif answer.stop is StopReason.INFRASTRUCTURE:

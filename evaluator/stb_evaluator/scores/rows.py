@@ -15,6 +15,7 @@ from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.tool_clusters import FEW, tool_clusters
 from stb_evaluator.scores.trajectory_measures import measure
+from stb_evaluator.scores.trial_facts import ScoredTrials, count_calls, provenance_fields
 
 NOT_COMPARABLE = frozenset({"rules"})
 
@@ -38,7 +39,7 @@ async def score_rows(
     ``clustered`` makes intervals allow for queries that share tools.
     """
     run, accounts = reader.run, await reader.accounts(panel, metric=metric)
-    worded = (await reader.summary()).worded
+    worded, trials = (await reader.summary()).worded, await reader.scored_trials()
     table = await reader.verdict_table(panel, rounds=rounds, metric=metric, worded=worded)
     tables = dict.fromkeys(blocks, table)
     reread = METRICS[metric].reread
@@ -63,12 +64,13 @@ async def score_rows(
         {
             "run": run.run,
             "metric": metric,
-            **_score_fields(row),
+            **score_fields(row),
             "switches": dict(switches) if block == "reference" else None,
             "subset": _is_subset(row.group, run, whole),
             "n_clusters": _n_clusters(row.group, run, clusters),
             **shared,
             **_account(row.group, accounts).as_row(),
+            **provenance_fields(_calls(row.group, trials)),
         }
         for block in blocks
         for row in score(
@@ -108,7 +110,8 @@ def _n_expected(run: Run, group: str) -> int:
     return sum(len(ids) for name, ids in run.expected.items() if group in {name, MICRO})
 
 
-def _score_fields(row: Score) -> ResultRow:
+def score_fields(row: Score) -> ResultRow:
+    """A score as the fields of a result row."""
     fields = asdict(row)
     block, group = fields.pop("block"), fields.pop("group")
     return {"block": block, "group": group, **fields}
@@ -138,6 +141,10 @@ def _account(group: str, accounts: dict[str, Account]) -> Account:
         if group in {name, MACRO, MICRO}:
             total.add(account)
     return total
+
+
+def _calls(group: str, trials: ScoredTrials) -> Counter[str]:
+    return count_calls(trial for place, trial in trials.items() if group in {place[0], MACRO, MICRO})
 
 
 def headline(rows: Sequence[ResultRow]) -> list[str]:

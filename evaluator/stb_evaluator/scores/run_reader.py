@@ -10,12 +10,14 @@ from typing import Any
 import orjson
 
 from stb_core.store import Mark, Run, Store, StoredTrial
-from stb_core.values import SOPR, Query, Status, Step, Trajectory, Verdict
+from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, Verdict
 from stb_evaluator.judges import Panel, PanelMember, majority_marks
 from stb_evaluator.scores.costs import FREE_JUDGES, Account
+from stb_evaluator.scores.trial_facts import ScoredTrials, TrialFacts
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, build_verdict_table, gate_by_words
 
-_SUMMARIZED = {"group", "query_id", "query", "trial", "usage", "simulator_usage", "steps"}
+_PLAIN = ("group", "query_id", "query", "trial", "stop", "usage", "simulator_usage", "steps", "imported")
+_SUMMARIZED: dict[str, Any] = {**dict.fromkeys(_PLAIN, True), "tree": {"__all__": {"step"}}}
 
 
 @dataclass
@@ -23,12 +25,14 @@ class TrajectorySummary:
     """What scores need of all trajectories of a run, gathered in one pass.
 
     ``accounts`` holds what agent and simulator consumed, by group; ``worded`` says of each answer whether
-    the published code would take it for one (``gate_by_words``); ``texts`` are the queries as they were asked.
+    the published code would take it for one (``gate_by_words``); ``texts`` are the queries as they were asked;
+    ``trials`` is what headlines and shares rest on.
     """
 
     accounts: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
     worded: dict[TrialPlace, bool] = field(default_factory=dict)
     texts: dict[tuple[str, str], str] = field(default_factory=dict)
+    trials: dict[TrialPlace, TrialFacts] = field(default_factory=dict)
 
     def add(self, trajectory: Mapping[str, Any]) -> None:
         """Take in one trajectory, as its JSON form."""
@@ -36,6 +40,7 @@ class TrajectorySummary:
         self.accounts[group].add_trajectory(trajectory)
         last = Step.model_validate(steps[-1]) if steps else None
         self.worded[group, query_id, trajectory["trial"]] = gate_by_words(last)
+        self.trials[group, query_id, trajectory["trial"]] = TrialFacts.of(trajectory)
         self.texts[group, query_id] = trajectory["query"]
 
 
@@ -109,6 +114,15 @@ class RunReader:
             self._summary = summary
         return self._summary
 
+    async def scored_trials(self) -> ScoredTrials:
+        """What the trials say on which the scores rest, by place."""
+        expected = {(group, query_id) for group, ids in self.run.expected.items() for query_id in ids}
+        return {
+            place: trial
+            for place, trial in (await self.summary()).trials.items()
+            if place[:2] in expected and trial.stop != StopReason.INFRASTRUCTURE
+        }
+
     async def trajectories(self) -> AsyncGenerator[Trajectory]:
         """Every trajectory without its search tree, which may be large and which no score needs."""
         if self._trajectories is not None:
@@ -119,7 +133,7 @@ class RunReader:
         async for trajectory in self.store.runs.trajectories(self.run.run):
             plain = trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
             if self._summary is None:
-                summary.add(plain.model_dump(include=_SUMMARIZED))
+                summary.add(trajectory.model_dump(include=_SUMMARIZED))
             if self._keep:
                 kept.append(plain)
             yield plain

@@ -14,6 +14,7 @@ from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.rows import TRAJECTORY, measure_rows, score_rows
 from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.trial_rows import PASS_K, trial_rows
+from stb_evaluator.scores.unsimulated import unsimulated_rows
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ async def _judged_rows(
             clustered=request.clustered,
             seed=request.seed,
         )
+        rows += await unsimulated_rows(reader, panel, rounds=rounds, metric=metric, seed=request.seed)
         if request.labels is not None and METRICS[metric].takes_labels:
             table = await reader.verdict_table(panel, rounds=rounds, metric=metric)
             rows += corrected_rows(reader.run.run, table, request.labels, panel, metric=metric)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -17,7 +17,7 @@ class VerdictTable:
     """All that a score depends on; ``marks`` in the order in which they were logged.
 
     Only the first ``rounds`` rounds count; None counts all rounds. ``worded`` says of each answer whether
-    the published code would take it as finished, see ``gate_by_words``.
+    the published code would take it as finished, see ``gate_by_words``. Trials in ``left_out`` have no score.
     """
 
     expected: Mapping[str, list[str]]
@@ -26,6 +26,7 @@ class VerdictTable:
     marks: Mapping[tuple[str, str, int, int], Mark]
     rounds: int | None = None
     worded: Mapping[TrialPlace, bool] = field(default_factory=dict)
+    left_out: Collection[TrialPlace] = ()
 
     @cached_property
     def n_rounds(self) -> int:

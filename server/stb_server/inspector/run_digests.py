@@ -16,13 +16,12 @@ import sqlalchemy as sa
 from stb_core.errors import CallError
 from stb_core.store import Run, Store, schema
 from stb_core.usage import Usage
-from stb_core.values import FINISH, Step, ToolCall, parse_arguments
+from stb_core.values import FINISH, Step, ToolCall, count_provenances, parse_arguments
 
 _KEPT = 64
 _RUNS_OF_USES = 20
 _QUERY_LENGTH = 200
 _BATCH = 100
-_UNSTATED = "not stated"
 
 TrialAddress = tuple[str, str, int]
 """(group, query id, trial)."""
@@ -177,7 +176,7 @@ def _digest(document: str) -> tuple[TrialDigest, set[str]]:
         if (simulator_usage := value.get("simulator_usage"))
         else None,
         seconds=value["timing"]["seconds"],
-        provenances=Counter(step["provenance"] or _UNSTATED for step in calls),
+        provenances=count_provenances(value),
     )
     return trial, keys
 

@@ -1,4 +1,4 @@
-"""Scores, differences and figures for pages, computed by installed plugins once for each state.
+"""Scores, headlines, differences and figures for pages, computed by installed plugins once for each state.
 
 They are computed in a thread with its own connection, so that calls of agents do not wait.
 """
@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from stb_core import plugins
 from stb_core.errors import StbError, StoreError
-from stb_core.plugins import Figure, ScoreRow, ScoreSource
+from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Store, open_store
 from stb_server.inspector.verdicts import JudgeName
 
 _KEPT = 256
 _KEPT_FIGURES = 32
 _TOTALS = frozenset({"macro", "micro"})
+
+_T = TypeVar("_T")
+_Provider: TypeAlias = Callable[[Store, Sequence[str]], Awaitable[_T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,11 @@ class Whisker:
 
 
 class Standings:
-    """Cache of scores, differences and figures, and of those that are being computed."""
+    """Cache of scores, headlines, differences and figures, and of those that are being computed."""
 
     def __init__(self, patience_s: float = 1.5) -> None:
         self._patience_s = patience_s
-        self._kept: OrderedDict[tuple[str, ...], asyncio.Task[list[ScoreRow]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, ...], asyncio.Task[Any]] = OrderedDict()
         self._figures: OrderedDict[tuple[str, ...], list[Figure]] = OrderedDict()
         self._turn = asyncio.Lock()
 
@@ -87,27 +91,40 @@ class Standings:
                     self._figures.popitem(last=False)
             return self._figures[key]
 
+    async def headlines(self, store: Store, run: str, state: str, *, until: float) -> list[str] | None:
+        """The headlines of a run in a state; None as in ``scores``, empty if no plugin writes them."""
+        source = plugins.find_headlines()
+        if source is None:
+            return []
+        found = await self._soon(("headlines", state, run), source, store, [run], until)
+        return None if found is None else found[run]
+
     async def _of(
         self, store: Store, name: str, runs: Sequence[str], state: str, until: float
     ) -> list[ScoreRow] | None:
-        key = (name, state, *runs)
-        task = self._kept.get(key)
+        provider = plugins.find_scores(name)
+        if provider is None:
+            return []
+        return await self._soon((name, state, *runs), provider, store, runs, until)
+
+    async def _soon(
+        self, key: tuple[str, ...], provider: _Provider[_T], store: Store, runs: Sequence[str], until: float
+    ) -> _T | None:
+        """What a plugin gives for runs, computed once for a key; None if it is not ready at ``until``."""
+        task: asyncio.Task[_T] | None = self._kept.get(key)
         if task is None or (task.done() and isinstance(task.exception(), StoreError)):
-            provider = plugins.find_scores(name)
-            if provider is None:
-                return []
             task = self._kept[key] = asyncio.create_task(self._compute(provider, store, runs))
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
         return task.result() if task.done() else None
 
-    async def _compute(self, provider: ScoreSource, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
+    async def _compute(self, provider: _Provider[_T], store: Store, runs: Sequence[str]) -> _T:
         async with self._turn:  # one at a time, to leave processors to agents' calls
             return await asyncio.to_thread(asyncio.run, _compute(provider, store, runs))
 
 
-async def _compute(provider: ScoreSource, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
+async def _compute(provider: _Provider[_T], store: Store, runs: Sequence[str]) -> _T:
     own = await open_store(store.engine.url.render_as_string(hide_password=False), migrate=False)
     try:
         return await provider(own, runs)

@@ -58,6 +58,27 @@ def test_a_run_needs_no_server_and_prints_what_it_did(folder: Path, stb: Stb) ->
     assert done.stderr.startswith("Next: stb score scripted-world-G1_instruction-")
 
 
+@pytest.mark.parametrize(
+    ("mode", "flags", "words"),
+    [
+        ("auto", {}, "no simulator model: calls without a recording get template answers"),
+        ("simulate", {"STB_SIMULATOR": "none"}, "no simulator: calls that no recording or real API answers"),
+        ("replay", {}, ""),
+    ],
+)
+def test_a_run_says_at_the_start_what_stands_in_for_a_simulator(
+    folder: Path, stb: Stb, mode: str, flags: dict[str, str], words: str
+) -> None:
+    """On stderr, before the first trial; in replay no simulator is asked, and nothing is said."""
+    environment = {"STB_DATABASE_URL": f"sqlite:///{folder / 'store.db'}", **flags}
+
+    done = stb("run", "-a", "scripted", "-d", "world", "--limit", 1, "--mode", mode, env=environment)
+
+    assert done.returncode == 0, done.stderr
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith(f"NOTE: {words}") if words else "simulator" not in done.stderr
+
+
 def test_a_dry_run_knows_what_is_done(folder: Path, stb: Stb) -> None:
     """It names the same run, though it starts no server to ask."""
     args = ("run", "-a", "scripted", "-d", "world:G1_instruction", "--limit", 2, "--json")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -18,7 +18,7 @@ from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.runs import RunRow, describe_state, make_run_rows
+from stb_server.inspector.pages.runs import RunRow, describe_state, load_doubts, make_run_rows
 from stb_server.inspector.rendering import HEADERS, page, url
 from stb_server.inspector.verdicts import JudgeName
 
@@ -48,11 +48,14 @@ class RunComparison:
     scores: list[ScoreRow]
     differences: list[ScoreRow] | None
     problem: str = ""
+    doubts: list[str] | None = field(default_factory=list)
+    """What to know of the runs before believing their scores; None while it is computed."""
 
     @property
     def is_computed(self) -> bool:
         """Whether all scores and differences are ready."""
-        return self.differences is not None and all(row.is_scored for row in self.rows)
+        is_ready = self.differences is not None and self.doubts is not None
+        return is_ready and all(row.is_scored for row in self.rows)
 
 
 async def compare(request: Request) -> Response:
@@ -132,11 +135,14 @@ async def _compare(inspector: Inspector, selection: RunSelection, until: float) 
     if judge is None:
         return RunComparison(rows, [], [])
     scores: list[ScoreRow] = []
+    doubts: list[str] | None = []
     for row in rows:
+        lines = await load_doubts(inspector, row, until)
+        doubts = None if doubts is None or lines is None else [*doubts, *lines]
         run_scores = await inspector.standings.scores(store, row.run.run, describe_state(row), until=until)
         scores += standings.select_rows(run_scores or (), judge)
     if len(rows) == 1:
-        return RunComparison(rows, scores, [])
+        return RunComparison(rows, scores, [], doubts=doubts)
     if selection.dataset:
         totals = {row["run"]: row["value"] or 0 for row in scores if row["group"] == _TOTAL}
         rows.sort(key=lambda row: -totals.get(row.run.run, 0))
@@ -147,10 +153,9 @@ async def _compare(inspector: Inspector, selection: RunSelection, until: float) 
             store, [row.run.run for row in rows], state, until=until
         )
     except StbError as trouble:
-        return RunComparison(rows, scores, [], str(trouble))
-    return RunComparison(
-        rows, scores, None if differences is None else standings.select_rows(differences, judge)
-    )
+        return RunComparison(rows, scores, [], str(trouble), doubts)
+    judged = None if differences is None else standings.select_rows(differences, judge)
+    return RunComparison(rows, scores, judged, doubts=doubts)
 
 
 async def _draw_figures(

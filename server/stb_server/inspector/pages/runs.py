@@ -177,6 +177,7 @@ async def run(request: Request) -> Response:
         filters=filters,
         groups=_count_outcomes(trials),
         scores=await _load_scores(inspector, row, judge),
+        doubts=await load_doubts(inspector, row, inspector.standings.soon()),
         outcomes=[name for name in outcomes.OUTCOMES if any(one.outcome == name for one in trials)],
         signs=outcomes.SIGNS,
         trials=shown[(number - 1) * size : number * size],
@@ -197,6 +198,11 @@ async def _load_scores(inspector: Inspector, row: RunRow, judge: JudgeName | Non
         inspector.store, row.run.run, describe_state(row), until=inspector.standings.soon()
     )
     return standings.draw_whiskers(standings.select_rows(rows or (), judge), "group")
+
+
+async def load_doubts(inspector: Inspector, row: RunRow, until: float) -> list[str] | None:
+    """What to know before believing a score of the run; None if it is not ready at ``until``."""
+    return await inspector.standings.headlines(inspector.store, row.run.run, describe_state(row), until=until)
 
 
 def _read_page_number(request: Request, rows: int, size: int = PAGE) -> int:
