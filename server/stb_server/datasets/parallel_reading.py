@@ -20,7 +20,8 @@ from stb_server.datasets.response_files import RecordingBatch, ResponseFile, rea
 
 _BATCH_BYTES = 2_000_000
 _BATCHES_AHEAD = 16
-_WORTH_PROCESSES = 16_000_000
+# A worker process needs about a second of CPU time before it reads its first file.
+_WORTH_PROCESSES = 100_000_000
 _MOST_PROCESSES = 4
 
 
