@@ -1,10 +1,12 @@
 """The shared tier of the cache: recorded answers in Redis, for all workers and replicas.
 
-Redis is never the only copy. An error here counts as a miss of this tier.
+Redis is never the only copy. An error here counts as a miss of this tier, and so does a value that is not
+exactly what a server put there for this call among these responses.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 
 from stb_core.values import Provenance
@@ -32,15 +34,16 @@ class RedisCache:
         if pipe is None:
             self.counts["down"] += 1
             return None
+        name = _name(content, key)
         try:
-            value = await pipe.call(b"GET", _name(content, key))
+            value = await pipe.call(b"GET", name)
         except (RedisGoneError, RedisRefusedError):
             self.counts["down"] += 1
             return None
         if not isinstance(value, bytes):
             self.counts["miss"] += 1
             return None
-        answer = _decode(value)
+        answer = _decode(name, value)
         self.counts["hit" if answer else "damaged"] += 1
         return answer
 
@@ -54,9 +57,9 @@ class RedisCache:
         """
         if not self.link.is_up or len(answer.body) > MAX_BODY_BYTES:
             return
-        value = _CODES[answer.recorded_as] + answer.body
+        name = _name(content, key)
         try:
-            await self.link.call(b"SET", _name(content, key), value, b"EX", _KEEP_S)
+            await self.link.call(b"SET", name, _encode(name, answer), b"EX", _KEEP_S)
         except RedisGoneError:
             self.counts["put_failed"] += 1
         except RedisRefusedError:
@@ -68,7 +71,8 @@ class RedisCache:
 
 
 def _name(content: str, key: str) -> bytes:
-    return f"stb:{content}:{key}".encode()
+    # The number tells these values from those of other versions of this program. Count up with their form.
+    return f"stb:2:{content}:{key}".encode()
 
 
 # One byte before the body says where the answer came from.
@@ -82,8 +86,22 @@ _CODES = {
     Provenance.MISS: b"m",
 }
 _PROVENANCES = {code: provenance for provenance, code in _CODES.items()}
+_CHECK_BYTES = 8
 
 
-def _decode(value: bytes) -> CachedAnswer | None:
-    provenance = _PROVENANCES.get(value[:1])
-    return None if provenance is None else CachedAnswer.create(value[1:], provenance)
+def _check(name: bytes, content: bytes) -> bytes:
+    """Shows that a value is whole and belongs under its name: against mishaps, not against attackers."""
+    return hashlib.sha256(name + content).digest()[:_CHECK_BYTES]
+
+
+def _encode(name: bytes, answer: CachedAnswer) -> bytes:
+    content = _CODES[answer.recorded_as] + answer.body
+    return _check(name, content) + content
+
+
+def _decode(name: bytes, value: bytes) -> CachedAnswer | None:
+    content = value[_CHECK_BYTES:]
+    if value[:_CHECK_BYTES] != _check(name, content):
+        return None
+    provenance = _PROVENANCES.get(content[:1])
+    return None if provenance is None else CachedAnswer.create(content[1:], provenance)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import httpx
 import pytest
+import redis.asyncio
 
 import services
 from conftest import REPOSITORY
+from real_api import running_real_api
 from stb_core.store import open_store
 from stb_core.store.responses import Response
+from stb_core.values import CacheMode
+from stb_server.simulators import SimulatorOptions
 from stb_server.worker.options import ServerOptions
 from virtual_server import Running, put_weather, recorded, request, running
 
@@ -166,3 +171,125 @@ async def test_what_was_recorded_is_shared_once_there_is_much_of_it(
 
     assert ["store", "store"] == before
     assert ["store", "redis"] == after
+
+
+@asynccontextmanager
+async def redis_client(server: services.Redis) -> AsyncGenerator[redis.asyncio.Redis]:
+    """Another program that uses this Redis."""
+    client = redis.asyncio.Redis.from_url(server.url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def names_by_text(client: redis.asyncio.Redis) -> dict[str, bytes]:
+    """The names of the values in Redis, by what they answer."""
+    found: dict[str, bytes] = {}
+    for name in await client.keys("stb:*"):
+        value = await client.get(name)
+        found["sunny" if b"sunny" in value else "rain"] = name
+    return found
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "nothing": lambda _: b"",
+    "a body that is empty": lambda value: value[:9],
+    "half of it": lambda value: value[: len(value) // 2],
+    "one bit changed": lambda value: value[:-3] + bytes([value[-3] ^ 1]) + value[-2:],
+    "another origin": lambda value: value[:8] + b"s" + value[9:],
+    "something behind it": lambda value: value + b" ",
+    "the value of another program": lambda _: b"rHTTP/1.1 500",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+async def test_a_damaged_value_is_a_miss_and_is_replaced(
+    tmp_path: Path, redis_server: services.Redis, damage: Callable[[bytes], bytes]
+) -> None:
+    """A value that no server wrote as it is does not reach a client: the store answers, and Redis is right again."""
+    url = await make_weather(tmp_path, recorded(BONN))
+    async with redis_client(redis_server) as client, running(without_memory(url, redis_server)) as server:
+        await server.call(request(BONN))
+        (name,) = (await names_by_text(client)).values()
+        await client.set(name, damage(await client.get(name)))
+        answers = [await server.call(request(BONN)) for _ in range(2)]
+        metrics = (await server.client.get("/metrics")).text
+
+    assert [recorded(BONN).body] * 2 == [answer.content for answer in answers]
+    assert ["store", "redis"] == [answer.headers["x-stb-cache"] for answer in answers]
+    assert 'stb_redis_events_total{event="damaged"} 1.0' in metrics
+
+
+async def test_a_value_under_the_name_of_another_call_is_a_miss(
+    tmp_path: Path, redis_server: services.Redis
+) -> None:
+    """A whole value counts only under its own name: of another call, or of another set of responses, it is foreign."""
+    url = await make_weather(tmp_path, recorded(BONN), recorded(ROME, body("rain")))
+    async with redis_client(redis_server) as client, running(without_memory(url, redis_server)) as server:
+        for city in (BONN, ROME):
+            await server.call(request(city))
+        names = await names_by_text(client)
+        await client.copy(names["rain"], names["sunny"], replace=True)
+        answer = await server.call(request(BONN))
+
+    assert (recorded(BONN).body, "store") == (answer.content, answer.headers["x-stb-cache"])
+
+
+async def test_a_value_of_another_kind_is_a_miss(tmp_path: Path, redis_server: services.Redis) -> None:
+    """A list under the name of an answer harms nobody."""
+    url = await make_weather(tmp_path, recorded(BONN))
+    async with redis_client(redis_server) as client, running(without_memory(url, redis_server)) as server:
+        await server.call(request(BONN))
+        (name,) = (await names_by_text(client)).values()
+        await client.delete(name)
+        await client.lpush(name, "x")  # type: ignore[misc]
+        answers = [await tier(server, BONN) for _ in range(2)]
+
+    assert ["store", "redis"] == answers
+
+
+async def test_a_dataset_that_was_removed_and_made_again(
+    tmp_path: Path, redis_server: services.Redis
+) -> None:
+    """A new dataset of an old name gives its own answers, also where it has as many as the old one."""
+    url = await make_weather(tmp_path, recorded(BONN))
+    async with running(without_memory(url, redis_server)) as server:
+        before = await server.call(request(BONN))
+    store = await open_store(url)
+    await store.datasets.remove("weather")
+    await put_weather(store, recorded(BONN, body("made again")))
+    await store.close()
+    async with running(without_memory(url, redis_server)) as server:
+        after = await server.call(request(BONN))
+
+    assert recorded(BONN).body == before.content
+    assert (body("made again"), "store") == (after.content, after.headers["x-stb-cache"])
+
+
+@pytest.mark.parametrize("mode", [mode for mode in CacheMode if mode.rules.reads])
+@pytest.mark.parametrize("frozen", [False, True], ids=["in force", "snapshot"])
+async def test_two_stores_that_went_apart(
+    tmp_path: Path, redis_server: services.Redis, mode: CacheMode, frozen: bool
+) -> None:
+    """Two stores of one back-up, corrected differently and served at once, keep apart in every mode."""
+    urls = [await make_weather(tmp_path, recorded(BONN))]
+    urls.append(copy_of(urls[0], "second.db"))
+    headers: list[dict[str, str]] = []
+    for url, text in zip(urls, ("ours", "theirs"), strict=True):
+        await correct(url, "weather", recorded(BONN), text)
+        store = await open_store(url)
+        snapshot = await store.snapshots.take((await store.datasets.get("weather")).id)
+        await store.close()
+        headers.append({"x-stb-mode": mode.value} | ({"x-stb-snapshot": snapshot.hash} if frozen else {}))
+    async with running_real_api(tmp_path) as api:
+        sources = {"upstream": api.config, "simulator": SimulatorOptions("template")}
+        options = [replace(without_memory(url, redis_server), **sources) for url in urls]  # type: ignore[arg-type]
+        async with running(options[0]) as first, running(options[1]) as second:
+            found = [
+                (await server.call(request(BONN), **header)).content
+                for _ in range(2)
+                for server, header in zip((first, second), headers, strict=True)
+            ]
+
+    assert [body("ours"), body("theirs")] * 2 == found
