@@ -2,7 +2,8 @@
 
 An answer is rejected only for one of these reasons: the HTTP status, ToolBench's labels
 in the ``error`` field, emptiness, or the whole body being a known envelope of a gateway or web
-server (a status line, an error page, a report that holds a status and a sentence and no data).
+server (a status line, an error page, a report that holds a status and a sentence and no data), or a report of
+a failure that passes: a quota that is used up, a key that is not accepted, a service that does not respond.
 An API that says "no such film" has answered; so has one whose data is an empty list.
 """
 
@@ -18,6 +19,7 @@ import orjson
 from stb_core.errors import FormatError
 from stb_core.json_text import replace_surrogates
 from stb_core.values import parse_literal
+from stb_server.upstream.failure_sentences import is_failure_text
 from stb_server.upstream.failure_shapes import (
     error_page,
     is_bare,
@@ -26,6 +28,7 @@ from stb_server.upstream.failure_shapes import (
     is_status_line,
     read_report,
 )
+from stb_server.upstream.passing_failures import passing_failure
 
 
 class Rule(StrEnum):
@@ -51,6 +54,8 @@ class Rule(StrEnum):
     """A report whose sentence is one that API gateways send in an API's place."""
     DECLARED_STATUS = "declared_status"
     """A report without data that declares status 401, 403, 429 or 5xx."""
+    PASSING_FAILURE = "passing_failure"
+    """A report without data of a limit, a key or an outage; or the text of a proxy in an API's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +95,10 @@ def assess(
         return _quality(Rule.EMPTY, "no body" if status is None else f"HTTP {status} without a body")
     if isinstance(value, str):
         return _assess_text(value.strip("\ufeff \t\r\n"), status, promises_json=promises_json)
-    if isinstance(value, dict):
-        return _assess_report(value)
-    return Quality(Rule.DATA)
+    quality = _assess_report(value) if isinstance(value, dict) else Quality(Rule.DATA)
+    if quality.usable and (said := passing_failure(value)) is not None:
+        return _quality(Rule.PASSING_FAILURE, said)
+    return quality
 
 
 # ToolBench's proxy gives these labels when "error" or "unauthorized" occurs anywhere in a body, so
@@ -127,6 +133,8 @@ def _assess_text(text: str, status: int | None, *, promises_json: bool) -> Quali
     # With status 2xx this text may be data, for instance a translation; with an unknown status it is not.
     if status is None and "\n" not in text and is_status_line(text):
         return _quality(Rule.STATUS_LINE, text)
+    if is_failure_text(text, knows_status=status is not None):
+        return _quality(Rule.PASSING_FAILURE, text)
     return Quality(Rule.DATA)
 
 

@@ -147,30 +147,31 @@ class ErrorReport(NamedTuple):
 
 def read_report(body: Mapping[Any, Any]) -> ErrorReport | None:
     """An object as an error report; None if it has a member that holds anything else."""
-    holders = [item for name, item in body.items() if _plain(name) in _HOLDERS and isinstance(item, dict)]
+    holders = [item for name, item in body.items() if plain_name(name) in _HOLDERS and isinstance(item, dict)]
     members = [(name, item) for part in (body, *holders) for name, item in part.items()]
     if not all(is_report_member(name) or is_bare(item) for name, item in members):
         return None
     sentences = [
-        (_plain(name), item.strip())
+        (plain_name(name), item.strip())
         for name, item in members
-        if _plain(name) in _SENTENCE_MEMBERS and isinstance(item, str) and len(item) <= _LONGEST_SENTENCE
+        if plain_name(name) in _SENTENCE_MEMBERS and isinstance(item, str) and len(item) <= _LONGEST_SENTENCE
     ]
     statuses = [
         item
         for name, item in members
-        if _plain(name) in _STATUS_MEMBERS and isinstance(item, int) and not isinstance(item, bool)
+        if plain_name(name) in _STATUS_MEMBERS and isinstance(item, int) and not isinstance(item, bool)
     ]
-    return ErrorReport(sentences, statuses, frozenset(_plain(name) for name, _ in members))
+    return ErrorReport(sentences, statuses, frozenset(plain_name(name) for name, _ in members))
 
 
-def _plain(name: Any) -> str:
+def plain_name(name: Any) -> str:
+    """The name of a member without case, underscores, hyphens and blanks."""
     return str(name).casefold().replace("_", "").replace("-", "").replace(" ", "")
 
 
 def is_report_member(name: Any) -> bool:
     """Whether a member of this name belongs to an error report."""
-    plain = _plain(name)
+    plain = plain_name(name)
     return (
         plain in _STATUS_MEMBERS or plain in _SENTENCE_MEMBERS or plain in _CIRCUMSTANCES or plain == "meta"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -46,6 +47,44 @@ def test_a_failure_is_declined_by_the_rule_that_fits(case: dict[str, Any]) -> No
 
     assert (False, case["rule"]) == (verdict.usable, verdict.rule)
     assert verdict.evidence
+
+
+def labelled() -> list[dict[str, Any]]:
+    """Bodies with a label: whether it is an answer, or a failure that passes."""
+    lines = (CASES / "labelled.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def kept_aside(case: dict[str, Any]) -> bool:
+    """Whether a body of the first set was not looked at while the rules were written."""
+    return hashlib.sha256(json.dumps(case["response"], sort_keys=True).encode()).digest()[0] % 2 == 1
+
+
+def shares(cases: list[dict[str, Any]], status: int | None) -> tuple[float, list[Any]]:
+    """The share of failures that are declined, and the answers that are."""
+    failures = [case["response"] for case in cases if not case["answer"]]
+    answers = [case["response"] for case in cases if case["answer"]]
+    declined = sum(not assess(body, status=status).usable for body in failures)
+    return declined / len(failures), [body for body in answers if not assess(body, status=status).usable]
+
+
+@pytest.mark.parametrize("status", [None, 200])
+def test_failures_that_pass_are_declined_and_answers_are_not(status: int | None) -> None:
+    """Of 653 labelled bodies, nearly all failures are declined, whether the HTTP status is known or not; all answers are kept.
+
+    The first set was split by hash, and the rules were written against one half; the other gave 100 % on the first
+    look. Each later set was written when the rules stood, in the words of other services; on the first look they gave
+    27, 78, 38 and 62 %, and no answer was declined but three of the second set. Then the rules were widened.
+    """
+    cases = labelled()
+    first = [case for case in cases if case["set"] == 1 and kept_aside(case)]
+
+    caught_first, lost_first = shares(first, status)
+    caught, lost = shares(cases, status)
+
+    assert (653, 165) == (len(cases), len(first))
+    assert ([], []) == (lost_first, lost)
+    assert min(caught_first, caught) >= 0.95
 
 
 json_values = st.recursive(
