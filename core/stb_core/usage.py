@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+_MOST_TOKENS = 1e15
+"""A larger number cannot be what one call consumed."""
+
 
 class Usage(BaseModel):
     """What model calls consumed; ``cost_usd`` is None where the price is not known."""
@@ -51,6 +54,17 @@ class Price(BaseModel):
             + completion_tokens * self.output
         )
         return millionths / 1e6
+
+
+def token_count(written: object) -> int:
+    """A number of tokens as an endpoint reports it: an integer, ``7.0`` or ``"7"``; 0 for anything else."""
+    if isinstance(written, bool) or not isinstance(written, int | float | str):
+        return 0
+    try:
+        number = float(written)
+    except (ValueError, OverflowError):
+        return 0
+    return int(number) if 0 < number < _MOST_TOKENS else 0
 
 
 def usage_of_call(prompt: int, completion: int, cached: int, price: Price | None) -> Usage:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stb_agents.environment.blame import AcceptedShapes, RefusedRequest, shape_of
 from stb_agents.environment.budget import UNLIMITED, Budget, BudgetSpent, Meter, RunStopped
 from stb_agents.environment.server_client import VirtualClient
 from stb_agents.environment.server_episode import EpisodeUpdate, ServerEpisode
@@ -20,7 +19,16 @@ from stb_core.errors import (
     StoreError,
     UsageError,
 )
-from stb_core.llm import Model, Reply, Request, counting_failures
+from stb_core.llm import (
+    AcceptedShapes,
+    Model,
+    RefusedRequest,
+    Reply,
+    Request,
+    counting_failures,
+    shape_of,
+    was_answered,
+)
 from stb_core.usage import Usage
 from stb_core.values import (
     FINISH,
@@ -90,6 +98,7 @@ class Environment:
         self.simulator_usage = Usage()
         """What the server's simulator has consumed for calls of this trial."""
         self._has_answered = False
+        self._proxy_fault: Exception | None = None
         self._calls_made = 0
         self._model_s = self._tool_s = 0.0
         self._tool_times: list[float] = []
@@ -181,8 +190,10 @@ class Environment:
             if isinstance(problem, ModelUnavailableError):
                 self.fault = problem
             elif isinstance(problem, RequestRefusedError):
-                self.refused = RefusedRequest(problem, shape_of(request), is_first=not self._has_answered)
-            self._has_answered |= bool(problem.usage and problem.usage.model_calls)
+                self.refused = RefusedRequest(
+                    problem.message, problem.reason, shape_of(request), is_first=not self._has_answered
+                )
+            self._has_answered |= was_answered(problem)
             self.meter.add_usage(problem.usage or Usage())
             raise
         finally:
@@ -316,7 +327,25 @@ class Environment:
         self._model_s += update.timing.model_seconds
         self._tool_times.extend(update.timing.tool_calls)
         self._model_times.extend(update.timing.model_calls)
+        self._note_model_calls(update)
         return update
+
+    def _note_model_calls(self, update: EpisodeUpdate) -> None:
+        """Record what the endpoint of the episode's model accepted, refused and failed at."""
+        for shape in update.shapes:
+            self.accepted.add(shape)
+        self._has_answered |= bool(update.shapes)
+        if self._proxy_fault and self.fault is self._proxy_fault:
+            self.fault = None  # unless it failed again
+        self._proxy_fault = self.refused = None
+        if (failure := update.failure) is None:
+            return
+        if failure.is_refusal:
+            is_first = not self._has_answered
+            self.refused = RefusedRequest(failure.message, failure.reason, failure.shape, is_first=is_first)
+        else:
+            self._proxy_fault = ModelUnavailableError(failure.message)
+            self.fault = self.fault or self._proxy_fault
 
     def finish(self, arguments: str) -> tuple[Step, Finished | None]:
         """Record a call of ``Finish``; returns the step, and how it ends the trial.
@@ -365,9 +394,7 @@ class Environment:
                 yield
             except asyncio.CancelledError:
                 if failures.count:
-                    self.fault = self.fault or ServiceError(
-                        f"{at} gave no answer in time; failed attempts: {failures.count}."
-                    )
+                    self.fault = self.fault or ServiceError(f"{at} gave no answer in time; {failures}")
                 raise
 
 

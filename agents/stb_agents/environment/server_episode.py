@@ -16,6 +16,7 @@ from stb_agents.environment.server_client import VirtualClient
 from stb_core.errors import ServiceError
 from stb_core.usage import Usage
 from stb_core.values import Step, StopReason
+from stb_core.values.episodes import FailedCall
 from stb_core.values.trajectories import Timing
 
 _PATH = "/v1/episodes"
@@ -23,7 +24,10 @@ _PATH = "/v1/episodes"
 
 @dataclass(frozen=True)
 class EpisodeUpdate:
-    """What was done in an episode since it was last read; ``stop`` is None while it is open."""
+    """What was done in an episode since it was last read; ``stop`` is None while it is open.
+
+    ``shapes`` and ``failure`` are about its model calls over the server's proxy, as in ``EpisodeRecord``.
+    """
 
     steps: tuple[Step, ...]
     usage: Usage
@@ -32,6 +36,8 @@ class EpisodeUpdate:
     stop: StopReason | None
     final_answer: str
     error: str
+    shapes: tuple[str, ...] = ()
+    failure: FailedCall | None = None
 
     @property
     def is_active(self) -> bool:
@@ -93,6 +99,8 @@ class ServerEpisode:
             stop=StopReason(record["stop"]) if record["stop"] else None,
             final_answer=record["final_answer"],
             error=record["error"],
+            shapes=tuple(record.get("model_shapes", ())),  # older servers do not say
+            failure=FailedCall.model_validate(failure) if (failure := record.get("model_failure")) else None,
         )
         self._n_steps, self._usage, self._simulator_usage = len(steps), usage, simulator
         self._timing = timing

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from stb_agents.environment import shape_of
 from stb_core.errors import UnreadableReplyError
-from stb_core.llm import Model, Reply, Request
+from stb_core.llm import Model, Reply, Request, shape_of
 from stb_core.store import GroupCommit, JournalEntry, ShieldedTasks
 from stb_core.usage import Usage
 

@@ -13,25 +13,20 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from stb_agents.environment import (
-    REFUSED,
-    AcceptedShapes,
     Agent,
     Budget,
     Environment,
-    RefusedRequest,
     RunStopped,
     Sampling,
-    ShapeRecordingModel,
     Task,
     VirtualClient,
     with_seed,
 )
-from stb_agents.environment.blame import blame
 from stb_agents.runs.claim import TrialKey
 from stb_agents.runs.journal import Journal, JournalledModel
 from stb_agents.runs.selection import Selection
 from stb_agents.runs.trial import run_trial
-from stb_core.llm import Model
+from stb_core.llm import REFUSED, AcceptedShapes, Model, RefusedRequest, ShapeRecordingModel, blame
 from stb_core.store import GroupCommit, Lease, Run, ShieldedTasks, Store
 from stb_core.telemetry import logs, traces
 from stb_core.values import Functions, Query, StopReason, Trajectory

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stb_agents.environment import REFUSED
+from stb_core.llm import REFUSED
 from stb_core.store import Run
 from stb_core.usage import Usage
 from stb_core.values import StopReason, Trajectory, group_order

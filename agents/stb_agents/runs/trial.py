@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 
 from stb_agents.environment import Agent, BudgetSpent, Environment, Outcome, RunStopped, Task
-from stb_agents.environment.blame import blame
 from stb_core.errors import (
     ModelUnavailableError,
     ServiceError,
@@ -15,6 +14,7 @@ from stb_core.errors import (
     UnreadableReplyError,
     UsageError,
 )
+from stb_core.llm import stop_after_refusal
 from stb_core.telemetry import mask_secrets
 from stb_core.values import StopReason, Trajectory
 from stb_core.values.trajectories import conversation
@@ -29,7 +29,7 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
 
     A failure of the server or of the model's endpoint stops the trial as ``infrastructure``: it is no result,
     and the trial is repeated. A failure of the agent stops it as ``agent_error``, which is a result. Which of
-    them a refused request is, ``blame`` decides.
+    them a refused request is, ``stb_core.llm.blame`` decides.
 
     Args:
         agent: solves the task.
@@ -92,17 +92,12 @@ async def _outcome(agent: Agent, task: Task, environment: Environment) -> Outcom
 
 
 async def _refused(outcome: Outcome, environment: Environment) -> Outcome:
-    """The outcome of a trial whose last request to the model was refused.
-
-    The trial ends with the refusal if the agent ended without an answer, or if the endpoint is to blame and
-    the model has answered nothing in this trial. Otherwise the agent's own outcome counts.
-    """
+    """The outcome of a trial whose last request to the model was refused."""
     assert environment.refused
-    stop = await blame(environment.refused, environment.accepted)
-    never_had_one = stop is StopReason.INFRASTRUCTURE and environment.refused.is_first
-    if outcome.stop not in {StopReason.NO_FINISH, StopReason.AGENT_ERROR} and not never_had_one:
+    stop = await stop_after_refusal(outcome.stop, environment.refused, environment.accepted)
+    if stop is outcome.stop:
         return outcome
-    return replace(outcome, stop=stop, final_answer="", error=_line(environment.refused.problem.message))
+    return replace(outcome, stop=stop, final_answer="", error=_line(environment.refused.message))
 
 
 def _infrastructure(fault: Exception) -> Outcome:

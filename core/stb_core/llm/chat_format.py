@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -10,7 +11,8 @@ import orjson
 from stb_core import json_text
 from stb_core.errors import FormatError, UnreadableReplyError
 from stb_core.llm.protocol import Reply, Request
-from stb_core.usage import Price, Usage, usage_of_call
+from stb_core.llm.token_usage import usage_of_document
+from stb_core.usage import Price, Usage
 from stb_core.values import FunctionCall, FunctionSchema, Message
 
 # Without a limit, servers of text completions stop after 16 tokens.
@@ -18,6 +20,12 @@ _TEXT_TOKENS = 512
 
 UNREADABLE_ARGUMENTS = "unreadable_arguments"
 """The only member of the object that replaces arguments in a conversation if they are not a JSON object."""
+
+
+UNNAMED = "unnamed"
+"""Replaces an empty name of a function in a conversation."""
+_NOT_LEGAL = re.compile(r"[^a-zA-Z0-9_-]")
+_LONGEST_NAME = 64
 
 
 def request_path(request: Request) -> str:
@@ -40,7 +48,7 @@ def request_body(request: Request, model_name: str) -> dict[str, Any]:
             "max_tokens": request.max_tokens or _TEXT_TOKENS,
             **{name: value for name, value in settings.items() if value is not None},
         }
-    body: dict[str, Any] = {"model": model, "messages": [message_body(m) for m in request.messages]}
+    body: dict[str, Any] = {"model": model, "messages": _conversation(request.messages)}
     if request.functions:
         body["tools"] = [{"type": "function", "function": function_body(f)} for f in request.functions]
         function = {"type": "function", "function": {"name": request.tool_choice}}
@@ -64,21 +72,44 @@ def function_body(function: FunctionSchema) -> dict[str, Any]:
     }
 
 
+def _conversation(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages in the format; a call in the older form is answered in that form, as its server expects."""
+    older = {call.id for message in messages for call in message.tool_calls if call.is_older_form}
+    return [
+        _function_message(message) if message.tool_call_id in older else message_body(message)
+        for message in messages
+    ]
+
+
+def _function_message(message: Message) -> dict[str, Any]:
+    return {"role": "function", "name": _as_legal_name(message.name or ""), "content": message.content}
+
+
 def message_body(message: Message) -> dict[str, Any]:
     """One message in the format."""
     body: dict[str, Any] = {"role": message.role, "content": message.content}
-    if message.tool_calls:
+    if message.tool_calls and message.tool_calls[0].is_older_form:
+        body["function_call"] = _function_of(message.tool_calls[0])
+    elif message.tool_calls:
         body["tool_calls"] = [
-            {
-                "id": c.id,
-                "type": "function",
-                "function": {"name": c.name, "arguments": _as_json_object(c.arguments)},
-            }
-            for c in message.tool_calls
+            {"id": call.id, "type": "function", "function": _function_of(call)} for call in message.tool_calls
         ]
     if message.tool_call_id is not None:
         body["tool_call_id"] = message.tool_call_id
     return body
+
+
+def _function_of(call: FunctionCall) -> dict[str, str]:
+    return {"name": _as_legal_name(call.name), "arguments": _as_json_object(call.arguments)}
+
+
+def _as_legal_name(name: str) -> str:
+    """A function's name as every server takes it.
+
+    A model may have made up a name with other characters, or a very long one; sent back, it would make the
+    server refuse the whole conversation.
+    """
+    return _NOT_LEGAL.sub("_", name)[:_LONGEST_NAME] or UNNAMED
 
 
 def _as_json_object(arguments: str) -> str:
@@ -125,18 +156,43 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
     try:
         completion = json_text.parse_replacing_surrogates(body)
         choice = completion["choices"][0]
-        message = {"content": choice["text"]} if "text" in choice else choice["message"]
-        calls = tuple(_call(number, call) for number, call in enumerate(message.get("tool_calls") or ()))
+        message = _message(choice)
         return Reply(
-            content=_content(message.get("content")),
-            tool_calls=calls,
+            content=_words(message),
+            tool_calls=_calls(message),
             finish_reason=str(choice.get("finish_reason") or "stop"),
-            usage=_usage(completion.get("usage"), price),
+            usage=usage_of_document(completion, price) or Usage(model_calls=1),
             model=str(completion.get("model") or ""),
         )
     except (FormatError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         text = body[:2000].decode(errors="replace")
         raise UnreadableReplyError("The body is not a chat completion.", reply=text) from None
+
+
+def _message(choice: Mapping[str, Any]) -> Any:
+    """The message of a choice; a text completion has only its text."""
+    if choice.get("error"):
+        raise ValueError("the endpoint failed within its answer")
+    return {"content": choice["text"]} if "text" in choice else choice["message"]
+
+
+def status_of_error(body: bytes) -> int | None:
+    """The status of an error that an endpoint sent as if it were an answer; None if the body holds no error."""
+    try:
+        document = orjson.loads(body)
+        error = document.get("error") or document["choices"][0].get("error")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+    if not error:
+        return None
+    code = error.get("code") if isinstance(error, Mapping) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 502
+
+
+def _words(message: Mapping[str, Any]) -> str | None:
+    """What a message says; a model that declines may say so in a member of its own."""
+    content = _content(message.get("content"))
+    return content or _content(message.get("refusal")) or content
 
 
 def _content(content: Any) -> str | None:
@@ -148,23 +204,24 @@ def _content(content: Any) -> str | None:
     raise TypeError("content is not text")
 
 
-def _call(number: int, call: Mapping[str, Any]) -> FunctionCall:
+def _calls(message: Mapping[str, Any]) -> tuple[FunctionCall, ...]:
+    """The calls of a message; some servers write the only one in the older form ``function_call``."""
+    calls = message.get("tool_calls")
+    if not calls and (older := message.get("function_call")):
+        return (_call("0", older, is_older_form=True),)
+    return tuple(
+        _call(str(call.get("id") or number), call["function"]) for number, call in enumerate(calls or ())
+    )
+
+
+def _call(call_id: str, function: Mapping[str, Any], *, is_older_form: bool = False) -> FunctionCall:
     """A function call; the arguments are kept as the model wrote them."""
-    function = call["function"]
     arguments = function.get("arguments")
     if not isinstance(arguments, str):
         arguments = "" if arguments is None else json_text.encode(arguments).decode()
-    return FunctionCall(id=str(call.get("id") or number), name=str(function["name"]), arguments=arguments)
-
-
-def _usage(usage: Any, price: Price | None) -> Usage:
-    """The tokens of one call; without a token count the cost is unknown."""
-    if not isinstance(usage, dict):
-        return Usage(model_calls=1)
-    prompt, completion = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    details = usage.get("prompt_tokens_details") or {}
-    cached = min(prompt, int(details.get("cached_tokens") or 0))
-    return usage_of_call(prompt, completion, cached, price)
+    return FunctionCall(
+        id=call_id, name=str(function["name"]), arguments=arguments, is_older_form=is_older_form
+    )
 
 
 def error_of(body: str) -> Any:
@@ -173,7 +230,11 @@ def error_of(body: str) -> Any:
         document = orjson.loads(body)
     except ValueError:
         return body.strip()
-    return document.get("error", document) if isinstance(document, dict) else document
+    if not isinstance(document, dict):
+        return document
+    choices = document.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    return document.get("error") or first.get("error") or document
 
 
 def error_text(body: Any) -> str:

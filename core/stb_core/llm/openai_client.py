@@ -37,14 +37,13 @@ from stb_core.llm.concurrency import AdaptiveLimit
 from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
-from stb_core.telemetry import mask_secrets, traces
+from stb_core.telemetry import traces
 from stb_core.usage import Price, Usage
 
 _log = logging.getLogger(__name__)
 
 _TEMPORARY = frozenset({408, 409, 425, 429})
 _TOO_MANY = frozenset({429, 503})
-_LONGEST_REASON = 300
 _CHAT = "/chat/completions"
 
 
@@ -233,20 +232,25 @@ class OpenAIModel:
                 status = problem.status_code
                 is_temporary = status in _TEMPORARY or status >= 500
                 self._count_answer(refused=status in _TOO_MANY)
-                if not is_temporary or problem.code == "insufficient_quota":
+                if (
+                    not is_temporary
+                    or problem.code == "insufficient_quota"
+                    or refusals.is_refusal(status, problem.body)
+                ):
                     self._give_up(problem)
                 if status >= 500 and form is not Format.WORDS and self._proven is None and retries.failures:
                     # Some servers answer 500 if they do not know the response_format.
                     raise RequestRefusedError(self._reason(problem)) from None
-                wait = retries.next_wait_s(retry_after_s(problem.response.headers))
+                asked = retry_after_s(problem.response.headers)
+                wait = retries.next_wait_s(asked, reason=self._reason(problem))
                 failure: Exception = problem
             except (openai.APIConnectionError, TimeoutError) as problem:
-                wait, failure = retries.next_wait_s(), problem
+                wait, failure = retries.next_wait_s(reason=self._reason(problem)), problem
             except ResponseTooLargeError as problem:
                 self._give_up(problem)
             except UnreadableReplyError as problem:
                 retries.unreadable += 1
-                wait, failure = retries.next_wait_s(), problem
+                wait, failure = retries.next_wait_s(reason=self._reason(problem)), problem
                 if retries.unreadable >= MAX_REQUESTS:
                     wait = None
             if wait is None:
@@ -262,8 +266,23 @@ class OpenAIModel:
             limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
             async with asyncio.timeout(limit):
                 body = await self._send("POST", path, _encoded(payload))
-        self._count_answer(refused=False)
-        return chat_format.read_reply(body, self._price)
+        try:
+            reply = chat_format.read_reply(body, self._price)
+        except UnreadableReplyError:
+            if status := chat_format.status_of_error(body):  # an error that was sent with status 200
+                raise self._status_error(HttpResponse(status, {}, body)) from None
+            raise
+        finally:
+            self._count_answer(refused=False)
+        if reply.finish_reason == "content_filter" and not (
+            reply.tool_calls or (reply.content or "").strip()
+        ):
+            raise RequestRefusedError(
+                f"{self._name} gave no reply: its content filter blocked it.",
+                reason="content_filter",
+                usage=reply.usage,
+            )
+        return reply
 
     async def _send(self, method: str, path: str, content: bytes | None = None) -> bytes:
         """Send a request; the body of its response.
@@ -312,7 +331,7 @@ class OpenAIModel:
                 hint = f"{verb} {endpoint.key_variable}."
             elif status == 404:
                 hint = f"Check the model's name, and {endpoint.url_variable}."
-            elif status in {400, 413, 422} and not refusals.is_unpaid(problem.body):
+            elif refusals.is_refusal(status, problem.body):
                 raise RequestRefusedError(
                     f"{self._name} does not accept the request: {reason}.",
                     reason=refusals.reason_of(problem.body),
@@ -321,19 +340,16 @@ class OpenAIModel:
 
     def _reason(self, problem: Exception) -> str:
         """What went wrong, in one line without secrets."""
+        key = self._endpoint.api_key
         if isinstance(problem, openai.APIStatusError):
-            if problem.status_code in {401, 403}:  # their bodies often repeat the key
-                return f"the key was refused with HTTP {problem.status_code}"
-            text = f"HTTP {problem.status_code}, {chat_format.error_text(problem.body)}".rstrip(", ")
-        elif isinstance(problem, openai.APITimeoutError | TimeoutError):
+            return refusals.describe_error(problem.status_code, problem.body, key)
+        if isinstance(problem, openai.APITimeoutError | TimeoutError):
             text = f"no answer within {self._patience.read_timeout_s:g} s"
         elif isinstance(problem, openai.APIConnectionError):
             text = f"{self._endpoint.base_url} cannot be reached ({problem.__cause__ or problem})"
         else:
             text = str(problem).rstrip(".")
-        if self._endpoint.api_key:
-            text = text.replace(self._endpoint.api_key, "***")
-        return " ".join(str(mask_secrets(text)).split())[:_LONGEST_REASON].rstrip(".")
+        return refusals.in_one_line(text, key)
 
 
 def _ignores_format(text: str) -> bool:

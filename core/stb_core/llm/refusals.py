@@ -1,4 +1,4 @@
-"""Why an endpoint refused a request, as far as its error says; endpoints have no common list of reasons.
+"""What an endpoint's error means, and why it refused a request; endpoints have no common list of reasons.
 
 OpenAI, Azure and some others send a code. vLLM, SGLang, llama.cpp, Ollama and others only send text.
 """
@@ -11,9 +11,14 @@ from typing import Any
 
 from stb_core.errors import RefusalReason
 from stb_core.llm.chat_format import error_text
+from stb_core.telemetry import mask_secrets
 
 _MAX_ERROR_TEXT = 2000
 """Characters of an error's text that are searched; some endpoints append the whole request to it."""
+
+_LONGEST_DESCRIPTION = 300
+_REFUSED = frozenset({400, 413, 422})
+_SERVER_ERROR = 500
 
 _CONTEXT_CODES = frozenset(
     {
@@ -71,9 +76,35 @@ def reason_of(body: Any) -> RefusalReason:
     return ""
 
 
-def is_unpaid(body: Any) -> bool:
-    """Whether the account has run out of money, which is no fault of the request."""
-    return bool(_UNPAID.search(error_text(body)[:_MAX_ERROR_TEXT]))
+def is_refusal(status: int, body: Any) -> bool:
+    """Whether an error means that the endpoint does not accept this request.
+
+    Some servers answer 500 to a conversation that is too long; their words tell. An account without money
+    is no fault of the request.
+    """
+    if status in _REFUSED:
+        return not _UNPAID.search(error_text(body)[:_MAX_ERROR_TEXT])
+    return status >= _SERVER_ERROR and bool(reason_of(body))
+
+
+def describe_error(status: int, body: Any, key: str | None = None) -> str:
+    """An endpoint's error in one line without secrets.
+
+    Args:
+        status: of the HTTP response.
+        body: of the error, as ``chat_format.error_of`` returns it.
+        key: that the endpoint was sent.
+    """
+    if status in {401, 403}:  # their bodies often repeat the key
+        return f"the key was refused with HTTP {status}"
+    return in_one_line(f"HTTP {status}, {error_text(body)}".rstrip(", "), key)
+
+
+def in_one_line(text: str, key: str | None = None) -> str:
+    """The beginning of a text, without secrets, line breaks and a full stop at its end."""
+    if key:
+        text = text.replace(key, "***")
+    return " ".join(str(mask_secrets(text)).split())[:_LONGEST_DESCRIPTION].rstrip(".")
 
 
 def _codes(body: Any) -> set[str]:

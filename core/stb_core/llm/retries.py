@@ -32,10 +32,15 @@ DEFAULT_PATIENCE = Patience()
 
 
 class Failures:
-    """How often a request has failed, for a caller that stops it before it gives up."""
+    """How often a request has failed, and why the last time, for a caller that stops it before it gives up."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.last = ""
+
+    def __str__(self) -> str:
+        last = f"; the last: {self.last.rstrip('.')}" if self.last else ""
+        return f"failed attempts: {self.count}{last}."
 
 
 _counted: ContextVar[Failures | None] = ContextVar("_counted", default=None)
@@ -71,11 +76,17 @@ class Retries:
         """Seconds until the deadline."""
         return self._end - self._clock()
 
-    def next_wait_s(self, retry_after_s: float | None = None) -> float | None:
-        """Count a failure; return the seconds to wait before the next attempt, None when it is too late."""
+    def next_wait_s(self, retry_after_s: float | None = None, *, reason: str = "") -> float | None:
+        """Count a failure; return the seconds to wait before the next attempt, None when it is too late.
+
+        Args:
+            retry_after_s: the wait that the server requests.
+            reason: of the failure, in words.
+        """
         self.failures += 1
         if counted := _counted.get():
             counted.count += 1
+            counted.last = reason
         ceiling = min(self._patience.longest_wait_s, self._patience.first_wait_s * 2 ** (self.failures - 1))
         wait = self._rng.uniform(0, ceiling)
         if retry_after_s is not None:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stb_core.llm import AcceptedShapes, RefusedRequest, stop_after_refusal
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.runs import Runs
@@ -22,6 +23,7 @@ from stb_core.values.episodes import (
     EpisodeEvent,
     EpisodeRecord,
     EventKind,
+    FailedCall,
     Place,
     ProxiedCall,
     later,
@@ -172,16 +174,29 @@ class EpisodeRecords:
         document = ProxiedCall(usage=usage).model_dump_json()
         await self._add(connection, episode_id, "simulator", document, answered=True)
 
-    async def forget_within(
-        self, connection: AsyncConnection, episode_id: str, event_id: int, *, expires_at: str
+    async def fail_within(
+        self,
+        connection: AsyncConnection,
+        episode_id: str,
+        event_id: int,
+        failure: FailedCall,
+        *,
+        expires_at: str,
     ) -> None:
-        """Take back a call of a model that was not answered: it does not count, and it is the agent's turn."""
+        """Note that a call of a model brought no reply: it does not count, and it is the agent's turn."""
         e, v = schema.episodes, schema.episode_events
-        await connection.execute(v.delete().where(v.c.id == event_id))
+        values = {"kind": "failure", "document": failure.model_dump_json(), "answered": 1}
+        await connection.execute(v.update().where(v.c.id == event_id).values(values))
         fewer = {"model_calls": e.c.model_calls - 1}
         await connection.execute(e.update().where(e.c.id == episode_id).values(fewer))
         still_open = e.c.id == episode_id, e.c.stop.is_(None)
         await connection.execute(e.update().where(*still_open).values(expires_at=expires_at))
+
+    async def note_failure_within(
+        self, connection: AsyncConnection, episode_id: str, failure: FailedCall
+    ) -> None:
+        """Note that a call of a model that is counted brought no reply all the same."""
+        await self._add(connection, episode_id, "failure", failure.model_dump_json(), answered=True)
 
     async def usage_within(self, connection: AsyncConnection, episode_id: str) -> Usage:
         """What an episode's model calls have consumed so far."""
@@ -195,7 +210,8 @@ class EpisodeRecords:
     ) -> Episode:
         """End an open episode; where it has a run its trajectory becomes the next attempt of its trial.
 
-        Where a call got no answer, what came of the episode is not the agent's doing.
+        Where a call got no answer, what came of the episode is not the agent's doing. Nor is it where its
+        model's endpoint failed last, or refused its last request and is to blame for that.
         """
         events = await self._events(connection, episode.id)
         found = replace(
@@ -209,6 +225,8 @@ class EpisodeRecords:
         if record.unanswered and found.stop is not StopReason.INFRASTRUCTURE:
             error = f"A call of {record.unanswered[0].function} got no answer and was not made again."
             found = replace(found, stop=StopReason.INFRASTRUCTURE, final_answer="", error=error)
+        if found.run and record.failure:
+            found = await self._after_failure(connection, found, record, record.failure)
         e = schema.episodes
         assert found.stop
         values = {
@@ -221,6 +239,34 @@ class EpisodeRecords:
         if found.run:
             await self._runs.put_within(connection, found.run, [trajectory_of(found, record)])
         return found
+
+    async def _after_failure(
+        self, connection: AsyncConnection, ended: Episode, record: EpisodeRecord, failure: FailedCall
+    ) -> Episode:
+        """The ended episode, where the last call of its model brought no reply."""
+        assert ended.stop
+        if failure.is_refusal:
+            accepted = AcceptedShapes(lambda: self._shapes_of_run(connection, ended.run))
+            for shape in record.shapes:
+                accepted.add(shape)
+            refused = RefusedRequest(
+                failure.message, failure.reason, failure.shape, is_first=not record.shapes
+            )
+            stop = await stop_after_refusal(ended.stop, refused, accepted)
+        else:
+            stop = StopReason.INFRASTRUCTURE
+        if stop is ended.stop:
+            return ended
+        return replace(ended, stop=stop, final_answer="", error=ended.error or failure.message)
+
+    async def _shapes_of_run(self, connection: AsyncConnection, run: str | None) -> set[str]:
+        """The shapes of the model calls that were answered in the episodes of a run that are still known."""
+        e, v = schema.episodes.c, schema.episode_events.c
+        statement = sa.select(v.document).join(schema.episodes, e.id == v.episode)
+        documents = await connection.scalars(
+            statement.where(e.run == run, v.kind == "model", v.answered == 1)
+        )
+        return {shape for text in documents if (shape := ProxiedCall.model_validate_json(text).shape)}
 
     async def refresh(self, idle_s: float) -> None:
         """Give all open episodes a fresh time to live, as when their server was away."""

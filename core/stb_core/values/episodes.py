@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from stb_core.errors import RefusalReason
 from stb_core.usage import Usage
 from stb_core.values import clock
 from stb_core.values.trajectories import FINISH, ModelCall, Step, StopReason, Timing, Trajectory, conversation
 
-EventKind = Literal["tool", "model", "simulator"]
+EventKind = Literal["tool", "model", "simulator", "failure"]
 Place = tuple[str, str, str, int]
 """Run, group, query id and trial."""
 
@@ -65,19 +66,39 @@ class Episode:
 
 
 class ProxiedCall(BaseModel):
-    """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it."""
+    """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it.
+
+    ``shape`` is what the endpoint supports, as ``stb_core.llm.shape_of_body`` says it; "" where that is not known.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     model: str = ""
     usage: Usage = Usage()
+    shape: str = ""
+
+
+class FailedCall(BaseModel):
+    """A call of a model through the proxy that brought no reply, in the endpoint's words.
+
+    ``is_refusal`` says that the endpoint did not accept this request; otherwise it failed, or accepts none.
+    ``reason`` is that of ``RequestRefusedError``.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str
+    is_refusal: bool = False
+    reason: RefusalReason = ""
+    shape: str = ""
 
 
 @dataclass(frozen=True)
 class EpisodeEvent:
     """One thing that was done: a call of a function with its step, or of a model with its usage.
 
-    ``answered`` is False while it is under way, and for ever where that was cut off.
+    ``answered`` is False while it is under way, and for ever where that was cut off. A call of a model
+    that failed is a ``failure``, which is not counted.
     """
 
     id: int
@@ -92,6 +113,11 @@ class EpisodeEvent:
         return Step.model_validate_json(self.document)
 
     @property
+    def failed_call(self) -> FailedCall:
+        """The call of a model that brought no reply."""
+        return FailedCall.model_validate_json(self.document)
+
+    @property
     def proxied_call(self) -> ProxiedCall:
         """The call of a model."""
         return ProxiedCall.model_validate_json(self.document)
@@ -99,7 +125,11 @@ class EpisodeEvent:
 
 @dataclass(frozen=True)
 class EpisodeRecord:
-    """All that was done in an episode so far; ``model`` is the one that was asked first."""
+    """All that was done in an episode so far; ``model`` is the one that was asked first.
+
+    ``failure`` is the last call of a model, where that brought no reply; ``shapes`` are those of the model
+    calls that its endpoint has accepted.
+    """
 
     steps: tuple[Step, ...]
     model: str | None
@@ -108,6 +138,8 @@ class EpisodeRecord:
     timing: Timing
     unanswered: tuple[Step, ...] = ()
     """Calls that got no answer and were not made again."""
+    failure: FailedCall | None = None
+    shapes: tuple[str, ...] = ()
 
 
 def later(moment: str, seconds: float) -> str:
@@ -132,6 +164,8 @@ def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord
         )
     ]
     asked = [event.proxied_call for event in models]
+    failures = [event for event in events if event.kind == "failure"]
+    has_failed = bool(failures) and not any(event.id > failures[-1].id for event in models)
     until = datetime.fromisoformat(episode.ended_at or clock.now())
     return EpisodeRecord(
         steps=tuple(step for _, step in answered),
@@ -155,6 +189,8 @@ def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord
             ),
         ),
         unanswered=tuple(unanswered),
+        failure=failures[-1].failed_call if has_failed else None,
+        shapes=tuple(dict.fromkeys(made.shape for made in asked if made.shape)),
     )
 
 

@@ -57,13 +57,18 @@ class StopReason(StrEnum):
 
 
 class FunctionCall(BaseModel):
-    """A model's request to call a function; ``arguments`` is its text, verbatim."""
+    """A model's request to call a function; ``arguments`` is its text, verbatim.
+
+    ``is_older_form`` says that it was written as ``function_call``, before there was ``tool_calls``.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     id: Text
     name: Text
     arguments: Text
+    # Younger than the format: left out where false, so that older bundles stay the same bytes.
+    is_older_form: bool = Field(default=False, exclude_if=lambda older: not older)
 
 
 class Message(BaseModel):

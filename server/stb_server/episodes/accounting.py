@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.usage import Usage
 from stb_core.values import Episode, Finished, Step, StopReason, clock
-from stb_core.values.episodes import EpisodeEvent, EventKind, later
+from stb_core.values.episodes import EpisodeEvent, EventKind, FailedCall, ProxiedCall, later
 from stb_server.calls import BadRequestError
 from stb_server.worker import Worker
 
@@ -95,8 +95,16 @@ class EpisodeAccounting:
 
         await self._worker.resources.writer.do(work)
 
-    async def forget(self, episode: Episode, number: int) -> None:
-        """Remove a model call that failed, so that it does not count.
+    async def fail(
+        self, episode: Episode, number: int, failure: FailedCall, call: ProxiedCall | None = None
+    ) -> None:
+        """Record a model call that brought no reply, so that it does not count.
+
+        Args:
+            episode: the episode.
+            number: the number that ``begin`` returned.
+            failure: why there is no reply.
+            call: what it consumed, where the provider counts it all the same; then it counts here, too.
 
         Raises:
             StoreError: the store does not answer.
@@ -105,7 +113,12 @@ class EpisodeAccounting:
 
         async def work(connection: AsyncConnection) -> None:
             until = episode.left_alone_at(clock.now(), idle_s)
-            await records.forget_within(connection, episode.id, number, expires_at=until)
+            if call is None:
+                await records.fail_within(connection, episode.id, number, failure, expires_at=until)
+                return
+            document = call.model_dump_json()
+            await records.answer_within(connection, episode.id, number, document, 0.0, expires_at=until)
+            await records.note_failure_within(connection, episode.id, failure)
 
         await self._worker.resources.writer.do(work)
 

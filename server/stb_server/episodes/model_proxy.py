@@ -20,15 +20,16 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.llm import price_of, provider_address
+from stb_core.llm import price_of, provider_address, shape_of_body, usage_of_document
 from stb_core.settings import Settings
 from stb_core.usage import Price, Usage
 from stb_core.values import Episode
-from stb_core.values.episodes import ProxiedCall
+from stb_core.values.episodes import FailedCall, ProxiedCall
 from stb_server.calls import BadRequestError
 from stb_server.episodes.accounting import MODEL_TIMEOUT_S
+from stb_server.episodes.model_failures import failure_of_answer, failure_of_event
 from stb_server.episodes.service import EpisodeService
-from stb_server.episodes.usage_stream import UsageReader, usage_in
+from stb_server.episodes.usage_stream import UsageReader
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class _Call:
     price: Price | None
     started: float
     hides_usage: bool
+    key: str | None
 
     @property
     def is_stream(self) -> bool:
@@ -124,9 +126,7 @@ class ModelProxy:
             episode, "model", ProxiedCall(model=model).model_dump_json()
         )
         assert isinstance(number, int)
-        call = _Call(
-            episode, number, model, original, body, price, monotonic(), hides_usage=body is not original
-        )
+        call = _Call(episode, number, model, original, body, price, monotonic(), body is not original, key)
         headers = {"content-type": "application/json"}
         if authorization:
             headers["authorization"] = authorization
@@ -147,15 +147,19 @@ class ModelProxy:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
             _log.warning("a model call failed", extra={"reason": type(problem).__name__})
-            await self._episodes.tasks.finish(self._episodes.accounting.forget(call.episode, call.number))
+            await self._fail(
+                call, FailedCall(message=f"{call.model} does not answer ({type(problem).__name__}).")
+            )
             return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # The endpoint cannot report the usage of a stream: only the call is counted.
             return await self._forward(replace(call, body=call.original, hides_usage=False), url, headers)
-        if answer.status_code == 200:
-            await self._record(call, usage_in(_document(content), call.price))
+        usage = usage_of_document(_document(content), call.price)
+        failure = failure_of_answer(call.model, call.original, answer.status_code, content, call.key)
+        if failure:
+            await self._fail(call, failure, usage if answer.status_code == 200 else None)
         else:
-            await self._episodes.tasks.finish(self._episodes.accounting.forget(call.episode, call.number))
+            await self._record(call, usage)
         return Response(content, answer.status_code, passed_on)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
@@ -166,21 +170,46 @@ class ModelProxy:
                 passed = reader.pass_on(chunk)
                 if reader.is_over and not is_recorded:
                     is_recorded = True
-                    await self._record(call, reader.usage)
+                    await self._record_stream(call, reader)
                 if passed:
                     yield passed
+            if not is_recorded:
+                is_recorded = True
+                await self._record_stream(call, reader)
             yield reader.rest()
+        except httpx2.HTTPError as problem:
+            failure = FailedCall(message=f"{call.model} broke off its reply ({type(problem).__name__}).")
+            if not is_recorded:
+                is_recorded = True
+                await self._fail(call, failure, reader.usage or Usage(model_calls=1))
+            raise
         finally:  # also if the client has disconnected; then this must not wait
             if not is_recorded:
-                self._episodes.tasks.begin(self._record(call, reader.usage))
+                self._episodes.tasks.begin(self._record_stream(call, reader))
             self._episodes.tasks.begin(answer.aclose())
 
     async def _record(self, call: _Call, usage: Usage | None) -> None:
         """Record a call; if the provider reported no usage, only the call itself counts."""
-        made = ProxiedCall(model=call.model, usage=usage or Usage(model_calls=1))
+        usage = usage or Usage(model_calls=1)
+        made = ProxiedCall(model=call.model, usage=usage, shape=shape_of_body(call.original))
         seconds = monotonic() - call.started
         await self._episodes.tasks.finish(
             self._episodes.accounting.answer(call.episode, call.number, made.model_dump_json(), seconds)
+        )
+
+    async def _record_stream(self, call: _Call, reader: UsageReader) -> None:
+        """Record a call whose answer came in pieces; an error among them is a failure."""
+        failure = reader.error and failure_of_event(call.model, call.original, reader.error, call.key)
+        if failure:
+            await self._fail(call, failure, reader.usage or Usage(model_calls=1))
+        else:
+            await self._record(call, reader.usage)
+
+    async def _fail(self, call: _Call, failure: FailedCall, usage: Usage | None = None) -> None:
+        """Record a call that brought no reply; it counts only if the provider has counted it (``usage``)."""
+        made = None if usage is None else ProxiedCall(model=call.model, usage=usage)
+        await self._episodes.tasks.finish(
+            self._episodes.accounting.fail(call.episode, call.number, failure, made)
         )
 
 

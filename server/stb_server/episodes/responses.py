@@ -55,12 +55,14 @@ def tools_view(functions: Functions, form: ToolFormat) -> dict[str, Any]:
 
 
 def record_view(record: EpisodeRecord) -> dict[str, Any]:
-    """The steps, usage and timing of an episode."""
+    """The steps, usage and timing of an episode, and what its model's endpoint accepted and refused."""
     return {
         "steps": [step.model_dump(mode="json") for step in record.steps],
         "usage": record.usage.model_dump(mode="json"),
         "simulator_usage": record.simulator_usage.model_dump(mode="json"),
         "timing": record.timing.model_dump(mode="json"),
+        "model_shapes": list(record.shapes),
+        "model_failure": record.failure and record.failure.model_dump(mode="json"),
     }
 
 

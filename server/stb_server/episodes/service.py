@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import StoreError
+from stb_core.llm import REFUSED
 from stb_core.store import ShieldedTasks
 from stb_core.values import FINISH, ApiRef, Episode, Functions, Query, Step, StopReason, clock
 from stb_core.values.episodes import later
@@ -197,7 +198,8 @@ class EpisodeService:
         assert finished
         ended = await self.accounting.end(episode, finished, step)
         as_asked = (ended.stop, ended.final_answer) == (finished.stop, finished.final_answer)
-        spoiled_now = episode.stop is None and ended.stop is StopReason.INFRASTRUCTURE
+        # Its model's endpoint may have decided how it ends.
+        spoiled_now = episode.stop is None and ended.stop in {StopReason.INFRASTRUCTURE, *REFUSED}
         if not as_asked and not spoiled_now:
             raise ended_error(ended)
         return ended

@@ -1,4 +1,4 @@
-"""Reads the token usage in a model's answer while it is forwarded: one document, or a stream of events."""
+"""Reads a model's stream of events while it is forwarded: its token usage, and an error in it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,11 @@ from typing import Any
 
 import orjson
 
-from stb_core.usage import Price, Usage, usage_of_call
+from stb_core.llm import usage_of_document
+from stb_core.usage import Price, Usage
 
 _END = re.compile(rb"\r?\n\r?\n")
 _DONE = b"[DONE]"
-
-
-def usage_in(document: Any, price: Price | None) -> Usage | None:
-    """The usage in a chat completion, a response, or an event of either; None if it has none."""
-    if not isinstance(document, dict):
-        return None
-    usage = document.get("usage")
-    if not isinstance(usage, dict) and isinstance(response := document.get("response"), dict):
-        usage = response.get("usage")  # in an event that ends a response
-    if not isinstance(usage, dict):
-        return None
-    prompt = _count(usage, "prompt_tokens", "input_tokens")
-    completion = _count(usage, "completion_tokens", "output_tokens")
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    cached = min(prompt, _count(details, "cached_tokens")) if isinstance(details, dict) else 0
-    return usage_of_call(prompt, completion, cached, price)
-
-
-def _count(usage: dict[str, Any], *names: str) -> int:
-    found = next((usage[name] for name in names if name in usage), 0)
-    return found if isinstance(found, int) and found > 0 else 0
 
 
 class UsageReader:
@@ -48,8 +28,10 @@ class UsageReader:
         self._hides_usage = hides_usage
         self._begun = b""
         self.usage: Usage | None = None
+        self.error: dict[str, Any] | None = None
+        """The event in which the provider reported an error."""
         self.is_over = False
-        """Whether the end or all usage was read; after that the client may make its next call."""
+        """Whether the end, all usage or an error was read; after that the client may make its next call."""
 
     def pass_on(self, chunk: bytes) -> bytes:
         """The whole events that can be forwarded now."""
@@ -70,11 +52,17 @@ class UsageReader:
             document = orjson.loads(data)
         except ValueError:
             return False
-        found = usage_in(document, self._price)
+        if not isinstance(document, dict):
+            return False
+        response = document.get("response")
+        if document.get("error") or (isinstance(response, dict) and response.get("error")):
+            self.error, self.is_over = document, True
+        found = usage_of_document(document, self._price)
         if found is None:
             return False
-        self.usage, is_alone = found, document.get("choices") == []
-        self.is_over = is_alone or "response" in document
+        # Some servers write null where others write an empty list.
+        self.usage, is_alone = found, "choices" in document and not document["choices"]
+        self.is_over = self.is_over or is_alone or "response" in document
         return self._hides_usage and is_alone
 
 

@@ -555,3 +555,42 @@ async def test_settings_for_openai_are_not_sent_elsewhere(
     await model.close()
 
     assert "mine" not in str(llm.headers)
+
+
+async def test_a_conversation_that_is_too_long_may_be_answered_with_500(
+    llm: LLMServer, model: OpenAIModel
+) -> None:
+    """The words tell; such a request is not repeated until the deadline."""
+    llm.answer(status(500, "the request exceeds the available context size, try increasing it"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        await model.complete(ASKED)
+
+    assert (refused.value.reason, llm.count) == ("context_exceeded", 1)
+
+
+async def test_an_error_with_status_200_is_treated_by_its_code(llm: LLMServer, model: OpenAIModel) -> None:
+    """A passing one is waited out, and a lasting one has the endpoint's words."""
+    passing, lasting = (
+        raw(json.dumps({"error": {"message": words, "code": code}}).encode())
+        for words, code in (("overloaded", 503), ("No such model", 404))
+    )
+    llm.answer(passing, text("Yes."), lasting)
+
+    assert (await model.complete(ASKED)).content == "Yes."
+    with pytest.raises(ModelUnavailableError, match="HTTP 404, No such model"):
+        await model.complete(ASKED)
+
+
+async def test_a_reply_that_a_filter_took_away_is_a_refusal(llm: LLMServer, model: OpenAIModel) -> None:
+    """It was paid for; a reply of which something is left is a reply."""
+    llm.answer(text(None, finish_reason="content_filter"), text("Yes", finish_reason="content_filter"))
+
+    with pytest.raises(RequestRefusedError) as refused:
+        await model.complete(ASKED)
+
+    assert (refused.value.reason, refused.value.usage and refused.value.usage.model_calls) == (
+        "content_filter",
+        1,
+    )
+    assert (await model.complete(ASKED)).content == "Yes"

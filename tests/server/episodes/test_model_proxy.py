@@ -231,11 +231,11 @@ async def test_waiting_for_the_model_is_not_being_left_alone(
         )
 
 
-@pytest.mark.parametrize("code", [200, 429])
+@pytest.mark.parametrize(("code", "stop"), [(200, StopReason.EXPIRED), (429, StopReason.INFRASTRUCTURE)])
 async def test_after_the_model_it_is_the_agents_turn(
-    store: Store, store_url: str, llm: LLMServer, code: int
+    store: Store, store_url: str, llm: LLMServer, code: int, stop: StopReason
 ) -> None:
-    """Its time begins afresh with the answer or the refusal, and runs out then."""
+    """Its time begins afresh with the answer or the refusal, and runs out then; a provider that failed is to blame."""
     await put_dataset(store)
     llm.answer(Answer({"role": "assistant", "content": "No."}, status=code, delay_s=3.0))
     environment = {"STUB_BASE_URL": llm.url}
@@ -246,7 +246,7 @@ async def test_after_the_model_it_is_the_agents_turn(
         shown = await player.show()
 
         async def is_over() -> bool:
-            return [one.stop for one in await store.runs.done("r")] == [StopReason.EXPIRED]
+            return [one.stop for one in await store.runs.done("r")] == [stop]
 
         assert "open" == shown["status"]
         await eventually(is_over)

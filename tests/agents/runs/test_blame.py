@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from llm_server import Answer, LLMServer, call, calls, obliging, status, text
-from stb_agents.environment.blame import shape_of
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.run import RunOutcome, run_agent
+from stb_core.llm.blame import shape_of
 from stb_core.llm.protocol import Request
 from stb_core.settings import Settings
 from stb_core.store import Store

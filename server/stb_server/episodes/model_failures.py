@@ -1,0 +1,84 @@
+"""Whether a provider's answer to a model call is a failure: an error status, an error within an answer, no answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from stb_core.llm import shape_of_body
+from stb_core.llm.chat_format import error_of, status_of_error
+from stb_core.llm.refusals import describe_error, is_refusal, reason_of
+from stb_core.values.episodes import FailedCall
+
+BLOCKED = "its content filter blocked the reply"
+
+
+def failure_of_answer(
+    model: str, request: dict[str, Any], status: int, content: bytes, key: str | None
+) -> FailedCall | None:
+    """Why an answer is none; None if it is one.
+
+    Args:
+        model: ``PROVIDER/MODEL``.
+        request: the body of the call.
+        status: of the provider's response.
+        content: its body.
+        key: that the provider was sent.
+    """
+    if status != 200:
+        return _failure(model, request, status, content, key)
+    try:
+        document = orjson.loads(content)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and (document.get("choices") or "output" in document):
+        if status_of_error(content):
+            return _failure(model, request, 502, content, key)
+        return _blocked(model, request) if is_blocked(document) else None
+    if found := status_of_error(content):
+        return _failure(model, request, found, content, key)
+    return FailedCall(message=f"{model} is not available: its answer is not a completion.")
+
+
+def failure_of_event(
+    model: str, request: dict[str, Any], event: dict[str, Any], key: str | None
+) -> FailedCall | None:
+    """As ``failure_of_answer``, for one event of a stream."""
+    response = event.get("response")
+    error = event.get("error") or (response.get("error") if isinstance(response, dict) else None)
+    if not error:
+        return None
+    content = orjson.dumps({"error": error})
+    return _failure(model, request, status_of_error(content) or 502, content, key)
+
+
+def is_blocked(document: dict[str, Any]) -> bool:
+    """Whether a filter has taken the whole reply away."""
+    choice = (document.get("choices") or [{}])[0]
+    if not isinstance(choice, dict) or choice.get("finish_reason") != "content_filter":
+        return False
+    message = choice.get("message") or {}
+    return not (message.get("content") or message.get("tool_calls"))
+
+
+def _blocked(model: str, request: dict[str, Any]) -> FailedCall:
+    return FailedCall(
+        message=f"{model} gave no reply: {BLOCKED}.",
+        is_refusal=True,
+        reason="content_filter",
+        shape=shape_of_body(request),
+    )
+
+
+def _failure(model: str, request: dict[str, Any], status: int, content: bytes, key: str | None) -> FailedCall:
+    body = error_of(content.decode(errors="replace"))
+    words = describe_error(status, body, key)
+    if is_refusal(status, body):
+        return FailedCall(
+            message=f"{model} does not accept the request: {words}.",
+            is_refusal=True,
+            reason=reason_of(body),
+            shape=shape_of_body(request),
+        )
+    return FailedCall(message=f"{model} is not available: {words}.")
