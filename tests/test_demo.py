@@ -58,6 +58,14 @@ def test_the_scores_are_complete_and_labelled(first: dict[str, Any]) -> None:
     assert {(True, 0, False)} == {(row["complete"], row["n_error"], row["comparable"]) for row in rows}
 
 
+def test_every_value_lies_within_its_interval(first: dict[str, Any]) -> None:
+    """Of the scores of both blocks, and of the differences; not one misses it by the last digit."""
+    rows = [row for row in first["rows"] if row["ci_low"] is not None]
+
+    assert {row["block"] for row in rows} == {"faithful", "reference"}
+    assert [row for row in rows if not row["ci_low"] <= row["value"] <= row["ci_high"]] == []
+
+
 def test_a_second_run_gives_the_same_numbers(first: dict[str, Any], stb: Stb, tmp_path: Path) -> None:
     """In an empty folder, with settings and keys in the environment that it must not heed."""
     environment = {"STB_DATASET": "other", "STB_DATABASE_URL": "postgresql://nowhere/x", "STB_JUDGE": "a/b"}

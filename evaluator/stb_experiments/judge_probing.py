@@ -268,6 +268,8 @@ def measure_row(
 ) -> ExperimentRow:
     """One measure of a judge; ``ends`` are the ends of its 95 % interval, in the same unit."""
     low, high = ends if ends is not None else (None, None)
+    if value is not None and low is not None and high is not None:
+        low, high = min(low, value), max(high, value)  # they may miss it by a rounding error
     return {
         "measure": measure,
         "value": value,

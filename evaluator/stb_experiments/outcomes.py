@@ -43,6 +43,7 @@ def failure_row(
     """The row of one agent in one arm at one level, compared with the first level of the same arm."""
     test = compare_scores(first, here)
     calls = sum(here.origins.values())
+    interval = test.interval.around(test.difference).scaled(100)
     return {
         "arm": arm.name,
         "agent": agent,
@@ -50,8 +51,8 @@ def failure_row(
         "n": len(here.scores),
         "score": 100 * macro_mean(here.scores),
         "change": 100 * test.difference,
-        "ci_low": 100 * test.interval.low,
-        "ci_high": 100 * test.interval.high,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
         "margin": 100 * MARGIN,
         "outcome": _outcome_word(first, here, test),
         "equivalent": test.equivalent,

@@ -156,12 +156,12 @@ def _rows(
 
 def _value(scores: Sequence[float], groups: Sequence[str], seed: int) -> dict[str, Any]:
     """The mean of the groups' means with its interval, in percent."""
-    mean = design_of(len(scores), groups=groups, weighting="macro").estimate(scores)
-    interval = mean_interval(scores, groups=groups, seed=seed)
+    mean = float(design_of(len(scores), groups=groups, weighting="macro").estimate(scores))
+    interval = mean_interval(scores, groups=groups, seed=seed).around(mean).scaled(100)
     return {
-        "value": 100 * float(mean),
-        "ci_low": 100 * interval.low,
-        "ci_high": 100 * interval.high,
+        "value": 100 * mean,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
         "interval": interval.method,
     }
 

@@ -9,6 +9,7 @@ from stb_core.values.calls import (
     content_hash,
     parse_arguments,
 )
+from stb_core.values.digits import interval_text, measure_text, p_text, score_text, score_with_interval
 from stb_core.values.episodes import Episode
 from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.functions import Functions, FunctionSchema

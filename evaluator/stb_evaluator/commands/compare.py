@@ -30,6 +30,7 @@ from stb_evaluator.scores import (
     NOT_COMPARABLE,
     OURS,
     Block,
+    Coverage,
     ResultRow,
     RunReader,
     Side,
@@ -37,6 +38,7 @@ from stb_evaluator.scores import (
     ask_for_preferences,
     compare_runs,
     comparison_warnings,
+    coverage_of_side,
     judge_run,
     load_queries,
     load_win_comparison,
@@ -118,14 +120,16 @@ async def command(
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
             sides: list[Side] = []
             doubts: list[str] = []
+            coverage: dict[str, Coverage] = {}
             for reader in [RunReader(store, run) for run in chosen]:
                 await judge_run(judges, reader, rounds)
                 table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
                 sides.append(Side(reader.run, table))
                 doubts += await run_headlines(reader)
+                coverage[reader.run.run] = coverage_of_side(sides[-1], len(await reader.queries()) or None)
             request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
             rows = await compared.rows(request)
-    show(rows, [*comparison_warnings(sides), *doubts, *_notes(rows)], as_json=as_json)
+    show(rows, [*comparison_warnings(sides), *doubts, *_notes(rows)], coverage, as_json=as_json)
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import click
 
 from stb_core.cli import console
-from stb_core.values import SOPR, SOWR
-from stb_evaluator.scores import MACRO, ResultRow, rank_runs
+from stb_core.values import SOPR, SOWR, p_text, score_text, score_with_interval
+from stb_evaluator.scores import MACRO, Coverage, ResultRow, rank_runs
 
 _ALPHA = 0.05
 
 
-def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> None:
+def show(
+    rows: Sequence[ResultRow], lines: Sequence[str], coverage: Mapping[str, Coverage], *, as_json: bool
+) -> None:
     """Print the comparison: warnings, the table, and one sentence per pair."""
     shown = _SHOWN[rows[0]["metric"] if rows else SOPR]
-    ranks = rank_runs(rows) if shown.is_ranked else []
+    # Of two runs the difference says everything.
+    ranks = rank_runs(rows, coverage) if shown.is_ranked and len(coverage) > 2 else []
     if as_json:
         console.emit_json({"headline": list(lines), "rows": rows, "ranks": ranks})
         return
@@ -27,9 +30,11 @@ def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> N
     for row in rows:
         if row["group"] == MACRO:
             click.echo(_in_words(row, shown))
-    if ranks:
-        places = ", ".join(f"{one['run']} {_places(one)}" for one in sorted(ranks, key=_by_rank))
+    if ranked := [one for one in ranks if not one["unranked"]]:
+        places = ", ".join(f"{one['run']} {_places(one)}" for one in sorted(ranked, key=_by_rank))
         click.echo(f"Possible ranks, with 95 % confidence for all together: {places}.")
+    if apart := [f"{one['run']} ({one['unranked']})" for one in ranks if one["unranked"]]:
+        click.echo(f"Not ranked: {', '.join(apart)}.")
     reaches = [row["detectable"] for row in rows if row["group"] == MACRO and row.get("detectable")]
     if reaches:
         click.echo(
@@ -39,7 +44,7 @@ def show(rows: Sequence[ResultRow], lines: Sequence[str], *, as_json: bool) -> N
 
 
 def _needed(rows: Sequence[ResultRow]) -> int:
-    return max(int(row["queries_for_2_points"]) for row in rows if row["group"] == MACRO)
+    return max(int(row["queries_for_2_points"] or 0) for row in rows if row["group"] == MACRO)
 
 
 def _by_rank(one: ResultRow) -> tuple[int, int]:
@@ -55,9 +60,9 @@ def _show_differences(rows: Sequence[ResultRow]) -> None:
     table = [
         {
             **_shared_cells(row),
-            "a": row["value_a"],
-            "b": row["value_b"],
-            "difference": f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
+            "a": score_text(row["value_a"]),
+            "b": score_text(row["value_b"]),
+            "difference": score_with_interval(row["value"], row["ci_low"], row["ci_high"], signed=True),
             "queries": f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
         }
         for row in rows
@@ -70,9 +75,7 @@ def _show_wins(rows: Sequence[ResultRow]) -> None:
     table = [
         {
             **_shared_cells(row),
-            "rate": "?"
-            if row["value"] is None
-            else f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]",
+            "rate": score_with_interval(row["value"], row["ci_low"], row["ci_high"]),
             "queries": f"{row['wins']} / {row['ties']} / {row['losses']}",
         }
         for row in rows
@@ -85,8 +88,8 @@ def _shared_cells(row: ResultRow) -> ResultRow:
     return {
         "pair": f"{row['run']} - {row['run_b']}",
         "group": row["group"],
-        "p": "" if row["p"] is None else f"{row['p']:.4f}",
-        "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.4f}",
+        "p": p_text(row["p"]),
+        "p_holm": p_text(row["p_holm"]),
     }
 
 
@@ -95,11 +98,18 @@ def _in_words(row: ResultRow, shown: _Shown) -> str:
     if row["value"] is None:
         return f"{pair}: nothing can be compared."
     what = shown.value_in_words.format(row["value"])
+    if left_out := row.get("groups_left_out"):
+        what += f" without {', '.join(left_out)}"
     if row["p_holm"] is None or row["p_holm"] >= _ALPHA:
-        return f"{pair}: no difference shown (macro {what}, p {row['p_holm']:.3f})."
+        return f"{pair}: no difference shown (macro {what}, {_p_in_words(row)})."
     is_ahead = row["value"] > shown.even
     better, worse = (row["run"], row["run_b"]) if is_ahead else (row["run_b"], row["run"])
-    return f"{better} is better than {worse} (macro {what}, p {row['p_holm']:.4f})."
+    return f"{better} is better than {worse} (macro {what}, {_p_in_words(row)})."
+
+
+def _p_in_words(row: ResultRow) -> str:
+    p = p_text(row["p_holm"])
+    return f"p {p}" if p[:1] != "<" else f"p < {p[1:]}"
 
 
 @dataclass(frozen=True)

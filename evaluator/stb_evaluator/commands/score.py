@@ -13,7 +13,7 @@ from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Run, Store
-from stb_core.values import SOPR, group_order
+from stb_core.values import SOPR, group_order, measure_text, score_text, score_with_interval
 from stb_evaluator.judges import METRICS, RECORDED, default_judge, evaluator_option, open_judges
 from stb_evaluator.judges import MODE as VOTES
 from stb_evaluator.scores import (
@@ -31,6 +31,7 @@ from stb_evaluator.scores import (
     RunReader,
     ScoreMetric,
     ScoreRequest,
+    faults,
     headline,
     read_labels,
     run_headlines,
@@ -187,7 +188,8 @@ def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
 def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool) -> None:
     """Print rows: one JSON document, or headline and notes, then one table per metric and block."""
     scores = [row for row in rows if row["block"] in BLOCKS]
-    lines = [*headline(scores), *notes]
+    tried = [row for row in rows if row["block"] == TRIALS]
+    lines = list(dict.fromkeys([*headline(scores), *faults(tried), *notes]))
     if as_json:
         console.emit_json({"headline": lines, "rows": rows})
         return
@@ -206,17 +208,17 @@ def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool)
         console.emit_table(*_table(mine, title))
     corrected = [row for row in rows if row["block"] in {CORRECTED, QUALITY}]
     if corrected:
-        shown = [{**row, "interval": _ends(row)} for row in corrected]
+        shown = [{**row, **_measure_cells(row)} for row in corrected]
         columns = "run", "judge", "metric", "block", "group", "value", "interval:95 %", "n", "n_labelled"
         console.emit_table(shown, columns)
-    tried = [row for row in rows if row["block"] == TRIALS and row["group"] in {MACRO, MICRO}]
+    tried = [row for row in tried if row["group"] in {MACRO, MICRO}]
     if tried:
-        shown = [{**row, "interval": _ends(row)} for row in tried]
+        shown = [{**row, **_measure_cells(row)} for row in tried]
         columns = "run", "judge", "metric", "group", "value", "interval:95 %", "trials", "n", "n_total"
         console.emit_table(shown, columns)
     measured = [row for row in rows if row["block"] == TRAJECTORY and row["group"] == MICRO]
     if measured:
-        shown = [{**row, "interval": _ends(row)} for row in measured]
+        shown = [{**row, **_measure_cells(row)} for row in measured]
         console.emit_table(shown, ("run", "metric:measure", "value", "interval:95 %", "unit", "n"))
 
 
@@ -246,10 +248,11 @@ def _cell(row: ResultRow) -> str:
         return "?"
     mark = "" if row["complete"] else "*"
     if row["block"] == "reference":
-        deviation = "?" if row["std_rounds"] is None else f"{row['std_rounds']:.1f}"
-        return f"{row['value']:.1f}±{deviation}{mark}"
-    return f"{row['value']:.1f} {_ends(row)}{mark}"
+        return f"{score_text(row['value'])}±{score_text(row['std_rounds'])}{mark}"
+    return score_with_interval(row["value"], row["ci_low"], row["ci_high"]) + mark
 
 
-def _ends(row: ResultRow) -> str:
-    return "" if row["ci_low"] is None else f"[{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
+def _measure_cells(row: ResultRow) -> dict[str, str]:
+    """Value and interval of a measure, with the same digits; an incomplete value carries a star."""
+    value, _, ends = measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"]).partition(" ")
+    return {"value": value if row["complete"] or not value else f"{value}*", "interval": ends}

@@ -9,6 +9,7 @@ from stb_evaluator.judges.opening import (
     default_judge,
     evaluator_option,
     logged_panel,
+    needs_judge,
     open_judges,
     report_failures,
 )

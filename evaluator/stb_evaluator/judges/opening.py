@@ -46,6 +46,8 @@ _CHOICES = "Choose a judge: --judge PROVIDER/MODEL, or --judge rules (no model; 
 async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -> str:
     """``recorded`` if all runs have recorded verdicts, otherwise the only judge that has judged all of them.
 
+    A run in which no answer needs a judge goes with any judge; ``recorded``, which asks nobody, if there is no other.
+
     Raises:
         UsageError: a judge must be chosen.
     """
@@ -53,16 +55,18 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -
     for run in runs:
         judges = {one.judge for one in await store.verdicts.judges(run.run, metric=metric)}
         if not judges:
+            if not await needs_judge(store, run):
+                continue
             raise UsageError(f"The run {run.run!r} has no verdicts yet.", hint=_CHOICES)
         common = judges if common is None else common & judges
-    if common and RECORDED in common:
+    if common is None or RECORDED in common:
         return RECORDED
     if common and len(common) == 1:
         return common.pop()
     names = ", ".join(run.run for run in runs)
     if common:
         raise UsageError(
-            f"{names}: there are verdicts by {', '.join(sorted(common))}.", hint="Choose with --judge."
+            f"There are verdicts on {names} by {', '.join(sorted(common))}.", hint="Choose with --judge."
         )
     raise UsageError(f"No judge has judged all of {names}.", hint=_CHOICES)
 
@@ -70,21 +74,45 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -
 async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: str = SOPR) -> Panel:
     """The judges of these names, each with the last rubric that it used on all runs; asks no judge.
 
+    A run in which no answer needs a judge goes with any rubric.
+
     Raises:
         UsageError: one of them has not judged all runs with one rubric.
     """
     members: list[PanelMember] = []
+    judged = [run for run in runs if await needs_judge(store, run)]
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
         common: list[str] | None = None
-        for run in runs:
+        for run in judged:
             logged = await store.verdicts.judges(run.run, metric=metric)
             rubrics = [one.rubric for one in logged if one.judge == name]
             common = rubrics if common is None else [rubric for rubric in common if rubric in rubrics]
+        if not judged:
+            common = [_rubric_now(name, metric)]
         if not common:
             listed = ", ".join(run.run for run in runs)
             raise UsageError(f"{name} has not judged all of {listed}.", hint="Run stb score first.")
         members.append(PanelMember(name, common[-1]))
     return Panel(tuple(members))
+
+
+async def needs_judge(store: Store, run: Run) -> bool:
+    """Whether a run has an answer that a judge must look at, or no trial is done yet.
+
+    What gave up, did not finish or is blank is unsolved without a judge.
+    """
+    done = await store.runs.done(run.run)
+    return not done or any(one.answer_hash for one in done)
+
+
+def _rubric_now(name: str, metric: str) -> str:
+    """The rubric that a judge of this name would use now."""
+    form = METRICS[metric]
+    if name == RECORDED:
+        return RECORDED
+    if name == RULES and form.open_rules is not None:
+        return form.open_rules().rubric
+    return load_rubric(form.rubric).hash
 
 
 @dataclass(frozen=True)

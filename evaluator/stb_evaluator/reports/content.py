@@ -21,6 +21,7 @@ from stb_evaluator.scores import (
     VerdictTable,
     compare_runs,
     comparison_warnings,
+    coverage_of_rows,
     headline,
     measure_rows,
     rank_runs,
@@ -95,8 +96,8 @@ async def gather(
         measures=measures,
         consistency=[consistency_row(side.run.run, side.table, panel) for side in sides],
         published=load_published() if published else [],
-        ranks=rank_runs(comparisons),
         unsimulated=unsimulated,
+        ranks=rank_runs(comparisons, coverage_of_rows(scores)) if len(sides) > 2 else [],
     )
 
 
@@ -142,7 +143,7 @@ def _ratings(verdict_table: VerdictTable) -> np.ndarray[Any, np.dtype[np.float64
         for place, answer in sorted(verdict_table.answers.items())
         if answer.answer_hash
     ]
-    ratings = np.array(table, dtype=np.float64).reshape(len(table), -1)
+    ratings = np.array(table, dtype=np.float64).reshape(len(table), verdict_table.n_rounds)
     return ratings[~np.isnan(ratings).any(axis=1)]
 
 

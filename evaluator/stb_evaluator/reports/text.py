@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from stb_core.values import group_order
+from stb_core.values import group_order, measure_text, p_text, score_text, score_with_interval
 from stb_evaluator.reports.content import Report
 from stb_evaluator.scores import MACRO, MICRO, UNSIMULATED, ResultRow
 from stb_evaluator.scores.trial_facts import KINDS, share_columns
@@ -115,8 +115,8 @@ def score_cell(row: ResultRow) -> str:
         return "?"
     mark = "" if row["complete"] else "*"
     if row["block"] == "reference":
-        return f"{row['value']:.1f} ± {row['std_rounds']:.1f}{mark}"
-    return f"{row['value']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]{mark}"
+        return f"{score_text(row['value'])} ± {score_text(row['std_rounds'])}{mark}"
+    return score_with_interval(row["value"], row["ci_low"], row["ci_high"]) + mark
 
 
 def _pair_table(rows: Sequence[ResultRow]) -> list[list[str]]:
@@ -126,12 +126,12 @@ def _pair_table(rows: Sequence[ResultRow]) -> list[list[str]]:
         [
             row["run"],
             row["run_b"],
-            f"{row['value']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]",
-            f"{row['p']:.4f}",
-            f"{row['p_holm']:.4f}",
-            _number(row["p_mcnemar"], 4),
+            score_with_interval(row["value"], row["ci_low"], row["ci_high"], signed=True),
+            p_text(row["p"]),
+            p_text(row["p_holm"]),
+            p_text(row["p_mcnemar"]) if row["n"] else "",
             f"{row['n_better']} / {row['n_equal']} / {row['n_worse']}",
-            f"{row['detectable']:.1f}",
+            _number(row["detectable"], 1),
         ]
         for row in rows
         if row["group"] == MACRO
@@ -140,8 +140,12 @@ def _pair_table(rows: Sequence[ResultRow]) -> list[list[str]]:
 
 
 def _rank_table(report: Report) -> list[list[str]]:
-    ordered = sorted(report.ranks, key=lambda one: (one["rank"], one["rank_low"]))
-    body = [[one["run"], str(one["rank"]), f"{one['rank_low']} to {one['rank_high']}"] for one in ordered]
+    ranked = [one for one in report.ranks if not one["unranked"]]
+    body = [
+        [one["run"], str(one["rank"]), f"{one['rank_low']} to {one['rank_high']}"]
+        for one in sorted(ranked, key=lambda one: (one["rank"], one["rank_low"]))
+    ]
+    body += [[one["run"], "not ranked", one["unranked"]] for one in report.ranks if one["unranked"]]
     return [["run", "place by score", "may be"], *body]
 
 
@@ -157,10 +161,8 @@ def _measure_table(rows: Sequence[ResultRow]) -> list[list[str]]:
 
 
 def _measure_cell(row: ResultRow) -> str:
-    if row["value"] is None:
-        return ""
-    ends = "" if row["ci_low"] is None else f" [{row['ci_low']:.3g}, {row['ci_high']:.3g}]"
-    return f"{row['value']:.3g}{ends}"
+    text = measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"])
+    return text if row["complete"] or not text else f"{text}*"
 
 
 def _consumption_table(rows: Sequence[ResultRow]) -> list[list[str]]:

@@ -6,15 +6,22 @@ from stb_evaluator.scores.comparison import (
     adjust_p_values,
     compare_runs,
     comparison_warnings,
-    rank_runs,
 )
 from stb_evaluator.scores.headlines import run_headlines
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, query_scores
 from stb_evaluator.scores.pass_verdicts import judge_run
 from stb_evaluator.scores.points import faithful_table
+from stb_evaluator.scores.ranks import Coverage, coverage_of_rows, coverage_of_side, rank_runs
 from stb_evaluator.scores.reference_rules import OURS, set_switches
-from stb_evaluator.scores.rows import NOT_COMPARABLE, TRAJECTORY, headline, measure_rows, score_rows
+from stb_evaluator.scores.rows import (
+    NOT_COMPARABLE,
+    TRAJECTORY,
+    faults,
+    headline,
+    measure_rows,
+    score_rows,
+)
 from stb_evaluator.scores.run_reader import RunReader, load_queries, load_verdict_table, without_agent_name
 from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest
 from stb_evaluator.scores.trial_rows import TRIALS

@@ -1,7 +1,8 @@
 """Comparing runs query by query: differences with intervals and tests, for every two runs.
 
 Only queries that both runs cover, and that have a score in both, can be compared. Queries that are left out
-are counted, and so are missing verdicts. Differences are in percentage points, first run minus second.
+are counted, and so are missing verdicts. Of a group in which one of the runs has no answer at all, nothing is
+concluded. Differences are in percentage points, first run minus second.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from stb_core.errors import UsageError
 from stb_core.store import Run
-from stb_core.values import SOPR, Manifest, group_order
+from stb_core.values import SOPR, Manifest, StopReason, group_order
 from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
 from stb_evaluator.scores.points import errors_by_group
@@ -28,7 +29,6 @@ from stb_evaluator.statistics import (
     holm,
     mcnemar,
     queries_needed,
-    rank_bounds,
 )
 
 QueryPlace = tuple[str, str]
@@ -57,9 +57,14 @@ def compare_runs(
     p-values are adjusted by Holm's method, see ``adjust_p_values``.
 
     Raises:
-        UsageError: two runs have no common query with a score in both.
+        UsageError: no two of the runs have a common query with a score in both.
     """
     rows = [row for one, other in combinations(sides, 2) for row in _pair(one, other, clusters, seed)]
+    if not any(row["n"] for row in rows):
+        raise UsageError(
+            f"{' and '.join(side.run.run for side in sides)} have no scored query in common.",
+            hint="Compare runs on the same dataset, judged by the same judge.",
+        )
     adjust_p_values(rows)
     return [{**row, "judge": panel.name, "rubric": panel.rubric} for row in rows]
 
@@ -86,10 +91,46 @@ def comparison_warnings(sides: Sequence[Side]) -> list[str]:
             found.append(f"WARNING: {one.run} and {other.run} differ in {', '.join(differing)}.")
         if one.expected != other.expected:
             found.append(
-                f"WARNING: {one.run} and {other.run} cover different queries;"
-                " only common queries are compared."
+                f"WARNING: {one.run} and {other.run} cover different queries"
+                f"{_groups_of_one(one, other)}; only common queries are compared."
             )
-    return found
+    return found + [line for one, other in combinations(sides, 2) for line in _unanswered_groups(one, other)]
+
+
+def _groups_of_one(one: Run, other: Run) -> str:
+    """The groups that only one of the runs was to answer, in brackets."""
+    parts = [
+        f"only {run.run} covers {', '.join(sorted(names, key=group_order))}"
+        for run, rival in ((one, other), (other, one))
+        if (names := run.expected.keys() - rival.expected.keys())
+    ]
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _unanswered_groups(one: Side, other: Side) -> list[str]:
+    """A warning for each run that lacks whole groups of those that both were to answer."""
+    groups = sorted({group for group, _ in _shared(one, other)}, key=group_order)
+    return [
+        f"WARNING: {side.run.run} has no answer in {', '.join(lacked)}, so nothing is concluded there, and macro and"
+        f" micro of {one.run.run} and {other.run.run} are over the other groups."
+        for side in (one, other)
+        if (lacked := [group for group in groups if _lacks(side.table, group)])
+    ]
+
+
+def _lacks(table: VerdictTable, group: str) -> bool:
+    """Whether no trial of a group has an answer, whatever it is worth."""
+    return not any(
+        (answer := table.answers.get((group, query_id, trial))) is not None
+        and answer.stop is not StopReason.INFRASTRUCTURE
+        for query_id in table.expected[group]
+        for trial in range(table.trials)
+    )
+
+
+def _shared(one: Side, other: Side) -> list[QueryPlace]:
+    covered = set(_expected(other.table))
+    return [place for place in _expected(one.table) if place in covered]
 
 
 def _grounds(one: Run, other: Run) -> list[tuple[str, str, str]]:
@@ -118,14 +159,10 @@ def _served(manifest: Manifest) -> str:
 
 def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, seed: int) -> list[ResultRow]:
     first, second = query_scores(one.table), query_scores(other.table)
-    shared = [place for place in _expected(one.table) if place in set(_expected(other.table))]
-    scored = [place for place in shared if place in first and place in second]
-    if not scored:
-        raise UsageError(
-            f"{one.run.run} and {other.run.run} have no scored query in common.",
-            hint="Compare runs on the same dataset, judged by the same judge.",
-        )
-    groups = sorted({group for group, _ in scored}, key=group_order)
+    shared = _shared(one, other)
+    groups = sorted({group for group, _ in shared}, key=group_order)
+    lacked = {group for group in groups if _lacks(one.table, group) or _lacks(other.table, group)}
+    scored = [place for place in shared if place in first and place in second and place[0] not in lacked]
     errors = errors_by_group(one.table, shared) + errors_by_group(other.table, shared)
     rows: list[ResultRow] = []
     for name in [*groups, MACRO, MICRO]:
@@ -133,7 +170,8 @@ def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, see
         asked = [place for place in shared if name in {place[0], MACRO, MICRO}]
         n_error = sum(count for group, count in errors.items() if name in {group, MACRO, MICRO})
         missing, missing_b = _missing(one.table, asked), _missing(other.table, asked)
-        found = _compare(mine, first, second, clusters, micro=name == MICRO, seed=seed)
+        micro = name == MICRO
+        found = _compare(mine, first, second, clusters, micro=micro, seed=seed) if mine else None
         rows.append(
             {
                 "run": one.run.run,
@@ -141,9 +179,12 @@ def _pair(one: Side, other: Side, clusters: Mapping[QueryPlace, str] | None, see
                 "metric": SOPR,
                 "block": "faithful",
                 "group": name,
-                **_fields(found, mine, first, second, micro=name == MICRO),
+                **(_fields(found, mine, first, second, micro=micro) if found else _no_fields()),
                 **_passes(one, other, mine),
                 "n_total": len(asked),
+                "groups_left_out": [
+                    group for group in groups if group in lacked and name in {group, MACRO, MICRO}
+                ],
                 "n_error": n_error,
                 "missing": missing,
                 "missing_b": missing_b,
@@ -217,10 +258,11 @@ def _fields(
     *,
     micro: bool,
 ) -> ResultRow:
+    interval = found.interval.around(found.difference).scaled(100)
     return {
         "value": found.difference * 100,
-        "ci_low": found.interval.low * 100,
-        "ci_high": found.interval.high * 100,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
         "interval_method": found.interval.method,
         "p": found.significance.p,
         "p_holm": None,
@@ -236,6 +278,13 @@ def _fields(
     }
 
 
+def _no_fields() -> ResultRow:
+    """The fields of a row of which nothing can be said."""
+    values = "value", "ci_low", "ci_high", "p", "p_holm", "test", "detectable", "queries_for_2_points"
+    counts = dict.fromkeys(("n", "n_better", "n_worse", "n_equal"), 0)
+    return {**dict.fromkeys((*values, "value_a", "value_b")), "interval_method": "", **counts}
+
+
 def _needed(found: Comparison) -> int:
     """How many such queries would detect a true difference of two points."""
     return queries_needed(0.02, found.standard_error * found.n**0.5)
@@ -249,21 +298,3 @@ def _mean(places: Sequence[QueryPlace], scores: Mapping[QueryPlace, float], *, m
     if micro:
         return float(np.mean([value for values in by_group.values() for value in values])) * 100
     return float(np.mean([np.mean(values) for values in by_group.values()])) * 100
-
-
-def rank_runs(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """The rank of every run by the macro score, with bounds that hold for all ranks together at 95 %.
-
-    ``rows`` are those of ``compare_runs``. Empty for fewer than three runs: there the difference says
-    everything.
-    """
-    macro = [row for row in rows if row["group"] == MACRO]
-    runs = list(dict.fromkeys([*(row["run"] for row in macro), *(row["run_b"] for row in macro)]))
-    if len(runs) < 3:
-        return []
-    number = {run: i for i, run in enumerate(runs)}
-    pairs = [(number[row["run"]], number[row["run_b"]], row["value"], row["p"]) for row in macro]
-    return [
-        {"run": run, "rank": bounds.rank, "rank_low": bounds.low, "rank_high": bounds.high}
-        for run, bounds in zip(runs, rank_bounds(pairs), strict=True)
-    ]

@@ -23,6 +23,7 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.values import POINTS, SOPR, Status, group_order
 from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
+from stb_evaluator.scores.points import faithful_table
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import solved_by_majority
 from stb_evaluator.statistics import Rate, judge_quality, ppi_mean
@@ -154,7 +155,9 @@ def corrected_rows(
     groups = sorted({group for group, _ in scores}, key=group_order)
     labelled = [g for g in groups if sum(not np.isnan(human[p]) for p in scores if p[0] == g) > 1]
     names = [*labelled, *([MACRO, MICRO] if labelled == groups and groups else [])]
-    shared = {"run": run, "judge": panel.name, "rubric": panel.rubric, "complete": True}
+    tables = [faithful_table(table, group) for group in table.expected]
+    is_complete = not any(one.n_error or one.counts["missing"] for one in tables)
+    shared = {"run": run, "judge": panel.name, "rubric": panel.rubric, "complete": is_complete}
     rows = [{**shared, "metric": metric, **_corrected(name, scores, human)} for name in names]
     return rows + [{**shared, **row} for row in _quality(table, human)]
 
@@ -169,13 +172,14 @@ def _corrected(
         groups=[group for group, _ in places],
         weighting="micro" if name == MICRO else "macro",
     )
+    interval = found.interval.around(found.value).scaled(100)
     return {
         "block": CORRECTED,
         "group": name,
         "value": found.value * 100,
         "unit": "%",
-        "ci_low": max(0.0, found.interval.low * 100),
-        "ci_high": min(100.0, found.interval.high * 100),
+        "ci_low": min(max(0.0, interval.low), found.value * 100),
+        "ci_high": max(min(100.0, interval.high), found.value * 100),
         "interval_method": found.interval.method,
         "n": len(places),
         "n_labelled": found.n_labelled,

@@ -8,7 +8,8 @@ table:
   a trajectory lost to infrastructure failures, are left out, counted, and make the row incomplete. The
   score is then the mean over queries of the verdicts that each has.
 * **reference**: as the published code computes it: over the answers that are present, by the recorded
-  verdicts; an answer without a verdict in a round scores 0 in that round.
+  verdicts; an answer without a verdict in a round scores 0 in that round. What the published code does not
+  see is counted all the same, and makes the row incomplete: its value may look like that of a whole run.
 """
 
 from __future__ import annotations
@@ -214,11 +215,13 @@ def _row(
 ) -> Score:
     counts = sum((table.counts for table in tables), Counter[str]())
     errors = sum(table.n_error for table in tables)
+    if interval is not None and not np.isnan(value):
+        interval = interval.around(value)
     return Score(
         block=block,
         group=group,
         value=_percent(value),
-        n=sum(len(table.queries) for table in tables),
+        n=sum(table.n_scored for table in tables),
         n_total=sum(table.n_total for table in tables),
         n_error=errors,
         missing=counts["missing"],

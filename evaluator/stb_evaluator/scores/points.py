@@ -72,6 +72,11 @@ class PointsTable:
         return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
 
     @property
+    def n_scored(self) -> int:
+        """How many queries have a score; a query with several trials is one."""
+        return len(set(self.scored_ids))
+
+    @property
     def n_error(self) -> int:
         """Verdicts that failed or are missing, and trials lost to infrastructure failures: all that has no score."""
         return self.counts["infrastructure"] + self.counts["error"] + self.counts["unjudged"]
@@ -121,22 +126,19 @@ def _count(mark: Mark | None, counts: Counter[str]) -> float:
 
 
 def reference_table(table: VerdictTable, group: str, switches: Mapping[str, str]) -> PointsTable:
-    """The answers that are present, in the published way, as the switches are set."""
-    missing = [
-        (group, query_id, trial)
-        for query_id in table.expected[group]
-        for trial in range(table.trials)
-        if (group, query_id, trial) not in table.answers
-    ]
-    rows = sorted(
-        place
-        for place, answer in table.answers.items()
-        if place[0] == group and answer.stop is not StopReason.INFRASTRUCTURE
-    )
+    """The answers that are present, in the published way, as the switches are set.
+
+    A row is one trial of one query. Trials lost to infrastructure failures are left out, and counted.
+    """
+    asked = [(group, query_id, trial) for query_id in table.expected[group] for trial in range(table.trials)]
+    missing = [place for place in asked if place not in table.answers]
+    answered = sorted(place for place in asked if place in table.answers)
+    rows = [place for place in answered if table.answers[place].stop is not StopReason.INFRASTRUCTURE]
+    n_lost = len(answered) - len(rows)
     if switches["sopr.missing"] == "unsolved":
         rows += missing
     points = np.zeros((len(rows), 1, table.n_rounds))
-    counts: Counter[str] = Counter(missing=len(missing))
+    counts: Counter[str] = Counter(missing=len(missing), infrastructure=n_lost)
     for row, place in enumerate(rows):
         for number in range(table.n_rounds):
             status = _reference_status(table, place, number, switches)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from stb_core.store import Run
-from stb_core.values import SOPR
+from stb_core.values import SOPR, StopReason
 from stb_evaluator.judges import METRICS, Panel
 from stb_evaluator.scores.costs import Account
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, Score, score
@@ -67,6 +67,7 @@ async def score_rows(
             **score_fields(row),
             "switches": dict(switches) if block == "reference" else None,
             "subset": _is_subset(row.group, run, whole),
+            "n_dataset": whole.total() if row.group in {MACRO, MICRO} else whole[row.group],
             "n_clusters": _n_clusters(row.group, run, clusters),
             **shared,
             **_account(row.group, accounts).as_row(),
@@ -85,7 +86,11 @@ async def score_rows(
 
 async def measure_rows(reader: RunReader, *, seed: int = 0) -> list[ResultRow]:
     """What the trajectories of a run say without a judge; ``metric`` is the measure's name."""
-    run, trajectories = reader.run, [trajectory async for trajectory in reader.trajectories()]
+    run = reader.run
+    asked = {(group, query_id) for group, ids in run.expected.items() for query_id in ids}
+    trajectories = [t async for t in reader.trajectories() if (t.group, t.query_id) in asked]
+    n_usable = Counter(t.group for t in trajectories if t.stop is not StopReason.INFRASTRUCTURE)
+    n_usable[MICRO] = n_usable.total()
     return [
         {
             "run": run.run,
@@ -99,7 +104,7 @@ async def measure_rows(reader: RunReader, *, seed: int = 0) -> list[ResultRow]:
             "ci_low": found.low,
             "ci_high": found.high,
             "interval_method": found.method,
-            "complete": found.n == _n_expected(run, found.group),
+            "complete": n_usable[found.group] == _n_expected(run, found.group) * run.trials,
             "manifest_hash": run.manifest.hash,
         }
         for found in measure(trajectories, seed=seed)
@@ -156,29 +161,38 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
             " other scores by the same rules."
         )
     whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
-    faults = [fault for run in reversed(whole) if (fault := _fault(whole[run]))]
-    lines += faults
-    if whole and not faults:
+    lines += faults(rows)
+    if whole and all(row["complete"] for row in rows):
         answers = sum(row["n_total"] * row["trials"] for row in whole.values())
         lines.append(f"complete: {answers} answers in {len(whole)} run(s), all present and judged.")
     few = {
         row["group"]: f"NOTE: the {row['n_total']} queries of {row['group']} use only"
-        f" {row['n_clusters']} collections of tools, so the intervals may be too short: see --clustered."
+        f" {row['n_clusters']} collections of tools, so the intervals may be too short:"
+        " see stb score --clustered."
         for row in rows
         if row["n_clusters"] is not None
         and row["n_clusters"] < FEW <= row["n_total"] // 3
         and row["interval_method"] == "bootstrap"
     }
     lines += few.values()
-    subsets = dict.fromkeys(row["run"] for row in rows if row["subset"] and row["group"] == MICRO)
-    lines += [f"SUBSET: {run} covers only part of its dataset's queries." for run in subsets]
+    subsets = {row["run"]: row for row in rows if row["subset"] and row["group"] == MICRO}
+    lines += [
+        f"SUBSET: {run} covers {row['n_total']:,} of the {row['n_dataset']:,} queries of {row['dataset']}."
+        for run, row in subsets.items()
+    ]
     return lines
 
 
+def faults(rows: Sequence[ResultRow]) -> list[str]:
+    """One line for each incomplete run: what is missing."""
+    whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
+    return [fault for run in reversed(whole) if (fault := _fault(whole[run]))]
+
+
 def _fault(row: ResultRow) -> str:
-    counts = row["counts"]
+    counts, is_reference = row["counts"], row["block"] == "reference"
     names = {
-        "missing": "answers missing (counted as unsolved)",
+        "missing": f"answers missing ({'left out' if is_reference else 'counted as unsolved'})",
         "infrastructure": "lost to infrastructure failures (not scored)",
         "error": "verdicts failed (not scored)",
         "unjudged": "verdicts missing (not scored)",

@@ -165,7 +165,8 @@ def _measure_group(
 
 def _as_measure(ratio: _Ratio, interval: Interval | None, group: str) -> Measure:
     scale, n = ratio.definition.scale, len(ratio.parts)
-    low, high = (interval.low * scale, interval.high * scale) if interval else (None, None)
+    ends = interval.around(ratio.value).scaled(scale) if interval else None
+    low, high = (ends.low, ends.high) if ends else (None, None)
     method = interval.method if interval else ""
     return Measure(ratio.name, group, ratio.definition.unit, ratio.value * scale, low, high, method, n)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from stb_core.store import Run
 from stb_core.values import group_order
 from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
+from stb_evaluator.scores.points import faithful_table
 from stb_evaluator.scores.verdict_table import VerdictTable
 from stb_evaluator.scores.win_rate import solved_by_majority
 from stb_evaluator.statistics import mean_interval, pass_hat_k
@@ -23,13 +25,14 @@ MEASURES = {"pass@": pass_at_k, "pass^": pass_hat_k}
 def trial_rows(run: Run, table: VerdictTable, panel: Panel, *, seed: int = 0) -> list[ResultRow]:
     """Both measures in percent for every k up to the number of trials, by group, ``macro`` and ``micro``.
 
-    A trial solves a query if a majority of its verdicts says so. A query with an undecided trial, because a
+    A trial solves a query if a majority of its verdicts says so, and a missing trial does not. A query with an undecided trial, because a
     judge failed or has not been asked, is left out and counted.
     """
     solved = _solved(table)
     groups = sorted(table.expected, key=group_order)
+    counts = {group: faithful_table(table, group).counts for group in groups}
     return [
-        _row(run, panel, f"{name}{k}", group, places, solved, k, seed=seed)
+        _row(run, panel, f"{name}{k}", group, places, solved, counts, k, seed=seed)
         for name in MEASURES
         for k in range(1, table.trials + 1)
         for group, places in _by_group(table, groups)
@@ -61,11 +64,13 @@ def _row(
     group: str,
     places: Sequence[tuple[str, str]],
     solved: dict[tuple[str, str], list[bool]],
+    counts: dict[str, Counter[str]],
     k: int,
     *,
     seed: int,
 ) -> ResultRow:
     known = [place for place in places if place in solved]
+    found = sum((counts[name] for name in counts if group in {name, MACRO, MICRO}), Counter[str]())
     row: ResultRow = {
         "run": run.run,
         "metric": metric,
@@ -77,8 +82,10 @@ def _row(
         "n": len(known),
         "n_total": len(places),
         "n_error": len(places) - len(known),
+        "missing": found["missing"],
         "trials": run.trials,
-        "complete": len(known) == len(places),
+        "complete": len(known) == len(places) and not found["missing"],
+        "counts": {name: count for name, count in sorted(found.items()) if count},
         "judge": panel.name,
         "rubric": panel.rubric,
         "manifest_hash": run.manifest.hash,
@@ -86,17 +93,18 @@ def _row(
     if not known:
         return row
     measure = MEASURES[metric.rstrip("0123456789")]
-    counts = np.array([sum(solved[place]) for place in known])
-    values = measure(run.trials, counts, k)
+    values = measure(run.trials, np.array([sum(solved[place]) for place in known]), k)
     names = [place[0] for place in known]
     interval = mean_interval(
         values, groups=names, weighting="micro" if group == MICRO else "macro", seed=seed
     )
     sizes = [names.count(name) for name in names]
     weights = np.ones(len(known)) if group == MICRO else 1 / np.array(sizes)
+    value = float(np.average(values, weights=weights))
+    interval = interval.around(value).scaled(100)
     return row | {
-        "value": 100 * float(np.average(values, weights=weights)),
-        "ci_low": 100 * interval.low,
-        "ci_high": 100 * interval.high,
+        "value": 100 * value,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
         "interval_method": interval.method,
     }

@@ -402,11 +402,12 @@ def _fields(decided: Mapping[tuple[str, str], float], *, micro: bool, seed: int)
     groups = [group for group, _ in decided]
     weighting = "micro" if micro else "macro"
     found = compare(values, np.full(len(values), 0.5), groups=groups, weighting=weighting, seed=seed)  # type: ignore[arg-type]
-    interval = found.interval
+    value = 50 + found.difference * 100
+    interval = found.interval.scaled(100, shift=50).around(value)
     return {
-        "value": 50 + found.difference * 100,
-        "ci_low": max(0.0, 50 + interval.low * 100),
-        "ci_high": min(100.0, 50 + interval.high * 100),
+        "value": value,
+        "ci_low": max(0.0, interval.low),
+        "ci_high": min(100.0, interval.high),
         "interval_method": interval.method,
         "p": found.significance.p,
         "p_holm": None,

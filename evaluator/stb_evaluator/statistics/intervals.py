@@ -54,6 +54,18 @@ class Interval:
         """The smallest interval that contains both, by the same method."""
         return replace(self, low=min(self.low, other.low), high=max(self.high, other.high))
 
+    def around(self, value: float) -> Interval:
+        """This interval, extended to contain the value that it is printed with.
+
+        An end that coincides with the value may miss it by a rounding error where the two are computed in
+        different orders.
+        """
+        return replace(self, low=min(self.low, value), high=max(self.high, value))
+
+    def scaled(self, factor: float, *, shift: float = 0.0) -> Interval:
+        """Both ends times ``factor`` (> 0), plus ``shift``: in percent, for example."""
+        return replace(self, low=self.low * factor + shift, high=self.high * factor + shift)
+
 
 def wilson_interval(mean: float, n: float, *, level: float = LEVEL) -> Interval:
     """Wilson's score interval for a share ``mean`` of ``n`` (JASA 22, 1927); ValueError unless n > 0.

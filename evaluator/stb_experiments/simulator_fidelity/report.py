@@ -76,4 +76,5 @@ def interval(values: Values, *, seed: int) -> tuple[float | None, float | None, 
     means = known[rng.integers(0, len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return float(known.mean()), float(low), float(high)
+    mean = float(known.mean())
+    return mean, min(float(low), mean), max(float(high), mean)

@@ -210,7 +210,7 @@ def test_a_run_that_was_limited_says_so(run_stb, sqlite_store_url: str) -> None:
     ended = run_stb("score", "--judge", "rules", "--json")
 
     assert {row["subset"] for row in ended.document["rows"]} == {True}
-    assert "SUBSET: r covers only part of its dataset's queries." in ended.document["headline"]
+    assert "SUBSET: r covers 2 of the 3 queries of d." in ended.document["headline"]
 
 
 def test_consumption_is_told_by_who_paid(run_stb, sqlite_store_url: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from stb_core.errors import UsageError
 from stb_core.store.runs import Run
 from stb_core.values.manifest import Manifest
 from stb_evaluator.judges.panel import panel_of_one
-from stb_evaluator.scores.comparison import Side, compare_runs, comparison_warnings, rank_runs
+from stb_evaluator.scores.comparison import Side, compare_runs, comparison_warnings
 from stb_evaluator.scores.pass_rate import score
 from stb_evaluator.scores.verdict_table import build_verdict_table
 
@@ -212,20 +214,60 @@ def test_another_simulator_is_named() -> None:
     ]
 
 
-def test_places_are_told_from_three_runs_on() -> None:
-    """One is clearly the best, the two others cannot be told apart."""
-    rng = np.random.default_rng(3)
-    shares = {"best": 0.95, "one": 0.3, "other": 0.32}
-    made = [
-        side(name, {str(n): "s" if rng.random() < share else "n" for n in range(200)})
-        for name, share in shares.items()
+def sides_of() -> tuple[Side, Side]:
+    """Two runs that were to answer two groups; the second answered only one."""
+    expected = {"G1_tool": list("12"), "G2_category": list("12")}
+    logs = [log({"1": "s", "2": "n"}, group) for group in expected]
+    sides = []
+    for name, groups in (("a", 2), ("b", 1)):
+        made = Manifest(dataset="d", dataset_hash="h", agent=name)
+        done = [one for answers, _ in logs[:groups] for one in answers]
+        marks = [mark for _, given in logs[:groups] for mark in given]
+        run = Run(name, name, "d", name, None, made, expected, 1, "")
+        sides.append(Side(run, build_verdict_table(expected, 1, done, marks)))
+    return sides[0], sides[1]
+
+
+def test_nothing_is_concluded_over_a_group_that_one_run_lacks() -> None:
+    """b has no answer in G2_category: that group has no difference, and macro and micro are over the other."""
+    sides = sides_of()
+
+    found = rows(*sides)
+
+    lacked = found["G2_category"]
+    assert (lacked["value"], lacked["p"], lacked["n"], lacked["n_total"]) == (None, None, 0, 2)
+    assert lacked["missing_b"] == 2
+    for name in ("macro", "micro"):
+        assert (found[name]["value"], found[name]["n"], found[name]["n_total"]) == (0.0, 2, 4)
+        assert found[name]["groups_left_out"] == ["G2_category"]
+        assert found[name]["complete"] is False
+    assert comparison_warnings(sides) == [
+        (
+            "WARNING: b has no answer in G2_category, so nothing is concluded there, and macro and micro of a and b"
+            " are over the other groups."
+        )
     ]
 
-    found = {row["run"]: row for row in rank_runs(compare_runs(made, panel_of_one("j", "r")))}
 
-    assert [(found[name]["rank_low"], found[name]["rank_high"]) for name in shares] == [
-        (1, 1),
-        (2, 3),
-        (2, 3),
+def test_a_pair_that_cannot_be_compared_does_not_stop_the_others() -> None:
+    """Of three runs the third answered another query: its pairs have no difference."""
+    made = [side("a", {"1": "s"}), side("b", {"1": "n"}), side("c", {"2": "s"})]
+
+    found = [row for row in compare_runs(made, panel_of_one("j", "r")) if row["group"] == "macro"]
+
+    assert [(row["run"], row["run_b"], row["value"]) for row in found] == [
+        ("a", "b", 100.0),
+        ("a", "c", None),
+        ("b", "c", None),
     ]
-    assert rank_runs(compare_runs(made[:2], panel_of_one("j", "r"))) == []
+
+
+def test_groups_that_only_one_run_covers_are_named() -> None:
+    """The warning about other queries says which groups they are."""
+    one, other = sides_of()
+    expected = {"G1_tool": ["1", "2"]}
+    narrow = Side(replace(other.run, expected=expected), replace(other.table, expected=expected))
+
+    assert comparison_warnings([one, narrow])[0] == (
+        "WARNING: a and b cover different queries (only a covers G2_category); only common queries are compared."
+    )

@@ -226,3 +226,12 @@ def test_labels_that_change_nothing_are_said(run_stb, sqlite_store_url: str, tmp
     assert note in shown.out.splitlines()
     assert (refused.code, refused.out) == (2, "")
     assert refused.err.startswith("stb: none.csv holds no label.")
+
+
+def test_a_corrected_score_of_an_incomplete_run_is_incomplete() -> None:
+    """So are the rows on the judge."""
+    done, marks = log({"1": "s", "2": "n", "3": "s", "4": "e"})
+    table = build_verdict_table({"G1_tool": list("1234")}, 1, done, marks)
+    labels = LabelSet({("", "", query): 1.0 for query in "123"})
+
+    assert {row["complete"] for row in corrected_rows("r", table, labels, panel_of_one("j", "r"))} == {False}

@@ -140,6 +140,48 @@ def test_what_infrastructure_spoiled_is_not_scored() -> None:
     assert (found.value, found.n, found.n_total, found.n_error, found.complete) == (100.0, 1, 2, 1, False)
 
 
+def test_the_reference_block_counts_what_infrastructure_spoiled() -> None:
+    """The published code leaves it out; the row is incomplete all the same."""
+    found = row(table({"1": "s", "2": "i"}), "reference")
+
+    assert (found.value, found.n, found.n_total, found.n_error, found.complete) == (100.0, 1, 2, 1, False)
+    assert found.counts == {"infrastructure": 1, "solved": 1}
+
+
+def test_the_reference_block_counts_queries_and_not_trials() -> None:
+    """Three trials of two queries are two queries; answers to queries that were not asked for do not count."""
+    done = [
+        StoredTrial("G1_tool", query, trial, 0, StopReason.GAVE_UP) for query in "123" for trial in range(3)
+    ]
+
+    found = row(build_verdict_table({"G1_tool": ["1", "2"]}, 3, done, []), "reference")
+
+    assert (found.n, found.n_total, found.value, found.complete) == (2, 2, 0.0, True)
+
+
+@given(
+    answers=st.dictionaries(
+        st.integers(1, 40).map(str),
+        st.one_of(st.sampled_from("gfi"), st.text("sune.", min_size=3, max_size=3)),
+        max_size=12,
+    ),
+    more=st.integers(0, 3),
+)
+def test_a_score_lies_within_its_interval(answers: dict[str, str], more: int) -> None:
+    """Every row of both blocks; and no row that lacks something calls itself complete."""
+    ids = [*answers, *(f"missing {n}" for n in range(more))]
+    done, marks = log(answers)
+    made = build_verdict_table({"G1_tool": ids, "G2_tool": ["1"]}, 1, done, marks, rounds=3)
+
+    for block in ("faithful", "reference"):
+        for found in score(made, block):
+            assert found.n <= found.n_total
+            assert found.complete == (found.missing == 0 and found.n_error == 0)
+            if found.value is not None and found.ci_low is not None:
+                assert found.ci_high is not None
+                assert found.ci_low <= found.value <= found.ci_high
+
+
 def test_a_round_that_is_judged_twice_adds_no_vote() -> None:
     """The first readable verdict of a round stands."""
     done, marks = log({"1": "sn"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from evaluator_makers import make_run, trajectory
 from stb_core.store import open_store
+from stb_core.values import StopReason
 from stb_core.values.verdicts import Status, Verdict
 
 # Which of three trials solve a query: by all three rounds, by two of them, by one.
@@ -93,3 +95,31 @@ def test_trials_that_cannot_be_told_are_counted(run_stb: Callable[..., Any], sql
     row = next(row for row in ended.document["rows"] if row["group"] == "macro")
     assert ended.code == 1
     assert (row["value"], row["n"], row["n_total"], row["n_error"]) == (100, 1, 2, 1)
+
+
+def test_a_missing_trial_makes_it_incomplete(run_stb: Callable[..., Any], sqlite_store_url: str) -> None:
+    """It counts as unsolved, in the headline and with a star; n counts queries, also in the reference block."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        made = [trajectory(query, trial=trial, stop=StopReason.GAVE_UP) for query in "12" for trial in (0, 1)]
+        lost = made[3].model_copy(update={"stop": StopReason.INFRASTRUCTURE})
+        await make_run(store, [*made[:2], lost], trials=2, expected={"G1_tool": ["1", "2"]})
+        await store.close()
+
+    asyncio.run(fill())
+
+    flags = "score", "r", "--judge", "rules", "--metric"
+    shown = run_stb(*flags, "pass@k,trajectory,sopr")
+    rows = run_stb(*flags, "pass@k,trajectory,sopr", "--json").document["rows"]
+
+    line = (
+        "INCOMPLETE: r: 1 answers missing (counted as unsolved), 1 lost to infrastructure failures (not scored),"
+        " of 4 answers."
+    )
+    assert (shown.code, shown.out.count(line)) == (1, 1)
+    assert "complete:" not in shown.out
+    assert {row["complete"] for row in rows} == {False}
+    assert all(row["n"] <= row["n_total"] == 2 for row in rows)
+    assert len(re.findall(r"0\.0±0\.0\*", shown.out)) == 3
+    assert "0.0* " in shown.out

@@ -134,7 +134,7 @@ def test_a_bundle_is_the_same_where_its_dataset_is_not(
 
     assert (tmp_path / "r.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
     assert (0, 75.0) == (verified.code, after["value"]), verified.out
-    assert {**before, "subset": False} == after
+    assert {**before, "subset": False, "n_dataset": 2} == after
 
 
 @pytest.mark.usefixtures("of_dataset")
