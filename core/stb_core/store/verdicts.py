@@ -96,6 +96,18 @@ class Verdicts:
             documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
             return [Verdict.model_validate_json(document) for document in documents]
 
+    async def latest(self, *, metric: str, judge: str, rubric: str, limit: int) -> list[Verdict]:
+        """The latest verdicts of one judge and rubric, of all runs, the latest first."""
+        v = schema.verdicts.c
+        async with self._database.reading() as connection:
+            documents = await connection.scalars(
+                sa.select(v.document)
+                .where(v.metric == metric, v.judge == judge, v.rubric == rubric)
+                .order_by(v.id.desc())
+                .limit(limit)
+            )
+            return [Verdict.model_validate_json(document) for document in documents]
+
     async def marks(self, run: str, *, metric: str, judge: str, rubric: str) -> list[Mark]:
         """The log of one run, judge and rubric without reasons and replies, as it was written."""
         v = schema.verdicts.c

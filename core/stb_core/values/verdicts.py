@@ -20,6 +20,11 @@ SOLVABLE = "solvable"
 """Votes on whether a query can be solved at all."""
 
 
+def unfinished(metric: str) -> str:
+    """The name under which the log keeps what was paid for verdicts that never came; no score counts it."""
+    return f"{metric}-unfinished"
+
+
 class Status(StrEnum):
     """What a judge decided."""
 

@@ -13,16 +13,21 @@ import click
 from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
+from stb_core.llm import CostLimit
 from stb_core.store import Store
 from stb_core.values import SOPR, SOWR
 from stb_evaluator.commands.compare_tables import show
+from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
 from stb_evaluator.judges import (
     RECORDED,
+    Judge,
     OpenedJudges,
+    PairJudge,
     default_judge,
     evaluator_option,
     open_judges,
     report_failures,
+    with_cost_options,
 )
 from stb_evaluator.scores import (
     BLOCKS,
@@ -34,11 +39,14 @@ from stb_evaluator.scores import (
     ResultRow,
     RunReader,
     Side,
+    WinComparison,
     adjust_p_values,
     ask_for_preferences,
     compare_runs,
     comparison_warnings,
     coverage_of_side,
+    forecast_preferences,
+    forecast_run,
     judge_run,
     load_queries,
     load_win_comparison,
@@ -76,6 +84,7 @@ from stb_evaluator.scores.tool_clusters import tool_clusters
 )
 @click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @click.option("--clustered", is_flag=True, help="Resample queries that share tools together, for sopr.")
+@with_cost_options
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of resampling and permutation.")
 async def command(
@@ -89,6 +98,8 @@ async def command(
     max_connections: int,
     retry_errors: bool,
     clustered: bool,
+    max_cost: float | None,
+    dry_run: bool,
     evaluator: Path | None,
     seed: int,
     as_json: bool,
@@ -115,19 +126,33 @@ async def command(
             retry_errors=retry_errors,
             quiet=as_json,
             evaluator=evaluator,
+            limit=CostLimit(max_cost) if max_cost is not None else None,
+            dry_run=dry_run,
         ) as judges:
             if compared.by_one_judge and len(judges.members) > 1:
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
             sides: list[Side] = []
             doubts: list[str] = []
             coverage: dict[str, Coverage] = {}
+            forecasts: list[ForecastLine] = []
             for reader in [RunReader(store, run) for run in chosen]:
-                await judge_run(judges, reader, rounds)
+                if dry_run:
+                    forecasts += [
+                        ForecastLine(reader.run.run, SOPR, name, forecast)
+                        for name, forecast in await forecast_run(judges, reader, rounds)
+                    ]
+                else:
+                    await judge_run(judges, reader, rounds)
                 table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
                 sides.append(Side(reader.run, table))
                 doubts += await run_headlines(reader)
                 coverage[reader.run.run] = coverage_of_side(sides[-1], len(await reader.queries()) or None)
             request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
+            if dry_run:
+                if compared.forecast:
+                    forecasts += await compared.forecast(request)
+                show_forecasts(forecasts, as_json=as_json)
+                return
             rows = await compared.rows(request)
     show(rows, [*comparison_warnings(sides), *doubts, *_notes(rows)], coverage, as_json=as_json)
     if not all(row["complete"] for row in rows):
@@ -158,16 +183,12 @@ async def _pass_rate_differences(request: _Request) -> list[ResultRow]:
 
 async def _win_rates(request: _Request) -> list[ResultRow]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
-    judges, switches = request.judges, request.switches
+    judges = request.judges
     (opened,) = judges.members
-    is_cut = switches["sowr.text"] == "cut"
-    judge = opened.of_pairs(cut=is_cut)
-    checker = opened.of_answers_in_pairs(cut=is_cut) if switches["sowr.verdicts"] == "rejudged" else None
+    judge, checker = _pair_judges(request)
     rows: list[ResultRow] = []
     for one, other in combinations(request.sides, 2):
-        comparison = await load_win_comparison(
-            request.store, one, other, rounds=request.pair_rounds, switches=switches, recorded=judge is None
-        )
+        comparison = await _load_pairs(request, one, other)
         with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{one.run.run} against {other.run.run}", total=None, note="")
             tally = await ask_for_preferences(
@@ -177,6 +198,7 @@ async def _win_rates(request: _Request) -> list[ResultRow]:
                 checker=checker,
                 connections=judges.connections,
                 retry_errors=judges.retry_errors,
+                allowance=judges.allowance(opened),
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
         report_failures(f"{one.run.run} against {other.run.run}", tally)
@@ -186,18 +208,63 @@ async def _win_rates(request: _Request) -> list[ResultRow]:
     return rows
 
 
+async def _forecast_win_rates(request: _Request) -> list[ForecastLine]:
+    """What the judge of pairs would be asked about every two runs."""
+    (opened,) = request.judges.members
+    judge, checker = _pair_judges(request)
+    return [
+        ForecastLine(
+            f"{one.run.run} against {other.run.run}",
+            SOWR,
+            opened.name,
+            await forecast_preferences(
+                request.store,
+                await _load_pairs(request, one, other),
+                judge,
+                checker=checker,
+                retry_errors=request.judges.retry_errors,
+                price=opened.price,
+            ),
+        )
+        for one, other in combinations(request.sides, 2)
+    ]
+
+
+def _pair_judges(request: _Request) -> tuple[PairJudge | None, Judge | None]:
+    """The judge of pairs, and the one that judges answers of pairs again where the switches say so."""
+    (opened,) = request.judges.members
+    is_cut = request.switches["sowr.text"] == "cut"
+    is_rejudged = request.switches["sowr.verdicts"] == "rejudged"
+    return opened.of_pairs(cut=is_cut), opened.of_answers_in_pairs(cut=is_cut) if is_rejudged else None
+
+
+async def _load_pairs(request: _Request, one: Side, other: Side) -> WinComparison:
+    return await load_win_comparison(
+        request.store,
+        one,
+        other,
+        rounds=request.pair_rounds,
+        switches=request.switches,
+        recorded=_pair_judges(request)[0] is None,
+    )
+
+
 @dataclass(frozen=True)
 class _ComparedMetric:
-    """How runs are compared by one metric; ``has_blocks`` says whether the reference rules apply."""
+    """How runs are compared by one metric; ``has_blocks`` says whether the reference rules apply.
+
+    ``forecast`` says what it asks beyond pass verdicts.
+    """
 
     rows: Callable[[_Request], Awaitable[list[ResultRow]]]
+    forecast: Callable[[_Request], Awaitable[list[ForecastLine]]] | None = None
     has_blocks: bool = False
     by_one_judge: bool = False
 
 
 _COMPARED = {
     SOPR: _ComparedMetric(_pass_rate_differences),
-    SOWR: _ComparedMetric(_win_rates, has_blocks=True, by_one_judge=True),
+    SOWR: _ComparedMetric(_win_rates, _forecast_win_rates, has_blocks=True, by_one_judge=True),
 }
 
 

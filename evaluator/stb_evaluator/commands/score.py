@@ -12,9 +12,19 @@ import click
 from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
+from stb_core.llm import CostLimit
 from stb_core.store import Run, Store
 from stb_core.values import SOPR, group_order, measure_text, score_text, score_with_interval
-from stb_evaluator.judges import METRICS, RECORDED, default_judge, evaluator_option, open_judges
+from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
+from stb_evaluator.judges import (
+    METRICS,
+    RECORDED,
+    OpenedJudges,
+    default_judge,
+    evaluator_option,
+    open_judges,
+    with_cost_options,
+)
 from stb_evaluator.judges import MODE as VOTES
 from stb_evaluator.scores import (
     BLOCKS,
@@ -31,11 +41,14 @@ from stb_evaluator.scores import (
     RunReader,
     ScoreMetric,
     ScoreRequest,
+    choose_queries,
     faults,
+    forecast_run,
     headline,
     read_labels,
     run_headlines,
     set_switches,
+    split_ids,
 )
 from stb_evaluator.scores.headlines import beyond_recordings
 from stb_evaluator.scores.score_metrics import score_metrics
@@ -81,6 +94,9 @@ from stb_evaluator.scores.trial_facts import share_columns
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
 )
+@click.option("--limit", type=click.IntRange(min=1), help="Score only the first N queries of each group.")
+@click.option("--task-ids", default="", help="Score only the queries with these ids, separated by commas.")
+@with_cost_options
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of the bootstrap.")
 async def command(
@@ -95,6 +111,10 @@ async def command(
     hermetic: bool,
     retry_errors: bool,
     max_connections: int,
+    limit: int | None,
+    task_ids: str,
+    max_cost: float | None,
+    dry_run: bool,
     evaluator: Path | None,
     seed: int,
     as_json: bool,
@@ -117,8 +137,14 @@ async def command(
         chosen = await choose_runs(store, runs, judge)
         # Measures need whole trajectories: parse them once, for judges and accounts as well.
         keep = len(metrics) > 1 and any(not one.judged_by for one in metrics)
-        readers = [RunReader(store, run, keep_trajectories=keep) for run in chosen]
+        parts = choose_queries([run.expected for run in chosen], limit, split_ids(task_ids))
+        readers = [
+            RunReader(store, run, keep_trajectories=keep, part=part)
+            for run, part in zip(chosen, parts, strict=True)
+        ]
         rows: list[ResultRow] = []
+        forecasts: list[ForecastLine] = []
+        spending = CostLimit(max_cost) if max_cost is not None else None
         for one in metrics:
             name = (judge or await default_judge(store, chosen, one.judged_by)) if one.judged_by else ""
             async with open_judges(
@@ -128,13 +154,39 @@ async def command(
                 retry_errors=retry_errors,
                 quiet=as_json,
                 evaluator=evaluator,
+                limit=spending,
+                dry_run=dry_run,
             ) as judges:
+                if dry_run:
+                    forecasts += await _forecast(readers, judges, request, one, done=forecasts)
+                    continue
                 rows += [row for reader in readers for row in await one.rows(reader, judges, request)]
+        if dry_run:
+            show_forecasts(forecasts, as_json=as_json)
+            return
         doubts = [line for reader in readers for line in await run_headlines(reader)]
         impure = [line for reader in readers if (line := await beyond_recordings(reader))] if hermetic else []
     show(rows, [*doubts, *impure, *_notes(request.labels, chosen)], as_json=as_json)
     if impure or not all(row["complete"] for row in rows):
         sys.exit(1)
+
+
+async def _forecast(
+    readers: Sequence[RunReader],
+    judges: OpenedJudges,
+    request: ScoreRequest,
+    metric: ScoreMetric,
+    *,
+    done: Sequence[ForecastLine],
+) -> list[ForecastLine]:
+    """What would be asked for one metric, unless its verdicts are those of another metric in ``done``."""
+    if not metric.judged_by or metric.judged_by in {line.metric for line in done}:
+        return []
+    return [
+        ForecastLine(reader.run.run, metric.judged_by, judge, forecast)
+        for reader in readers
+        for judge, forecast in await forecast_run(judges, reader, request.rounds, metric.judged_by)
+    ]
 
 
 def _metrics(names: str) -> list[ScoreMetric]:

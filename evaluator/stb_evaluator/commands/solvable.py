@@ -15,17 +15,24 @@ import orjson
 from stb_core.cli import console, current_settings, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
-from stb_core.llm import open_model
+from stb_core.llm import CostLimit, open_model
 from stb_core.values import group_order
+from stb_core.values.verdicts import SOLVABLE
 from stb_evaluator.commands.export import file_name, write_file
+from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
 from stb_evaluator.judges import (
     SOLVABILITY,
+    Allowance,
+    PromptMeter,
     Vote,
     collect_votes,
     find_reply,
+    forecast_votes,
     load_rubric,
     load_solvability_tasks,
+    price_for_limit,
     report_failures,
+    with_cost_options,
 )
 
 RUBRIC = "solvable-1"
@@ -40,8 +47,16 @@ _WORDS = {status: word for word, status in SOLVABILITY.items()}
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the models."
 )
+@with_cost_options
 async def command(
-    dataset: str, judge: str, output: Path | None, force: bool, max_connections: int, as_json: bool
+    dataset: str,
+    judge: str,
+    output: Path | None,
+    force: bool,
+    max_connections: int,
+    max_cost: float | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Have models vote on which queries of a dataset can be solved.
 
@@ -56,10 +71,17 @@ async def command(
         tasks = await load_solvability_tasks(store, found, wanted)
         if not tasks:
             raise NotFoundError(f"{dataset} has no queries.", hint=f"See: stb data show {name}.")
-        models = [
-            open_model(one.strip(), current_settings(), connections=max_connections, find=find_reply)
-            for one in judge.split(",")
-        ]
+        names, settings = [one.strip() for one in judge.split(",")], current_settings()
+        limit = CostLimit(max_cost) if max_cost is not None else None
+        prices = {one: price_for_limit(one, settings, limit) for one in names}
+        if dry_run:
+            meters = [PromptMeter(one) for one in names]
+            rubric = load_rubric(RUBRIC)
+            forecasts = await forecast_votes(store, found, tasks, meters, rubric, prices)
+            lines = [ForecastLine(dataset, SOLVABLE, model, forecast) for model, forecast in forecasts]
+            show_forecasts(lines, as_json=as_json)
+            return
+        models = [open_model(one, settings, connections=max_connections, find=find_reply) for one in names]
         for model in models:
             stack.push_async_callback(model.close)
         with console.progress(quiet=as_json) as bar:
@@ -71,6 +93,7 @@ async def command(
                 models,
                 load_rubric(RUBRIC),
                 connections=max_connections,
+                allowances={one: Allowance(limit, price) for one, price in prices.items() if limit and price},
                 advance=lambda done, total: bar.update(task, completed=done, total=total),
             )
         report_failures(dataset, tally)

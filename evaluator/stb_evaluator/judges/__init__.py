@@ -1,17 +1,25 @@
 """Judges: what they are asked, how their replies are read, and the verdicts they give."""
 
 from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
-from stb_evaluator.judges.judge import Case, Judge
+from stb_evaluator.judges.failures import report_failures
+from stb_evaluator.judges.flags import evaluator_option, with_cost_options
+from stb_evaluator.judges.forecast import (
+    Allowance,
+    PromptMeter,
+    VerdictForecast,
+    forecast_verdicts,
+    reserving,
+)
+from stb_evaluator.judges.judge import AskingJudge, Case, Judge
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.opening import (
     RECORDED,
     OpenedJudges,
     default_judge,
-    evaluator_option,
     logged_panel,
     needs_judge,
     open_judges,
-    report_failures,
+    price_for_limit,
 )
 from stb_evaluator.judges.pairs import Pair, PairJudge
 from stb_evaluator.judges.panel import Panel, PanelMember, majority_marks, panel_of_one
@@ -19,4 +27,10 @@ from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import SOLVABILITY, find_reply
 from stb_evaluator.judges.rubrics import CUT, load_rubric
 from stb_evaluator.judges.rules import RulesJudge, judge_by_rules
-from stb_evaluator.judges.solvable_votes import MODE, Vote, collect_votes, load_solvability_tasks
+from stb_evaluator.judges.solvable_votes import (
+    MODE,
+    Vote,
+    collect_votes,
+    forecast_votes,
+    load_solvability_tasks,
+)

@@ -21,12 +21,16 @@ SEEDS_PER_ROUND = 2
 
 @dataclass(frozen=True)
 class StageReply:
-    """The result of one stage: the verdict, or None and the problem; and every raw reply."""
+    """The result of one stage: the verdict, or None and the problem; and every raw reply.
+
+    ``refusal`` says why the endpoint refused the request, see ``refusal_of``; "" if it did not.
+    """
 
     verdict: ReadVerdict | None
     problem: str = ""
     raw: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ async def ask(
             said.append(replace_surrogates(error.reply))
             return StageReply(None, error.message, tuple(said), usage + (error.usage or Usage()))
         except RequestRefusedError as error:
-            return StageReply(None, error.message, tuple(said), usage + (error.usage or Usage()))
+            total = usage + (error.usage or Usage())
+            return StageReply(None, error.message, tuple(said), total, refusal_of(error))
         except ModelError as error:
             error.add_usage(usage)
             raise
@@ -70,6 +75,18 @@ async def ask(
             problem = error.message
         repeats.count_unusable(reply)
     return StageReply(None, problem, tuple(said), usage)
+
+
+REFUSED = "refused"
+"""The member of a verdict's details that says why the endpoint refused the request."""
+
+
+def refusal_of(error: RequestRefusedError) -> str:
+    """Why a request was refused: ``context_exceeded``, ``content_filter`` or ``other``.
+
+    The same request would be refused again for each of the first two.
+    """
+    return error.reason or "other"
 
 
 def describe_calls(trajectory: Trajectory, rubric: Rubric) -> str:

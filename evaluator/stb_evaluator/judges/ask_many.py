@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stb_core.cli import sessions
 from stb_core.errors import ModelUnavailableError
+from stb_core.llm import CostLimitReached, Spending
 from stb_core.store import GroupCommit, Lease, ShieldedTasks, Store
 from stb_core.values import Judgement, Status, Verdict
+from stb_core.values.verdicts import unfinished
+from stb_evaluator.judges.ask import REFUSED
 from stb_evaluator.judges.rules import RulesJudge
 
 # After this many failures in a row the judge is not asked any more.
@@ -20,15 +25,39 @@ _PATIENCE = 8
 Job = TypeVar("Job")
 
 
+Reserve = Callable[[Job], AbstractAsyncContextManager[Spending]]
+"""Reserves the most that the verdict on a job can cost, see ``CostLimit.reserve``."""
+
+_LASTING = frozenset({"context_exceeded", "content_filter"})
+"""Reasons for which an endpoint would refuse the same question again."""
+_NUMBER = re.compile(r"\d+")
+
+
 @dataclass
 class JudgingTally:
-    """How many questions were judged, reused, failed, or found the judge unavailable."""
+    """How many questions were judged, reused, failed, or found the judge unavailable.
+
+    Attributes:
+        judged: with a verdict of this session, including those that failed.
+        reused: with a verdict of an earlier session on the same answer.
+        errors: on which the judge failed.
+        lasting_errors: of these, those that would fail again.
+        unavailable: that stay without a verdict because the judge was unavailable.
+        unasked: that were not asked because of the limit on cost.
+        last_problem: why the judge was unavailable.
+        stopped: why the limit on cost ended the session; "" if it did not.
+        problems: why the judge failed, and how often.
+    """
 
     judged: int = 0
     reused: int = 0
     errors: int = 0
+    lasting_errors: int = 0
     unavailable: int = 0
+    unasked: int = 0
     last_problem: str = ""
+    stopped: str = ""
+    problems: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: JudgingTally) -> JudgingTally:
         """The sums of both."""
@@ -36,9 +65,30 @@ class JudgingTally:
             judged=self.judged + other.judged,
             reused=self.reused + other.reused,
             errors=self.errors + other.errors,
+            lasting_errors=self.lasting_errors + other.lasting_errors,
             unavailable=self.unavailable + other.unavailable,
+            unasked=self.unasked + other.unasked,
             last_problem=other.last_problem or self.last_problem,
+            stopped=other.stopped or self.stopped,
+            problems=self.problems + other.problems,
         )
+
+    def count(self, judgement: Judgement) -> None:
+        """Count one verdict."""
+        self.judged += 1
+        if judgement.status is Status.ERROR:
+            self.errors += 1
+            self.lasting_errors += (judgement.details or {}).get(REFUSED) in _LASTING
+            self.problems[judgement.reason] += 1
+
+    @property
+    def main_problem(self) -> str:
+        """Why the judge failed most often; reasons that differ in numbers only are one reason."""
+        kinds: dict[str, Counter[str]] = defaultdict(Counter)
+        for reason, count in self.problems.items():
+            kinds[_NUMBER.sub("0", reason)][reason] += count
+        reasons = max(kinds.values(), key=Counter.total, default=Counter[str]())
+        return reasons.most_common(1)[0][0] if reasons else ""
 
 
 @asynccontextmanager
@@ -78,10 +128,12 @@ async def judge_all(
     tally: JudgingTally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
     lease: Lease | None = None,
-) -> None:
-    """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log.
+    reserve: Reserve[Job] | None = None,
+) -> list[Verdict]:
+    """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log; returns them.
 
-    A judge that is unavailable many times in a row is not asked any more. ``lease`` comes from ``ask_alone``.
+    A judge that is unavailable many times in a row is not asked any more. What it was paid for without
+    giving a verdict is logged under the metric's ``unfinished``. ``lease`` comes from ``ask_alone``.
 
     Raises:
         StbError: the judge refuses every request, or a verdict cannot be stored.
@@ -94,6 +146,13 @@ async def judge_all(
     tasks, gate = ShieldedTasks(), asyncio.Semaphore(connections)
     commits: GroupCommit[Verdict, None] = GroupCommit(append, tasks)
     refused_in_a_row = 0
+    given: list[Verdict] = []
+
+    async def ask(job: Job) -> Judgement:
+        async with reserve(job) if reserve else nullcontext(Spending()) as spending:
+            judgement = await judge(job)
+            spending.add(judgement.usage)
+        return judgement
 
     async def work(job: Job) -> None:
         nonlocal refused_in_a_row
@@ -102,17 +161,24 @@ async def judge_all(
                 tally.unavailable += 1
                 return
             try:
-                judgement = await judge(job)
+                judgement = await ask(job)
+            except CostLimitReached as reached:
+                tally.unasked += 1
+                tally.stopped = str(reached)
+                return
             except ModelUnavailableError as problem:
                 refused_in_a_row += 1
                 tally.unavailable += 1
                 tally.last_problem = str(problem)
+                if problem.usage and problem.usage.model_calls:
+                    lost = verdict(job, Judgement(Status.ERROR, problem.message, usage=problem.usage))
+                    await commits.begin(lost.model_copy(update={"metric": unfinished(lost.metric)}))
                 return
             refused_in_a_row = 0
             # Before the next question: a crash loses at most the verdicts that are being asked for.
-            await commits.begin(verdict(job, judgement))
-        tally.judged += 1
-        tally.errors += judgement.status is Status.ERROR
+            given.append(verdict(job, judgement))
+            await commits.begin(given[-1])
+        tally.count(judgement)
         advance(tally.judged, len(jobs))
 
     advance(0, len(jobs))
@@ -124,3 +190,4 @@ async def judge_all(
         raise problems.exceptions[0] from None
     finally:
         await tasks.wait_until_done()  # a verdict that was paid for is kept when the session is stopped
+    return given

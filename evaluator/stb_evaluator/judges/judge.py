@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
+from stb_core.errors import ModelError
 from stb_core.llm import Model
+from stb_core.usage import Usage
 from stb_core.values import Judgement, Query, Status, Trajectory
-from stb_evaluator.judges.ask import ReplyForm, ask, describe_calls
+from stb_evaluator.judges.ask import REFUSED, ReplyForm, ask, describe_calls
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import VERDICT_SCHEMA, ReadVerdict, read_verdict
 from stb_evaluator.judges.rubrics import Rubric
@@ -49,19 +53,37 @@ class Judge(Protocol):
         ...
 
 
-class RubricJudge:
-    """A language model with a rubric. A judge of some kind of thing adds the one method that asks about it."""
+class AskingJudge:
+    """A judge that asks a language model."""
 
     reusable = True
 
-    def __init__(self, model: Model, rubric: Rubric) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
-        self._rubric = rubric
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self._model.name
+
+    @property
+    def rubric(self) -> str:
+        """What the judge is asked, as the verdict log names it."""
+        raise NotImplementedError
+
+    def with_model(self, model: Model) -> Self:
+        """A judge that asks another model the same."""
+        other = copy(self)
+        other._model = model  # noqa: SLF001 - of the same class
+        return other
+
+
+class RubricJudge(AskingJudge):
+    """A language model with a rubric. A judge of some kind of thing adds the one method that asks about it."""
+
+    def __init__(self, model: Model, rubric: Rubric) -> None:
+        super().__init__(model)
+        self._rubric = rubric
 
     @property
     def rubric(self) -> str:
@@ -72,7 +94,8 @@ class RubricJudge:
         """Ask one stage of the rubric in round ``number``; a reply that cannot be read is an error."""
         asked = await ask(self._model, self._rubric, stage, pieces, form, number=number)
         verdict = asked.verdict or ReadVerdict(Status.ERROR, asked.problem)
-        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage)
+        details = {REFUSED: asked.refusal} if asked.refusal else None
+        return Judgement(verdict.status, verdict.reason, asked.raw, asked.usage, details)
 
     def _answer_pieces(self, case: Case) -> dict[str, str]:
         """The query and the final answer, within the rubric's limit."""
@@ -80,6 +103,16 @@ class RubricJudge:
             "request": case.trajectory.query,
             "final answer": shorten(case.trajectory.final_answer, self._rubric.answer_limit),
         }
+
+
+@contextmanager
+def paid_before(usage: Usage) -> Generator[None]:
+    """Count what an earlier stage cost if the model fails within the block."""
+    try:
+        yield
+    except ModelError as error:
+        error.add_usage(usage)
+        raise
 
 
 class ModelJudge(RubricJudge):
@@ -90,12 +123,13 @@ class ModelJudge(RubricJudge):
         pieces = self._answer_pieces(case)
         first = await self._ask("answer", pieces, VERDICT, number)
         if first.status is not Status.UNSURE:
-            return replace(first, details={"decided_by": "answer"})
+            return replace(first, details={**(first.details or {}), "decided_by": "answer"})
         pieces["calls"] = describe_calls(case.trajectory, self._rubric)
-        second = await self._ask("trajectory", pieces, VERDICT, number)
+        with paid_before(first.usage):
+            second = await self._ask("trajectory", pieces, VERDICT, number)
         return replace(
             second,
             raw=first.raw + second.raw,
             usage=first.usage + second.usage,
-            details={"decided_by": "trajectory"},
+            details={**(second.details or {}), "decided_by": "trajectory"},
         )

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from stb_core.llm import Model, Repeats, Reply, Request
 from stb_core.usage import Usage
 from stb_core.values import FunctionSchema, Judgement, Message, Status, Trajectory
 from stb_evaluator.formats import converted_record
-from stb_evaluator.judges.ask import SEEDS_PER_ROUND
-from stb_evaluator.judges.judge import Case
+from stb_evaluator.judges.ask import REFUSED, SEEDS_PER_ROUND, refusal_of
+from stb_evaluator.judges.judge import AskingJudge, Case, paid_before
 from stb_evaluator.judges.pairs import Pair, final_text
 from stb_evaluator.judges.replies import VERDICTS, plain_word, read_object
 
@@ -122,19 +122,12 @@ def _templates(text: str) -> dict[str, str]:
     return found
 
 
-class OfficialJudge:
+class OfficialJudge(AskingJudge):
     """Judges answers by an evaluator folder; a reply is read as everywhere."""
 
-    reusable = True
-
     def __init__(self, model: Model, evaluator: Evaluator) -> None:
-        self._model = model
+        super().__init__(model)
         self._evaluator = evaluator
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.name
 
     @property
     def rubric(self) -> str:
@@ -151,10 +144,11 @@ class OfficialJudge:
         if found.status is not Status.UNSURE:
             return found
         whole = json.dumps(answer)
-        again = await self._ask(
-            TRAJECTORY, "answer_status", _STATUSES, number, query=trajectory.query, answer=whole
-        )
-        return Judgement(again.status, again.reason, found.raw + again.raw, found.usage + again.usage)
+        with paid_before(found.usage):
+            again = await self._ask(
+                TRAJECTORY, "answer_status", _STATUSES, number, query=trajectory.query, answer=whole
+            )
+        return replace(again, raw=found.raw + again.raw, usage=found.usage + again.usage)
 
     def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
         """An answer as this judge sees it."""
@@ -171,7 +165,10 @@ class OfficialJudge:
             try:
                 reply = await self._model.complete(request)
             except RequestRefusedError as error:
-                return Judgement(Status.ERROR, error.message, tuple(said), usage + (error.usage or Usage()))
+                total = usage + (error.usage or Usage())
+                return Judgement(
+                    Status.ERROR, error.message, tuple(said), total, {REFUSED: refusal_of(error)}
+                )
             except ModelError as error:
                 error.add_usage(usage)
                 raise

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
 from stb_core.cli import console
 from stb_core.errors import UsageError
-from stb_core.llm import open_model
+from stb_core.llm import CostLimit, Model, open_model, price_of
 from stb_core.settings import Settings
 from stb_core.store import Run, Store
+from stb_core.usage import Price
 from stb_core.values import SOPR
-from stb_evaluator.judges.ask_many import JudgingTally
+from stb_evaluator.judges.forecast import Allowance, PromptMeter
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.official_form import Evaluator, OfficialPairJudge, load_evaluator
@@ -120,8 +119,21 @@ class OpenedJudge:
     """A judge ready for use: ``recorded`` (imported verdicts only), ``rules``, or a model."""
 
     name: str
-    model: OpenAIModel | None = None
+    model: Model | None = None
     evaluator: Evaluator | None = None
+    endpoint: OpenAIModel | None = None
+    """What is behind ``model``; None if nobody is asked."""
+    price: Price | None = None
+    """Of the model's tokens, as far as the settings say."""
+
+    async def check(self) -> None:
+        """Check that a model can be reached; asks it nothing.
+
+        Raises:
+            ModelUnavailableError: it cannot be reached, or refuses the key.
+        """
+        if self.endpoint is not None:
+            await self.endpoint.check()
 
     def of_answers(self, metric: str = SOPR) -> Judge | None:
         """The judge of single answers; None for ``recorded``.
@@ -167,6 +179,11 @@ class OpenedJudges:
     connections: int
     retry_errors: bool = False
     quiet: bool = False
+    limit: CostLimit | None = None
+
+    def allowance(self, opened: OpenedJudge) -> Allowance | None:
+        """What one of the judges may cost; None without a limit."""
+        return Allowance(self.limit, opened.price) if self.limit and opened.price else None
 
     def panel(self, metric: str = SOPR) -> Panel:
         """The judges as the verdict log names them."""
@@ -189,13 +206,17 @@ async def open_judges(
     retry_errors: bool = False,
     quiet: bool = False,
     evaluator: Path | None = None,
+    limit: CostLimit | None = None,
+    dry_run: bool = False,
 ) -> AsyncGenerator[OpenedJudges]:
     """The judges of these names, separated by commas, until the block ends; none for no name.
 
     With ``evaluator``, a folder in the official form, models judge by it instead of by our rubrics.
+    ``limit`` limits what all of them cost. In a ``dry_run`` no model is opened.
 
     Raises:
-        UsageError: a name is not that of a judge, or the address of its model is unknown.
+        UsageError: a name is not that of a judge, the address of its model is unknown, or its price is
+            unknown and there is a limit on cost.
     """
     loaded = load_evaluator(evaluator) if evaluator is not None else None
     async with AsyncExitStack() as stack:
@@ -211,33 +232,32 @@ async def open_judges(
                     f"NOTE: {name} is not a dated version, so its provider may change the model behind it."
                     " Use a dated version to keep scores comparable."
                 )
+            price = price_for_limit(name, settings, limit)
+            if dry_run:
+                judges.append(OpenedJudge(name, PromptMeter(name), loaded, price=price))
+                continue
             model = open_model(name, settings, connections=connections, find=find_reply)
             stack.push_async_callback(model.close)
-            judges.append(OpenedJudge(model.name, model, loaded))
-        yield OpenedJudges(tuple(judges), connections, retry_errors, quiet)
+            judges.append(OpenedJudge(model.name, model, loaded, model, price))
+        yield OpenedJudges(tuple(judges), connections, retry_errors, quiet, limit)
+
+
+def price_for_limit(name: str, settings: Settings, limit: CostLimit | None) -> Price | None:
+    """The price of a judge's tokens; None if it is unknown.
+
+    Raises:
+        UsageError: it is unknown, and there is a limit on cost.
+    """
+    price = price_of(name, settings.values)
+    if price is None and limit is not None:
+        raise UsageError(
+            f"A limit on cost needs the price of {name}.",
+            hint=f'Write into stb.toml: [prices]  "{name}" = {{ input = 0.15, output = 0.60 }}.',
+        )
+    return price
 
 
 def is_floating(name: str) -> bool:
     """Whether a hosted model is named without a dated version. Self-hosted models do not change silently."""
     provider, _, model = name.partition("/")
     return provider in HOSTED and not _DATED.search(model)
-
-
-evaluator_option = click.option(
-    "--evaluator",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Evaluator folder in the official format (config.yaml, template.txt); replaces our rubric.",
-)
-
-
-def report_failures(what: str, tally: JudgingTally) -> None:
-    """Print on stderr how many verdicts are missing or failed."""
-    if tally.unavailable:
-        console.print_note(
-            f"{what}: {tally.unavailable} verdicts are missing, the judge was unavailable: {tally.last_problem}"
-        )
-    if tally.errors:
-        console.print_note(
-            f"{what}: the judge failed on {tally.errors} verdicts; ask again with --retry-errors."
-        )

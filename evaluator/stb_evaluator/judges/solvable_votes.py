@@ -7,18 +7,21 @@ the tools are sufficient (arXiv:2403.07714, section 3.2). Votes are kept in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from stb_core.llm import Model
+from stb_core.llm import Model, Spending
 from stb_core.store import Dataset, Store
+from stb_core.usage import Price
 from stb_core.values import ApiRef, Judgement, Manifest, Query, Status, Verdict, content_hash
 from stb_core.values.verdicts import SOLVABLE
 from stb_evaluator.judges.ask import ReplyForm
 from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
+from stb_evaluator.judges.forecast import Allowance, VerdictForecast, forecast_verdicts
 from stb_evaluator.judges.judge import RubricJudge
 from stb_evaluator.judges.quoting import shorten
 from stb_evaluator.judges.replies import SOLVABILITY_SCHEMA, read_solvability
@@ -84,6 +87,10 @@ async def load_solvability_tasks(
     ]
 
 
+VoteJob = tuple[SolvabilityTask, Model]
+"""A task, and the model that is to vote on it."""
+
+
 async def collect_votes(
     store: Store,
     dataset: Dataset,
@@ -92,23 +99,29 @@ async def collect_votes(
     rubric: Rubric,
     *,
     connections: int,
+    allowances: Mapping[str, Allowance] | None = None,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[list[Vote], JudgingTally]:
     """Have every model vote on every task that it has not voted on yet.
 
+    ``allowances`` say by the names of models what they may cost.
+
     Raises:
         BusyError: a vote is missing, and another session is asking one of these models for votes.
     """
-    run = f"{MODE}-{dataset.name}"
+    run = _run_of(dataset)
     manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
     await store.runs.create(run, manifest, {})
     tally = JudgingTally()
 
-    async def missing() -> list[tuple[SolvabilityTask, Model]]:
-        known = await _known(store, run, tasks, models, rubric)
-        return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
+    async def missing() -> list[VoteJob]:
+        return await _missing_votes(store, run, tasks, models, rubric)
 
-    def verdict(job: tuple[SolvabilityTask, Model], judgement: Judgement) -> Verdict:
+    def reserve(job: VoteJob) -> AbstractAsyncContextManager[Spending]:
+        allowance = (allowances or {})[job[1].name]
+        return allowance.reserve(SolvabilityVoter(job[1], rubric), _voting(job[0]))
+
+    def verdict(job: VoteJob, judgement: Judgement) -> Verdict:
         task, model = job
         return Verdict.of(
             judgement,
@@ -127,15 +140,56 @@ async def collect_votes(
             await judge_all(
                 store,
                 await missing(),
-                lambda job: SolvabilityVoter(job[1], rubric).vote(job[0]),
+                lambda job: _voting(job[0])(SolvabilityVoter(job[1], rubric)),
                 verdict,
                 connections=connections,
                 tally=tally,
                 advance=advance,
                 lease=lease,
+                reserve=reserve if allowances else None,
             )
     known = await _known(store, run, tasks, models, rubric)
     return [_count(task, models, known) for task in tasks], tally
+
+
+async def forecast_votes(
+    store: Store,
+    dataset: Dataset,
+    tasks: Sequence[SolvabilityTask],
+    models: Sequence[Model],
+    rubric: Rubric,
+    prices: Mapping[str, Price | None],
+) -> list[tuple[str, VerdictForecast]]:
+    """What ``collect_votes`` would ask each model, by its name, and what that would cost; asks no one."""
+    jobs = await _missing_votes(store, _run_of(dataset), tasks, models, rubric)
+    return [
+        (
+            model.name,
+            await forecast_verdicts(
+                store,
+                SolvabilityVoter(model, rubric),
+                SOLVABLE,
+                [_voting(task) for task, voter in jobs if voter is model],
+                prices[model.name],
+            ),
+        )
+        for model in models
+    ]
+
+
+def _run_of(dataset: Dataset) -> str:
+    return f"{MODE}-{dataset.name}"
+
+
+def _voting(task: SolvabilityTask) -> Callable[[SolvabilityVoter], Awaitable[Judgement]]:
+    return lambda voter: voter.vote(task)
+
+
+async def _missing_votes(
+    store: Store, run: str, tasks: Sequence[SolvabilityTask], models: Sequence[Model], rubric: Rubric
+) -> list[VoteJob]:
+    known = await _known(store, run, tasks, models, rubric)
+    return [(task, model) for model in models for task in tasks if (task.hash, model.name) not in known]
 
 
 async def _known(

@@ -9,8 +9,10 @@ from stb_evaluator.scores.comparison import (
 )
 from stb_evaluator.scores.headlines import run_headlines
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
+from stb_evaluator.scores.pair_verdicts import ask_for_preferences, forecast_preferences, preferences
+from stb_evaluator.scores.parts import choose_queries, split_ids
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, query_scores
-from stb_evaluator.scores.pass_verdicts import judge_run
+from stb_evaluator.scores.pass_verdicts import forecast_run, judge_run
 from stb_evaluator.scores.points import faithful_table
 from stb_evaluator.scores.ranks import Coverage, coverage_of_rows, coverage_of_side, rank_runs
 from stb_evaluator.scores.reference_rules import OURS, set_switches
@@ -27,4 +29,4 @@ from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest
 from stb_evaluator.scores.trial_rows import TRIALS
 from stb_evaluator.scores.unsimulated import UNSIMULATED, unsimulated_rows
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
-from stb_evaluator.scores.win_verdicts import ask_for_preferences, load_win_comparison, preferences, win_rows
+from stb_evaluator.scores.win_verdicts import WinComparison, load_win_comparison, win_rows

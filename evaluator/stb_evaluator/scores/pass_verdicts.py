@@ -6,21 +6,26 @@ is never judged again: not in this run, nor in another run with the very same an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from stb_core.cli import console
-from stb_core.store import Lease, StoredTrial
+from stb_core.store import StoredTrial
 from stb_core.values import SOPR, Judgement, Status, StopReason, Verdict
 from stb_evaluator.judges import (
+    Allowance,
+    AskingJudge,
     Case,
     Judge,
     JudgingTally,
     OpenedJudges,
     PanelMember,
+    VerdictForecast,
     ask_alone,
+    forecast_verdicts,
     judge_all,
     panel_of_one,
     report_failures,
+    reserving,
 )
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
@@ -35,8 +40,7 @@ async def judge_run(judges: OpenedJudges, reader: RunReader, rounds: int | None,
         judge = opened.of_answers(metric)
         if judge is None:
             continue
-        if opened.model is not None:
-            await opened.model.check()
+        await opened.check()
         with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{opened.name} judges {reader.run.run}", total=None, note="")
             tally = await fill_verdicts(
@@ -46,6 +50,7 @@ async def judge_run(judges: OpenedJudges, reader: RunReader, rounds: int | None,
                 metric=metric,
                 connections=judges.connections,
                 retry_errors=judges.retry_errors,
+                allowance=judges.allowance(opened),
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
             )
         report_failures(reader.run.run, tally)
@@ -59,13 +64,15 @@ async def fill_verdicts(
     metric: str = SOPR,
     connections: int = 16,
     retry_errors: bool = False,
+    allowance: Allowance | None = None,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> JudgingTally:
     """Have one judge give every answer of a run its verdict in each of the first ``rounds`` rounds.
 
     Any number of times: the judge is asked only for what is missing. Each verdict is on disk before it is
     counted. A judge that fails many times in a row is not asked any more; the verdicts that are then missing
-    are counted as ``unavailable``, and the next call asks for them.
+    are counted as ``unavailable``, and the next call asks for them. So are those that ``allowance`` does not
+    pay for, counted as ``unasked``.
 
     Raises:
         BusyError: verdicts are missing, and another session is asking this judge for them.
@@ -77,29 +84,62 @@ async def fill_verdicts(
         # Another session may have asked before this one got the lease.
         reader.forget(metric, member)
         questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
-        if questions and judge.reusable:
-            questions = await _reuse(reader, judge, metric, questions, tally, lease)
+        reused, questions = await _find_reusable(reader, judge, metric, questions)
+        await reader.store.verdicts.append(reused, lease)
+        reader.add_verdicts(reused)
+        tally.reused = len(reused)
         if not questions:
             return tally
         cases = await _load_cases(reader, questions)
-        given: list[Verdict] = []
 
-        def keep(question: AnswerQuestion, judgement: Judgement) -> Verdict:
-            given.append(_verdict(reader, judge, metric, *question, judgement))
-            return given[-1]
-
-        await judge_all(
+        given = await judge_all(
             reader.store,
             questions,
-            lambda question: judge.judge(cases[_place(question[0])], question[1]),
-            keep,
+            lambda question: _asking(cases, question)(judge),
+            lambda question, judgement: _verdict(reader, judge, metric, *question, judgement),
             connections=connections,
             tally=tally,
             advance=advance,
             lease=lease,
+            reserve=reserving(allowance, judge, lambda question: _asking(cases, question)),
         )
     reader.add_verdicts(given)
     return tally
+
+
+async def forecast_run(
+    judges: OpenedJudges, reader: RunReader, rounds: int | None, metric: str = SOPR
+) -> list[tuple[str, VerdictForecast]]:
+    """What ``judge_run`` would ask each judge, by its name, and what that would cost; asks no one."""
+    forecasts: list[tuple[str, VerdictForecast]] = []
+    for opened in judges.members:
+        judge = opened.of_answers(metric)
+        if judge is None:
+            continue
+        questions = await _missing(
+            reader,
+            PanelMember(judge.name, judge.rubric),
+            judges.rounds(rounds, metric) or 1,
+            metric,
+            retry_errors=judges.retry_errors,
+        )
+        _, questions = await _find_reusable(reader, judge, metric, questions)
+        if not isinstance(judge, AskingJudge):
+            forecasts.append((opened.name, VerdictForecast(len(questions))))
+            continue
+        cases = await _load_cases(reader, questions)
+        asks = [_asking(cases, question) for question in questions]
+        forecasts.append(
+            (opened.name, await forecast_verdicts(reader.store, judge, metric, asks, opened.price))
+        )
+    return forecasts
+
+
+def _asking(
+    cases: Mapping[TrialPlace, Case], question: AnswerQuestion
+) -> Callable[[Judge], Awaitable[Judgement]]:
+    answer, number = question
+    return lambda judge: judge.judge(cases[_place(answer)], number)
 
 
 async def _missing(
@@ -122,15 +162,12 @@ async def _missing(
     return questions
 
 
-async def _reuse(
-    reader: RunReader,
-    judge: Judge,
-    metric: str,
-    questions: Sequence[AnswerQuestion],
-    tally: JudgingTally,
-    lease: Lease | None,
-) -> list[AnswerQuestion]:
-    """Take verdicts on the same answers from the log; returns the questions that are left."""
+async def _find_reusable(
+    reader: RunReader, judge: Judge, metric: str, questions: Sequence[AnswerQuestion]
+) -> tuple[list[Verdict], list[AnswerQuestion]]:
+    """Verdicts in the log on the same answers in other runs, and the questions that are left."""
+    if not questions or not judge.reusable:
+        return [], list(questions)
     known: dict[tuple[str, int], Verdict] = {}
     hashes = {answer.answer_hash for answer, _ in questions}
     for verdict in await reader.store.verdicts.by_answers(
@@ -148,10 +185,7 @@ async def _reuse(
         details = {**(earlier.details or {}), "reused_from": earlier.run}
         judgement = Judgement(earlier.status, earlier.reason, earlier.raw, details=details)
         reused.append(_verdict(reader, judge, metric, answer, number, judgement))
-    await reader.store.verdicts.append(reused, lease)
-    reader.add_verdicts(reused)
-    tally.reused = len(reused)
-    return left
+    return reused, left
 
 
 async def _load_cases(reader: RunReader, questions: Sequence[AnswerQuestion]) -> dict[TrialPlace, Case]:

@@ -66,7 +66,8 @@ async def score_rows(
             "metric": metric,
             **score_fields(row),
             "switches": dict(switches) if block == "reference" else None,
-            "subset": _is_subset(row.group, run, whole),
+            "subset": reader.part_of is not None or _is_subset(row.group, run, whole),
+            "part_of": reader.part_of,
             "n_dataset": whole.total() if row.group in {MACRO, MICRO} else whole[row.group],
             "n_clusters": _n_clusters(row.group, run, clusters),
             **shared,
@@ -176,11 +177,15 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
     }
     lines += few.values()
     subsets = {row["run"]: row for row in rows if row["subset"] and row["group"] == MICRO}
-    lines += [
-        f"SUBSET: {run} covers {row['n_total']:,} of the {row['n_dataset']:,} queries of {row['dataset']}."
-        for run, row in subsets.items()
-    ]
+    lines += [_subset(row) for row in subsets.values()]
     return lines
+
+
+def _subset(row: ResultRow) -> str:
+    if row["part_of"] is None:
+        whole = f"{row['n_dataset']:,} queries of {row['dataset']}"
+        return f"SUBSET: {row['run']} covers {row['n_total']:,} of the {whole}."
+    return f"SUBSET: only {row['n_total']:,} of the {row['part_of']:,} queries of {row['run']} are scored."
 
 
 def faults(rows: Sequence[ResultRow]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from stb_core.store import Mark, Run, Store, StoredTrial
 from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, Verdict
+from stb_core.values.verdicts import unfinished
 from stb_evaluator.judges import Panel, PanelMember, majority_marks
 from stb_evaluator.scores.costs import FREE_JUDGES, Account
 from stb_evaluator.scores.trial_facts import ScoredTrials, TrialFacts
@@ -47,12 +48,22 @@ class TrajectorySummary:
 class RunReader:
     """Reads one run; what was read once is not read again.
 
-    With ``keep_trajectories`` all trajectories stay in memory for a second use.
+    With ``keep_trajectories`` all trajectories stay in memory for a second use. With ``part``, queries by
+    group, only these are read, as if the run were to answer no others.
     """
 
-    def __init__(self, store: Store, run: Run, *, keep_trajectories: bool = False) -> None:
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        *,
+        keep_trajectories: bool = False,
+        part: dict[str, list[str]] | None = None,
+    ) -> None:
         self.store = store
-        self.run = run
+        self.run = run if part is None else replace(run, expected=part)
+        self.part_of = None if part is None else sum(len(ids) for ids in run.expected.values())
+        """How many queries the whole run has; None if all of them are read."""
         self._keep = keep_trajectories
         self._answers: list[StoredTrial] | None = None
         self._marks: dict[tuple[str, PanelMember], list[Mark]] = {}
@@ -70,7 +81,8 @@ class RunReader:
     ) -> VerdictTable:
         """All that the scores of the run by one panel depend on; ``worded`` see ``VerdictTable``."""
         if self._answers is None:
-            self._answers = await self.store.runs.done(self.run.run)
+            done = await self.store.runs.done(self.run.run)
+            self._answers = [answer for answer in done if self._is_read(answer.group, answer.query_id)]
         logs = [await self._log(metric, member) for member in panel.members]
         return build_verdict_table(
             self.run.expected,
@@ -109,8 +121,10 @@ class RunReader:
                 async for _ in self.trajectories():
                     pass
                 return await self.summary()
-            async for document in self.store.runs.documents(self.run.run):
-                summary.add(orjson.loads(document))
+            async for text in self.store.runs.documents(self.run.run):
+                document = orjson.loads(text)
+                if self._is_read(document["group"], document["query_id"]):
+                    summary.add(document)
             self._summary = summary
         return self._summary
 
@@ -131,6 +145,8 @@ class RunReader:
             return
         summary, kept = TrajectorySummary(), []
         async for trajectory in self.store.runs.trajectories(self.run.run):
+            if not self._is_read(trajectory.group, trajectory.query_id):
+                continue
             plain = trajectory if trajectory.tree is None else trajectory.model_copy(update={"tree": None})
             if self._summary is None:
                 summary.add(trajectory.model_dump(include=_SUMMARIZED))
@@ -139,6 +155,9 @@ class RunReader:
             yield plain
         self._summary = self._summary or summary
         self._trajectories = kept if self._keep else None
+
+    def _is_read(self, group: str, query_id: str) -> bool:
+        return self.part_of is None or query_id in self.run.expected.get(group, ())
 
     async def queries(self) -> dict[tuple[str, str], Query]:
         """The queries of the run by (group, id): those that came with it, then those of its dataset.
@@ -170,10 +189,13 @@ class RunReader:
         for member in panel.members:
             if member.judge in FREE_JUDGES:
                 continue
-            for verdict in await self.store.verdicts.of_run(
-                self.run.run, metric=metric, judge=member.judge, rubric=member.rubric
-            ):
-                accounts[verdict.group].add_usage("judge", verdict.usage.model_dump())
+            for name in (metric, unfinished(metric)):
+                for verdict in await self.store.verdicts.of_run(
+                    self.run.run, metric=name, judge=member.judge, rubric=member.rubric
+                ):
+                    if not self._is_read(verdict.group, verdict.query_id):
+                        continue
+                    accounts[verdict.group].add_usage("judge", verdict.usage.model_dump())
         return accounts
 
     async def reread(

@@ -198,7 +198,7 @@ def _known(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mappin
 
 def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> WinOutcome:
     """The outcome without judging the answers again; None if that is needed, or a trial was lost."""
-    if _is_spoiled(pair):
+    if is_lost(pair):
         return None
     is_coin = switches["sowr.identical"] == "coin"
     if pair.identical and not is_coin:
@@ -212,10 +212,11 @@ def _known_unchecked(pair: Pair, switches: Mapping[str, str]) -> WinOutcome:
 def _is_undecidable(pair: Pair, solved: tuple[bool | None, bool | None], switches: Mapping[str, str]) -> bool:
     """Whether what decides before a judge of pairs is asked is not known."""
     if switches["sowr.verdicts"] == "rejudged":
-        return _is_spoiled(pair)
+        return is_lost(pair)
     return switches["sowr.verdicts"] == "used" and None in solved
 
 
-def _is_spoiled(pair: Pair) -> bool:
+def is_lost(pair: Pair) -> bool:
+    """Whether an answer of the pair was lost to an infrastructure failure."""
     answers = [answer for answer in (pair.first, pair.second) if answer is not None]
     return any(answer.stop is StopReason.INFRASTRUCTURE for answer in answers)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from stb_core.store import Run, Store
-from stb_core.values import SOWR, Judgement, Query, Status, Trajectory, Verdict, group_order
-from stb_evaluator.judges import Case, Judge, JudgingTally, Pair, PairJudge, ask_alone, judge_all
+from stb_core.values import SOWR, Query, Status, Trajectory, group_order
+from stb_evaluator.judges import (
+    Pair,
+)
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block, ResultRow
 from stb_evaluator.scores.points import errors_by_group
@@ -21,15 +23,11 @@ from stb_evaluator.scores.win_rate import (
     PairQuestion,
     WinOutcome,
     answers_to_check,
-    decide_outcome,
+    is_lost,
     pair_questions,
     solved_by_majority,
 )
 from stb_evaluator.statistics import compare
-
-CHECKS = "sowr-answer"
-"""Metric of the verdicts on single answers that a comparison asks for; SoPR never counts them."""
-RECORDED = "recorded"
 
 
 @dataclass
@@ -68,6 +66,17 @@ class WinComparison:
                 pair, self.solved(place), self.rounds or 1, self.switches, self.checks
             )
         ]
+
+    def possible_questions(self) -> list[tuple[TrialPlace, PairQuestion]]:
+        """All questions that may be asked, whatever the verdicts on single answers that are missing turn out to be."""
+        checks = dict.fromkeys(self.to_check(), Status.UNSURE) | self.checks
+        questions: list[tuple[TrialPlace, PairQuestion]] = []
+        for place, pair in self.pairs.items():
+            solved = self.solved(place)
+            alike = (True, True) if None in solved and not is_lost(pair) else solved
+            found = pair_questions(pair, alike, self.rounds or 1, self.switches, checks)
+            questions += [(place, question) for question in found]
+        return questions
 
     def to_check(self) -> dict[tuple[str, int], tuple[TrialPlace, Pair, Trajectory, int]]:
         """All answers that are judged again, by what identifies their verdicts."""
@@ -125,195 +134,6 @@ def _text(query: Query | None, *trajectories: Trajectory | None) -> str:
     if query is not None:
         return query.text
     return next((t.query for t in trajectories if t is not None), "")
-
-
-async def ask_for_preferences(
-    store: Store,
-    comparison: WinComparison,
-    judge: PairJudge | None,
-    *,
-    checker: Judge | None = None,
-    connections: int,
-    retry_errors: bool = False,
-    advance: Callable[[int, int], None] = lambda _done, _all: None,
-) -> JudgingTally:
-    """Ask for missing preferences and fill in ``comparison.outcomes``; no judge for recorded votes.
-
-    ``checker`` judges single answers again where the comparison's switches say so. A question on which a
-    judge failed is asked again with ``retry_errors`` only.
-
-    Raises:
-        BusyError: preferences are missing, and another session is asking a judge for them.
-    """
-    tally = JudgingTally()
-    if checker is not None:
-        checking = await _check(
-            store,
-            comparison,
-            checker,
-            connections=connections,
-            retry_errors=retry_errors,
-            advance=advance,
-        )
-    name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
-    asked = [pair for _, (pair, _) in comparison.questions()]
-    if judge is not None and await _missing_questions(store, comparison, judge, retry_errors=retry_errors):
-        runs = [comparison.one.run.run, comparison.other.run.run]
-        async with ask_alone(store, [(name, rubric)], SOWR, runs) as lease:
-            await judge_all(
-                store,
-                await _missing_questions(store, comparison, judge, retry_errors=retry_errors),
-                lambda job: judge.prefer(*job[1:]),
-                lambda job, judgement: _verdict(comparison, judge, *job, judgement),
-                connections=connections,
-                tally=tally,
-                advance=advance,
-                lease=lease,
-            )
-    known = await preferences(store, asked, name, rubric, comparison.brought)
-    if comparison.rounds is None:
-        comparison.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
-    comparison.outcomes = {
-        place: decide_outcome(
-            pair, comparison.solved(place), comparison.rounds, known, comparison.switches, comparison.checks
-        )
-        for place, pair in comparison.pairs.items()
-    }
-    return tally if checker is None else checking + tally
-
-
-async def _check(
-    store: Store,
-    comparison: WinComparison,
-    checker: Judge,
-    *,
-    connections: int,
-    retry_errors: bool,
-    advance: Callable[[int, int], None],
-) -> JudgingTally:
-    """Judge answers again where needed, and fill in ``comparison.checks``."""
-    tally, wanted = JudgingTally(), comparison.to_check()
-
-    async def logged() -> list[Verdict]:
-        hashes = {answer for answer, _ in wanted}
-        return await store.verdicts.by_answers(
-            hashes, metric=CHECKS, judge=checker.name, rubric=checker.rubric, own=comparison.brought
-        )
-
-    def readable(log: Iterable[Verdict]) -> dict[tuple[str, int], Status]:
-        first: dict[tuple[str, int], Status] = {}
-        for verdict in log:
-            if verdict.status is not Status.ERROR:
-                first.setdefault((verdict.answer_hash, verdict.round), verdict.status)
-        return first
-
-    async def missing() -> list[tuple[TrialPlace, Pair, Trajectory, int]]:
-        log = await logged()
-        known = readable(log).keys() if retry_errors else {(one.answer_hash, one.round) for one in log}
-        return [job for asked, job in wanted.items() if asked not in known]
-
-    if await missing():
-        runs = [comparison.one.run.run, comparison.other.run.run]
-        async with ask_alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
-            await judge_all(
-                store,
-                await missing(),
-                lambda job: checker.judge(Case(job[2], job[1].query), job[3]),
-                lambda job, judgement: _verdict_on_answer(comparison, checker, *job, judgement),
-                connections=connections,
-                tally=tally,
-                advance=advance,
-                lease=lease,
-            )
-    comparison.checks = readable(await logged())
-    return tally
-
-
-async def _missing_questions(
-    store: Store, comparison: WinComparison, judge: PairJudge, *, retry_errors: bool
-) -> list[tuple[TrialPlace, Pair, int]]:
-    """The questions that have no verdict yet, each once."""
-    jobs = comparison.questions()
-    known = preferences if retry_errors else _asked_before
-    done = await known(store, [pair for _, (pair, _) in jobs], judge.name, judge.rubric, comparison.brought)
-    missing = {
-        (pair.hash, number): (place, pair, number)
-        for place, (pair, number) in jobs
-        if (pair.hash, number) not in done
-    }
-    return list(missing.values())
-
-
-async def preferences(
-    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
-) -> dict[tuple[str, int], Status]:
-    """The first readable verdict on each pair as shown, in each round, whichever runs it was given for.
-
-    ``own`` see ``Verdicts.by_answers``.
-    """
-    hashes = {one.hash for pair in asked for one in (pair, pair.swapped)}
-    found: dict[tuple[str, int], Status] = {}
-    for verdict in await store.verdicts.by_answers(hashes, metric=SOWR, judge=judge, rubric=rubric, own=own):
-        if verdict.status is not Status.ERROR:
-            found.setdefault((verdict.answer_hash, verdict.round), verdict.status)
-    return found
-
-
-async def _asked_before(
-    store: Store, asked: Sequence[Pair], judge: str, rubric: str, own: Collection[str]
-) -> set[tuple[str, int]]:
-    """The pairs as shown, and rounds, on which there is any verdict, including failures."""
-    hashes = {pair.hash for pair in asked}
-    found = await store.verdicts.by_answers(hashes, metric=SOWR, judge=judge, rubric=rubric, own=own)
-    return {(verdict.answer_hash, verdict.round) for verdict in found}
-
-
-def _verdict(
-    comparison: WinComparison,
-    judge: PairJudge,
-    place: TrialPlace,
-    pair: Pair,
-    number: int,
-    judgement: Judgement,
-) -> Verdict:
-    runs = [comparison.one.run.run, comparison.other.run.run]
-    shown = runs if pair.hash == comparison.pairs[place].hash else runs[::-1]
-    return Verdict.of(
-        judgement,
-        place,
-        run=comparison.owner,
-        metric=SOWR,
-        judge=judge.name,
-        rubric=judge.rubric,
-        number=number,
-        answer_hash=pair.hash,
-        details={"first": shown[0], "second": shown[1]},
-    )
-
-
-def _verdict_on_answer(
-    comparison: WinComparison,
-    checker: Judge,
-    place: TrialPlace,
-    pair: Pair,
-    answer: Trajectory,
-    number: int,
-    judgement: Judgement,
-) -> Verdict:
-    is_first = pair.first is answer
-    is_candidate = is_first == (pair.hash == comparison.pairs[place].hash)
-    whose = comparison.one if is_candidate else comparison.other
-    return Verdict.of(
-        judgement,
-        place,
-        run=comparison.owner,
-        metric=CHECKS,
-        judge=checker.name,
-        rubric=checker.rubric,
-        number=number,
-        answer_hash=pair.hash_of(answer),
-        details={"of": whose.run.run, "shown": "first" if is_first else "second"},
-    )
 
 
 def win_rows(

@@ -29,7 +29,7 @@ from stb_evaluator.transfer.merging import is_on_answer, merge_bundle, reason_to
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 
 # What depends on the whole dataset, of which a bundle has the queries of its run alone.
-_OF_DATASET = frozenset({"subset", "n_dataset", "n_clusters"})
+_OF_DATASET = frozenset({"subset", "n_dataset", "n_clusters", "part_of"})
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,11 @@ from stb_core.store import open_store
 from stb_evaluator.judges.opening import open_judges
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.scores.comparison import Side
+from stb_evaluator.scores.pair_verdicts import CHECKS, ask_for_preferences
 from stb_evaluator.scores.reference_rules import PUBLISHED
 from stb_evaluator.scores.run_reader import load_verdict_table
 from stb_evaluator.scores.win_rate import decide_round
-from stb_evaluator.scores.win_verdicts import CHECKS, ask_for_preferences, load_win_comparison
+from stb_evaluator.scores.win_verdicts import load_win_comparison
 
 ROUNDS = 3
 CONFIG = """

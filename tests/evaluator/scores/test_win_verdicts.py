@@ -17,14 +17,10 @@ from stb_evaluator.judges.pairs import ModelPairJudge
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import CUT, cut_rubric, load_rubric
 from stb_evaluator.scores.comparison import Side
+from stb_evaluator.scores.pair_verdicts import ask_for_preferences
 from stb_evaluator.scores.reference_rules import set_switches
 from stb_evaluator.scores.run_reader import load_verdict_table
-from stb_evaluator.scores.win_verdicts import (
-    WinComparison,
-    ask_for_preferences,
-    load_win_comparison,
-    win_rows,
-)
+from stb_evaluator.scores.win_verdicts import WinComparison, load_win_comparison, win_rows
 
 
 def shown_first(request: Request) -> str:
