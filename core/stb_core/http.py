@@ -108,6 +108,25 @@ class HttpClient:
         if session:
             await session.close()
 
+    async def connect(self) -> None:
+        """Open a connection to the server, or to the proxy before it, and close it; nothing is sent.
+
+        Raises:
+            HttpError: nothing accepts connections there.
+        """
+        proxy = None if urllib.request.proxy_bypass(self._host) else _proxy_for(self._scheme)
+        url = parse_url(proxy or self._base_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        limit_s = self._timeout.connect
+        try:
+            async with asyncio.timeout(limit_s):
+                _, writer = await asyncio.open_connection(url.host, port)
+        except TimeoutError:
+            raise HttpTimeoutError(f"no connection within {limit_s:g} s") from None
+        except OSError as problem:
+            raise HttpError(_reason(problem)) from problem
+        writer.close()
+
     async def request(
         self,
         method: str,

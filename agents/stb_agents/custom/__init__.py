@@ -2,4 +2,5 @@
 
 from stb_agents.custom.callables import hand_in
 from stb_agents.custom.registry import ChosenAgent, choose_agent
+from stb_agents.custom.remote import check_agent
 from stb_agents.custom.replay import PREFIX, load_replay

@@ -32,6 +32,7 @@ import orjson
 
 from stb_agents.custom.callables import hand_in
 from stb_agents.environment import (
+    Agent,
     Budget,
     BudgetSpent,
     Environment,
@@ -43,7 +44,7 @@ from stb_agents.environment import (
 )
 from stb_core.errors import FormatError, ServiceError
 from stb_core.http import HttpClient, HttpError, ResponseTooLargeError
-from stb_core.llm import Patience, Retries, retry_after_s
+from stb_core.llm import Patience, RefusedRequest, Retries, blame, retry_after_s
 from stb_core.values import Finished, FunctionCall, StopReason
 
 FORMAT = "stabletoolbench-turn/1"
@@ -51,8 +52,19 @@ SCHEMES = ("http://", "https://")
 
 _PATIENCE = Patience(deadline_s=120, connect_timeout_s=10, read_timeout_s=600, longest_wait_s=10)
 _TURNS = 50
+_TURN = "turn"
+"""The shape of a turn's request, among those that a run's endpoints have accepted."""
+_SIGN_OF_LIFE_S = 5.0
 _POLL_S = 0.5
 """Time between two readings of an episode whose agent makes its calls itself."""
+
+
+@dataclass
+class _Contact:
+    """Whether the agent has answered in this trial, and whether it is its turn."""
+
+    is_heard: bool = False
+    is_awaited: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,50 +92,81 @@ class Remote:
         query = httpx2.URL(self.url).query
         return {"query_sha256": hashlib.sha256(query).hexdigest()} if query else {}
 
-    async def solve(self, task: Task, environment: Environment) -> Outcome:
-        """Ask for turns until there is an answer.
+    async def check(self) -> None:
+        """Check that something accepts connections at the address; sends nothing.
 
         Raises:
-            ServiceError: the agent cannot be reached, or keeps failing.
-            FormatError: it answers something other than a turn.
+            ServiceError: nothing does.
         """
-        http = HttpClient(
+        async with self._client() as http:
+            try:
+                await http.connect()
+            except HttpError as problem:
+                raise ServiceError(
+                    f"The agent at {self._place} cannot be reached ({problem}).",
+                    hint="Start it, or check the address.",
+                ) from None
+
+    def _client(self) -> HttpClient:
+        return HttpClient(
             self.url,
             headers={"Content-Type": "application/json"},
             connect_timeout_s=self.patience.connect_timeout_s,
             read_timeout_s=self.patience.read_timeout_s,
         )
-        query = task.query
-        with self._blame_silence(environment) as heard:
+
+    async def solve(self, task: Task, environment: Environment) -> Outcome:
+        """Ask for turns until there is an answer.
+
+        Raises:
+            ServiceError: the agent cannot be reached, keeps failing, or has never answered with a turn in this run.
+            FormatError: it answers something other than a turn.
+        """
+        http, query = self._client(), task.query
+        with self._blame_silence(environment) as contact:
             episode = await environment.open_episode(self.name[:100], query.group, query.query_id)
-            try:
-                async with http:
-                    return await self._turns(http, task, environment, episode, heard)
-            except BudgetSpent:
-                if episode and not heard.is_set() and (await environment.read_episode(episode)).is_active:
-                    heard.set()
-                raise
-            finally:
-                if episode:
-                    await episode.close()
+            async with http:
+                try:
+                    return await self._turns(http, task, environment, episode, contact)
+                except BudgetSpent:
+                    if episode and (await environment.read_episode(episode)).is_active:
+                        contact.is_heard = True
+                    if contact.is_heard and contact.is_awaited:
+                        await self._blame_dead_process(http, environment)
+                    raise
+                finally:
+                    if episode:
+                        await episode.close()
 
     @contextmanager
-    def _blame_silence(self, environment: Environment) -> Generator[asyncio.Event]:
+    def _blame_silence(self, environment: Environment) -> Generator[_Contact]:
         """Blame infrastructure when the time ends before the agent has answered anything.
 
         Then a slow agent cannot be told from a dead one, so the trial is repeated, whether the time ended before,
-        during or after a failed attempt. The caller sets the event once the agent has answered.
+        during or after a failed attempt. The caller notes when the agent has answered.
         """
-        heard = asyncio.Event()
+        contact = _Contact()
         try:
-            yield heard
+            yield contact
         except (BudgetSpent, asyncio.CancelledError) as end:
             out_of_time = not isinstance(end, BudgetSpent) or end.reason is StopReason.MAX_SECONDS
-            if out_of_time and not heard.is_set():
+            if out_of_time and not contact.is_heard:
                 environment.fault = environment.fault or ServiceError(
                     f"The agent at {self._place} gave no answer before the time of the trial ended."
                 )
             raise
+
+    async def _blame_dead_process(self, http: HttpClient, environment: Environment) -> None:
+        """Blame infrastructure when the time ended while the agent was awaited, and its process gives no sign of life.
+
+        A process that was stopped or hangs may still accept connections, so it has to answer a request, of
+        any kind and with any status. If the trial is cancelled meanwhile, it gave none in time.
+        """
+        fault = ServiceError(f"The agent at {self._place} stopped answering, and gives no sign of life.")
+        if environment.fault is None:
+            environment.fault = fault
+        if await _is_alive(http) and environment.fault is fault:
+            environment.fault = None
 
     async def _turns(
         self,
@@ -131,17 +174,23 @@ class Remote:
         task: Task,
         environment: Environment,
         episode: ServerEpisode | None,
-        heard: asyncio.Event,
+        contact: _Contact,
     ) -> Outcome:
         while True:
             environment.begin_step()
             document = turn_request(task, environment, episode)
+            contact.is_awaited = True
             async with environment.time_limit():
                 with environment.attempts(f"The agent at {self._place}"):
-                    turn = await self._turn(http, document)
-            heard.set()
+                    turn = await self._turn_or_fault(http, document, environment)
+            contact.is_heard = True
             if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
+                if ended.stop is StopReason.EXPIRED and not await _is_alive(http):
+                    raise ServiceError(
+                        f"The agent at {self._place} left its episode, and gives no sign of life."
+                    )
                 return ended
+            contact.is_awaited = False
             if turn is None or turn.get("finished"):
                 raise FormatError(
                     f"The agent at {self._place} says that it has finished, but has finished no episode."
@@ -151,6 +200,26 @@ class Remote:
                 return hand_in(turn["answer"], environment)
             if finished := await _perform(calls, environment):
                 return Outcome(finished.stop, finished.final_answer)
+
+    async def _turn_or_fault(
+        self, http: HttpClient, document: dict[str, Any], environment: Environment
+    ) -> dict[str, Any] | None:
+        """As ``_turn``; what answers no turn in the whole run is not an agent, but a wrong address or a broken set-up.
+
+        Raises:
+            ServiceError: as ``_turn``, and where nothing has answered with a turn in this run.
+            FormatError: this agent has answered other turns.
+        """
+        try:
+            turn = await self._turn(http, document)
+        except FormatError as problem:
+            refused = RefusedRequest(problem.message, "", _TURN)
+            if await blame(refused, environment.accepted) is StopReason.INFRASTRUCTURE:
+                hint = "Check what answers at the address."
+                raise ServiceError(problem.message, hint=hint) from None
+            raise
+        environment.accepted.add(_TURN)
+        return turn
 
     async def _turn(self, http: HttpClient, document: dict[str, Any]) -> dict[str, Any] | None:
         """What the agent does next; None where it makes its calls in the episode."""
@@ -162,7 +231,7 @@ class Remote:
             except ResponseTooLargeError as problem:
                 raise FormatError(f"The agent at {self._place} answered too much: {problem}.") from None
             except HttpError as problem:
-                reason, wait = str(problem), retries.next_wait_s()
+                reason, wait = str(problem), retries.next_wait_s(reason=str(problem))
             else:
                 if answer.status == 200:
                     return read_turn(answer.content)
@@ -171,12 +240,31 @@ class Remote:
                 reason = f"HTTP {answer.status}"
                 if answer.status != 429 and answer.status < 500:
                     raise FormatError(f"The agent at {self._place} answered {reason} to a turn.")
-                wait = retries.next_wait_s(retry_after_s(answer.headers))
+                wait = retries.next_wait_s(retry_after_s(answer.headers), reason=reason)
             if wait is None:
                 raise ServiceError(
                     f"The agent at {self._place} did not answer: {reason}.", hint="Check that it is running."
                 )
             await asyncio.sleep(wait)
+
+
+async def _is_alive(http: HttpClient) -> bool:
+    """Whether something at the agent's address still answers requests, with whatever status."""
+    try:
+        await http.request("HEAD", timeout_s=_SIGN_OF_LIFE_S)
+    except HttpError:
+        return False
+    return True
+
+
+async def check_agent(agent: Agent) -> None:
+    """Check that an agent at an address can be reached; other agents are there.
+
+    Raises:
+        ServiceError: nothing accepts connections at its address.
+    """
+    if isinstance(agent, Remote):
+        await agent.check()
 
 
 async def _end_of(episode: ServerEpisode, environment: Environment, *, waits: bool) -> Outcome | None:

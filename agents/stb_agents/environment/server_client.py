@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import orjson
 from pydantic import ValidationError
@@ -116,7 +116,7 @@ class VirtualClient:
             episode: attempt at a task; a simulated answer agrees with the earlier calls of the same attempt.
 
         Raises:
-            ServiceError: the server does not answer, or answers in another form.
+            ServiceError: the server does not answer, or answers in another form, or its simulator cannot be asked.
         """
         body = orjson.dumps(
             {
@@ -153,6 +153,11 @@ class VirtualClient:
                 hint="Check that it is a virtual API server.",
             ) from None
         about = response.headers
+        if words := about.get("x-stb-unavailable"):
+            raise ServiceError(
+                f"The simulator of the server at {self.url} cannot be asked: {unquote(words)}",
+                hint="See the server's log; the same command again repeats what failed.",
+            )
         return ToolAnswer(
             body=response.text,
             error=error if isinstance(error, str) else orjson.dumps(error).decode(),

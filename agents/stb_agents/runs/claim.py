@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
+from stb_agents.custom import check_agent
+from stb_agents.environment import Agent
 from stb_core.cli import sessions
 from stb_core.store import Lease, Store
 from stb_core.values import Query, StopReason
@@ -14,7 +16,7 @@ TrialKey = tuple[str, str, int]
 
 
 async def claim_trials(
-    store: Store, run: str, queries: Sequence[Query], trials: int, stack: AsyncExitStack
+    store: Store, run: str, queries: Sequence[Query], trials: int, agent: Agent, stack: AsyncExitStack
 ) -> tuple[list[TrialKey], Lease | None]:
     """The trials that are left, and the lease under which they are done; no lease where none is left.
 
@@ -23,14 +25,17 @@ async def claim_trials(
         run: its id.
         queries: all that the run is to answer.
         trials: per query.
+        agent: that does them; it must be reachable if any is left.
         stack: gives the lease back at its end.
 
     Raises:
+        ServiceError: the agent cannot be reached.
         BusyError: another session is doing the run.
         StoreError: the store cannot be read, or does not take the lease.
     """
     if not await trials_left(store, run, queries, trials):
         return [], None
+    await check_agent(agent)
     lease = await stack.enter_async_context(sessions.holding(store, [f"run {run}"], f"the run {run}"))
     # Another session may have done some of them before it gave the lease back.
     return await trials_left(store, run, queries, trials), lease

@@ -100,8 +100,9 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             )
         )
         await client.check()
+        agent = prepared.agent.agent
+        trials, lease = await claim_trials(store, name, selection.queries, request.trials, agent, stack)
         run = await store.runs.create(name, manifest, selection.expected)
-        trials, lease = await claim_trials(store, name, selection.queries, request.trials, stack)
         if model and prepared.price and request.max_cost is not None:
             model = await limit_cost(model, request.max_cost, prepared.price, store, name)
         if prepared.toolset and trials:
@@ -112,7 +113,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             store,
             run,
             selection,
-            prepared.agent.agent,
+            agent,
             client,
             model,
             prepared.trial_settings,

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from hashlib import blake2b
 from time import monotonic
+from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
@@ -23,6 +24,8 @@ from stb_server.worker import DatasetView, ViewRequest, Worker
 _log = logging.getLogger(__name__)
 
 _JSON = (b"content-type", b"application/json")
+_READABLE = " !#$&'()*+,/:;=?@[]\"<>{}|^`"
+"""What a header may hold beside letters and digits; the rest is written as ``%XX``."""
 _IN_MEMORY = (b"x-stb-cache", b"memory")
 _DEFAULT = ViewRequest()
 _OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
@@ -98,6 +101,9 @@ class VirtualEndpoint:
             headers.append((b"x-stb-key", key.encode()))
         if answer.error:
             headers.append((b"x-stb-error", answer.error.encode()))
+        if answer.unavailable:
+            words = quote(answer.unavailable, safe=_READABLE).encode()
+            headers.append((b"x-stb-unavailable", words))
         if answer.usage:
             headers.append((b"x-stb-usage", answer.usage.model_dump_json(exclude_none=True).encode()))
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,6 +1,13 @@
 """Calls as they arrive: the wire format, identification, documents, and what an answer is."""
 
-from stb_server.calls.answers import Answer, CallRequest, Decline, Layer, answers_by_rule
+from stb_server.calls.answers import (
+    SIMULATOR_UNAVAILABLE,
+    Answer,
+    CallRequest,
+    Decline,
+    Layer,
+    answers_by_rule,
+)
 from stb_server.calls.catalogue import Catalogue
 from stb_server.calls.documented_answers import Documents, Leaf, fill_template, parse_template
 from stb_server.calls.episode_state import MAX_NAME, CallInState, call_alone, episode_history

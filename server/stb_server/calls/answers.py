@@ -7,6 +7,10 @@ from typing import Any, NamedTuple, Protocol
 from stb_core.store import Dataset, Snapshot
 from stb_core.usage import Usage
 from stb_core.values import Provenance, ToolCall
+from stb_server.calls.protocol import MISS
+
+SIMULATOR_UNAVAILABLE = "simulator_unavailable"
+"""The kind of a decline that is the fault of the simulator's endpoint, so that the miss says nothing about the call."""
 
 
 class CallRequest(NamedTuple):
@@ -42,6 +46,11 @@ class Answer(NamedTuple):
     error: str = ""
     details: dict[str, Any] | None = None
     usage: Usage | None = None
+
+    @property
+    def unavailable(self) -> str:
+        """Why no simulator could be asked, in the words of its endpoint; "" if one could, or was not needed."""
+        return str((self.details or {}).get(SIMULATOR_UNAVAILABLE, "")) if self.error == MISS else ""
 
 
 class Decline(NamedTuple):

@@ -21,7 +21,7 @@ from stb_core.values import FINISH, ApiRef, Episode, Functions, Query, Step, Sto
 from stb_core.values.episodes import later
 from stb_core.values.functions import OfferedApi
 from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, with_observation
-from stb_server.calls import BadRequestError, VirtualRequest
+from stb_server.calls import SIMULATOR_UNAVAILABLE, BadRequestError, VirtualRequest
 from stb_server.episodes.accounting import EpisodeAccounting, ended_error
 from stb_server.episodes.opening import hash_of, open_episode, plan_episode
 from stb_server.episodes.requests import Opening
@@ -180,6 +180,9 @@ class EpisodeService:
         request = VirtualRequest(*read.ref, read.arguments)
         ledger = episode.id if episode.terms["stateful"] else ""
         answer, key = await self.worker.call(view, request, ledger)
+        if answer.unavailable:  # the call stays unanswered, and may be made again
+            text = f"The server's simulator cannot be asked: {answer.unavailable}"
+            raise BadRequestError(503, SIMULATOR_UNAVAILABLE, text)
         step = with_observation(
             read.step,
             answer.body.decode(),

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from stb_core.usage import Usage
 from stb_core.values import Provenance, ToolCall, clock
 from stb_server.calls import (
     CHAT_WITH_USER,
     MISS,
+    SIMULATOR_UNAVAILABLE,
     Answer,
     CallRequest,
     Decline,
@@ -138,6 +139,7 @@ async def _first_answer(
 ) -> Answer:
     """The first answer of some layers, or a miss; ``after`` is the miss of the layers before them."""
     declined: list[str] = list((after.details or {})["declined"]) if after and after.details else []
+    unavailable = after.unavailable if after else ""
     spent: Usage | None = after.usage if after else None
     for layer in layers:
         outcome = await layer.answer(request)
@@ -146,7 +148,9 @@ async def _first_answer(
         if isinstance(outcome, Answer):
             return outcome._replace(usage=spent)
         declined.append(outcome.kind)
-    return miss(request.call, declined)._replace(usage=spent)
+        if outcome.kind == SIMULATOR_UNAVAILABLE:
+            unavailable = outcome.message
+    return miss(request.call, declined, unavailable)._replace(usage=spent)
 
 
 class ChatWithUser:
@@ -161,11 +165,14 @@ class ChatWithUser:
         return Answer(self._BODY, Provenance.TEMPLATE)
 
 
-def miss(call: ToolCall, declined: Sequence[str] = ()) -> Answer:
+def miss(call: ToolCall, declined: Sequence[str] = (), unavailable: str = "") -> Answer:
     """The answer to a call that nothing could answer; the same for every such call of an API.
 
-    ``declined`` says why each layer has no answer, for programs and not for the agent.
+    ``declined`` says why each layer has no answer, and ``unavailable`` why no simulator could be asked, for programs
+    and not for the agent.
     """
     text = f"No recorded response: {call.api} of {call.tool} was not recorded with these arguments."
-    details = {"declined": list(declined)}
+    details: dict[str, Any] = {"declined": list(declined)}
+    if unavailable:
+        details[SIMULATOR_UNAVAILABLE] = unavailable
     return Answer(encode_answer(text), Provenance.MISS, error=MISS, details=details)

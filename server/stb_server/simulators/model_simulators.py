@@ -23,7 +23,7 @@ from stb_core.errors import (
 )
 from stb_core.llm import Model, Schema
 from stb_core.values import ApiRef, Message, Provenance
-from stb_server.calls import Answer, CallRequest, Decline, episode_history
+from stb_server.calls import SIMULATOR_UNAVAILABLE, Answer, CallRequest, Decline, episode_history
 from stb_server.simulators import llm_prompt, mirrorapi_prompt
 from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_problems, refusal
 from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, SimulatorSampling, ask
@@ -144,7 +144,7 @@ def _declined(key: str, problem: ModelError | FormatError) -> Decline:
         (UnreadableReplyError, "simulator_unreadable"),
         (FormatError, "simulator_unreadable"),
         (RequestRefusedError, "simulator_refused"),
-        (ModelUnavailableError, "simulator_unavailable"),
+        (ModelUnavailableError, SIMULATOR_UNAVAILABLE),
     )
     kind = next((kind for error, kind in kinds if isinstance(problem, error)), "simulator_failed")
     _log.warning(

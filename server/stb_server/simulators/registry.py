@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stb_core.errors import NotFoundError, UsageError
+from stb_core.llm import AcceptedShapes, BlamingModel
 from stb_core.store import Store
 from stb_server.calls import Layer
 from stb_server.simulators.ask import ReplyCounts
@@ -67,7 +68,7 @@ async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[Llm
     counts = ReplyCounts()
     async with open_model(options, counts) as model:
         yield LlmSimulator(
-            model,
+            BlamingModel(model, AcceptedShapes()),
             Subjects(context.store),
             RecordedExamples(context.store, context.recorded_before),
             counts=counts,
@@ -83,7 +84,7 @@ async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerat
     counts = ReplyCounts()
     async with open_model(options, counts) as model:
         yield MirrorApiSimulator(
-            model,
+            BlamingModel(model, AcceptedShapes()),
             Subjects(context.store),
             counts=counts,
             sampling=options.sampling,

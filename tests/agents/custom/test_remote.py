@@ -86,32 +86,33 @@ async def test_an_agent_that_is_gone_is_infrastructure(environment: Environment)
         await Remote("http://127.0.0.1:9/act", HASTY).solve(TASK, environment)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        raw(b"<html>"),
-        turn([]),
-        turn({}),
-        turn({"calls": []}),
-        turn({"calls": "f"}),
-        turn({"calls": [{"arguments": {}}]}),
-        status(404),
-    ],
-)
+NO_TURNS = [raw(b"<html>"), turn([]), turn({}), turn({"calls": []}), turn({"calls": "f"}), status(404)]
+
+
+@pytest.mark.parametrize("answer", [*NO_TURNS, turn({"calls": [{"arguments": {}}]})])
 async def test_what_is_no_turn_is_the_agents_fault(
     llm: LLMServer, environment: Environment, answer: Any
 ) -> None:
-    """And a result."""
+    """And a result, where it has answered with other turns."""
     with pytest.raises(FormatError):
+        await solve(llm, environment, turn({"calls": [CALL]}), answer)
+
+
+@pytest.mark.parametrize("answer", NO_TURNS)
+async def test_what_never_answers_with_a_turn_is_no_agent(
+    llm: LLMServer, environment: Environment, answer: Any
+) -> None:
+    """But a wrong address, say, which is no result."""
+    with pytest.raises(ServiceError, match="Check what answers at the address"):
         await solve(llm, environment, answer)
 
 
 async def test_a_turn_has_a_largest_size(llm: LLMServer, environment: Environment) -> None:
     """It is the agent's fault as well, and the agent is not asked again."""
     with pytest.raises(FormatError, match=f"answered too much: .* longer than {MAX_RESPONSE_BYTES} bytes"):
-        await solve(llm, environment, raw(b" " * (MAX_RESPONSE_BYTES + 1)))
+        await solve(llm, environment, turn({"calls": [CALL]}), raw(b" " * (MAX_RESPONSE_BYTES + 1)))
 
-    assert 1 == llm.count
+    assert 2 == llm.count
 
 
 async def test_its_turns_are_limited(llm: LLMServer, client: VirtualClient) -> None:

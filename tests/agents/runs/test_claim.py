@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from stb_agents.builtin.scripted import Scripted
 from stb_agents.runs.claim import claim_trials, trials_left
 from stb_core.errors import BusyError
 from stb_core.store import Store
@@ -13,6 +14,7 @@ from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import StopReason, Trajectory
 
+AGENT = Scripted()
 QUERIES = [Query(query_id=str(number), group="G1_tool", text="?", apis=()) for number in (1, 2)]
 
 
@@ -42,11 +44,11 @@ async def test_what_has_no_result_is_left(sqlite_store: Store, run: str) -> None
 async def test_one_session_at_a_time_claims_trials(sqlite_store: Store, run: str) -> None:
     """The second is refused until the first has ended."""
     async with AsyncExitStack() as first, AsyncExitStack() as second:
-        left, lease = await claim_trials(sqlite_store, run, QUERIES, 2, first)
+        left, lease = await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, first)
         with pytest.raises(BusyError, match="Another session is doing the run r"):
-            await claim_trials(sqlite_store, run, QUERIES, 2, second)
+            await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, second)
     async with AsyncExitStack() as third:
-        again, _ = await claim_trials(sqlite_store, run, QUERIES, 2, third)
+        again, _ = await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, third)
 
     assert lease is not None
     assert again == left
@@ -55,6 +57,6 @@ async def test_one_session_at_a_time_claims_trials(sqlite_store: Store, run: str
 async def test_a_run_without_trials_left_takes_no_lease(sqlite_store: Store, run: str) -> None:
     """So it can be shown while another session works on it."""
     async with AsyncExitStack() as stack:
-        claim = await claim_trials(sqlite_store, run, QUERIES[:1], 1, stack)
+        claim = await claim_trials(sqlite_store, run, QUERIES[:1], 1, AGENT, stack)
 
     assert claim == ([], None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import sim_world
-from llm_server import LLMServer, text
+from llm_server import LLMServer, status, text
 from stb_core.llm.protocol import Endpoint
 from stb_core.store import Store
 from stb_core.values.provenance import CacheMode
@@ -44,3 +44,38 @@ async def test_simulated_answers_agree_and_are_paid_for(
         run.manifest.snapshot_hash,
         run.manifest.server["episodes"],
     )
+
+
+async def test_a_simulator_that_cannot_be_asked_is_no_result(
+    sqlite_store: Store, sqlite_store_url: str, llm: LLMServer
+) -> None:
+    """The call can be made again; if it is not, the trial is infrastructure."""
+    await put_dataset(sqlite_store)
+    llm.rule = lambda _: status(400, "this model does not support response_format; nor anything else")
+    endpoint = Endpoint(llm.url, None, "STUB_BASE_URL", "STUB_API_KEY")
+    simulator = SimulatorOptions("llm", model="stub/any", endpoints=(endpoint,))
+    async with serving(sqlite_store_url, mode=CacheMode.SIMULATE, simulator=simulator) as server:
+        player = await open_episode(server, run="r")
+        called = await player.call(arguments={"city": "Oslo"})
+        ended = (await player.finish("Drizzle.")).json()
+
+    assert (503, "simulator_unavailable") == (called.status_code, called.json()["type"])
+    assert "nor anything else" in called.json()["error"]
+    assert "infrastructure" == ended["stop"]
+
+
+async def test_a_call_that_its_simulator_refuses_while_it_accepts_others_is_a_miss(
+    sqlite_store: Store, sqlite_store_url: str, llm: LLMServer
+) -> None:
+    """As for an API that nobody knows."""
+    await put_dataset(sqlite_store)
+    llm.answer(text(sim_world.served(WEATHER)))
+    llm.rule = lambda _: status(400, "maximum context length")
+    endpoint = Endpoint(llm.url, None, "STUB_BASE_URL", "STUB_API_KEY")
+    simulator = SimulatorOptions("llm", model="stub/any", endpoints=(endpoint,))
+    async with serving(sqlite_store_url, mode=CacheMode.SIMULATE, simulator=simulator) as server:
+        player = await open_episode(server, run="r")
+        made = [(await player.call(arguments={"city": city})).json() for city in ("Oslo", "Riga")]
+        ended = (await player.finish("Drizzle.")).json()
+
+    assert ["simulated", "miss", "answered"] == [*(one["provenance"] for one in made), ended["stop"]]
