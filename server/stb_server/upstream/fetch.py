@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpcore
+import aiohttp
 import httpx
+import yarl
 
 from stb_core.errors import UsageError
 from stb_server.upstream.bodies import read_body
@@ -22,14 +23,17 @@ from stb_server.upstream.host_state import HostGate, HostLimits
 from stb_server.upstream.network_guard import (
     AddressRules,
     ForbiddenAddressError,
-    GuardedBackend,
     Network,
     Resolver,
+    open_guarded_connector,
     resolve,
 )
 from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest
 
-_log = logging.getLogger(__name__)
+# RFC 9110, 5.1 and 5.5; aiohttp itself looks for line breaks only.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?|")
+_LONGEST_HEADER = 65_536
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class Fetcher:
         self._host_limits = dict(hosts or {})
         self._default_host = default_host or HostLimits()
         self._gates: dict[str, HostGate] = {}
-        self._backend = GuardedBackend(AddressRules(limits.allowed_networks), resolver)
-        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the connection pool; it uses no proxy, cookie or setting of the environment.
@@ -86,14 +90,16 @@ class Fetcher:
         Raises:
             UsageError: the file of certificates cannot be used.
         """
-        # The library's debugging log shows headers.
-        logging.getLogger("httpcore").setLevel(logging.INFO)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_trust(self._limits.ca_file),
-            max_connections=None,
-            max_keepalive_connections=20,
-            keepalive_expiry=15.0,
-            network_backend=self._backend,
+        limits = self._limits
+        rules, tls = AddressRules(limits.allowed_networks), _trust(limits.ca_file)
+        self._session = aiohttp.ClientSession(
+            connector=open_guarded_connector(rules, tls, resolver=self._resolver),
+            timeout=aiohttp.ClientTimeout(total=None, connect=limits.connect_s, sock_read=limits.read_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # read_body does it, within the limit
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+            skip_auto_headers=("Content-Type",),
         )
         return self
 
@@ -101,9 +107,9 @@ class Fetcher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close all connections."""
-        if self._pool:
-            await self._pool.aclose()
-            self._pool = None
+        if self._session:
+            await self._session.close()
+            self._session = None
 
     def gate(self, url: str) -> HostGate:
         """The gate of a URL's host."""
@@ -159,54 +165,51 @@ class Fetcher:
 
     async def _send(self, request: UpstreamRequest) -> UpstreamReply | UpstreamRequest:
         """Send one request; returns the reply, or the request that a redirection asks for."""
-        assert self._pool, "the fetcher is not open"
+        assert self._session, "the fetcher is not open"
         limits = self._limits
-        times = {
-            "connect": limits.connect_s,
-            "read": limits.read_s,
-            "write": limits.read_s,
-            "pool": limits.total_s,
-        }
         headers = {"Accept": "application/json, */*;q=0.5", "Accept-Encoding": "gzip, deflate"}
         headers |= {"User-Agent": "stabletoolbench", "Host": httpx.URL(request.url).netloc.decode("ascii")}
         headers |= dict(request.headers)
+        target = _target(request.url)
+        if not all(map(_is_header, headers, headers.values())):
+            raise UpstreamError("unsuited", "The call cannot be written as an HTTP request.")
         try:
-            async with self._pool.stream(
-                request.method,
-                _target(request.url),
-                headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()],
-                content=request.content,
-                extensions={"timeout": times},
+            async with self._session.request(
+                request.method, target, headers=headers, data=request.content, allow_redirects=False
             ) as response:
-                reply_headers = httpx.Headers(response.headers)
-                if response.status in {301, 302, 303, 307, 308} and "location" in reply_headers:
-                    return redirected(request, response.status, reply_headers["location"])
-                if _length(reply_headers) > limits.max_body_bytes:
+                if response.status in {301, 302, 303, 307, 308} and "location" in response.headers:
+                    return redirected(request, response.status, response.headers["location"])
+                if _length(response.headers) > limits.max_body_bytes:
                     raise UpstreamError(
                         "too_large", f"The body is larger than {limits.max_body_bytes} bytes."
                     )
-                coding = reply_headers.get("content-encoding", "")
-                body = await read_body(response.aiter_stream(), coding, limits.max_body_bytes)
+                coding = response.headers.get("content-encoding", "")
+                body = await read_body(response.content.iter_any(), coding, limits.max_body_bytes)
                 return UpstreamReply(
                     response.status,
-                    reply_headers.get("content-type", ""),
+                    response.headers.get("content-type", ""),
                     body,
-                    reply_headers.get("retry-after", ""),
+                    response.headers.get("retry-after", ""),
                 )
-        except ForbiddenAddressError:
-            raise UpstreamError(
-                "forbidden_address", "The host's address is private; allow its network to use it."
-            ) from None
-        except (httpcore.ConnectTimeout, httpcore.PoolTimeout):
+        except aiohttp.ConnectionTimeoutError:
             raise UpstreamError("timeout", f"No connection within {limits.connect_s:g} s.") from None
-        except httpcore.TimeoutException:
+        except aiohttp.SocketTimeoutError:
             raise UpstreamError("timeout", f"No data for {limits.read_s:g} s.") from None
-        except (httpcore.ConnectError, ssl.SSLError):
-            raise UpstreamError("unreachable", "The host cannot be connected to.") from None
-        except httpcore.LocalProtocolError:
+        except aiohttp.InvalidURL:
             raise UpstreamError("unsuited", "The call cannot be written as an HTTP request.") from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, OSError):
+        except aiohttp.ClientConnectorError as problem:
+            if isinstance(problem.__cause__, ForbiddenAddressError):
+                raise UpstreamError(
+                    "forbidden_address", "The host's address is private; allow its network to use it."
+                ) from None
+            raise UpstreamError("unreachable", "The host cannot be connected to.") from None
+        except (aiohttp.ClientError, OSError, ValueError):
             raise UpstreamError("malformed", "The connection broke, or the reply is not HTTP.") from None
+
+
+def _is_header(name: str, value: str) -> bool:
+    """Whether a header can be sent."""
+    return bool(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value))
 
 
 def _trust(ca_file: Path | None) -> ssl.SSLContext:
@@ -229,14 +232,14 @@ class _ServerError(UpstreamError):
         self.reply = reply
 
 
-def _target(url: str) -> httpcore.URL:
+def _target(url: str) -> yarl.URL:
+    """The address to request, without user and fragment; path and query as they are, byte for byte."""
     parsed = httpx.URL(url)
-    return httpcore.URL(
-        scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path
-    )
+    origin = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}"
+    return yarl.URL(origin + parsed.raw_path.decode("ascii"), encoded=True)
 
 
-def _length(headers: httpx.Headers) -> int:
+def _length(headers: Mapping[str, str]) -> int:
     text = headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() else 0
 

@@ -1,8 +1,9 @@
 """Which addresses may be connected to: checked on the resolved address, at the moment of connecting.
 
 A name is resolved once per connection, every address is checked, and the connection goes to a checked
-address, not to the name. So neither a name that points inwards, nor one that changes
-between check and connection (DNS rebinding), nor a redirection reaches a private address.
+address, not to the name. Whoever opens a socket checks its address again. So neither a name that points
+inwards, nor one that changes between check and connection (DNS rebinding), nor a redirection reaches a
+private address.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import httpcore
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 Network: TypeAlias = IPv4Network | IPv6Network
 Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -39,7 +41,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class ForbiddenAddressError(httpcore.ConnectError):
+class ForbiddenAddressError(OSError):
     """All addresses of a host are private, and the configuration does not allow them."""
 
 
@@ -79,99 +81,71 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in rows))
 
 
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens connections to permitted addresses only."""
+class GuardedResolver(AbstractResolver):
+    """Resolves names to their permitted addresses, for aiohttp."""
 
-    def __init__(self, rules: AddressRules, resolver: Resolver = resolve) -> None:
+    def __init__(self, rules: AddressRules, resolver: Resolver) -> None:
         self._rules = rules
         self._resolver = resolver
-        self._backend = httpcore.AnyIOBackend()
 
-    async def connect_tcp(
+    async def resolve(
         self,
         host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first permitted address that accepts.
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - aiohttp's interface
+    ) -> list[ResolveResult]:
+        """The permitted addresses of a host, in the order in which to try them.
 
         Raises:
             ForbiddenAddressError: no address of the host is permitted.
-            httpcore.ConnectError: the host has no address, or none accepts.
-            httpcore.ConnectTimeout: this took longer than ``timeout`` seconds.
+            OSError: the host has no address.
         """
         try:
-            async with asyncio.timeout(timeout):
-                return await self._connect(host, port, local_address, socket_options)
-        except TimeoutError:
-            raise httpcore.ConnectTimeout from None
-
-    async def _connect(
-        self,
-        host: str,
-        port: int,
-        local_address: str | None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            addresses = await self._resolver(host.strip("[]"), port)
-        except (OSError, UnicodeError):
-            raise httpcore.ConnectError("The name cannot be resolved.") from None
+            addresses = await self._resolver(host, port)
+        except UnicodeError:
+            raise OSError("The name cannot be resolved.") from None
         permitted = [address for address in addresses if self._rules.permit(address)]
         if addresses and not permitted:
             raise ForbiddenAddressError("The host has no permitted address.")
-        for address in permitted:
-            try:
-                stream = await self._backend.connect_tcp(
-                    address, port, local_address=local_address, socket_options=socket_options
-                )
-                return _ClosingStream(stream)
-            except httpcore.ConnectError:
-                continue
-        raise httpcore.ConnectError("No address accepts connections.")
+        if not permitted:
+            raise OSError("The name has no address.")
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in permitted
+        ]
 
-    async def connect_unix_socket(
-        self,
-        path: str,  # noqa: ARG002 - httpcore's interface
-        timeout: float | None = None,  # noqa: ARG002, ASYNC109
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
-    ) -> httpcore.AsyncNetworkStream:
-        """Refuse: real APIs are never Unix sockets."""
-        raise ForbiddenAddressError("Unix sockets are not allowed.")
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+    async def close(self) -> None:
+        """Do nothing: there is nothing to close."""
 
 
-class _ClosingStream(httpcore.AsyncNetworkStream):
-    """A stream that is closed when its TLS handshake is cancelled; the library's own would stay open."""
+def open_guarded_connector(
+    rules: AddressRules, tls: ssl.SSLContext, *, resolver: Resolver = resolve, keepalive_s: float = 15.0
+) -> aiohttp.TCPConnector:
+    """A pool of connections to permitted addresses.
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
-        self._stream = stream
+    Every socket is made by a function that checks its address, so the check holds for names and for addresses
+    in URLs, which aiohttp does not resolve. aiohttp must not remember addresses: each connection asks again.
+    """
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._stream.read(max_bytes, timeout)
+    def make_socket(target: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = target
+        if not rules.permit(str(address[0])):
+            raise ForbiddenAddressError("The address is not permitted.")
+        return socket.socket(family, kind, protocol)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        await self._stream.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            return await self._stream.start_tls(ssl_context, server_hostname, timeout)
-        except BaseException:
-            await self._stream.aclose()
-            raise
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
+    return aiohttp.TCPConnector(
+        resolver=GuardedResolver(rules, resolver),
+        use_dns_cache=False,
+        socket_factory=make_socket,
+        happy_eyeballs_delay=None,  # one address after the other, in the resolver's order
+        ssl=tls,
+        limit=0,
+        keepalive_timeout=keepalive_s,
+    )

@@ -146,7 +146,7 @@ BOMB = gzip.compress(bytes(20_000_000))
             id="broken chunks",
         ),
         pytest.param(b"HTTP/1.1 200 OK\r\nbroken header\r\n\r\n", "malformed", id="broken header"),
-        pytest.param(b"SSH-2.0-OpenSSH\r\n", "timeout", id="another protocol"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "malformed", id="another protocol"),
         pytest.param(b"\x16\x03\x01\x00\xa5\x01\x00", "malformed", id="TLS on a plain port"),
         pytest.param(reply("302 Found", Location="/x"), "redirects", id="redirect loop"),
         pytest.param(reply("302 Found", Location="file:///etc/passwd"), "redirects", id="redirect to a file"),

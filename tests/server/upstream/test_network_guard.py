@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Sequence
 from ipaddress import ip_network
 
-import httpcore
+import aiohttp
 import pytest
+from aiohttp.abc import ResolveResult
 
-from raw_server import running_raw_server
-from stb_server.upstream.network_guard import AddressRules, ForbiddenAddressError, GuardedBackend, resolve
+from raw_server import Heard, reply, running_raw_server
+from stb_server.upstream.network_guard import (
+    AddressRules,
+    ForbiddenAddressError,
+    Resolver,
+    open_guarded_connector,
+    resolve,
+)
 
 LOOPBACK = AddressRules((ip_network("127.0.0.1/32"),))
 
@@ -67,90 +77,121 @@ def test_a_network_can_be_allowed_by_name() -> None:
     ]
 
 
-def answers(*rounds: Sequence[str]) -> GuardedBackend:
-    """A backend whose resolver gives other addresses from call to call."""
+def giving(*rounds: Sequence[str]) -> Resolver:
+    """A resolver that gives other addresses from call to call."""
     left = list(rounds)
 
     async def resolver(host: str, port: int) -> Sequence[str]:
         return left.pop(0)
 
-    return GuardedBackend(LOOPBACK, resolver)
+    return resolver
 
 
-async def test_a_private_address_is_refused_at_connect() -> None:
-    """Although something listens there."""
+async def connect(
+    host: str, port: int, rules: AddressRules = LOOPBACK, resolver: Resolver = resolve, connect_s: float = 60
+) -> str:
+    """Ask a server for the address at which it was reached."""
+    async with (
+        aiohttp.ClientSession(
+            connector=open_guarded_connector(rules, ssl.create_default_context(), resolver=resolver),
+            timeout=aiohttp.ClientTimeout(total=None, connect=connect_s, sock_read=60),
+        ) as session,
+        session.get(f"http://{host}:{port}/address") as response,
+    ):
+        return await response.text()
+
+
+async def address(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(reply(body=writer.get_extra_info("sockname")[0].encode()))
+
+
+def is_forbidden(problem: aiohttp.ClientConnectorError) -> bool:
+    return isinstance(problem.__cause__, ForbiddenAddressError)
+
+
+@pytest.mark.parametrize(
+    ("host", "resolver"), [("api.example", giving(["127.0.0.2"])), ("127.0.0.2", resolve), ("[::1]", resolve)]
+)
+async def test_a_private_address_is_refused_at_connect(host: str, resolver: Resolver) -> None:
+    """Although something listens there: behind a name, and as an address, which nothing resolves."""
     async with running_raw_server() as server:
-        with pytest.raises(ForbiddenAddressError):
-            await answers(["127.0.0.2"]).connect_tcp("api.example", server.port, timeout=60)
+        with pytest.raises(aiohttp.ClientConnectorError, check=is_forbidden):
+            await connect(host, server.port, resolver=resolver)
 
         assert 0 == server.connections
 
 
 async def test_a_name_is_resolved_once_for_a_connection() -> None:
-    """A second, private answer of the name server (DNS rebinding) has no one to ask for it."""
-    async with running_raw_server() as server:
-        backend = answers(["127.0.0.1"], ["10.0.0.1"])
-        stream = await backend.connect_tcp("api.example", server.port, timeout=60)
-        await stream.aclose()
+    """A second, private answer of the name server (DNS rebinding) is not asked for."""
+    async with running_raw_server(address=address) as server:
+        resolver = giving(["127.0.0.1"], ["10.0.0.1"])
 
-        with pytest.raises(ForbiddenAddressError):
-            await backend.connect_tcp("api.example", server.port, timeout=60)
+        assert "127.0.0.1" == await connect("api.example", server.port, resolver=resolver)
+        with pytest.raises(aiohttp.ClientConnectorError, check=is_forbidden):
+            await connect("api.example", server.port, resolver=resolver)
+
+
+async def test_a_resolver_is_not_trusted() -> None:
+    """Every socket's address is checked, also where a resolver lets a private one through."""
+
+    async def resolve_all(host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        return [
+            ResolveResult(hostname=host, host="127.0.0.2", port=port, family=socket.AF_INET, proto=0, flags=0)
+        ]
+
+    async with running_raw_server() as server:
+        connector = open_guarded_connector(LOOPBACK, ssl.create_default_context())
+        connector._resolver.resolve = resolve_all  # type: ignore[method-assign,assignment]
+        async with aiohttp.ClientSession(connector=connector) as session:
+            with pytest.raises(aiohttp.ClientConnectorError, check=is_forbidden):
+                await session.get(f"http://api.example:{server.port}/")
+
+        assert 0 == server.connections
 
 
 async def test_of_several_addresses_the_permitted_ones_are_tried_in_turn() -> None:
     """One that is private is left out, one that does not accept is followed by the next."""
-    async with running_raw_server() as server:
+    async with running_raw_server(address=address) as server:
         rules = AddressRules((ip_network("127.0.0.0/30"),))
+        resolver = giving(["10.0.0.1", "127.0.0.2", "127.0.0.1"])
 
-        async def resolver(host: str, port: int) -> Sequence[str]:
-            return ["10.0.0.1", "127.0.0.2", "127.0.0.1"]
-
-        stream = await GuardedBackend(rules, resolver).connect_tcp("api.example", server.port, timeout=60)
-        address = stream.get_extra_info("server_addr")
-        await stream.aclose()
-
-        assert ("127.0.0.1", server.port) == address
+        assert "127.0.0.1" == await connect("api.example", server.port, rules, resolver)
 
 
 @pytest.mark.parametrize("addresses", [[], ["127.0.0.1"]])
 async def test_no_address_or_no_one_there_is_a_failed_connection(addresses: list[str]) -> None:
     """An ordinary error, not a forbidden address."""
-    with pytest.raises(httpcore.ConnectError) as caught:
-        await answers(addresses).connect_tcp("api.example", 1, timeout=60)
+    with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        await connect("api.example", 1, resolver=giving(addresses))
 
-    assert not isinstance(caught.value, ForbiddenAddressError)
+    assert not is_forbidden(caught.value)
 
 
 async def test_a_name_that_cannot_be_resolved_is_a_failed_connection() -> None:
-    """As is one that is no name at all."""
-    for name in ("a" * 70 + ".invalid", "\udcff"):
-        with pytest.raises(httpcore.ConnectError):
-            await GuardedBackend(LOOPBACK).connect_tcp(name, 80, timeout=60)
+    """As is one whose parts are too long for the name service."""
+    for name in ("no-such-host.invalid", "a" * 70 + ".invalid"):
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await connect(name, 80)
 
 
 async def test_slow_resolution_counts_as_connecting() -> None:
     """The time to connect covers it."""
 
     async def resolver(host: str, port: int) -> Sequence[str]:
-        import asyncio  # noqa: PLC0415
-
         await asyncio.sleep(60)
         return []
 
-    with pytest.raises(httpcore.ConnectTimeout):
-        await GuardedBackend(LOOPBACK, resolver).connect_tcp("api.example", 80, timeout=0.05)
+    with pytest.raises(aiohttp.ConnectionTimeoutError):
+        await connect("api.example", 80, resolver=resolver, connect_s=0.05)
 
 
-async def test_other_ways_of_writing_the_loopback_are_refused() -> None:
-    """The system's resolver understands them; the check sees what it made of them."""
-    for host in ("localhost", "127.1", "0x7f.1", "2130706433", "[::1]"):
-        with pytest.raises(httpcore.ConnectError):
-            await GuardedBackend(AddressRules()).connect_tcp(host, 80, timeout=60)
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.1", "0x7f.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]"]
+)
+async def test_other_ways_of_writing_the_loopback_are_refused(host: str) -> None:
+    """The system's resolver understands some of them; the check sees what it made of them."""
+    async with running_raw_server() as server:
+        with pytest.raises((aiohttp.ClientConnectorError, aiohttp.InvalidURL)):
+            await connect(host, server.port, AddressRules())
 
-    assert ["127.0.0.1"] == list(await resolve("127.1", 80))
-
-
-async def test_sockets_of_the_machine_are_refused() -> None:
-    """Whatever their path."""
-    with pytest.raises(ForbiddenAddressError):
-        await GuardedBackend(LOOPBACK).connect_unix_socket("/run/docker.sock")
+        assert 0 == server.connections
