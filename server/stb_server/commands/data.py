@@ -67,6 +67,11 @@ async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
         number = len(imported.skipped)
         what = "1 file or entry was" if number == 1 else f"{number} files or entries were"
         console.print_note(f"stb: {what} skipped, the rest is imported. Fix what is listed and import again.")
+    elif imported.gaps:
+        console.print_note(
+            "stb: All is imported, but parts are missing. Fix what is listed and import again."
+        )
+    if imported.skipped or imported.gaps:
         exit_with(1)
 
 
@@ -76,9 +81,11 @@ def _import_document(imported: DatasetImport) -> dict[str, Any]:
         "changed": imported.is_change,
         **{name: part.found for name, part in imported.parts.items()},
         "skipped": len(imported.skipped),
+        "gaps": len(imported.gaps),
         "conflicts": len(imported.conflicts),
         "rows": [{"part": name, **asdict(part)} for name, part in imported.parts.items()],
         "skipped_rows": [skipped._asdict() for skipped in imported.skipped],
+        "gap_rows": [gap._asdict() for gap in imported.gaps],
         "conflict_rows": [conflict._asdict() for conflict in imported.conflicts],
     }
 
@@ -89,6 +96,7 @@ def _print_import(imported: DatasetImport) -> None:
     conflicts = [conflict._asdict() for conflict in imported.conflicts]
     _print_some(conflicts, ("file", "kept", "dropped", "agree:same answer"), "Conflicts")
     _print_some([skipped._asdict() for skipped in imported.skipped], ("file", "reason"), "Skipped")
+    _print_some([gap._asdict() for gap in imported.gaps], ("file", "reason"), "Imported with gaps")
     if imported.is_change:
         click.echo(f"Imported into {imported.dataset}.")
     elif not any(part.found for part in imported.parts.values()):

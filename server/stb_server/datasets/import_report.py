@@ -12,6 +12,13 @@ class SkippedFile(NamedTuple):
     reason: str
 
 
+class Gap(NamedTuple):
+    """Something that was imported although a part of it is missing, and which."""
+
+    file: str
+    reason: str
+
+
 class Conflict(NamedTuple):
     """Two entries for the same thing: ``kept`` came first, ``dropped`` is left out."""
 

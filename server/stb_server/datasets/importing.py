@@ -13,10 +13,10 @@ from typing import Protocol
 from stb_core.store import Store, bulk
 from stb_core.values import Query, Recording, ToolDocument
 from stb_server.datasets.content_hash import contents_hash, query_hash, tool_hash
-from stb_server.datasets.import_report import Conflict, SkippedFile
+from stb_server.datasets.import_report import Conflict, Gap, SkippedFile
 from stb_server.datasets.query_files import QueryFiles
 from stb_server.datasets.response_files import RecordingBatch
-from stb_server.datasets.tool_files import ToolName, derive_tools
+from stb_server.datasets.tool_files import ToolName, derive_tools, keep_derived_apis
 
 
 @dataclass
@@ -38,6 +38,7 @@ class DatasetImport:
     queries: ImportCounts = field(default_factory=ImportCounts)
     responses: ImportCounts = field(default_factory=ImportCounts)
     skipped: list[SkippedFile] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
 
     @property
@@ -86,9 +87,13 @@ class Importer:
             dataset_id = await datasets.put(connection, result.dataset, source=self._source)
             old_tools = {(t.category, t.standard_name): t for t in await datasets.tools(dataset_id)}
             old_queries = {(q.group, q.query_id): q for q in await datasets.queries(dataset_id)}
+            tools = {
+                name: keep_derived_apis(tool, old_tools[name]) if name in old_tools else tool
+                for name, tool in tools.items()
+            }
             derived, skipped = derive_tools(queries.embedded, old_tools | tools)
             result.skipped += skipped
-            new_tools = derived | tools
+            new_tools = tools | derived
             new_queries = {(q.group, q.query_id): q for group in queries.groups.values() for q in group}
             changed_tools = _compare_tools(old_tools, new_tools, result)
             changed_groups = _compare_queries(old_queries, queries.groups, result)

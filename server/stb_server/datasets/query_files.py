@@ -11,7 +11,7 @@ from stb_core import json_text
 from stb_core.errors import FormatError
 from stb_core.values import ApiRef, Query, standardize_api, standardize_category, standardize_tool
 from stb_server.datasets.dataset_names import name_problem
-from stb_server.datasets.import_report import Conflict, SkippedFile, is_text, shortened
+from stb_server.datasets.import_report import Conflict, Gap, SkippedFile, is_text, shortened
 from stb_server.datasets.release_folder import ReleaseFolder
 from stb_server.datasets.tool_files import Embedded
 
@@ -81,7 +81,8 @@ def _read_group(file: Path, ids: dict[str, None] | None, folder: ReleaseFolder, 
         result.embedded += embedded
     if missing := [query_id for query_id in ids or () if query_id not in seen]:
         listed = shortened(", ".join(missing))
-        folder.skip(file, f"lacks {len(missing)} of the queries that test_query_ids names: {listed}")
+        reason = f"lacks {len(missing)} of the queries that test_query_ids names: {listed}"
+        folder.gaps.append(Gap(file_name, reason))
     result.groups[group] = list(queries.values())
 
 
@@ -103,8 +104,8 @@ def _query(
         if ref is not None:
             relevant.append(ref)
             continue
-        reason = f"query {query_id}: relevant API {shortened(api)!r} is not in its api_list"
-        folder.skipped.append(SkippedFile(file_name, reason))
+        reason = f"query {query_id} is imported without its relevant API {shortened(api)!r}, which is not in its api_list"
+        folder.gaps.append(Gap(file_name, reason))
     query = Query(
         query_id=query_id, group=group, text=text, apis=apis, relevant_apis=tuple(dict.fromkeys(relevant))
     )

@@ -107,6 +107,7 @@ async def import_release(
         if await source.import_into(importer):
             is_empty = False
     result.skipped += release.folder.skipped
+    result.gaps += release.folder.gaps
     if is_empty and not result.skipped:
         raise UsageError(f"There is nothing to import in {root}.", hint="Its folders are empty.")
     return result

@@ -9,15 +9,16 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stb_server.datasets.import_report import SkippedFile
+from stb_server.datasets.import_report import Gap, SkippedFile
 
 
 @dataclass
 class ReleaseFolder:
-    """The root of a release; ``skipped`` grows while it is read."""
+    """The root of a release; ``skipped`` and ``gaps`` grow while it is read."""
 
     root: Path
     skipped: list[SkippedFile] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
 
     def display_name(self, path: Path) -> str:
         """The name of a file relative to the root, safe to print."""

@@ -7,6 +7,7 @@ run in worker processes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,10 +68,14 @@ def read_response_files(files: Sequence[ResponseFile]) -> RecordingBatch:
         if file.names != names:
             names, first = file.names, {}
         try:
-            entries, write = _entries(file.path)
+            entries, write, repeated = _entries(file.path)
         except FormatError as problem:
             batch.skipped.append(SkippedFile(file.display_name, problem.message))
             continue
+        batch.conflicts += [
+            Conflict(file.display_name, f"{text} (the last time)", f"{text} (before)", entries[text] == value)
+            for text, value in repeated
+        ]
         new: list[tuple[str, bytes]] = []
         for text, value in entries.items():
             try:
@@ -93,8 +98,10 @@ def read_response_files(files: Sequence[ResponseFile]) -> RecordingBatch:
     return batch
 
 
-def _entries(path: Path) -> tuple[dict[str, Any], Callable[[Any], bytes]]:
-    """The entries of a file, and how to write one of them as it is."""
+def _entries(
+    path: Path,
+) -> tuple[dict[str, Any], Callable[[Any], bytes], list[tuple[str, Any]]]:
+    """The entries of a file, how to write one of them as it is, and entries that a later one of the same text hides."""
     try:
         raw = path.read_bytes()
     except OSError as problem:
@@ -111,7 +118,23 @@ def _entries(path: Path) -> tuple[dict[str, Any], Callable[[Any], bytes]]:
         entries, write = json_text.parse_leniently(raw), json_text.encode
     if not isinstance(entries, dict):
         raise FormatError("is not an object from calls to answers")
-    return entries, write
+    # Almost every entry has this member once, so there is seldom anything to look for.
+    if raw.count(b'"response"') == len(entries):
+        return entries, write, []
+    return entries, write, _repeated(raw)
+
+
+def _repeated(raw: bytes) -> list[tuple[str, Any]]:
+    """The members of the outermost object that another one of the same name follows."""
+    objects: list[list[tuple[str, Any]]] = []
+
+    def read(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        objects[:] = [members]  # the outermost comes last
+        return dict(members)
+
+    json.loads(raw, object_pairs_hook=read)
+    last = {name: number for number, (name, _) in enumerate(objects[0])}
+    return [(name, value) for number, (name, value) in enumerate(objects[0]) if number < last[name]]
 
 
 def _is_text(entries: Any) -> bool:

@@ -55,7 +55,7 @@ def read_tools(
             continue
         name = (document.category, document.standard_name)
         if name in tools:
-            conflicts.append(Conflict(file_name, first[name], file_name, tools[name] == document))
+            tools[name] = _merged(tools[name], document, (first[name], file_name), conflicts)
             continue
         tools[name], first[name] = document, file_name
     return tools, conflicts
@@ -64,14 +64,18 @@ def read_tools(
 def derive_tools(
     embedded: Iterable[Embedded], known: Mapping[ToolName, ToolDocument]
 ) -> tuple[dict[ToolName, ToolDocument], list[SkippedFile]]:
-    """Make documents of tools that only queries describe, from the API documents in their ``api_list``.
+    """Make documents of tools and APIs that only queries describe, from the API documents in their ``api_list``.
 
     If an API is described more than once, the description with the smallest canonical JSON counts, so
     that the order of queries does not matter.
 
     Args:
         embedded: entries of ``api_list``.
-        known: existing documents; one that was derived earlier is extended, others stay as they are.
+        known: existing documents. They get the APIs that they lack; an API that was derived earlier may change,
+            others stay as they are.
+
+    Returns:
+        The documents that queries contribute to, and descriptions that cannot be used.
     """
     names: dict[ToolName, str] = {}
     apis: dict[ToolName, dict[str, ApiDocument]] = {}
@@ -79,10 +83,14 @@ def derive_tools(
     for file_name, ref, entry in embedded:
         name = (ref.category, ref.tool)
         before = known.get(name)
-        if before is not None and not is_derived(before):
+        if before is not None and not is_derived(before) and _documents(before, ref.api):
             continue
         if name not in apis:
-            apis[name] = {api.standard_name: api for api in before.api_list} if before else {}
+            apis[name] = (
+                {api.standard_name: api for api in before.api_list if _is_of_queries(before, api)}
+                if before
+                else {}
+            )
             names[name] = before.tool_name if before else entry["tool_name"]
         names[name] = min(names[name], entry["tool_name"])
         try:
@@ -90,21 +98,74 @@ def derive_tools(
         except FormatError as problem:
             skipped.append(SkippedFile(file_name, f"API {ref.api} of tool {ref.tool}: {problem.message}"))
             continue
+        if before is not None and not is_derived(before):
+            api = api.model_copy(update={DERIVED: "queries"})
         other = apis[name].get(ref.api)
         apis[name][ref.api] = api if other is None else min(api, other, key=_canonical)
     derived = {
-        (category, tool): ToolDocument.model_validate(
-            {
-                "category": category,
-                "tool_name": names[category, tool],
-                DERIVED: "queries",
-                "api_list": [document for _, document in sorted(members.items())],
-            }
-        )
-        for (category, tool), members in apis.items()
+        name: _with_apis(known.get(name), name, names[name], [api for _, api in sorted(members.items())])
+        for name, members in apis.items()
         if members
     }
     return derived, skipped
+
+
+def keep_derived_apis(new: ToolDocument, old: ToolDocument) -> ToolDocument:
+    """A tool's new document with the APIs that queries gave to its old one, and that the new one lacks."""
+    if is_derived(old):
+        members = old.api_list
+    else:
+        members = tuple(api for api in old.api_list if _is_of_queries(old, api))
+    there = {api.standard_name for api in new.api_list}
+    missing = [api for api in members if api.standard_name not in there]
+    if not missing:
+        return new
+    marked = [api.model_copy(update={DERIVED: "queries"}) for api in missing]
+    return new.model_copy(update={"api_list": (*new.api_list, *marked)})
+
+
+def _documents(tool: ToolDocument, api: str) -> bool:
+    """Whether a tool's own document, and not a query, describes an API."""
+    return any(one.standard_name == api and not _is_of_queries(tool, one) for one in tool.api_list)
+
+
+def _is_of_queries(tool: ToolDocument, api: ApiDocument) -> bool:
+    return is_derived(tool) or DERIVED in (api.model_extra or {})
+
+
+def _with_apis(
+    before: ToolDocument | None, name: ToolName, tool_name: str, apis: list[ApiDocument]
+) -> ToolDocument:
+    """A document of a tool with the APIs that queries describe, behind those of its own document."""
+    if before is not None and not is_derived(before):
+        own = tuple(api for api in before.api_list if not _is_of_queries(before, api))
+        return before.model_copy(update={"api_list": (*own, *apis)})
+    return ToolDocument.model_validate(
+        {"category": name[0], "tool_name": tool_name, DERIVED: "queries", "api_list": apis}
+    )
+
+
+def _merged(
+    kept: ToolDocument, other: ToolDocument, files: tuple[str, str], conflicts: list[Conflict]
+) -> ToolDocument:
+    """The document of a tool that two files describe: by API, and of two descriptions of one the first."""
+    first, second = files
+    if kept == other:
+        conflicts.append(Conflict(second, first, second, agree=True))
+        return kept
+    if _without_apis(kept) != _without_apis(other):
+        conflicts.append(Conflict(second, f"{first}: name and description", second, agree=False))
+    apis = {api.standard_name: api for api in kept.api_list}
+    for api in other.api_list:
+        known = apis.setdefault(api.standard_name, api)
+        if known is not api:
+            agree = known == api
+            conflicts.append(Conflict(second, f"{first}: API {known.name}", f"API {api.name}", agree))
+    return kept.model_copy(update={"api_list": tuple(apis.values())})
+
+
+def _without_apis(tool: ToolDocument) -> dict[str, Any]:
+    return tool.model_dump(mode="json", exclude={"api_list"})
 
 
 def is_derived(document: ToolDocument) -> bool:

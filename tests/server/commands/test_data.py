@@ -61,6 +61,8 @@ def test_an_import_says_what_it_found(in_process: Stb, release: Path) -> None:
             {"part": "responses", "found": 3, "added": 0, "changed": 0},
         ],
         "skipped_rows": [],
+        "gaps": 0,
+        "gap_rows": [],
         "conflict_rows": [],
     }
 
