@@ -12,4 +12,4 @@ from stb_core.store.runs import JournalEntry, Run, StoredTrial
 from stb_core.store.shielded import ShieldedTasks
 from stb_core.store.snapshots import Snapshot
 from stb_core.store.store import Store, open_store
-from stb_core.store.verdicts import Mark
+from stb_core.store.verdicts import BroughtVerdicts, Mark

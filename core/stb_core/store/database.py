@@ -63,8 +63,10 @@ class Database:
 
     async def write(
         self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None = None
-    ) -> None:
+    ) -> int:
         """Execute a statement for all rows in one transaction; on disk when this returns.
+
+        Returns how many rows it wrote, if the statement returns a value of each; otherwise how many it was given.
 
         For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
         one for each of its ten steps.
@@ -73,16 +75,15 @@ class Database:
             BusyError: ``lease`` was lost to another session; nothing is written.
         """
         if not rows:
-            return
+            return 0
         if self._direct is None or self._sqlite_turn is None:
             async with self.writing() as connection:
                 if lease:
                     lease.check((await connection.scalars(lease.holding)).all())
-                await connection.execute(statement, rows)
-            return
+                return _count(await connection.execute(statement, rows), rows)
         with _as_store_error(self.place):
             async with self._sqlite_turn:
-                await asyncio.to_thread(_write, self._direct, statement, rows, lease)
+                return await asyncio.to_thread(_write, self._direct, statement, rows, lease)
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of the dialect in use, which knows ON CONFLICT."""
@@ -184,13 +185,17 @@ def _prepare(engine: sa.Engine) -> None:
 
 def _write(
     engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None
-) -> None:
+) -> int:
     with engine.connect() as connection:
         connection.execution_options(stb_writes=True)
         with connection.begin():
             if lease:
                 lease.check(connection.scalars(lease.holding).all())
-            connection.execute(statement, rows)
+            return _count(connection.execute(statement, rows), rows)
+
+
+def _count(result: sa.CursorResult[Any], rows: Sequence[Mapping[str, Any]]) -> int:
+    return len(result.all()) if result.returns_rows else len(rows)
 
 
 def _is_path(database: str) -> bool:

@@ -318,7 +318,22 @@ verdicts = Table(
     Column("answer_hash", String(64), nullable=False),
     Column("document", Text, nullable=False),
     Column("created_at", String(32), nullable=False),
+    # What brought the verdict; empty if it was asked for in this store.
+    Column("source", String(200), nullable=False, default="", server_default=""),
+    # 1 if it does not belong to its run, and counts only where it is asked for by its source.
+    Column("is_foreign", Integer, nullable=False, default=0, server_default="0"),
+    # 1 for those of older stores that say again what the log had; new ones are not added.
+    Column("is_repeat", Integer, nullable=False, default=0, server_default="0"),
     Index("ix_verdicts_run_metric_judge", "run", "metric", "judge"),
     Index("ix_verdicts_answer_hash", "answer_hash"),
+    Index(
+        # What was judged, by whom, by which rules, in which round: there is one readable verdict. The hash of a
+        # pair holds both answers in the order in which they were shown.
+        "ix_verdicts_readable",
+        *("run", "metric", "judge", "rubric", "source", "group", "query_id", "trial", "round", "answer_hash"),
+        unique=True,
+        sqlite_where=text("status <> 'error' AND is_repeat = 0"),
+        postgresql_where=text("status <> 'error' AND is_repeat = 0"),
+    ),
     sqlite_autoincrement=True,
 )

@@ -14,6 +14,7 @@ from stb_core.store.runs import Runs
 from stb_core.values import Status, Verdict, clock
 
 _CHUNK = 500
+_IN_COLUMNS = {"source", "is_foreign"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,18 @@ class Judged:
     rounds: int
 
 
+@dataclass(frozen=True, slots=True)
+class BroughtVerdicts:
+    """The verdicts of one judge with one rubric on one run that came with ``source``."""
+
+    metric: str
+    judge: str
+    rubric: str
+    source: str
+    is_foreign: bool
+    verdicts: int
+
+
 class Verdicts:
     """Reads and appends verdicts."""
 
@@ -47,8 +60,10 @@ class Verdicts:
         self._database = database
         self._runs = runs
 
-    async def append(self, verdicts: Sequence[Verdict], lease: Lease | None = None) -> None:
+    async def append(self, verdicts: Sequence[Verdict], lease: Lease | None = None) -> int:
         """Add verdicts to the log, in one transaction.
+
+        A readable verdict on a question that the log answers already is dropped; returns how many were.
 
         Raises:
             BusyError: ``lease`` was lost to another session; nothing is added.
@@ -65,15 +80,25 @@ class Verdicts:
                 "round": verdict.round,
                 "status": verdict.status.value,
                 "answer_hash": verdict.answer_hash,
-                "document": verdict.model_dump_json(),
+                "document": verdict.model_dump_json(exclude=_IN_COLUMNS),
                 "created_at": clock.now(),
+                "source": verdict.source,
+                "is_foreign": int(verdict.is_foreign),
             }
             for verdict in verdicts
         ]
-        await self._database.write(schema.verdicts.insert(), rows, lease)
+        insert = self._database.insert(schema.verdicts).on_conflict_do_nothing()
+        written = await self._database.write(insert.returning(schema.verdicts.c.id), rows, lease)
+        return len(rows) - written
 
     async def of_run(
-        self, run: str, *, metric: str = "sopr", judge: str = "", rubric: str = ""
+        self,
+        run: str,
+        *,
+        metric: str = "sopr",
+        judge: str = "",
+        rubric: str = "",
+        with_foreign: bool = False,
     ) -> list[Verdict]:
         """The log of one run in the order in which it was written; of all metrics when that is empty."""
         v = schema.verdicts.c
@@ -84,46 +109,55 @@ class Verdicts:
             where.append(v.judge == judge)
         if rubric:
             where.append(v.rubric == rubric)
-        async with self._database.reading() as connection:
-            documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
-            return [Verdict.model_validate_json(document) for document in documents]
+        if not with_foreign:
+            where.append(v.is_foreign == 0)
+        return await self._read(where)
 
     async def of_query(self, run: str, group: str, query_id: str, *, metric: str) -> list[Verdict]:
-        """All verdicts on the answers to one query, of every judge, as they were written."""
+        """All verdicts on the answers to one query, of every judge, as they were written; also foreign ones."""
         v = schema.verdicts.c
-        where = v.run == run, v.group == group, v.query_id == query_id, v.metric == metric
-        async with self._database.reading() as connection:
-            documents = await connection.scalars(sa.select(v.document).where(*where).order_by(v.id))
-            return [Verdict.model_validate_json(document) for document in documents]
+        return await self._read([v.run == run, v.group == group, v.query_id == query_id, v.metric == metric])
 
     async def latest(self, *, metric: str, judge: str, rubric: str, limit: int) -> list[Verdict]:
-        """The latest verdicts of one judge and rubric, of all runs, the latest first."""
-        v = schema.verdicts.c
-        async with self._database.reading() as connection:
-            documents = await connection.scalars(
-                sa.select(v.document)
-                .where(v.metric == metric, v.judge == judge, v.rubric == rubric)
-                .order_by(v.id.desc())
-                .limit(limit)
-            )
-            return [Verdict.model_validate_json(document) for document in documents]
-
-    async def marks(self, run: str, *, metric: str, judge: str, rubric: str) -> list[Mark]:
-        """The log of one run, judge and rubric without reasons and replies, as it was written."""
+        """The latest verdicts of one judge and rubric, of all runs, the latest first; no foreign ones."""
         v = schema.verdicts.c
         async with self._database.reading() as connection:
             rows = await connection.execute(
+                sa.select(v.document, v.source, v.is_foreign)
+                .where(v.metric == metric, v.judge == judge, v.rubric == rubric, v.is_foreign == 0)
+                .order_by(v.id.desc())
+                .limit(limit)
+            )
+            return [_verdict(*row) for row in rows]
+
+    async def _read(self, where: Sequence[sa.ColumnElement[bool]]) -> list[Verdict]:
+        v = schema.verdicts.c
+        columns = sa.select(v.document, v.source, v.is_foreign)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(columns.where(*where).order_by(v.id))
+            return [_verdict(*row) for row in rows]
+
+    async def marks(self, run: str, *, metric: str, judge: str, rubric: str, source: str = "") -> list[Mark]:
+        """The log of one run, judge and rubric without reasons and replies, as it was written.
+
+        With a ``source`` only the verdicts that it brought, foreign or not; otherwise all that belong to the run.
+        """
+        v = schema.verdicts.c
+        chosen = v.source == source if source else v.is_foreign == 0
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
                 sa.select(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash)
-                .where(v.run == run, v.metric == metric, v.judge == judge, v.rubric == rubric)
+                .where(v.run == run, v.metric == metric, v.judge == judge, v.rubric == rubric, chosen)
                 .order_by(v.id)
             )
             return [Mark(g, q, t, r, Status(status), answer) for g, q, t, r, status, answer in rows]
 
     async def judges(self, run: str = "", *, metric: str = "") -> list[Judged]:
-        """Who judged what: of one run or of all, of one metric or of all."""
+        """Who judged what: of one run or of all, of one metric or of all; without foreign verdicts."""
         v = schema.verdicts.c
         named = (v.run, v.metric, v.judge, v.rubric)
         statement = sa.select(*named, sa.func.count(), sa.func.count(sa.distinct(v.round)), sa.func.max(v.id))
+        statement = statement.where(v.is_foreign == 0)
         if run:
             statement = statement.where(v.run == run)
         if metric:
@@ -131,6 +165,15 @@ class Verdicts:
         async with self._database.reading() as connection:
             rows = await connection.execute(statement.group_by(*named).order_by(sa.func.max(v.id)))
             return [Judged(*row[:6]) for row in rows]
+
+    async def brought(self, run: str) -> list[BroughtVerdicts]:
+        """The verdicts on a run that came with files or bundles, in the order in which they came."""
+        v = schema.verdicts.c
+        named = (v.metric, v.judge, v.rubric, v.source, v.is_foreign)
+        statement = sa.select(*named, sa.func.count()).where(v.run == run, v.source != "").group_by(*named)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(statement.order_by(sa.func.max(v.id)))
+            return [BroughtVerdicts(m, j, r, s, bool(f), n) for m, j, r, s, f, n in rows]
 
     async def by_answers(
         self,
@@ -144,7 +187,7 @@ class Verdicts:
         """Verdicts that this judge and rubric already gave on these very answers, in any run.
 
         Of runs that bundles brought only those named in ``own`` count: what others say that a judge said
-        is not a verdict on this store's own answers.
+        is not a verdict on this store's own answers. Foreign verdicts never count.
         """
         others = {run.run for run in await self._runs.all() if run.brought}.difference(own)
         v = schema.verdicts.c
@@ -152,15 +195,23 @@ class Verdicts:
         wanted = sorted(set(answer_hashes))
         async with self._database.reading() as connection:
             for start in range(0, len(wanted), _CHUNK):
-                documents = await connection.scalars(
-                    sa.select(v.document)
+                rows = await connection.execute(
+                    sa.select(v.document, v.source, v.is_foreign)
                     .where(
                         v.answer_hash.in_(wanted[start : start + _CHUNK]),
                         v.metric == metric,
                         v.judge == judge,
                         v.rubric == rubric,
+                        v.is_foreign == 0,
                     )
                     .order_by(v.id)
                 )
-                found += [Verdict.model_validate_json(document) for document in documents]
+                found += [_verdict(*row) for row in rows]
         return [verdict for verdict in found if verdict.run not in others]
+
+
+def _verdict(document: str, source: str, is_foreign: int) -> Verdict:
+    verdict = Verdict.model_validate_json(document)
+    if not source:  # nearly all, and there are very many
+        return verdict
+    return verdict.model_copy(update={"source": source, "is_foreign": bool(is_foreign)})

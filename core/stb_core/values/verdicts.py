@@ -54,7 +54,8 @@ class Verdict(BaseModel):
     """One judgement: round ``round`` of ``judge`` with ``rubric`` on one trial of one query.
 
     ``answer_hash`` identifies what was judged, so that the same question is never paid for twice.
-    ``raw`` is what the judge really said, call by call.
+    ``raw`` is what the judge really said, call by call. ``source`` names what brought the verdict; "" if it was
+    asked for in this store. A foreign one does not belong to its run, and counts only where it is asked for.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +74,9 @@ class Verdict(BaseModel):
     raw: tuple[str, ...] = ()
     usage: Usage = Usage()
     details: dict[str, Any] | None = None
+    # Younger than the format: left out where they say nothing, so that older bundles stay the same bytes.
+    source: str = Field(default="", exclude_if=lambda source: not source)
+    is_foreign: bool = Field(default=False, exclude_if=lambda is_foreign: not is_foreign)
 
     @classmethod
     def of(

@@ -25,6 +25,7 @@ from stb_evaluator.judges import (
     PairJudge,
     default_judge,
     evaluator_option,
+    is_imported,
     open_judges,
     report_failures,
     with_cost_options,
@@ -47,6 +48,7 @@ from stb_evaluator.scores import (
     coverage_of_side,
     forecast_preferences,
     forecast_run,
+    foreign_lines,
     judge_run,
     load_queries,
     load_win_comparison,
@@ -146,6 +148,8 @@ async def command(
                 table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
                 sides.append(Side(reader.run, table))
                 doubts += await run_headlines(reader)
+                counts = await reader.brought_verdicts(judges.panel(), SOPR)
+                doubts += foreign_lines({reader.run.run: counts})
                 coverage[reader.run.run] = coverage_of_side(sides[-1], len(await reader.queries()) or None)
             request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
             if dry_run:
@@ -154,7 +158,12 @@ async def command(
                 show_forecasts(forecasts, as_json=as_json)
                 return
             rows = await compared.rows(request)
-    show(rows, [*comparison_warnings(sides), *doubts, *_notes(rows)], coverage, as_json=as_json)
+    show(
+        rows,
+        [*comparison_warnings(sides), *doubts, *_notes(rows)],
+        coverage,
+        as_json=as_json,
+    )
     if not all(row["complete"] for row in rows):
         sys.exit(1)
 
@@ -185,6 +194,10 @@ async def _win_rates(request: _Request) -> list[ResultRow]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
     judges = request.judges
     (opened,) = judges.members
+    if is_imported(opened.name):
+        raise UsageError(
+            "Imported verdicts on pairs cannot be chosen.", hint="Use --judge recorded, or a model."
+        )
     judge, checker = _pair_judges(request)
     rows: list[ResultRow] = []
     for one, other in combinations(request.sides, 2):

@@ -11,8 +11,8 @@ import click
 
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
+from stb_evaluator.judges import IMPORTED
 from stb_evaluator.transfer import (
-    FOREIGN,
     NO_DATASET,
     ImportSummary,
     Merged,
@@ -20,6 +20,7 @@ from stb_evaluator.transfer import (
     is_bundle,
     merge_bundle,
     read_bundle,
+    source_name,
 )
 
 _SHOWN = 20
@@ -41,7 +42,7 @@ async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
     """
     if is_bundle(path):
         async with opened_store() as store:
-            merged = await merge_bundle(store, read_bundle(path), name)
+            merged = await merge_bundle(store, read_bundle(path), name, source=source_name(path))
         _show_merged(merged, as_json=as_json)
         if merged.refused:
             sys.exit(1)
@@ -64,8 +65,11 @@ async def command(path: Path, dataset: str, name: str, as_json: bool) -> None:
 def _show_merged(merged: Merged, *, as_json: bool) -> None:
     for reason, count in merged.refused.items():
         console.print_note(f"{merged.run}: {count} verdicts of the bundle were not imported: {reason}.")
-    if FOREIGN in merged.refused:
-        console.print_note("To use the bundle's verdicts, import it as another run: --name NAME.")
+    if merged.foreign:
+        console.print_note(
+            f"{merged.run}: {merged.foreign} verdicts of the bundle do not belong to the run, and do not count in its"
+            f" scores. To count them: stb score {merged.run} --judge {IMPORTED}{merged.source}"
+        )
     row = {**asdict(merged), "refused": sum(merged.refused.values())}
     if as_json:
         console.emit_json({"rows": [row]})

@@ -60,7 +60,7 @@ from stb_evaluator.scores.trial_facts import share_columns
 @click.option(
     "--judge",
     default="",
-    help="PROVIDER/MODEL (several, separated by commas, form a panel), 'recorded' or 'rules'.",
+    help="PROVIDER/MODEL (several, separated by commas, form a panel), 'recorded', 'rules' or imported:NAME.",
 )
 @click.option(
     "--rounds",

@@ -10,8 +10,9 @@ import click
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import Run, Store, StoredTrial
+from stb_core.store import BroughtVerdicts, Run, Store, StoredTrial
 from stb_core.values import SOPR, StopReason, Trajectory, Verdict, group_order
+from stb_evaluator.judges import IMPORTED
 from stb_evaluator.reports import draw_trajectory
 
 
@@ -57,10 +58,18 @@ async def run_row(store: Store, run: Run) -> dict[str, Any]:
         "infrastructure": sum(one.stop is StopReason.INFRASTRUCTURE for one in done),
         "complete": _is_complete(run, done),
         "judges": [f"{one.judge} ({one.metric} x{one.rounds})" for one in judges],
+        "brought_verdicts": [
+            f"{one.judge} ({one.metric}) from {one.source}: {one.verdicts}{_counted(one)}"
+            for one in await store.verdicts.brought(run.run)
+        ],
         "imported_from": run.manifest.imported_from or None,
         "manifest_hash": run.manifest.hash,
         "created_at": run.created_at,
     }
+
+
+def _counted(verdicts: BroughtVerdicts) -> str:
+    return f", not counted without --judge {IMPORTED}{verdicts.source}" if verdicts.is_foreign else ""
 
 
 def _is_complete(run: Run, done: list[StoredTrial]) -> bool:
@@ -104,6 +113,7 @@ def _show_run(run: Run, row: dict[str, Any], groups: list[dict[str, Any]], *, as
         "snapshot": run.manifest.snapshot_hash[:12],
         "manifest": row["manifest_hash"][:12],
         "judges": ", ".join(row["judges"]),
+        "verdicts from files": "; ".join(row["brought_verdicts"]),
         "created": run.created_at,
     }
     for name, value in details.items():

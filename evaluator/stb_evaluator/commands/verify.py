@@ -11,7 +11,15 @@ from stb_core.cli import console, stb_command
 from stb_core.errors import StoreError
 from stb_core.store import open_store
 from stb_core.values.lockfile import LockFile, read_lock
-from stb_evaluator.transfer import Finding, bundle_of, derive_numbers, prove, read_bundle
+from stb_evaluator.transfer import (
+    Finding,
+    bundle_of,
+    derive_numbers,
+    foreign_in_store,
+    foreign_verdicts,
+    prove,
+    read_bundle,
+)
 
 
 @stb_command("verify")
@@ -26,15 +34,18 @@ async def command(what: str, lock: Path | None, as_json: bool) -> None:
     held = read_lock(lock) if lock else None
     data = _read(Path(what))
     if data:
-        findings = await prove(data, bundle=read_bundle(Path(what)), lock=held)
+        bundle = read_bundle(Path(what))
+        findings, foreign = await prove(data, bundle=bundle, lock=held), foreign_verdicts(bundle)
     else:
-        findings = await _prove_run(what, held)
+        findings, foreign = await _prove_run(what, held)
     rows = [finding.row() for finding in findings]
     differing = [finding for finding in findings if finding.first_difference]
     if as_json:
-        console.emit_json({"identical": not differing, "rows": rows})
+        console.emit_json({"identical": not differing, "foreign": foreign, "rows": rows})
     else:
         console.emit_table(rows, ("check", "n", "first_difference:first difference"))
+        for line in foreign:
+            click.echo(line)
         click.echo(f"different: {differing[0].first_difference}" if differing else "identical")
         if held is None and data:
             console.print_note("The numbers were derived but not compared: name a lock file with --lock.")
@@ -52,11 +63,12 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-async def _prove_run(name: str, lock: LockFile | None) -> list[Finding]:
+async def _prove_run(name: str, lock: LockFile | None) -> tuple[list[Finding], list[str]]:
     store = await open_store(cli.current_settings().database_url)
     try:
         run = await store.runs.get(name)
         data, known = await bundle_of(store, run), await derive_numbers(store, run)
+        foreign = await foreign_in_store(store, run)
     finally:
         await store.close()
-    return await prove(data, lock=lock, known=known)
+    return await prove(data, lock=lock, known=known), foreign

@@ -10,6 +10,7 @@ from stb_evaluator.judges.forecast import (
     forecast_verdicts,
     reserving,
 )
+from stb_evaluator.judges.imported import IMPORTED, find_brought, is_imported
 from stb_evaluator.judges.judge import AskingJudge, Case, Judge
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.opening import (

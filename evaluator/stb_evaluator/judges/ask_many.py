@@ -44,6 +44,7 @@ class JudgingTally:
         lasting_errors: of these, those that would fail again.
         unavailable: that stay without a verdict because the judge was unavailable.
         unasked: that were not asked because of the limit on cost.
+        dropped: that another session had given a verdict meanwhile; that one counts.
         last_problem: why the judge was unavailable.
         stopped: why the limit on cost ended the session; "" if it did not.
         problems: why the judge failed, and how often.
@@ -55,6 +56,7 @@ class JudgingTally:
     lasting_errors: int = 0
     unavailable: int = 0
     unasked: int = 0
+    dropped: int = 0
     last_problem: str = ""
     stopped: str = ""
     problems: Counter[str] = field(default_factory=Counter)
@@ -68,6 +70,7 @@ class JudgingTally:
             lasting_errors=self.lasting_errors + other.lasting_errors,
             unavailable=self.unavailable + other.unavailable,
             unasked=self.unasked + other.unasked,
+            dropped=self.dropped + other.dropped,
             last_problem=other.last_problem or self.last_problem,
             stopped=other.stopped or self.stopped,
             problems=self.problems + other.problems,
@@ -140,7 +143,7 @@ async def judge_all(
     """
 
     async def append(verdicts: Sequence[Verdict]) -> list[None]:
-        await store.verdicts.append(verdicts, lease)
+        tally.dropped += await store.verdicts.append(verdicts, lease)
         return [None] * len(verdicts)
 
     tasks, gate = ShieldedTasks(), asyncio.Semaphore(connections)

@@ -16,6 +16,10 @@ def report_failures(what: str, tally: JudgingTally) -> None:
         console.print_note(
             f"{what}: {tally.unasked} verdicts were not asked for: {tally.stopped} The same command goes on."
         )
+    if tally.dropped:
+        console.print_note(
+            f"{what}: {tally.dropped} verdicts were given by another session meanwhile; those count."
+        )
     if tally.errors:
         console.print_note(f"{what}: {_describe_errors(tally)}")
 

@@ -17,6 +17,7 @@ from stb_core.store import Run, Store
 from stb_core.usage import Price
 from stb_core.values import SOPR
 from stb_evaluator.judges.forecast import Allowance, PromptMeter
+from stb_evaluator.judges.imported import is_imported
 from stb_evaluator.judges.judge import Judge, ModelJudge
 from stb_evaluator.judges.metrics import METRICS
 from stb_evaluator.judges.official_form import Evaluator, OfficialPairJudge, load_evaluator
@@ -81,6 +82,9 @@ async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: st
     members: list[PanelMember] = []
     judged = [run for run in runs if await needs_judge(store, run)]
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
+        if is_imported(name):
+            members.append(PanelMember(name, RECORDED))
+            continue
         common: list[str] | None = None
         for run in judged:
             logged = await store.verdicts.judges(run.run, metric=metric)
@@ -116,7 +120,7 @@ def _rubric_now(name: str, metric: str) -> str:
 
 @dataclass(frozen=True)
 class OpenedJudge:
-    """A judge ready for use: ``recorded`` (imported verdicts only), ``rules``, or a model."""
+    """A judge ready for use: ``recorded`` or ``imported:NAME`` (verdicts that came with files), ``rules``, or a model."""
 
     name: str
     model: Model | None = None
@@ -136,7 +140,7 @@ class OpenedJudge:
             await self.endpoint.check()
 
     def of_answers(self, metric: str = SOPR) -> Judge | None:
-        """The judge of single answers; None for ``recorded``.
+        """The judge of single answers; None where verdicts that came with files count.
 
         Raises:
             UsageError: it cannot judge by this metric.
@@ -192,7 +196,7 @@ class OpenedJudges:
 
     def rounds(self, wanted: int | None, metric: str = SOPR) -> int | None:
         """How many rounds count; None for all rounds in the log."""
-        if wanted is not None or all(opened.name == RECORDED for opened in self.members):
+        if wanted is not None or all(one.name == RECORDED or is_imported(one.name) for one in self.members):
             return wanted
         return 1 if all(opened.name == RULES for opened in self.members) else METRICS[metric].rounds
 
@@ -222,7 +226,7 @@ async def open_judges(
     async with AsyncExitStack() as stack:
         judges: list[OpenedJudge] = []
         for name in dict.fromkeys(part.strip() for part in names.split(",") if names):
-            if name in {RECORDED, RULES}:
+            if name in {RECORDED, RULES} or is_imported(name):
                 judges.append(OpenedJudge(name))
                 continue
             if "/" not in name:

@@ -82,4 +82,6 @@ def _draw_node(node: Node, depth: int) -> Text:
 
 def _draw_verdict(verdict: Verdict) -> Text:
     words = f"{verdict.status.value}{f': {verdict.reason}' if verdict.reason else ''}"
-    return _labelled(f"Verdict of {verdict.judge}, round {verdict.round}", words)
+    origin = f", from {verdict.source}{' (foreign: not counted)' if verdict.is_foreign else ''}"
+    from_where = origin if verdict.source else ""
+    return _labelled(f"Verdict of {verdict.judge}, round {verdict.round}{from_where}", words)

@@ -20,6 +20,7 @@ from stb_evaluator.scores.rows import (
     NOT_COMPARABLE,
     TRAJECTORY,
     faults,
+    foreign_lines,
     headline,
     measure_rows,
     score_rows,

@@ -103,7 +103,10 @@ async def fill_verdicts(
             lease=lease,
             reserve=reserving(allowance, judge, lambda question: _asking(cases, question)),
         )
-    reader.add_verdicts(given)
+    if tally.dropped:
+        reader.forget(metric, member)  # what another session wrote counts
+    else:
+        reader.add_verdicts(given)
     return tally
 
 

@@ -59,6 +59,7 @@ async def score_rows(
         "model": run.model,
         "trials": run.trials,
         "manifest_hash": run.manifest.hash,
+        "brought_verdicts": await reader.brought_verdicts(panel, metric),
     }
     return [
         {
@@ -161,6 +162,10 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
             "NOT COMPARABLE: judged by rules, without a model; compare these scores only with"
             " other scores by the same rules."
         )
+    brought: dict[str, Counter[str]] = {}
+    for row in {(row["run"], row["metric"], row["judge"]): row for row in rows}.values():
+        brought.setdefault(row["run"], Counter()).update(row["brought_verdicts"])
+    lines += foreign_lines(brought)
     whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
     lines += faults(rows)
     if whole and all(row["complete"] for row in rows):
@@ -192,6 +197,19 @@ def faults(rows: Sequence[ResultRow]) -> list[str]:
     """One line for each incomplete run: what is missing."""
     whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
     return [fault for run in reversed(whole) if (fault := _fault(whole[run]))]
+
+
+def foreign_lines(brought: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """The verdicts that count and were not asked for in this store: of each run, how many each source brought."""
+    found: dict[str, dict[str, int]] = {}
+    for run, counts in brought.items():
+        for source, count in counts.items():
+            found.setdefault(source, {})[run] = count
+    return [
+        f"FOREIGN: {sum(counts.values())} verdicts on {', '.join(counts)} came with {source};"
+        " nobody asked for them in this store."
+        for source, counts in found.items()
+    ]
 
 
 def _fault(row: ResultRow) -> str:

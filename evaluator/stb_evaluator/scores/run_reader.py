@@ -9,10 +9,17 @@ from typing import Any
 
 import orjson
 
-from stb_core.store import Mark, Run, Store, StoredTrial
+from stb_core.store import BroughtVerdicts, Mark, Run, Store, StoredTrial
 from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, Verdict
 from stb_core.values.verdicts import unfinished
-from stb_evaluator.judges import Panel, PanelMember, majority_marks
+from stb_evaluator.judges import (
+    RECORDED,
+    Panel,
+    PanelMember,
+    find_brought,
+    is_imported,
+    majority_marks,
+)
 from stb_evaluator.scores.costs import FREE_JUDGES, Account
 from stb_evaluator.scores.trial_facts import ScoredTrials, TrialFacts
 from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, build_verdict_table, gate_by_words
@@ -66,6 +73,7 @@ class RunReader:
         """How many queries the whole run has; None if all of them are read."""
         self._keep = keep_trajectories
         self._answers: list[StoredTrial] | None = None
+        self._came: list[BroughtVerdicts] | None = None
         self._marks: dict[tuple[str, PanelMember], list[Mark]] = {}
         self._queries: dict[tuple[str, str], Query] | None = None
         self._summary: TrajectorySummary | None = None
@@ -96,10 +104,43 @@ class RunReader:
     async def _log(self, metric: str, member: PanelMember) -> list[Mark]:
         key = metric, member
         if key not in self._marks:
-            self._marks[key] = await self.store.verdicts.marks(
-                self.run.run, metric=metric, judge=member.judge, rubric=member.rubric
-            )
+            self._marks[key] = await self._read_log(metric, member)
         return self._marks[key]
+
+    async def _read_log(self, metric: str, member: PanelMember) -> list[Mark]:
+        run, marks = self.run, self.store.verdicts.marks
+        if is_imported(member.judge):
+            asked = await find_brought(self.store, run, member.judge, metric)
+            return await marks(
+                run.run, metric=metric, judge=asked.judge, rubric=asked.rubric, source=asked.source
+            )
+        return await marks(run.run, metric=metric, judge=member.judge, rubric=member.rubric)
+
+    async def brought_verdicts(self, panel: Panel, metric: str) -> dict[str, int]:
+        """How many of a panel's verdicts came with a bundle or a file, by its name.
+
+        Those of ``recorded`` are left out: the name says it.
+        """
+        counts: dict[str, int] = {}
+        for member in panel.members:
+            if is_imported(member.judge):
+                found = [await find_brought(self.store, self.run, member.judge, metric)]
+            else:
+                named = (metric, member.judge, member.rubric)
+                found = [
+                    one
+                    for one in await self._brought()
+                    if (one.metric, one.judge, one.rubric) == named and not one.is_foreign
+                ]
+            for one in found:
+                if one.judge != RECORDED or is_imported(member.judge):
+                    counts[one.source] = counts.get(one.source, 0) + one.verdicts
+        return counts
+
+    async def _brought(self) -> list[BroughtVerdicts]:
+        if self._came is None:
+            self._came = await self.store.verdicts.brought(self.run.run)
+        return self._came
 
     def forget(self, metric: str, member: PanelMember) -> None:
         """Read the answers, and the verdicts of one judge, again when they are needed next."""
@@ -187,7 +228,7 @@ class RunReader:
         for group, account in (await self.summary()).accounts.items():
             accounts[group].add(account)
         for member in panel.members:
-            if member.judge in FREE_JUDGES:
+            if member.judge in FREE_JUDGES or is_imported(member.judge):
                 continue
             for name in (metric, unfinished(metric)):
                 for verdict in await self.store.verdicts.of_run(

@@ -35,6 +35,9 @@ from stb_core.values.calls import readers_of_scheme
 FORMAT = "stabletoolbench-bundle/1"
 FORMAT_WITH_SCHEME = "stabletoolbench-bundle/2"
 """As ``FORMAT``, and the header has ``key_scheme``: for bundles whose keys are not of scheme 1."""
+FORMAT_WITH_SOURCES = "stabletoolbench-bundle/3"
+"""As ``FORMAT_WITH_SCHEME``, and some verdicts have ``source``: foreign ones, which do not belong to the run."""
+_FORMATS = frozenset({FORMAT, FORMAT_WITH_SCHEME, FORMAT_WITH_SOURCES})
 MEMBERS = ("queries.jsonl", "trajectories.jsonl", "calls.jsonl", "verdicts.jsonl")
 HEADER = "bundle.json"
 # Uncompressed; a bundle beyond it is refused before it is unpacked.
@@ -82,10 +85,11 @@ def write_bundle(
         "queries.jsonl": _lines(query.model_dump(mode="json") for query in queries),
         "trajectories.jsonl": _lines(t.model_dump(mode="json") for t in trajectories),
         "calls.jsonl": _lines(call for t in trajectories for call in call_lines(t)),
-        "verdicts.jsonl": _lines(verdict.model_dump(mode="json") for verdict in verdicts),
+        "verdicts.jsonl": _lines(map(_verdict_line, verdicts)),
     }
+    plain = FORMAT if KEY_SCHEME == 1 else FORMAT_WITH_SCHEME
     header = BundleHeader(
-        format=FORMAT if KEY_SCHEME == 1 else FORMAT_WITH_SCHEME,
+        format=FORMAT_WITH_SOURCES if any(verdict.is_foreign for verdict in verdicts) else plain,
         key_scheme=KEY_SCHEME,
         run=run.run,
         name=run.name,
@@ -107,6 +111,16 @@ def write_bundle(
 
 def _lines(values: Iterable[Any]) -> bytes:
     return b"".join(orjson.dumps(value) + b"\n" for value in values)
+
+
+def _verdict_line(verdict: Verdict) -> dict[str, Any]:
+    """A line of ``verdicts.jsonl``; it has ``source`` where the verdict is foreign.
+
+    What brought the run's own verdicts is left out, as it is of its answers, so that a bundle that was
+    imported is the same bytes when it is exported again.
+    """
+    left_out = {"is_foreign"} if verdict.is_foreign else {"is_foreign", "source"}
+    return verdict.model_dump(mode="json", exclude=left_out)
 
 
 def call_lines(trajectory: Trajectory) -> Iterable[dict[str, Any]]:
@@ -141,10 +155,10 @@ def read_bundle(path: Path) -> Bundle:
         raise FormatError(f"{path} is not a bundle: {_first(problem)}.") from None
     except _DAMAGE as problem:
         raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
-    if header.format not in {FORMAT, FORMAT_WITH_SCHEME}:
+    if header.format not in _FORMATS:
         raise FormatError(
             f"{path} has the format {header.format}.",
-            hint=f"This version reads {FORMAT_WITH_SCHEME} and older; upgrade.",
+            hint=f"This version reads {FORMAT_WITH_SOURCES} and older; upgrade.",
         )
     if header.key_scheme != KEY_SCHEME:
         raise FormatError(

@@ -11,7 +11,7 @@ from stb_core.errors import ConflictError, UsageError
 from stb_core.store import Dataset, Store
 from stb_core.values import SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
 from stb_evaluator.formats import AnswerRecord, ReadAnswers, Skipped, read_all, resolve_steps
-from stb_evaluator.transfer.votes import ImportedVotes, import_votes
+from stb_evaluator.transfer.votes import ImportedVotes, import_votes, source_name
 
 RECORDED = "recorded"
 NO_DATASET = "none"
@@ -78,13 +78,13 @@ async def import_answers(
     expected = _expected(found, queries)
     runs = []
     jobs = [
-        (system, await _prepare(store, name or system, found.kinds[system], records, known, queries))
+        (system, await _prepare(store, name or system, found.kinds[system], path, records, known, queries))
         for system, records in sorted(found.records.items())
     ]
     for system, job in jobs:
         groups = _groups_of(found, system)
         runs.append(await job.write(store, {g: ids for g, ids in expected.items() if g in groups}))
-    votes = [await import_votes(store, one) for one in found.votes]
+    votes = [await import_votes(store, one, source_name(path)) for one in found.votes]
     return ImportSummary(runs, votes, found.skipped, known.name if known else None)
 
 
@@ -177,6 +177,7 @@ async def _prepare(
     store: Store,
     run: str,
     kind: str,
+    path: Path,
     records: dict[tuple[str, str], AnswerRecord],
     dataset: Dataset | None,
     queries: Iterable[Query],
@@ -197,7 +198,7 @@ async def _prepare(
     _refuse_changes(run, resolved, held, given)
     new = [record.trajectory for place, record in resolved.items() if place not in held]
     verdicts = [
-        _verdict(run, record.trajectory, number, status)
+        _verdict(run, record.trajectory, number, status).model_copy(update={"source": source_name(path)})
         for place, record in resolved.items()
         for number, status in record.verdicts.items()
         if (*place, number) not in given

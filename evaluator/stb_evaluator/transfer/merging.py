@@ -1,7 +1,8 @@
 """Merging a bundle into the store, beside what the store already has of the same run.
 
-Anyone can write any verdicts into a bundle. So they count only in a run that a bundle made, and only on answers
-from the same bundle; verdicts by rules are computed again.
+Anyone can write any verdicts into a bundle. So they belong to a run that a bundle made, and only if they are on
+answers from the same bundle. On answers of a run that was made here they are foreign: the log keeps them with the
+name of the bundle, and they count only where they are asked for by it. Verdicts by rules are computed again.
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stb_core.errors import ConflictError
-from stb_core.store import Store
+from stb_core.store import Store, StoredTrial
 from stb_core.values import SOPR, Query, Status, StopReason, Trajectory, Verdict
-from stb_evaluator.judges import METRICS, Case, RulesJudge, judge_by_rules
+from stb_evaluator.judges import METRICS, RECORDED, Case, RulesJudge, judge_by_rules
 from stb_evaluator.scores import TrialPlace, load_queries
 from stb_evaluator.transfer.bundles import Bundle
 
-FOREIGN = "the run was made in this store, where only verdicts that were given here count"
+NOT_RECORDED = "recorded verdicts of this run are those of the files that it was imported from"
+COMPUTED_HERE = "verdicts by rules are computed in this store"
 NOT_HELD = "the bundle does not hold the answers that they are on"
+NOT_HELD_HERE = "the run does not hold the answers that they are on"
 NOT_BY_RULES = "the rules decide otherwise"
+_SOURCE_LENGTH = 200
 
 
 @dataclass(frozen=True)
 class Merged:
-    """The result of merging a bundle; ``refused`` counts verdicts that were left out, by reason."""
+    """The result of merging a bundle.
+
+    ``new_verdicts`` counts all that were added, ``foreign`` those among them that do not belong to the run;
+    ``refused`` counts those that were left out, by reason. ``source`` is what the log calls the bundle.
+    """
 
     run: str
     dataset: str
@@ -32,11 +40,18 @@ class Merged:
     verdicts: int
     new_queries: int
     new_verdicts: int
+    foreign: int = 0
+    source: str = ""
     refused: Mapping[str, int] = field(default_factory=dict)
 
 
-async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
+async def merge_bundle(
+    store: Store, bundle: Bundle, name: str = "", *, source: str = "a bundle", is_proof: bool = False
+) -> Merged:
     """Add what the store lacks of the bundle's run; the same bundle again adds nothing.
+
+    ``source`` is what the verdict log calls the bundle. In a proof, verdicts by rules that cannot be computed
+    again, because the bundle lacks their query, belong to the run: the proof derives numbers from them.
 
     A trial lost to an infrastructure failure has no answer: the answer of another bundle or of the store is kept.
 
@@ -51,8 +66,48 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
         )
     held = {(d.group, d.query_id, d.trial): d for d in await store.runs.done(run)}
     places = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
+    new = _new_answers(run, places, held)
+    made = await store.runs.create(
+        run, bundle.manifest, bundle.expected, name or bundle.name, brought=existing is None
+    )
+    await store.runs.expect(run, bundle.expected)
+    await store.runs.put_queries(run, bundle.queries)
+    await store.runs.put_trajectories(run, new)
+    known = {_said(v) for v in await store.verdicts.of_run(run, metric="", with_foreign=True)}
+    queries = await load_queries(store, made)
+    new_verdicts: list[Verdict] = []
+    refused: Counter[str] = Counter()
+    for verdict in (verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts):
+        if _said(verdict) in known:
+            continue
+        if made.brought:
+            taken = _of_its_own_run(verdict, places, queries, source, is_proof=is_proof)
+        else:
+            taken = _of_a_run_made_here(verdict, held, source)
+        if isinstance(taken, str):
+            refused[taken] += 1
+        else:
+            new_verdicts.append(taken)
+    dropped = await store.verdicts.append(new_verdicts)
+    return Merged(
+        run,
+        bundle.manifest.dataset,
+        len(places),
+        len(bundle.verdicts),
+        len(new),
+        len(new_verdicts) - dropped,
+        foreign=sum(verdict.is_foreign for verdict in new_verdicts),
+        source=source,
+        refused=refused,
+    )
+
+
+def _new_answers(
+    run: str, answers: Mapping[TrialPlace, Trajectory], held: Mapping[TrialPlace, StoredTrial]
+) -> list[Trajectory]:
+    """The answers that the store lacks, or has lost to an infrastructure failure."""
     new = []
-    for place, trajectory in places.items():
+    for place, trajectory in answers.items():
         if place not in held:
             new.append(trajectory)
         elif trajectory.stop is StopReason.INFRASTRUCTURE:
@@ -64,27 +119,60 @@ async def merge_bundle(store: Store, bundle: Bundle, name: str = "") -> Merged:
                 f"The run {run!r} has another answer to {place[0]}/{place[1]} than the bundle.",
                 hint="Nothing was changed. Choose a name with --name.",
             )
-    made = await store.runs.create(
-        run, bundle.manifest, bundle.expected, name or bundle.name, brought=existing is None
-    )
-    await store.runs.expect(run, bundle.expected)
-    await store.runs.put_queries(run, bundle.queries)
-    await store.runs.put_trajectories(run, new)
-    known = {v.model_dump_json() for v in await store.verdicts.of_run(run, metric="")}
-    queries = await load_queries(store, made)
-    verdicts = [verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts]
-    unknown: list[Verdict] = []
-    refused: Counter[str] = Counter()
-    for verdict in verdicts:
-        if verdict.model_dump_json() in known:
-            continue
-        reason = reason_to_refuse(verdict, places, queries) if made.brought else FOREIGN
-        if reason:
-            refused[reason] += 1
-        else:
-            unknown.append(verdict)
-    await store.verdicts.append(unknown)
-    return Merged(run, bundle.manifest.dataset, len(places), len(verdicts), len(new), len(unknown), refused)
+    return new
+
+
+def _of_its_own_run(
+    verdict: Verdict,
+    answers: Mapping[TrialPlace, Trajectory],
+    queries: Mapping[tuple[str, str], Query],
+    source: str,
+    *,
+    is_proof: bool,
+) -> Verdict | str:
+    """A verdict of the bundle that made the run, as the log keeps it, or why it is not accepted.
+
+    One by the rules was computed again, so it is as good as one of this store.
+    """
+    if reason := reason_to_refuse(verdict, answers, queries):
+        return reason
+    is_foreign = bool(verdict.source)
+    if _is_by_rules(verdict) and not is_foreign:
+        can_check = verdict.rubric == RulesJudge.rubric and (verdict.group, verdict.query_id) in queries
+        if can_check or is_proof:
+            return verdict
+        is_foreign = True
+    return _brought(verdict, source, is_foreign=is_foreign)
+
+
+def _of_a_run_made_here(
+    verdict: Verdict, held: Mapping[TrialPlace, StoredTrial], source: str
+) -> Verdict | str:
+    """A verdict of others on a run of this store, as the log keeps it, or why it is not accepted."""
+    if _is_by_rules(verdict):
+        return COMPUTED_HERE
+    if verdict.judge == RECORDED:
+        return NOT_RECORDED
+    answer = held.get((verdict.group, verdict.query_id, verdict.trial))
+    is_held = answer is not None and answer.answer_hash == verdict.answer_hash
+    if is_on_answer(verdict.metric) and not is_held:
+        return NOT_HELD_HERE
+    return _brought(verdict, source, is_foreign=True)
+
+
+def _brought(verdict: Verdict, source: str, *, is_foreign: bool) -> Verdict:
+    """The verdict with what brought it, and what that says brought it there."""
+    told = f"{source}:{verdict.source}" if verdict.source else source
+    return verdict.model_copy(update={"source": told[:_SOURCE_LENGTH], "is_foreign": is_foreign})
+
+
+def _said(verdict: Verdict) -> str:
+    """All that a verdict says but where it came from."""
+    return verdict.model_dump_json(exclude={"source", "is_foreign"})
+
+
+def _is_by_rules(verdict: Verdict) -> bool:
+    return (verdict.metric, verdict.judge) == (SOPR, RulesJudge.name)
 
 
 def is_on_answer(metric: str) -> bool:
@@ -105,7 +193,7 @@ def reason_to_refuse(
     if answer is None or answer.answer_hash != verdict.answer_hash:
         return NOT_HELD
     query = queries.get((verdict.group, verdict.query_id))
-    by_rules = (verdict.metric, verdict.judge, verdict.rubric) == (SOPR, RulesJudge.name, RulesJudge.rubric)
-    if by_rules and query is not None and verdict.status is not Status.ERROR:
+    is_current = _is_by_rules(verdict) and verdict.rubric == RulesJudge.rubric
+    if is_current and query is not None and verdict.status is not Status.ERROR:
         return "" if judge_by_rules(Case(answer, query)).status is verdict.status else NOT_BY_RULES
     return ""

@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 from stb_core.store import Dataset, Run, Store, open_store, sqlite_url
-from stb_core.values import canonical_json
+from stb_core.values import Verdict, canonical_json
 from stb_core.values.lockfile import LockFile
-from stb_evaluator.judges import panel_of_one
+from stb_evaluator.judges import IMPORTED, panel_of_one
 from stb_evaluator.scores import ResultRow, RunReader, load_queries, measure_rows, score_rows
 from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, call_lines, read_bundle, write_bundle
 from stb_evaluator.transfer.merging import is_on_answer, merge_bundle, reason_to_refuse
@@ -30,6 +30,8 @@ _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 
 # What depends on the whole dataset, of which a bundle has the queries of its run alone.
 _OF_DATASET = frozenset({"subset", "n_dataset", "n_clusters", "part_of"})
+# What depends on the store in which the numbers are derived.
+_OF_STORE = frozenset({"brought_verdicts"})
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,11 @@ async def bundle_of(store: Store, run: Run) -> bytes:
     queries = await load_queries(store, run)
     asked = [queries[g, q] for g, ids in run.expected.items() for q in ids if (g, q) in queries]
     trajectories = [trajectory async for trajectory in store.runs.trajectories(run.run)]
-    return write_bundle(run, asked, trajectories, await store.verdicts.of_run(run.run, metric=""))
+    return write_bundle(run, asked, trajectories, await _log(store, run))
+
+
+async def _log(store: Store, run: Run) -> list[Verdict]:
+    return await store.verdicts.of_run(run.run, metric="", with_foreign=True)
 
 
 async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
@@ -62,7 +68,9 @@ async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
             panel = panel_of_one(judged.judge, judged.rubric)
             rows += await score_rows(reader, panel, rounds=None, metric=judged.metric)
     rows += await measure_rows(reader)
-    return [{name: value for name, value in row.items() if name not in _OF_DATASET} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in _OF_DATASET | _OF_STORE} for row in rows
+    ]
 
 
 def lock_dataset(dataset: Dataset) -> LockFile:
@@ -127,7 +135,7 @@ async def prove(
     with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
         store = await open_store(sqlite_url(Path(folder) / "store.db"))
         try:
-            await merge_bundle(store, bundle)
+            await merge_bundle(store, bundle, is_proof=True)
             derived = await derive_numbers(store, await store.runs.get(bundle.run))
         finally:
             await store.close()
@@ -183,6 +191,32 @@ def _judged_answers(bundle: Bundle) -> Finding:
             said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
             return Finding("answers that were judged", len(judged), f"{place}: {said}")
     return Finding("answers that were judged", len(judged))
+
+
+def foreign_verdicts(bundle: Bundle) -> list[str]:
+    """What of a bundle does not belong to its run: verdicts of other sources, and those on answers it lacks."""
+    answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
+    queries = {(q.group, q.query_id): q for q in bundle.queries}
+    counts: Counter[tuple[str, str]] = Counter()
+    for verdict in bundle.verdicts:
+        if verdict.source:
+            counts[verdict.judge, f"they came with {verdict.source}"] += 1
+        elif reason := reason_to_refuse(verdict, answers, queries):
+            counts[verdict.judge, reason] += 1
+    return [
+        f"FOREIGN: {count} verdicts of {judge} do not belong to {bundle.run}: {reason}."
+        for (judge, reason), count in counts.items()
+    ]
+
+
+async def foreign_in_store(store: Store, run: Run) -> list[str]:
+    """The verdicts that the log keeps with a run and that do not belong to it."""
+    return [
+        f"FOREIGN: {one.verdicts} {one.metric} verdicts of {one.judge} do not belong to {run.run}: they came with"
+        f" {one.source}. They count only with --judge {IMPORTED}{one.source}."
+        for one in await store.verdicts.brought(run.run)
+        if one.is_foreign
+    ]
 
 
 def _members(lock: LockFile, data: bytes) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
@@ -11,6 +12,7 @@ from stb_evaluator.formats import Votes
 from stb_evaluator.judges import Pair
 
 RECORDED = "recorded"
+_SOURCE_LENGTH = 100
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,13 @@ class ImportedVotes:
     new_votes: int
 
 
-async def import_votes(store: Store, votes: Votes) -> ImportedVotes:
-    """Append the votes that are not in the log yet.
+def source_name(path: Path) -> str:
+    """The name under which the verdict log keeps that a file or folder brought a verdict."""
+    return path.resolve().name.replace(":", "-")[:_SOURCE_LENGTH]
+
+
+async def import_votes(store: Store, votes: Votes, source: str) -> ImportedVotes:
+    """Append the votes that are not in the log yet, as brought by ``source``.
 
     The file says how many rounds each system won, not which ones; the first system's rounds come first here.
 
@@ -62,7 +69,9 @@ async def import_votes(store: Store, votes: Votes) -> ImportedVotes:
         own=[first.run],
     )
     known = {(verdict.run, verdict.answer_hash, verdict.round) for verdict in held}
-    new = [v for v in log if (v.run, v.answer_hash, v.round) not in known]
+    new = [
+        v.model_copy(update={"source": source}) for v in log if (v.run, v.answer_hash, v.round) not in known
+    ]
     await store.verdicts.append(new)
     return ImportedVotes(first.run, second.run, votes.group, len(votes.by_query), len(log), len(new))
 

@@ -76,7 +76,7 @@ async def count_verdicts(store: Store, runs: Sequence[str]) -> dict[str, dict[Ju
     v = schema.verdicts.c
     statement = (
         sa.select(v.run, v.judge, v.rubric, v.status, sa.func.count())
-        .where(v.run.in_(runs), v.metric == SOPR)
+        .where(v.run.in_(runs), v.metric == SOPR, v.is_foreign == 0)
         .group_by(v.run, v.judge, v.rubric, v.status)
         .order_by(v.run, v.judge, v.rubric)
     )

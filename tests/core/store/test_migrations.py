@@ -14,11 +14,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import StoreError
 from stb_core.store import Store, migrations, open_store, schema
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
+from stb_core.values.verdicts import Verdict
 from virtual_server import put_weather
 
 # What it takes to be killed in the middle of an upgrade, by the name of the step.
@@ -82,6 +84,7 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
     async with store.writing() as connection:
         await connection.run_sync(schema.run_queries.drop)
         await connection.execute(sa.text("ALTER TABLE datasets DROP COLUMN key_scheme"))
+        await drop_sources(connection)
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0003'"))
 
     newer = await open_store(store_url)
@@ -89,6 +92,77 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
 
     assert ["1"] == [query.query_id for query in await newer.runs.queries("r")]
     await newer.close()
+
+
+async def drop_sources(connection: AsyncConnection) -> None:
+    """Take away what says where verdicts came from, as before schema 0006."""
+    await connection.execute(sa.text("DROP INDEX ix_verdicts_readable"))
+    for column in ("source", "is_foreign", "is_repeat"):
+        await connection.execute(sa.text(f"ALTER TABLE verdicts DROP COLUMN {column}"))
+    await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
+
+
+async def test_verdicts_of_an_older_store_get_the_sources_that_it_knows(store: Store, store_url: str) -> None:
+    """Recorded ones came with files, those of a run that a bundle made with the bundle; its rules were checked."""
+    for run, imported_from, brought in (("own", "", False), ("files", "raw", False), ("theirs", "", True)):
+        manifest = Manifest(dataset="d", dataset_hash="", agent=run, imported_from=imported_from)
+        await store.runs.create(run, manifest, {"G": ["1"]}, brought=brought)
+        for judge in ("recorded", "rules", "openai/any"):
+            await store.verdicts.append([one_verdict(run, judge)])
+    async with store.writing() as connection:
+        await drop_sources(connection)
+
+    newer = await open_store(store_url)
+    sources = {
+        (run, verdict.judge): verdict.source
+        for run in ("own", "files", "theirs")
+        for verdict in await newer.verdicts.of_run(run)
+    }
+    await newer.close()
+
+    assert sources == {
+        ("own", "recorded"): "a file",
+        ("own", "rules"): "",
+        ("own", "openai/any"): "",
+        ("files", "recorded"): "raw",
+        ("files", "rules"): "",
+        ("files", "openai/any"): "",
+        ("theirs", "recorded"): "a bundle",
+        ("theirs", "rules"): "",
+        ("theirs", "openai/any"): "a bundle",
+    }
+
+
+async def test_repeated_verdicts_of_an_older_store_stay_in_the_log(store: Store, store_url: str) -> None:
+    """Two sessions wrote the same; the first counts as before, and nothing is deleted."""
+    manifest = Manifest(dataset="d", dataset_hash="", agent="a")
+    await store.runs.create("r", manifest, {"G": ["1"]})
+    async with store.writing() as connection:
+        await drop_sources(connection)
+        columns = 'run, "group", query_id, trial, metric, judge, rubric, round, status, answer_hash, document'
+        for status in ("error", "solved", "error", "unsolved", "solved"):
+            document = one_verdict("r", "j", status).model_dump_json()
+            await connection.execute(
+                sa.text(
+                    f"INSERT INTO verdicts ({columns}, created_at) VALUES"
+                    " ('r', 'G', '1', 0, 'sopr', 'j', 'x', 0, :status, 'h', :document, '')"
+                ),
+                {"status": status, "document": document},
+            )
+
+    newer = await open_store(store_url)
+    marks = await newer.verdicts.marks("r", metric="sopr", judge="j", rubric="x")
+    dropped = await newer.verdicts.append([one_verdict("r", "j", "unsure")])
+    await newer.close()
+
+    assert [mark.status for mark in marks] == ["error", "solved", "error", "unsolved", "solved"]
+    assert dropped == 1
+
+
+def one_verdict(run: str, judge: str, status: str = "solved") -> Verdict:
+    """A verdict on the only answer of a run."""
+    place = {"run": run, "group": "G", "query_id": "1", "judge": judge, "rubric": "x"}
+    return Verdict.model_validate({**place, "round": 0, "status": status, "answer_hash": "h"})
 
 
 async def test_an_older_store_is_copied_before_it_is_upgraded(
@@ -104,7 +178,7 @@ async def test_an_older_store_is_copied_before_it_is_upgraded(
         store = await open_store(f"sqlite:///{old_store}")
         await store.close()
 
-    copy = old_store.with_name("stb.db.before-0005")
+    copy = old_store.with_name("stb.db.before-0006")
     assert before == contents(copy)
     assert "0001" == before["alembic_version"][0][0]
     assert [f"a copy of it as it is now is written to {copy} first"] == [
@@ -114,20 +188,20 @@ async def test_an_older_store_is_copied_before_it_is_upgraded(
 
 async def test_a_copy_that_is_there_is_not_overwritten(old_store: Path) -> None:
     """The next one gets a number."""
-    first = old_store.with_name("stb.db.before-0005")
+    first = old_store.with_name("stb.db.before-0006")
     first.write_text("precious")
 
     store = await open_store(f"sqlite:///{old_store}")
     await store.close()
 
     assert "precious" == first.read_text()
-    assert "0001" == contents(old_store.with_name("stb.db.before-0005.2"))["alembic_version"][0][0]
+    assert "0001" == contents(old_store.with_name("stb.db.before-0006.2"))["alembic_version"][0][0]
 
 
 async def test_nothing_is_upgraded_without_a_copy(old_store: Path) -> None:
     """Where no copy can be written, the error says what to do and the store stays as it is."""
     before = contents(old_store)
-    in_the_way = old_store.with_name("stb.db.before-0005.part")
+    in_the_way = old_store.with_name("stb.db.before-0006.part")
     in_the_way.mkdir()
 
     with pytest.raises(
@@ -154,7 +228,7 @@ async def test_a_process_that_is_killed_while_it_upgrades_leaves_the_store_as_it
     await store.close()
 
     assert (migrations.HEAD, 181) == (version, datasets[0].responses_count)
-    copies = [old_store.with_name(f"stb.db.before-0005{number}") for number in ("", ".2")]
+    copies = [old_store.with_name(f"stb.db.before-0006{number}") for number in ("", ".2")]
     assert [before, before] == [contents(copy) for copy in copies]
 
 

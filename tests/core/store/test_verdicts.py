@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from stb_core.store import Store
-from stb_core.store.verdicts import Judged, Mark
+from stb_core.store.verdicts import BroughtVerdicts, Judged, Mark
 from stb_core.values.manifest import Manifest
 from stb_core.values.trajectories import Step, StopReason, Trajectory
 from stb_core.values.verdicts import Status, Verdict
@@ -42,6 +44,71 @@ async def test_marks_are_the_log_in_the_order_in_which_it_was_written(store: Sto
     assert marks == [
         Mark("G", "1", 0, 0, Status.ERROR, answer),
         Mark("G", "1", 0, 0, Status.UNSURE, answer),
+    ]
+
+
+async def test_a_readable_verdict_that_is_there_already_is_dropped_and_counted(store: Store) -> None:
+    """Of any status, in one transaction or in several; the first stays. A failure is no verdict yet."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1", "2"]})
+    error, first = verdict(status=Status.ERROR), verdict(status=Status.UNSURE)
+
+    dropped = [
+        await store.verdicts.append([error, error]),
+        await store.verdicts.append([first, verdict(), verdict("2")]),
+        await store.verdicts.append([verdict(), error, verdict("2")]),
+    ]
+
+    marks = await store.verdicts.marks("r", metric="sopr", judge="j", rubric="x")
+    assert dropped == [0, 1, 2]
+    assert [(mark.query_id, mark.status) for mark in marks] == [
+        *[("1", Status.ERROR)] * 2,
+        *[("1", Status.UNSURE), ("2", Status.SOLVED)],
+        ("1", Status.ERROR),
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"run": "s"},
+        {"group": "H"},
+        {"query_id": "2"},
+        {"trial": 1},
+        {"metric": "fac"},
+        {"judge": "k"},
+        {"rubric": "y"},
+        {"round": 1},
+        {"answer_hash": "another answer, or the same pair in the other order"},
+        {"source": "a.zip", "is_foreign": True},
+    ],
+)
+async def test_a_verdict_on_another_question_is_added(store: Store, other: dict[str, object]) -> None:
+    """Whatever it is that differs."""
+    for run in ("r", "s"):
+        await store.runs.create(run, Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1", "2"]})
+    await store.verdicts.append([verdict()])
+
+    assert await store.verdicts.append([verdict().model_copy(update=other)]) == 0
+
+
+async def test_foreign_verdicts_count_only_where_they_are_asked_for(store: Store) -> None:
+    """Not among marks, judges or earlier verdicts; the log names where each came from."""
+    await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
+    foreign = verdict().model_copy(update={"source": "a.zip", "is_foreign": True})
+    brought = verdict(round_=1).model_copy(update={"source": "b.zip"})
+    await store.verdicts.append([foreign, brought])
+    log, place = store.verdicts, {"metric": "sopr", "judge": "j", "rubric": "x"}
+
+    assert [mark.round for mark in await log.marks("r", **place)] == [1]
+    assert [mark.round for mark in await log.marks("r", **place, source="a.zip")] == [0]
+    assert [one.verdicts for one in await log.judges("r")] == [1]
+    assert await log.by_answers([foreign.answer_hash], **place) == [brought]
+    assert await log.of_run("r") == [brought]
+    assert await log.of_run("r", with_foreign=True) == [foreign, brought]
+    assert await log.of_query("r", "G", "1", metric="sopr") == [foreign, brought]
+    assert await log.brought("r") == [
+        BroughtVerdicts(**place, source="a.zip", is_foreign=True, verdicts=1),
+        BroughtVerdicts(**place, source="b.zip", is_foreign=False, verdicts=1),
     ]
 
 

@@ -252,8 +252,8 @@ def test_verdicts_of_a_bundle_do_not_count_in_a_run_that_was_made_here(
 
     assert (imported.code, row["value"]) == (1, 50.0)
     assert (
-        "mine: 2 verdicts of the bundle were not imported: the run was made in this store, where only"
-        " verdicts that were given here count." in imported.err
+        "mine: 2 verdicts of the bundle were not imported: verdicts by rules are computed in this store."
+        in imported.err
     )
 
 
