@@ -23,7 +23,7 @@ def _run(session: nox.Session, program: str, *args: str) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """The tests, or those that are named: nox -s tests -- tests/core -k store."""
-    _run(session, "pytest", "-n", "2", *session.posargs)
+    _run(session, "pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
@@ -57,7 +57,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The tests with line and branch coverage, and what none of them reaches."""
-    _run(session, "pytest", "-n", "2", "--cov", "--cov-report=", *session.posargs)
+    _run(session, "pytest", "-n", "2", "--dist", "worksteal", "--cov", "--cov-report=", *session.posargs)
     _run(session, "coverage", "report", "--skip-covered", "--show-missing")
 
 

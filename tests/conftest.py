@@ -28,7 +28,9 @@ settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What only Linux can do is a visible skip elsewhere, in CI as well."""
+    """Files with slow tests come first, so that no worker is left with one; what only Linux can do is a visible skip."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     if sys.platform != "linux":
         for item in items:
             if item.get_closest_marker("linux"):
@@ -161,7 +163,10 @@ def clean_environment(**extra: str) -> dict[str, str]:
     keep = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("STB_") and not name.endswith(("_API_KEY", "_BASE_URL"))
+        if not name.startswith("STB_")
+        and not name.endswith(("_API_KEY", "_BASE_URL"))
+        # Without bytecode on disk each of some hundred processes would compile the packages again.
+        and name != "PYTHONDONTWRITEBYTECODE"
     }
     return {**keep, **extra}
 

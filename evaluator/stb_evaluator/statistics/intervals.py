@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
+from stb_evaluator.statistics import distributions
 from stb_evaluator.statistics.sampling import (
     LEVEL,
     RESAMPLES,
@@ -93,7 +93,7 @@ def bayesian_interval(
     _check_share(mean, n)
     tail = tail_of(level)
     a, b = prior[0] + n * mean, prior[1] + n * (1 - mean)
-    low, high = special.betaincinv(a, b, [tail, 1 - tail])
+    low, high = distributions.beta_quantile(a, b, [tail, 1 - tail])
     return Interval(float(low) if mean > 0 else 0.0, float(high) if mean < 1 else 1.0, "bayesian")
 
 
@@ -129,7 +129,9 @@ def bootstrap_ends(
     tail = tail_of(level)
     value = design.estimate(scores)
     draws = design.bootstrap(scores, resamples=resamples, seed=seed)
-    factor = special.stdtrit(design.freedom(scores), tail) / special.ndtri(tail)
+    factor = distributions.student_quantile(design.freedom(scores), tail) / distributions.normal_quantile(
+        tail
+    )
     return np.asarray(value + factor * (np.quantile(draws, [tail, 1 - tail], axis=0) - value))
 
 
@@ -209,7 +211,11 @@ def is_small(scores: Array) -> bool:
 def t_quantile(level: float, freedom: float = math.inf) -> float:
     """How many standard errors each way hold ``level`` of Student's t, by default of the normal."""
     tail = tail_of(level)
-    return float(-special.ndtri(tail) if math.isinf(freedom) else -special.stdtrit(freedom, tail))
+    return float(
+        -distributions.normal_quantile(tail)
+        if math.isinf(freedom)
+        else -distributions.student_quantile(freedom, tail)
+    )
 
 
 def _small_interval(values: Array, design: Design, level: float) -> Interval:

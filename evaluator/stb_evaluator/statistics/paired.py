@@ -13,8 +13,8 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
+from stb_evaluator.statistics import distributions
 from stb_evaluator.statistics.intervals import FEW_POINTS, SMALL_GROUP, Interval, bootstrap_ends, t_quantile
 from stb_evaluator.statistics.sampling import (
     LEVEL,
@@ -182,7 +182,9 @@ def equivalence(
     interval = Interval(spread.centre - half, spread.centre + half, spread.method)
     nearest = (margin - abs(spread.centre)) / spread.error
     p = float(
-        special.ndtr(-nearest) if math.isinf(spread.freedom) else special.stdtr(spread.freedom, -nearest)
+        distributions.normal_probability(-nearest)
+        if math.isinf(spread.freedom)
+        else distributions.student_probability(spread.freedom, -nearest)
     )
     return Equivalence(float(design.estimate(differences)), interval, margin, p, p < 1 - level)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import special
+from stb_evaluator.statistics import distributions
 
 ALPHA = 0.05
 POWER = 0.8
@@ -43,4 +43,4 @@ def queries_needed(difference: float, deviation: float, *, alpha: float = ALPHA,
 def _reach(alpha: float, power: float) -> float:
     if not (0 < alpha < 1 and 0 < power < 1):
         raise ValueError("alpha and power are between 0 and 1.")
-    return float(special.ndtri(power) - special.ndtri(alpha / 2))
+    return float(distributions.normal_quantile(power) - distributions.normal_quantile(alpha / 2))

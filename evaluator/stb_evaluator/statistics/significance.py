@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
+from stb_evaluator.statistics import distributions
 from stb_evaluator.statistics.sampling import RESAMPLES, Array, Design, Seed, finite, sums
 
 # Where no more units than this differ, every assignment of signs is tried: 2^15 of them.
@@ -64,7 +64,7 @@ def mcnemar(n_first: int, n_second: int, *, mid_p: bool = True) -> Significance:
     method = "McNemar mid-p" if mid_p else "McNemar exact"
     if n == 0:
         return Significance(1.0, method)
-    p = min(1.0, 2 * float(special.bdtr(fewer, n, 0.5)))
+    p = min(1.0, 2 * float(distributions.binomial_probability(fewer, n, 0.5)))
     if mid_p:
         seen = math.comb(n, fewer) / 2**n
         p -= seen / 2 if n_first == n_second else seen
