@@ -8,10 +8,10 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from stb_core.cli import sessions
-from stb_core.errors import ModelUnavailableError
+from stb_core.errors import ModelUnavailableError, RequestRefusedError
 from stb_core.llm import CostLimitReached, Spending
 from stb_core.store import GroupCommit, Lease, ShieldedTasks, Store
 from stb_core.values import Judgement, Status, Verdict
@@ -135,62 +135,106 @@ async def judge_all(
 ) -> list[Verdict]:
     """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log; returns them.
 
-    A judge that is unavailable many times in a row is not asked any more. What it was paid for without
+    A judge that is unavailable many times in a row is not asked any more. A question that it refused before it had
+    accepted any is asked again at the end: until then nobody knows whether the question was at fault. What it was paid for without
     giving a verdict is logged under the metric's ``unfinished``. ``lease`` comes from ``ask_alone``.
 
     Raises:
         StbError: the judge refuses every request, or a verdict cannot be stored.
     """
+    session = _Judging(store, judge, verdict, connections, tally, advance, lease, reserve)
+    advance(0, len(jobs))
+    try:
+        await session.ask_all(jobs)
+        await session.ask_refused_again()
+    except ExceptionGroup as problems:
+        raise problems.exceptions[0] from None
+    finally:
+        await (
+            session.tasks.wait_until_done()
+        )  # a verdict that was paid for is kept when the session is stopped
+    return session.given
 
-    async def append(verdicts: Sequence[Verdict]) -> list[None]:
-        tally.dropped += await store.verdicts.append(verdicts, lease)
+
+class _Judging(Generic[Job]):
+    """One call of ``judge_all``; see there."""
+
+    def __init__(
+        self,
+        store: Store,
+        judge: Callable[[Job], Awaitable[Judgement]],
+        verdict: Callable[[Job, Judgement], Verdict],
+        connections: int,
+        tally: JudgingTally,
+        advance: Callable[[int, int], None],
+        lease: Lease | None,
+        reserve: Reserve[Job] | None,
+    ) -> None:
+        self._store, self._lease = store, lease
+        self._judge, self._verdict, self._reserve = judge, verdict, reserve
+        self._tally, self._advance = tally, advance
+        self._gate = asyncio.Semaphore(connections)
+        self.tasks = ShieldedTasks()
+        self._commits: GroupCommit[Verdict, None] = GroupCommit(self._append, self.tasks)
+        self._n_jobs = 0
+        self._unavailable_in_a_row = 0
+        self._refused_early: list[Job] = []
+        self.given: list[Verdict] = []
+
+    async def ask_all(self, jobs: Sequence[Job]) -> None:
+        self._n_jobs = max(self._n_jobs, len(jobs))
+        async with asyncio.TaskGroup() as group:
+            for job in jobs:
+                group.create_task(self._work(job))
+
+    async def ask_refused_again(self) -> None:
+        """Ask again what was refused before anything was accepted; useless if nothing was since."""
+        again, self._refused_early = self._refused_early, []
+        if not self.given:
+            return
+        self._unavailable_in_a_row = 0
+        self._tally.unavailable -= len(again)
+        await self.ask_all(again)
+
+    async def _append(self, verdicts: Sequence[Verdict]) -> list[None]:
+        self._tally.dropped += await self._store.verdicts.append(verdicts, self._lease)
         return [None] * len(verdicts)
 
-    tasks, gate = ShieldedTasks(), asyncio.Semaphore(connections)
-    commits: GroupCommit[Verdict, None] = GroupCommit(append, tasks)
-    refused_in_a_row = 0
-    given: list[Verdict] = []
-
-    async def ask(job: Job) -> Judgement:
-        async with reserve(job) if reserve else nullcontext(Spending()) as spending:
-            judgement = await judge(job)
+    async def _ask(self, job: Job) -> Judgement:
+        async with self._reserve(job) if self._reserve else nullcontext(Spending()) as spending:
+            judgement = await self._judge(job)
             spending.add(judgement.usage)
         return judgement
 
-    async def work(job: Job) -> None:
-        nonlocal refused_in_a_row
-        async with gate:
-            if refused_in_a_row >= _PATIENCE:
+    async def _work(self, job: Job) -> None:
+        tally = self._tally
+        async with self._gate:
+            if self._unavailable_in_a_row >= _PATIENCE:
                 tally.unavailable += 1
                 return
             try:
-                judgement = await ask(job)
+                judgement = await self._ask(job)
             except CostLimitReached as reached:
                 tally.unasked += 1
                 tally.stopped = str(reached)
                 return
             except ModelUnavailableError as problem:
-                refused_in_a_row += 1
-                tally.unavailable += 1
-                tally.last_problem = str(problem)
-                if problem.usage and problem.usage.model_calls:
-                    lost = verdict(job, Judgement(Status.ERROR, problem.message, usage=problem.usage))
-                    await commits.begin(lost.model_copy(update={"metric": unfinished(lost.metric)}))
+                await self._miss(job, problem)
                 return
-            refused_in_a_row = 0
+            self._unavailable_in_a_row = 0
             # Before the next question: a crash loses at most the verdicts that are being asked for.
-            given.append(verdict(job, judgement))
-            await commits.begin(given[-1])
+            self.given.append(self._verdict(job, judgement))
+            await self._commits.begin(self.given[-1])
         tally.count(judgement)
-        advance(tally.judged, len(jobs))
+        self._advance(tally.judged, self._n_jobs)
 
-    advance(0, len(jobs))
-    try:
-        async with asyncio.TaskGroup() as group:
-            for job in jobs:
-                group.create_task(work(job))
-    except ExceptionGroup as problems:
-        raise problems.exceptions[0] from None
-    finally:
-        await tasks.wait_until_done()  # a verdict that was paid for is kept when the session is stopped
-    return given
+    async def _miss(self, job: Job, problem: ModelUnavailableError) -> None:
+        """Count a verdict that the judge could not give, and log what it was paid for it."""
+        self._unavailable_in_a_row += 1
+        self._tally.unavailable += 1
+        self._tally.last_problem = str(problem)
+        if isinstance(problem.__cause__, RequestRefusedError):
+            self._refused_early.append(job)
+        if problem.usage and problem.usage.model_calls:
+            lost = self._verdict(job, Judgement(Status.ERROR, problem.message, usage=problem.usage))
+            await self._commits.begin(lost.model_copy(update={"metric": unfinished(lost.metric)}))

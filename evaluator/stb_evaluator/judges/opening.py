@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stb_core.cli import console
 from stb_core.errors import UsageError
-from stb_core.llm import CostLimit, Model, open_model, price_of
+from stb_core.llm import AcceptedShapes, BlamingModel, CostLimit, Model, open_model, price_of
 from stb_core.settings import Settings
 from stb_core.store import Run, Store
 from stb_core.usage import Price
@@ -242,7 +242,8 @@ async def open_judges(
                 continue
             model = open_model(name, settings, connections=connections, find=find_reply)
             stack.push_async_callback(model.close)
-            judges.append(OpenedJudge(model.name, model, loaded, model, price))
+            asked = BlamingModel(model, AcceptedShapes())
+            judges.append(OpenedJudge(model.name, asked, loaded, model, price))
         yield OpenedJudges(tuple(judges), connections, retry_errors, quiet, limit)
 
 

@@ -27,15 +27,24 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class TrialFacts:
-    """One trial. ``calls`` counts its calls by provenance, see ``count_provenances``."""
+    """One trial. ``calls`` counts its calls by provenance, see ``count_provenances``.
+
+    ``n_functions`` counts the functions that the agent called, ``Finish`` and those that do not exist included;
+    ``n_unusable`` those of them that could not be made: an unknown function, or unusable arguments.
+    """
 
     stop: str
     calls: Counter[str]
+    n_functions: int = 0
+    n_unusable: int = 0
 
     @classmethod
     def of(cls, trajectory: Mapping[str, Any]) -> TrialFacts:
         """Those of a trajectory in its JSON form."""
-        return cls(trajectory["stop"], count_provenances(trajectory))
+        nodes = [step for node in trajectory.get("tree") or () if (step := node.get("step"))]
+        steps = nodes or trajectory["steps"]
+        unusable = sum(bool(step["error"]) and not step["provenance"] for step in steps)
+        return cls(trajectory["stop"], count_provenances(trajectory), len(steps), unusable)
 
     @property
     def has_made_up_answers(self) -> bool:
