@@ -44,6 +44,7 @@ class Answer:
     usage: Json | None = field(default_factory=dict)
     drop: bool = False
     delay_s: float = 0.0
+    content_type: bytes = b"application/json"
 
 
 def text(content: str | None, **more: Any) -> Answer:
@@ -297,7 +298,7 @@ async def _send(send: Any, answer: Answer, request: Json | None = None) -> None:
         return
     body = answer.body if answer.body is not None else _completion(answer, request or {})
     length = len(body) + (1000 if answer.drop else 0)
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % length), *answer.headers]
+    headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % length), *answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": answer.drop})
 

@@ -245,6 +245,8 @@ class EpisodeRecords:
     ) -> Episode:
         """The ended episode, where the last call of its model brought no reply."""
         assert ended.stop
+        if failure.is_pending and ended.stop is StopReason.MAX_SECONDS:
+            return ended  # a slow model is not dead
         if failure.is_refusal:
             accepted = AcceptedShapes(lambda: self._shapes_of_run(connection, ended.run))
             for shape in record.shapes:

@@ -91,6 +91,8 @@ class FailedCall(BaseModel):
     is_refusal: bool = False
     reason: RefusalReason = ""
     shape: str = ""
+    is_pending: bool = False
+    """The endpoint has not answered yet, nor any earlier call."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,9 @@ def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord
     asked = [event.proxied_call for event in models]
     failures = [event for event in events if event.kind == "failure"]
     has_failed = bool(failures) and not any(event.id > failures[-1].id for event in models)
+    failure = failures[-1].failed_call if has_failed else None
+    if not models and any(event.kind == "model" for event in events):
+        failure = FailedCall(message="The model has not answered in this episode.", is_pending=True)
     until = datetime.fromisoformat(episode.ended_at or clock.now())
     return EpisodeRecord(
         steps=tuple(step for _, step in answered),
@@ -189,7 +194,7 @@ def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord
             ),
         ),
         unanswered=tuple(unanswered),
-        failure=failures[-1].failed_call if has_failed else None,
+        failure=failure,
         shapes=tuple(dict.fromkeys(made.shape for made in asked if made.shape)),
     )
 

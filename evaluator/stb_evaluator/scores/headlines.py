@@ -27,6 +27,7 @@ UNUSABLE_FROM = 50.0
 _OWN_END = frozenset(
     {
         StopReason.NO_FINISH,
+        StopReason.GAVE_UP,
         StopReason.MAX_STEPS,
         StopReason.MAX_MODEL_CALLS,
         StopReason.MAX_TOKENS,
@@ -112,9 +113,9 @@ def _no_calls(grounds: HeadlineGrounds) -> str:
     if not _is_frequent(len(silent), grounds):
         return ""
     return (
-        f"NO CALLS: in {len(silent)} of {len(grounds.trials)} answers of {grounds.run.run} the model called no"
-        " function, it wrote only words, or nothing. They count as unsolved. Check the endpoint's tool-call parser"
-        " and the limit on tokens, or use -a react."
+        f"NO CALLS: in {len(silent)} of {len(grounds.trials)} answers of {grounds.run.run} no function was called"
+        " and no answer given: the model may have written only words, or nothing. They count as unsolved. Check its"
+        " endpoint's tool-call parser and the limit on tokens, or use -a react."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.values import NOT_STATED, Provenance, count_provenances
+from stb_core.values import FINISH, NOT_STATED, Provenance, count_provenances
 from stb_evaluator.scores.verdict_table import TrialPlace
 
 MADE_UP = frozenset({Provenance.SIMULATED, Provenance.RECORDED_SIMULATED, Provenance.TEMPLATE})
@@ -29,7 +29,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
 class TrialFacts:
     """One trial. ``calls`` counts its calls by provenance, see ``count_provenances``.
 
-    ``n_functions`` counts the functions that the agent called, ``Finish`` and those that do not exist included;
+    ``n_functions`` counts the functions that the agent called, without a ``Finish`` that ended the trial;
     ``n_unusable`` those of them that could not be made: an unknown function, or unusable arguments.
     """
 
@@ -42,7 +42,8 @@ class TrialFacts:
     def of(cls, trajectory: Mapping[str, Any]) -> TrialFacts:
         """Those of a trajectory in its JSON form."""
         nodes = [step for node in trajectory.get("tree") or () if (step := node.get("step"))]
-        steps = nodes or trajectory["steps"]
+        all_steps = nodes or trajectory["steps"]
+        steps = [step for step in all_steps if step["function"] != FINISH or step["error"]]
         unusable = sum(bool(step["error"]) and not step["provenance"] for step in steps)
         return cls(trajectory["stop"], count_provenances(trajectory), len(steps), unusable)
 
