@@ -135,6 +135,7 @@ def _system_key(run: Run) -> str:
         [
             *(manifest.dataset, manifest.dataset_hash, manifest.agent, manifest.agent_settings),
             *(manifest.agent_hash, manifest.model, manifest.model_settings),
+            *((manifest.agent_version,) if manifest.agent_version else ()),
         ]
     )
 

@@ -82,6 +82,17 @@ _options = (
     ),
     click.option("--snapshot", default="", help="Content hash of the only responses that may answer."),
     click.option("--episodes", is_flag=True, help="Make simulated answers agree within a trial."),
+    click.option(
+        "--fresh",
+        is_flag=True,
+        help="Make a new run, even if the same command has made one; its name gets a number.",
+    ),
+    click.option(
+        "--agent-version",
+        default="",
+        metavar="TEXT",
+        help="Version of the agent, by any name, such as a commit; another version is another run.",
+    ),
     click.option("--name", help="Name of the run, in place of the one made from its settings."),
     click.option("--seed", type=int, help="Seed sent to the model, plus the number of the trial."),
     click.option(
@@ -146,8 +157,8 @@ def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:
 async def command(as_json: bool, **options: Any) -> None:
     """Give an agent the queries of a dataset and store its trajectories.
 
-    The same command again continues the run where it stopped. Nothing is paid for twice. Exit
-    code 1 when a trial has no result.
+    The same command again continues the run where it stopped; with --fresh it makes a new one.
+    Nothing is paid for twice. Exit code 1 when a trial has no result.
     """
     # Slow to import; 'stb --help' does without.
     from stb_agents.runs import request as run_request  # noqa: PLC0415
@@ -174,6 +185,7 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
                 "complete": not missing,
                 "stopped": outcome.stopped,
                 "nothing_run": outcome.nothing_run and asdict(outcome.nothing_run),
+                "warnings": list(outcome.warnings),
                 "missing": missing,
                 "reasons": [{"reason": reason, "trials": len(trials)} for reason, trials in reasons.items()],
                 "rows": rows,
@@ -192,8 +204,8 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
         console.print_note(
             f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY."
         )
-    if outcome.stopped:
-        console.print_note(outcome.stopped)
+    for line in filter(None, (outcome.stopped, *outcome.warnings)):
+        console.print_note(line)
     if missing:
         console.print_note(
             f"{len(missing)} of {run.n_expected} trials have no result. The same command again repeats them."
@@ -204,12 +216,10 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
 
 def _describe_nothing_run(run: str, nothing: NothingRun) -> str:
     """The sentence that says that nothing was run, and how old the results are."""
-    times = dict.fromkeys(moment[:19].replace("T", " ") for moment in (nothing.oldest, nothing.newest))
+    times = dict.fromkeys(moment[:16].replace("T", " ") for moment in (nothing.oldest, nothing.newest))
     return (
-        f"Nothing was run: all {nothing.trials} results of {run} exist already, "
-        f"made {' to '.join(times)} UTC.\n"
-        "If the agent has changed where stb does not look (a module that it imports, what answers at its "
-        f"address), choose another --name, or delete this run with: stb rm {run}"
+        f"Nothing to run: all {nothing.trials} results of {run} are there, from {' to '.join(times)} UTC."
+        " --fresh makes a new run."
     )
 
 

@@ -8,7 +8,6 @@ an agent, a class of agents, or a function ``solve(task, tools) -> answer``.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
 
+from stb_agents.custom.agent_code import AgentCode, code_of_distribution, code_of_folder, code_of_module
 from stb_agents.custom.callables import CallableAgent, takes_task_and_tools
 from stb_agents.custom.remote import SCHEMES, Remote
 from stb_agents.environment import Agent
@@ -33,10 +33,10 @@ _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", 
 
 @dataclasses.dataclass(frozen=True)
 class ChosenAgent:
-    """An agent, and the version of its package or the hash of its file, for the manifest."""
+    """An agent, and what is known of its code."""
 
     agent: Agent
-    code: str
+    code: AgentCode
 
 
 def known_agents() -> list[str]:
@@ -58,29 +58,40 @@ def choose_agent(spec: str, options: Mapping[str, str]) -> ChosenAgent:
     """
     if spec.startswith(SCHEMES):
         parse_url(spec)
-        return ChosenAgent(_as_agent(Remote(spec), spec, options), "")
+        return ChosenAgent(_as_agent(Remote(spec), spec, options), AgentCode())
     place, separator, name = spec.rpartition(":")
     if not separator:
         return _installed(spec, options)
-    module = _module_of(Path(place)) if place.endswith(".py") else _import(place)
+    is_file = place.endswith(".py")
+    module = _module_of(Path(place)) if is_file else _import(place)
     try:
         candidate = getattr(module, name)
     except AttributeError:
         raise NotFoundError(f"There is no {name!r} in {place}.", hint="Check the name after ':'.") from None
-    code = hashlib.sha256(Path(str(module.__file__)).read_bytes()).hexdigest() if module.__file__ else ""
-    return ChosenAgent(_as_agent(candidate, spec, options), code)
+    agent = _as_agent(candidate, spec, options)
+    return ChosenAgent(
+        agent, code_of_folder(Path(place).parent, Path(place)) if is_file else code_of_module(module)
+    )
 
 
 def _installed(name: str, options: Mapping[str, str]) -> ChosenAgent:
     entries = importlib.metadata.entry_points(group=ENTRY_POINTS, name=name)
     for entry in entries:
-        distribution = entry.dist
-        version = f"{distribution.name} {distribution.version}" if distribution else ""
-        return ChosenAgent(_as_agent(entry.load(), name, options), version)
+        agent = _as_agent(entry.load(), name, options)
+        return ChosenAgent(agent, _code_of_entry(entry))
     raise NotFoundError(
         f"There is no agent {name!r}.",
         hint=f"There are: {', '.join(known_agents())}; or give your own as path/file.py:object.",
     )
+
+
+def _code_of_entry(entry: importlib.metadata.EntryPoint) -> AgentCode:
+    """Of our own agents the version of this program; of others the files as well."""
+    if entry.dist is None:
+        return code_of_module(sys.modules[entry.module])
+    if entry.dist.name == _DISTRIBUTION:
+        return AgentCode(f"{entry.dist.name} {entry.dist.version}")
+    return code_of_distribution(entry.dist, entry.module.partition(".")[0])
 
 
 def _module_of(path: Path) -> ModuleType:

@@ -24,13 +24,14 @@ import json
 import random
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import httpx2
 import orjson
 
 from stb_agents.custom.callables import hand_in
+from stb_agents.custom.remote_version import ask_version, check_version
 from stb_agents.environment import (
     Agent,
     Budget,
@@ -69,10 +70,15 @@ class _Contact:
 
 @dataclass(frozen=True)
 class Remote:
-    """An agent at an address."""
+    """An agent at an address.
+
+    ``version`` is what it stated when it was asked. ``versions`` holds what it states in its turns.
+    """
 
     url: str
     patience: Patience = _PATIENCE
+    version: str = ""
+    versions: set[str] = field(default_factory=set, compare=False, repr=False)
 
     model_use: ClassVar[ModelUse] = "none"
     budget: ClassVar[Budget] = Budget(max_steps=_TURNS)
@@ -91,6 +97,10 @@ class Remote:
         """A hash of the address's query string, which may choose among agents and may hold a secret."""
         query = httpx2.URL(self.url).query
         return {"query_sha256": hashlib.sha256(query).hexdigest()} if query else {}
+
+    async def asked_for_version(self) -> Remote:
+        """The same agent, with the version that it states to a GET of its address, if it does."""
+        return replace(self, version=await ask_version(self.url))
 
     async def check(self) -> None:
         """Check that something accepts connections at the address; sends nothing.
@@ -184,6 +194,7 @@ class Remote:
                 with environment.attempts(f"The agent at {self._place}"):
                     turn = await self._turn_or_fault(http, document, environment)
             contact.is_heard = True
+            check_version(turn, self.version, self.versions, self._place)
             if episode and (ended := await _end_of(episode, environment, waits=turn is None)):
                 if ended.stop is StopReason.EXPIRED and not await _is_alive(http):
                     raise ServiceError(

@@ -51,7 +51,8 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
             "budget": trial_settings.budget.settings(),
             "max_observation": trial_settings.max_observation,
         },
-        agent_hash=prepared.agent.code,
+        agent_hash=prepared.agent.code.identity,
+        agent_version=request.agent_version,
         model=request.model,
         model_settings={name: value for name, value in model_settings.items() if value is not None}
         if request.model

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stb_agents.custom import PREFIX as REPLAY
-from stb_agents.custom import ChosenAgent, choose_agent, load_replay
+from stb_agents.custom import AgentCode, ChosenAgent, Remote, choose_agent, load_replay
 from stb_agents.runs.request import RunRequest, number_to_retrieve
 from stb_agents.runs.runner import TrialSettings
 from stb_agents.runs.selection import Selection, select_queries
@@ -62,7 +62,10 @@ async def prepare_run(settings: Settings, request: RunRequest, stack: AsyncExitS
     store = await open_store(settings.database_url)
     stack.push_async_callback(store.close)
     if agent is None:
-        agent = ChosenAgent(await load_replay(store, request.agent.removeprefix(REPLAY)), "")
+        agent = ChosenAgent(await load_replay(store, request.agent.removeprefix(REPLAY)), AgentCode())
+    elif isinstance(agent.agent, Remote):
+        remote = await agent.agent.asked_for_version()
+        agent = ChosenAgent(remote, AgentCode(f"version {remote.version}" if remote.version else ""))
     trial_settings = request.trial_settings(agent.agent)
     selection = await select_queries(store, request.dataset, limit=request.limit, ids=ids)
     toolset = None
@@ -70,6 +73,22 @@ async def prepare_run(settings: Settings, request: RunRequest, stack: AsyncExitS
         toolset = await open_toolset(store, selection.dataset, to_retrieve, request.embedding, settings)
         selection = replace(selection, asked_for={**selection.asked_for, "tools": toolset.note})
     return PreparedRun(request, store, agent, price, lock, trial_settings, selection, toolset)
+
+
+def warnings_of(prepared: PreparedRun) -> list[str]:
+    """What decides the results of a run and is not in its manifest, as far as it is known after the run."""
+    chosen, version = prepared.agent, prepared.request.agent_version
+    if not isinstance(chosen.agent, Remote):
+        return chosen.code.changes()
+    if chosen.code.is_seen or version:
+        return []
+    if chosen.agent.versions:
+        said = (
+            f"The agent states its version ({min(chosen.agent.versions)}) in its turns only, so the run is not named"
+            " by it. Let a GET of its address state it, or name it with --agent-version."
+        )
+        return [said]
+    return [f"The code of {chosen.agent.name} cannot be seen; name its version with --agent-version."]
 
 
 def _no_price(request: RunRequest) -> UsageError:

@@ -16,8 +16,9 @@ from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
 from stb_agents.runs.manifest import identify_run
-from stb_agents.runs.preparation import prepare_run
+from stb_agents.runs.preparation import prepare_run, warnings_of
 from stb_agents.runs.progress import RunProgress
+from stb_agents.runs.repeats import choose_run
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.runner import Runner
 from stb_agents.runs.server import reach_server, simulator_note
@@ -49,13 +50,14 @@ class RunOutcome:
     """A run as it stands after the command.
 
     ``stopped`` says why the command ended before it had tried every trial; "" when it had not to.
-    ``nothing_run`` is None where at least one trial was done.
+    ``nothing_run`` is None where at least one trial was done. ``warnings`` say what the manifest cannot hold.
     """
 
     run: Run
     summary: Summary
     stopped: str = ""
     nothing_run: NothingRun | None = None
+    warnings: tuple[str, ...] = ()
 
 
 async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = False) -> RunOutcome:
@@ -89,7 +91,8 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         )
         if note := simulator_note(server.dataset):
             console.print_note(note)
-        name, manifest = identify_run(prepared, server.dataset)
+        first, manifest = identify_run(prepared, server.dataset)
+        name = await choose_run(store, first, manifest, fresh=request.fresh)
         client = await stack.enter_async_context(
             VirtualClient(
                 server.url,
@@ -100,9 +103,9 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             )
         )
         await client.check()
-        agent = prepared.agent.agent
+        agent, repeats = prepared.agent.agent, first if name != first else ""
         trials, lease = await claim_trials(store, name, selection.queries, request.trials, agent, stack)
-        run = await store.runs.create(name, manifest, selection.expected)
+        run = await store.runs.create(name, manifest, selection.expected, repeats=repeats)
         if model and prepared.price and request.max_cost is not None:
             model = await limit_cost(model, request.max_cost, prepared.price, store, name)
         if prepared.toolset and trials:
@@ -122,11 +125,14 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         )
         stopped = await runner.run(trials)
         summary = await summarise(run, store.runs.trajectories(run.run))
-        return RunOutcome(run, summary, stopped, None if trials else await _nothing_run(store, name))
+        nothing = None if trials else await _nothing_run(store, name)
+        return RunOutcome(run, summary, stopped, nothing, tuple(warnings_of(prepared)))
 
 
 async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
     """What ``run_agent`` would do and cost; no model and no server is asked, and nothing is stored.
+
+    An agent at an address is asked for its version.
 
     The server is taken to serve what the store holds now.
 
@@ -140,7 +146,8 @@ async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
         dataset, queries = prepared.selection.dataset, prepared.selection.queries
         mode = request.mode or DEFAULT_MODE.value
         served = ServedDataset(dataset.name, dataset.content_hash, dataset.responses_hash, mode)
-        name, _ = identify_run(prepared, served)
+        first, manifest = identify_run(prepared, served)
+        name = await choose_run(prepared.store, first, manifest, fresh=request.fresh)
         left = await trials_left(prepared.store, name, queries, request.trials)
         return await estimate_run(
             prepared.store,

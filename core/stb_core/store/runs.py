@@ -18,15 +18,17 @@ from stb_core.values import Manifest, Query, StopReason, Trajectory, clock
 # Documents fetched at a time; a search tree may be megabytes.
 _ROWS = 50
 
-# Stands beside the fields of the manifest, in the same column, and is no part of the manifest.
+# These stand beside the fields of the manifest, in the same column, and are no part of the manifest.
 _BROUGHT = "brought_by_a_bundle"
+_REPEATS = "repeats_run"
 
 
 @dataclass(frozen=True)
 class Run:
     """One run; ``expected`` maps each group to the ids of the queries it is to answer.
 
-    ``brought`` says that an imported bundle made it, so that its verdicts are not this store's.
+    ``brought`` says that an imported bundle made it, so that its verdicts are not this store's. ``repeats`` is the name
+    of the run that it was made anew from.
     """
 
     run: str
@@ -39,6 +41,7 @@ class Run:
     trials: int
     created_at: str
     brought: bool = False
+    repeats: str = ""
 
     @property
     def n_expected(self) -> int:
@@ -86,13 +89,17 @@ class Runs:
         name: str = "",
         *,
         brought: bool = False,
+        repeats: str = "",
     ) -> Run:
         """The run of that name, made if it is not there; ``brought`` where that is a bundle's doing.
+
+        ``repeats`` names the run that it is made anew from.
 
         Raises:
             ConflictError: a run of that name has a different manifest.
         """
         r = schema.runs
+        marks = {name: value for name, value in ((_BROUGHT, brought), (_REPEATS, repeats)) if value}
         async with self._database.writing() as connection:
             await connection.execute(
                 self._database.insert(r)
@@ -102,7 +109,7 @@ class Runs:
                     dataset=manifest.dataset,
                     agent=manifest.agent,
                     model=manifest.model,
-                    manifest=manifest.model_dump(mode="json") | ({_BROUGHT: True} if brought else {}),
+                    manifest=manifest.model_dump(mode="json") | marks,
                     manifest_hash=manifest.hash,
                     expected=expected,
                     trials=manifest.trials,
@@ -113,7 +120,8 @@ class Runs:
         found = await self.get(run)
         if found.manifest.hash != manifest.hash:
             raise ConflictError(
-                f"A run {run!r} exists with other settings.", hint="Choose another name with --name."
+                f"A run {run!r} exists with other settings: {', '.join(found.manifest.differences(manifest))}.",
+                hint="Choose another name with --name, or make a new run beside it with --fresh.",
             )
         return found
 
@@ -348,4 +356,5 @@ def _run(row: sa.Row[Any]) -> Run:
         trials=row.trials,
         created_at=row.created_at,
         brought=bool(row.manifest.get(_BROUGHT)),
+        repeats=str(row.manifest.get(_REPEATS, "")),
     )

@@ -71,9 +71,11 @@ def check(lock: LockFile, manifest: Manifest) -> None:
     else:
         locked = {"dataset_hash": lock.dataset_hash, "snapshot_hash": lock.snapshot_hash}
     found = manifest.model_dump(mode="json")
-    for name, wanted in locked.items():
-        if found[name] != wanted:
+    names = locked if lock.manifest is None else {**locked, **found}
+    for name in names:
+        wanted, is_now = locked.get(name, ""), found.get(name, "")
+        if is_now != wanted:
             raise ConflictError(
-                f"This is not the run that was locked: {name} is {found[name]!r} and was {wanted!r}.",
+                f"This is not the run that was locked: {name} is {is_now!r} and was {wanted!r}.",
                 hint="Run it as it was locked, or without --locked.",
             )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from stb_core.errors import UsageError
 from stb_core.values.calls import content_hash
@@ -18,12 +18,19 @@ from stb_core.values.calls import content_hash
 # Of other names too little could be left to tell them apart.
 _OWN_NAME = re.compile(r"[A-Za-z0-9._ -]+")
 
+_IN_WORDS = {
+    "agent_hash": "the agent's code",
+    "dataset_hash": "the dataset",
+    "snapshot_hash": "the responses",
+}
+
 
 class Manifest(BaseModel):
     """What a run is.
 
     ``selection`` names the groups, query ids and limit that were asked for; ``server`` says what else
-    of the server could change an answer: its simulator, injected faults, episodes.
+    of the server could change an answer: its simulator, injected faults, episodes. ``agent_hash`` is what is known
+    of the agent's code, ``agent_version`` what the user calls it; without one, the manifest has no such member.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,11 +50,26 @@ class Manifest(BaseModel):
     trials: int = 1
     seed: int = 0
     imported_from: str = ""
+    agent_version: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Members that older manifests do not have are left out when empty: so old runs keep their hashes."""
+        document: dict[str, Any] = handler(self)
+        if not self.agent_version:
+            document.pop("agent_version", None)
+        return document
 
     @property
     def hash(self) -> str:
         """SHA-256 of the canonical JSON of the manifest, as hexadecimal digits."""
         return content_hash(self.model_dump(mode="json"))
+
+    def differences(self, other: Manifest) -> list[str]:
+        """The members in which another manifest differs, in words."""
+        one, two = self.model_dump(mode="json"), other.model_dump(mode="json")
+        names = [name for name in {**one, **two} if one.get(name, "") != two.get(name, "")]
+        return [_IN_WORDS.get(name, name.replace("_", " ")) for name in names]
 
 
 def run_id(manifest: Manifest, groups: Sequence[str], name: str | None = None) -> str:

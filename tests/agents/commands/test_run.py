@@ -164,10 +164,11 @@ def test_a_run_that_is_complete_says_first_that_nothing_was_run(folder: Path, st
     again = stb(*args)
     nothing = json.loads(stb(*args, "--json").stdout)["nothing_run"]
 
-    day, second = nothing["oldest"][:10], nothing["oldest"][11:19]
+    day, minute = nothing["oldest"][:10], nothing["oldest"][11:16]
     assert first["nothing_run"] is None
     assert (nothing["trials"], nothing["oldest"] <= nothing["newest"]) == (8, True)
-    assert again.stdout.startswith(f"Nothing was run: all 8 results of ci exist already, made {day} {second}")
+    assert again.stdout.startswith(f"Nothing to run: all 8 results of ci are there, from {day} {minute}")
+    assert again.stdout.splitlines()[0].endswith(" UTC. --fresh makes a new run.")
     assert again.returncode == 0
 
 

@@ -56,7 +56,7 @@ def test_built_in_agents_are_found_by_name() -> None:
     chosen = choose_agent("cot", {})
 
     assert isinstance(chosen.agent, Cot)
-    assert chosen.code.startswith("stabletoolbench ")
+    assert chosen.code.identity.startswith("stabletoolbench ")
     assert {"cot", "scripted", "scripted-hasty"} <= set(known_agents())
 
 
@@ -66,7 +66,7 @@ def test_an_agent_of_ones_own_comes_from_a_file(own: Path) -> None:
     taken = choose_agent(f"{own}:instance", {})
 
     assert [made.agent.settings(), taken.agent.settings()] == [{"width": 3}, {"width": 7}]
-    assert made.code == hashlib.sha256(OWN.encode()).hexdigest()
+    assert made.code.identity == hashlib.sha256(OWN.encode()).hexdigest()
 
 
 def test_an_agent_of_ones_own_comes_from_a_module(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
