@@ -20,6 +20,8 @@ Foreign exceptions are turned into these once, where they enter.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from stb_core.usage import Usage
@@ -118,3 +120,9 @@ class UnreadableReplyError(ModelError):
     def __init__(self, message: str, *, reply: str = "", hint: str = "", usage: Usage | None = None) -> None:
         super().__init__(message, hint=hint, usage=usage)
         self.reply = reply
+
+
+def suggest_near(name: str, known: Iterable[str]) -> str:
+    """For the hint of a ``NotFoundError``: the known name that is most like one that is not, or "" if none is."""
+    near = difflib.get_close_matches(name, set(known), n=1)
+    return f"Did you mean {near[0]!r}? " if near else ""

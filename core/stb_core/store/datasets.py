@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core.errors import NotFoundError
+from stb_core.errors import NotFoundError, suggest_near
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.values import ApiDocument, ApiRef, Fingerprint, Query, ToolDocument, clock, group_order
@@ -57,7 +57,9 @@ class Datasets:
         names = ", ".join(dataset.name for dataset in there)
         raise NotFoundError(
             f"There is no dataset {name!r}.",
-            hint=f"There are: {names}." if names else "Import one: stb data import PATH --name NAME.",
+            hint=f"{suggest_near(name, [d.name for d in there])}There are: {names}."
+            if names
+            else "Import one: stb data import PATH --name NAME.",
         )
 
     async def create(self, name: str, *, source: str = "", version: str = "") -> Dataset:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from stb_core.errors import ConflictError, NotFoundError
+from stb_core.errors import ConflictError, NotFoundError, suggest_near
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.lease import Lease
@@ -153,7 +153,10 @@ class Runs:
         if matches:
             names = ", ".join(r.run for r in matches)
             raise NotFoundError(f"{run!r} may mean several runs: {names}.", hint="Give one in full.")
-        raise NotFoundError(f"There is no run {run!r}.", hint="List the runs in the store with: stb ls.")
+        near = suggest_near(run, [name for r in there for name in (r.run, r.name)])
+        raise NotFoundError(
+            f"There is no run {run!r}.", hint=f"{near}List the runs in the store with: stb ls."
+        )
 
     async def expect(self, run: str, expected: dict[str, list[str]]) -> None:
         """Add query ids to those that a run is to answer; none is ever taken away."""

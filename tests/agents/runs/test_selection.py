@@ -61,7 +61,7 @@ async def test_a_selection_knows_the_documents_of_its_apis(sqlite_store: Store) 
 @pytest.mark.parametrize(
     ("spec", "only", "message"),
     [
-        ("word", [], r"There is no dataset 'word'\. There are: world\."),
+        ("word", [], r"There is no dataset 'word'\. Did you mean 'world'\? There are: world\."),
         ("world:G9", [], r"has no group 'G9'\. There are: G1_instruction, G3_instruction\."),
         ("world:G1_instruction", ["11", "0"], "There is no query 11 among those asked for"),
     ],

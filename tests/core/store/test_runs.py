@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stb_core.errors import StoreError
+from stb_core.errors import NotFoundError, StoreError
 from stb_core.store import Store
 from stb_core.store.runs import JournalEntry
 from stb_core.values.manifest import Manifest
@@ -68,3 +68,20 @@ async def test_queries_are_kept_with_a_run(store: Store) -> None:
 
     assert [one, two] == sorted(kept, key=lambda query: query.query_id)
     assert [] == await store.runs.queries("r")
+
+
+async def test_a_name_that_is_near_is_suggested(sqlite_store: Store) -> None:
+    """Of runs and of datasets; nothing is suggested where nothing is near."""
+    await sqlite_store.datasets.create("spring")
+    await sqlite_store.runs.create("monday", Manifest(dataset="spring", dataset_hash="", agent="a"), {})
+
+    with pytest.raises(
+        NotFoundError, match=r"^There is no run 'munday'\. Did you mean 'monday'\? List the runs"
+    ):
+        await sqlite_store.runs.get("munday")
+    with pytest.raises(NotFoundError, match=r"^There is no run 'x'\. List the runs"):
+        await sqlite_store.runs.get("x")
+    with pytest.raises(
+        NotFoundError, match=r"^There is no dataset 'sprang'\. Did you mean 'spring'\? There are: spring"
+    ):
+        await sqlite_store.datasets.get("sprang")
