@@ -1,12 +1,12 @@
-"""The identity of a run: its manifest, and the name that is made from it."""
+"""The identity of a run: its manifest, the name that is made from it, and what to know of its server."""
 
 from __future__ import annotations
 
 from stb_agents.environment import ServedDataset
 from stb_agents.runs.preparation import PreparedRun
-from stb_core.values import Manifest, lockfile
+from stb_core.values import Manifest, Provenance, lockfile
 from stb_core.values.manifest import run_id
-from stb_core.values.provenance import is_frozen
+from stb_core.values.provenance import MODES, Source, is_frozen
 
 
 def identify_run(prepared: PreparedRun, served: ServedDataset) -> tuple[str, Manifest]:
@@ -63,3 +63,16 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
         trials=request.trials,
         seed=sampling.seed or 0,
     )
+
+
+def simulator_note(served: ServedDataset) -> str:
+    """What to know of the simulator before a run in the server's mode; "" where a model answers or none is asked."""
+    rules = next((rules for mode, rules in MODES.items() if mode == served.mode), None)
+    if rules is None or Source.SIMULATOR not in rules.sources:
+        return ""
+    simulator = served.settings.get("simulator", "")
+    if simulator == Provenance.TEMPLATE:
+        return "NOTE: no simulator model: calls without a recording get template answers (see stb serve --simulator)."
+    if not simulator:
+        return "NOTE: no simulator: calls that no recording or real API answers are misses (see stb serve --simulator)."
+    return ""

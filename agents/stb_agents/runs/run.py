@@ -15,13 +15,13 @@ from stb_agents.environment import ServedDataset, VirtualClient
 from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
-from stb_agents.runs.manifest import identify_run
+from stb_agents.runs.manifest import identify_run, simulator_note
 from stb_agents.runs.preparation import prepare_run, warnings_of
 from stb_agents.runs.progress import RunProgress
 from stb_agents.runs.repeats import choose_run
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.runner import Runner
-from stb_agents.runs.server import reach_server, simulator_note
+from stb_agents.runs.server import reach_server
 from stb_agents.runs.summary import Summary, summarise
 from stb_core.cli import console
 from stb_core.llm import Model

@@ -15,8 +15,7 @@ import orjson
 from stb_agents.environment import ServedDataset, VirtualClient
 from stb_core.errors import ServiceError, UsageError
 from stb_core.store import Dataset
-from stb_core.values import DEFAULT_MODE, Provenance
-from stb_core.values.provenance import MODES, Source
+from stb_core.values import DEFAULT_MODE
 
 LOCAL_URL = "http://127.0.0.1:8080"
 _START_S = 60
@@ -66,19 +65,6 @@ async def reach_server(
         return
     async with _private_server(dataset.name, mode, database_url, environment) as private_url:
         yield ReachedServer(private_url, await _find(private_url, dataset, ""), private=True)
-
-
-def simulator_note(served: ServedDataset) -> str:
-    """What to know of the simulator before a run in the server's mode; "" where a model answers or none is asked."""
-    rules = next((rules for mode, rules in MODES.items() if mode == served.mode), None)
-    if rules is None or Source.SIMULATOR not in rules.sources:
-        return ""
-    simulator = served.settings.get("simulator", "")
-    if simulator == Provenance.TEMPLATE:
-        return "NOTE: no simulator model: calls without a recording get template answers (see stb serve --simulator)."
-    if not simulator:
-        return "NOTE: no simulator: calls that no recording or real API answers are misses (see stb serve --simulator)."
-    return ""
 
 
 async def _find(url: str, dataset: Dataset, token: str) -> ServedDataset:
