@@ -31,11 +31,11 @@ def make_store(folder: Path, *names: str) -> str:
     return url
 
 
-def start(url: str, *options: str) -> tuple[subprocess.Popen[str], dict]:
-    """A server process and the line that it printed when it was ready."""
+def start(url: str, *options: str, **variables: str) -> tuple[subprocess.Popen[str], dict]:
+    """A server process with these variables, and the line that it printed when it was ready."""
     process = subprocess.Popen(
         [sys.executable, "-m", "stb_core.cli", "serve", "--port", "0", "--json", *options],
-        env=clean_environment(STB_DATABASE_URL=url),
+        env=clean_environment(STB_DATABASE_URL=url, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

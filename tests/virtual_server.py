@@ -20,7 +20,7 @@ from stb_core.values.calls import ToolCall
 from stb_core.values.provenance import Provenance
 from stb_core.values.tools import ToolDocument
 from stb_server.app.application import create_app
-from stb_server.app.http_protocol import IgnoringUpgrades
+from stb_server.app.http_protocol import PatientHttp
 from stb_server.app.process import bind, url_of
 from stb_server.worker.options import ServerOptions
 from stb_server.worker.worker import Worker
@@ -162,7 +162,7 @@ async def running(options: ServerOptions) -> AsyncGenerator[Running]:
         url = url_of(listener)
         config = uvicorn.Config(
             app,
-            http=IgnoringUpgrades,
+            http=PatientHttp,
             lifespan="on",
             ws="none",
             log_config=None,

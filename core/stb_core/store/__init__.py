@@ -6,7 +6,7 @@ from stb_core.store.datasets import Dataset
 from stb_core.store.episodes import PriorCall, ToolInEpisode
 from stb_core.store.group_commit import GroupCommit
 from stb_core.store.lease import Lease
-from stb_core.store.misses import Miss
+from stb_core.store.misses import Miss, bounded_arguments
 from stb_core.store.responses import Kept, Response
 from stb_core.store.runs import JournalEntry, Run, StoredTrial
 from stb_core.store.shielded import ShieldedTasks

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +22,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from stb_core.errors import StoreError
+from stb_core.store import schema
 from stb_core.store.lease import Lease
+from stb_core.values import clock
 
 _BUSY_TIMEOUT_S = 60
 
@@ -84,6 +87,18 @@ class Database:
         with _as_store_error(self.place):
             async with self._sqlite_turn:
                 return await asyncio.to_thread(_write, self._direct, statement, rows, lease)
+
+    async def try_write(self) -> None:
+        """Write a row, delete it and commit, to see that the database takes writes now.
+
+        Raises:
+            StoreError: it does not.
+        """
+        leases = schema.leases
+        row = {"name": f"trial write {uuid4().hex}", "token": "", "expires_at": clock.now()}
+        async with self.writing() as connection:
+            await connection.execute(leases.insert(), row)
+            await connection.execute(leases.delete().where(leases.c.name == row["name"]))
 
     def insert(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """An INSERT of the dialect in use, which knows ON CONFLICT."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -9,6 +11,21 @@ import sqlalchemy as sa
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.values import clock
+
+MAX_MISSES = 100_000
+"""Different calls that the ledger holds of one dataset; whoever may call could fill the disk otherwise."""
+_WHOLE_BYTES = 4096
+_FIRST_BYTES = 1024
+
+
+def bounded_arguments(arguments: bytes) -> bytes:
+    """Arguments as the ledger keeps them: of very long ones the first kilobyte, as an object that says so."""
+    if len(arguments) <= _WHOLE_BYTES:
+        return arguments
+    first = arguments[:_FIRST_BYTES].decode(errors="ignore")
+    return json.dumps(
+        {f"first {_FIRST_BYTES:,} of {len(arguments):,} bytes": first}, ensure_ascii=False
+    ).encode()
 
 
 @dataclass(frozen=True)
@@ -34,8 +51,12 @@ class Misses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, dataset_id: int, misses: list[Miss]) -> None:
-        """Count misses, in one transaction; a call missed before is counted up."""
+    async def record(self, dataset_id: int, misses: Sequence[Miss]) -> int:
+        """Count misses, in one transaction; a call missed before is counted up.
+
+        Returns:
+            How many new calls were left out because the ledger is full.
+        """
         m = schema.misses
         insert = self._database.insert(m)
         stamp = clock.now()
@@ -56,9 +77,9 @@ class Misses:
                 "category": miss.category,
                 "tool": miss.tool,
                 "api": miss.api,
-                "arguments": miss.arguments,
+                "arguments": bounded_arguments(miss.arguments),
                 "nearest_key": miss.nearest_key,
-                "nearest_arguments": miss.nearest_arguments,
+                "nearest_arguments": miss.nearest_arguments and bounded_arguments(miss.nearest_arguments),
                 "nearest_similarity": miss.nearest_similarity,
                 "count": miss.count,
                 "first_at": stamp,
@@ -66,9 +87,19 @@ class Misses:
             }
             for miss in misses
         ]
-        if rows:
-            async with self._database.writing() as connection:
-                await connection.execute(statement, rows)
+        if not rows:
+            return 0
+        async with self._database.writing() as connection:
+            of_dataset = m.c.dataset_id == dataset_id
+            held = await connection.scalar(sa.select(sa.func.count()).where(of_dataset)) or 0
+            kept = rows
+            if held + len(rows) > MAX_MISSES:
+                known = set(await connection.scalars(sa.select(m.c.key).where(of_dataset)))
+                new = [row for row in rows if row["key"] not in known]
+                kept = [row for row in rows if row["key"] in known] + new[: max(MAX_MISSES - held, 0)]
+            if kept:
+                await connection.execute(statement, kept)
+        return len(rows) - len(kept)
 
     async def most_frequent(self, dataset_id: int, *, limit: int = 100, offset: int = 0) -> list[Miss]:
         """Misses of a dataset, the most frequent first."""

@@ -16,8 +16,9 @@ from stb_core.errors import NotFoundError, StoreError
 from stb_server.app import dataset_routes, health, openapi
 from stb_server.app.body_limit import BodyLimit
 from stb_server.app.host_guard import HostGuard
-from stb_server.app.metrics_collection import publish_forever
+from stb_server.app.metrics_collection import publish_forever, publish_last
 from stb_server.app.origin_guard import OriginGuard
+from stb_server.app.response_headers import ResponseHeaders
 from stb_server.app.stop_guard import StopGuard
 from stb_server.app.token_guard import TokenGuard
 from stb_server.app.virtual_endpoint import VirtualEndpoint
@@ -63,6 +64,7 @@ def create_app(options: ServerOptions) -> FastAPI:
             await mcp.close()
             await proxy.close()
             await worker.close()
+            publish_last(worker)
 
     app = ServerApp(
         title="StableToolBench virtual API server",
@@ -87,6 +89,7 @@ def create_app(options: ServerOptions) -> FastAPI:
     app.add_middleware(OriginGuard, hosts=options.hosts)
     app.add_middleware(HostGuard, hosts=options.hosts)
     app.add_middleware(StopGuard)
+    app.add_middleware(ResponseHeaders)
     app.add_exception_handler(NotFoundError, _not_found)
     app.add_exception_handler(StoreError, _store_unavailable)
     app.add_exception_handler(BadRequestError, _bad_request)

@@ -1,13 +1,27 @@
-"""Limits the size of request bodies, for endpoints that do not do so themselves."""
+"""Limits the size of request bodies, for endpoints that do not do so themselves, and refuses compressed ones."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+UNSUPPORTED = 415
+KIND = "unsupported_encoding"
+TEXT = "The request body is compressed. Send it without Content-Encoding."
+
+
+def is_compressed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether ``Content-Encoding`` says that a body is compressed; names of headers in lower case."""
+    return any(
+        name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}
+        for name, value in headers
+    )
+
 
 class BodyLimit:
-    """Answers 413 to a request below ``prefix`` whose body is larger than allowed."""
+    """Answers 415 to a compressed body, and 413 below ``prefix`` to one that is larger than allowed."""
 
     def __init__(self, app: ASGIApp, prefix: str, max_bytes: int) -> None:
         self._app = app
@@ -16,6 +30,10 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, and count the bytes that are read."""
+        if scope["type"] == "http" and is_compressed(scope["headers"]):
+            content = {"error": TEXT, "type": KIND, "response": ""}
+            await JSONResponse(content, UNSUPPORTED, {"x-stb-error": KIND})(scope, receive, send)
+            return
         if scope["type"] != "http" or not scope["path"].startswith(self._prefix):
             await self._app(scope, receive, send)
             return

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from stb_core.errors import StoreError
 from stb_server.app.metrics_collection import collect_numbers
 from stb_server.cache import RedisCache, RedisLink
 from stb_server.worker import Worker, exposition
 
 router = APIRouter(tags=["health"])
+
+_OK = {"status": "ok"}
 
 
 @router.get("/healthz")
@@ -40,10 +41,15 @@ async def metrics(request: Request) -> Response:
 
 async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
     """Whether calls can be answered, and the state of every part."""
-    ledger, writer = worker.resources.ledger, worker.resources.writer
+    ledger, writer, health = worker.resources.ledger, worker.resources.writer, worker.resources.health
+    await health.check()
     parts: dict[str, Any] = {
         "memory": {"status": "ok", "entries": len(worker.memory), "bytes": worker.memory.size_bytes},
-        "writes": {"status": "ok", "queued": writer.queued, "failed": writer.failed},
+        "writes": {
+            **({"status": "failing", "reason": health.write_problem} if health.write_problem else _OK),
+            "queued": writer.queued,
+            "failed": writer.failed,
+        },
         "miss_ledger": {
             "status": "ok" if not ledger.lost else "lost",
             "queued": ledger.queued,
@@ -66,13 +72,9 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
             "status": "injecting",
             "plan": str(worker.faults.plan),
         } | worker.faults.counts.report()
-    ready = True
-    try:
-        datasets_in_store = await worker.resources.store.datasets.all()
-        parts["store"] = {"status": "ok"}
-    except StoreError as problem:
-        datasets_in_store, ready = [], False
-        parts["store"] = {"status": "down", "reason": problem.message}
+    parts["store"] = {"status": "down", "reason": health.read_problem} if health.read_problem else _OK
+    must_write = worker.options.mode.rules.keeps
+    ready = not health.read_problem and not (health.write_problem and must_write)
     datasets = [
         {
             "name": dataset.name,
@@ -81,13 +83,13 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
             "responses": dataset.responses_count,
             "default": dataset.name == worker.options.dataset,
         }
-        for dataset in datasets_in_store
+        for dataset in health.datasets
     ]
-    if parts["store"]["status"] == "ok" and not any(row["default"] for row in datasets):
+    if not health.read_problem and not any(row["default"] for row in datasets):
         ready = False
         parts["dataset"] = {"status": "gone", "name": worker.options.dataset}
     document = {
-        "status": "ready" if ready else "not ready",
+        "status": "not ready" if not ready else "degraded" if health.write_problem else "ready",
         "mode": worker.options.mode.value,
         "modes": [mode.value for mode in worker.pipelines],
         "parts": parts,

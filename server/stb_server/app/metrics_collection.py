@@ -22,15 +22,16 @@ def collect_numbers(worker: Worker) -> Numbers:
 
 
 async def publish_forever(worker: Worker) -> None:
-    """Leave this worker's numbers for its siblings at once, once a second, and when cancelled."""
-    folder = worker.options.metrics_folder
-    try:
-        while folder:
-            publish_numbers(own_numbers(worker), folder)
-            await asyncio.sleep(_INTERVAL_S)
-    finally:
-        if folder:
-            publish_numbers(own_numbers(worker), folder)
+    """Leave this worker's numbers for its siblings at once, and once a second until cancelled."""
+    while folder := worker.options.metrics_folder:
+        publish_numbers(own_numbers(worker), folder)
+        await asyncio.sleep(_INTERVAL_S)
+
+
+def publish_last(worker: Worker) -> None:
+    """Leave the numbers of a worker that is closed."""
+    if folder := worker.options.metrics_folder:
+        publish_numbers(own_numbers(worker), folder)
 
 
 def own_numbers(worker: Worker) -> Numbers:
@@ -71,6 +72,8 @@ def own_numbers(worker: Worker) -> Numbers:
         found = worker.faults.counts.report()["faults"]
         numbers.count("stb_faults", _labelled({fault: row["calls"] for fault, row in found.items()}))
     numbers.gauge("stb_workers", 1)
+    numbers.gauge("stb_store_readable", not resources.health.read_problem)
+    numbers.gauge("stb_store_writable", not resources.health.write_problem)
     numbers.gauge("stb_queue_misses", resources.ledger.queued)
     numbers.gauge("stb_queue_writes", resources.writer.queued)
     numbers.gauge("stb_flights_under_way", sum(len(p.flights) for p in worker.pipelines.values()))

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,14 +21,14 @@ from uvicorn.supervisors import Multiprocess
 from stb_core.cli import console
 from stb_core.cli.output import guard_output
 from stb_core.cli.store import choose_dataset
-from stb_core.errors import ServiceError, UsageError
+from stb_core.errors import ServiceError, StoreError, UsageError
 from stb_core.store import open_store
 from stb_core.telemetry import logs, traces
 from stb_server.app.application import create_app
-from stb_server.app.http_protocol import IgnoringUpgrades
+from stb_server.app.http_protocol import PatientHttp
 from stb_server.app.request_labels import RequestLabels
 from stb_server.calls import BadRequestError
-from stb_server.worker import ServerOptions, Worker
+from stb_server.worker import ServerOptions, Worker, read_numbers
 
 GRACE_S = 30
 """Seconds that accepted requests may take to finish when the server stops."""
@@ -103,21 +103,38 @@ def serve(options: ServerOptions, listener: socket.socket, *, workers: int, as_j
 
     Raises:
         ServiceError: a worker cannot start.
+        StoreError: misses could not be written to the ledger.
     """
-    with ExitStack() as stack:
-        if workers > 1:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stb-metrics-"))
-            options = replace(options, metrics_folder=Path(folder))
+    _allow_many_connections()
+    with tempfile.TemporaryDirectory(prefix="stb-metrics-") as folder:
+        options = replace(options, metrics_folder=Path(folder))
         _run(options, listener, workers=workers, as_json=as_json)
+        lost = read_numbers(Path(folder)).counters.get("stb_misses_lost", {}).get((), 0)
     console.print_note("Stopped.")
+    if lost:
+        raise StoreError(
+            f"{lost:,.0f} {'miss was' if lost == 1 else 'misses were'} lost: the store could not be written, or the ledger is full.",
+            hint="Answers are not affected. The log says what happened.",
+        )
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one; a connection is an open file."""
+    with suppress(ImportError, OSError, ValueError):  # not on Windows, and not everywhere allowed
+        import resource  # noqa: PLC0415 - does not exist on Windows
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_json: bool) -> None:
+    # Whoever may name the client's address can evade limits per client, so nobody may unless this says so.
+    trusted_proxies = options.environment.get("FORWARDED_ALLOW_IPS", "")
     config = uvicorn.Config(
         functools.partial(_worker_app, options, os.getpid(), logs.current_level()),
         factory=True,
         workers=workers,
-        http=IgnoringUpgrades,
+        http=PatientHttp,
         lifespan="on",
         ws="none",
         log_config=None,
@@ -127,6 +144,8 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=trusted_proxies,
     )
     server = _Workers(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
     if isinstance(server, uvicorn.Server):
@@ -215,7 +234,8 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
 
 def _started(options: ServerOptions) -> int:
     """How many workers have started: each then writes its numbers into the folder."""
-    return len(list(options.metrics_folder.glob("*.json"))) if options.metrics_folder else 1
+    assert options.metrics_folder
+    return len(list(options.metrics_folder.glob("*.json")))
 
 
 def _answers(listener: socket.socket) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from time import monotonic
 from urllib.parse import quote
@@ -16,7 +16,8 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_server.app import host_guard, origin_guard, stop_guard
+from stb_server.app import body_limit, host_guard, origin_guard, stop_guard
+from stb_server.app.response_headers import NO_SNIFFING
 from stb_server.app.token_guard import is_authorized
 from stb_server.calls import MAX_NAME, BadRequestError, encode_answer, read_request
 from stb_server.worker import DatasetView, ViewRequest, Worker
@@ -28,7 +29,8 @@ _READABLE = " !#$&'()*+,/:;=?@[]\"<>{}|^`"
 """What a header may hold beside letters and digits; the rest is written as ``%XX``."""
 _IN_MEMORY = (b"x-stb-cache", b"memory")
 _DEFAULT = ViewRequest()
-_OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
+_RARE = frozenset({b"origin", b"sec-fetch-site", b"content-encoding"})
+"""Headers that clients seldom send, and that may rule a request out."""
 
 
 class VirtualEndpoint:
@@ -61,6 +63,7 @@ class VirtualEndpoint:
                 if entry is not None:
                     headers = [
                         _JSON,
+                        NO_SNIFFING,
                         (b"content-length", entry.length_header),
                         (b"x-stb-provenance", entry.provenance_header),
                         (b"x-stb-key", key.encode()),
@@ -93,6 +96,7 @@ class VirtualEndpoint:
             view.names.remember(digest, key)
         headers = [
             _JSON,
+            NO_SNIFFING,
             (b"content-length", str(len(answer.body)).encode()),
             (b"x-stb-provenance", answer.provenance.encode()),
             (b"x-stb-cache", answer.tier.encode()),
@@ -116,6 +120,7 @@ class VirtualEndpoint:
         body = encode_answer(problem.message)
         headers = [
             _JSON,
+            NO_SNIFFING,
             (b"content-length", str(len(body)).encode()),
             (b"x-stb-error", problem.kind.encode()),
             *problem.headers,
@@ -126,7 +131,7 @@ class VirtualEndpoint:
 
     def _check_head(self, scope: Scope, now: float) -> tuple[ViewRequest, str]:
         """The requested view and the episode, from the headers; refuses what the headers already rule out."""
-        authorized, from_browser = not self._token, False
+        authorized, has_rare = not self._token, False
         asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
             if header.startswith(b"x-stb-"):
@@ -137,10 +142,10 @@ class VirtualEndpoint:
                 authorized = is_authorized(value, self._token)
             elif header == b"host" and self._hosts is not None and not self._hosts.accept(value):
                 raise BadRequestError(host_guard.MISDIRECTED, host_guard.KIND, host_guard.explain(value))
-            elif header in _OF_BROWSERS:
-                from_browser = True
-        if from_browser and (text := origin_guard.problem(scope["headers"], self._hosts)):
-            raise BadRequestError(origin_guard.FORBIDDEN, origin_guard.KIND, text)
+            elif header in _RARE:
+                has_rare = True
+        if has_rare:
+            self._check_rare(scope["headers"])
         if not authorized:
             raise BadRequestError(
                 401,
@@ -151,6 +156,12 @@ class VirtualEndpoint:
         if self._limit:
             self._limit.check((scope.get("client") or ("",))[0], now)
         return _wanted(asked_for) if asked_for else (_DEFAULT, "")
+
+    def _check_rare(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        if text := origin_guard.problem(headers, self._hosts):
+            raise BadRequestError(origin_guard.FORBIDDEN, origin_guard.KIND, text)
+        if body_limit.is_compressed(headers):
+            raise BadRequestError(body_limit.UNSUPPORTED, body_limit.KIND, body_limit.TEXT)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()

@@ -20,9 +20,9 @@ def _is_text(value: str) -> str:
     return value
 
 
-def _holds_text(value: Any) -> Any:
-    """As ``_is_text``, for all texts within a JSON value."""
-    json.dumps(value, ensure_ascii=False).encode()
+def _is_storable(value: Any) -> Any:
+    """As ``_is_text``, for all texts within a JSON value; also refuse NaN and infinite numbers."""
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return value
 
 
@@ -87,7 +87,7 @@ class Call(_Body):
     """A call of a function, as a model wrote it."""
 
     name: Annotated[StorableText, Field(max_length=1000)]
-    arguments: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_holds_text)] = Field(
+    arguments: Annotated[dict[str, JsonValue] | str | None, AfterValidator(_is_storable)] = Field(
         default=None, description="An object, or its JSON text."
     )
     call_id: StorableName = Field(
@@ -98,7 +98,7 @@ class Call(_Body):
 class Finish(_Body):
     """The end of an episode: an answer, or null to give up."""
 
-    answer: Annotated[JsonValue, AfterValidator(_holds_text)] = Field(
+    answer: Annotated[JsonValue, AfterValidator(_is_storable)] = Field(
         description="Text or any other JSON value; null gives up."
     )
 

@@ -1,4 +1,7 @@
-"""Records calls that nothing could answer: counts them in memory, writes them to the ledger in bulk."""
+"""Records calls that nothing could answer: counts them in memory, writes them to the ledger in bulk.
+
+Memory and ledger are bounded in calls and in bytes. What does not fit is counted as lost, and logged.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 
 from stb_core.errors import StoreError
-from stb_core.store import Miss, Store
-from stb_core.values import ApiRef, ToolCall
+from stb_core.store import Miss, Store, bounded_arguments
+from stb_core.values import ApiRef
 from stb_server.calls import CallRequest, Neighbour, call_alone, recorded_arguments
 from stb_server.calls.nearest import nearest
 
@@ -18,11 +21,15 @@ _log = logging.getLogger(__name__)
 
 MAX_WAITING = 100_000
 """Distinct calls that may wait for the store; further new calls are counted as lost."""
+MAX_WAITING_BYTES = 64_000_000
+"""Bytes of arguments that may wait for the store."""
 
 
 @dataclass(slots=True)
 class _Waiting:
-    call: ToolCall
+    ref: ApiRef
+    arguments: bytes
+    """As the ledger keeps them."""
     count: int = 0
 
 
@@ -36,6 +43,8 @@ class MissLedger:
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._bytes = 0
+        self._logged = 0
         self.lost = 0
 
     @property
@@ -49,10 +58,12 @@ class MissLedger:
         calls, key = self._waiting[request.dataset.id], call.key
         waiting = calls.get(key)
         if waiting is None:
-            if self.queued >= MAX_WAITING:
+            if self.queued >= MAX_WAITING or self._bytes >= MAX_WAITING_BYTES:
                 self.lost += 1
                 return
-            waiting = calls[key] = _Waiting(call)
+            ref = ApiRef(call.category, call.tool, call.api)
+            waiting = calls[key] = _Waiting(ref, bounded_arguments(call.canonical_arguments))
+            self._bytes += len(waiting.arguments)
         waiting.count += 1
         self._awake.set()
 
@@ -61,16 +72,16 @@ class MissLedger:
         self._task = asyncio.create_task(self._write_forever())
 
     async def close(self) -> None:
-        """Write all waiting misses, then stop.
-
-        Raises:
-            StoreError: the store cannot be written.
-        """
+        """Write all waiting misses, then stop; those that cannot be written are counted as lost."""
         self._stopping.set()
         self._awake.set()
         if self._task:
             await self._task
-        await self.flush()
+        try:
+            await self.flush()
+        except StoreError as problem:
+            _log.error("misses are lost", extra={"queued": self.queued, "reason": str(problem)})
+            self.lost += self.queued
 
     async def flush(self) -> None:
         """Write all waiting misses now. Those that cannot be written keep waiting.
@@ -82,25 +93,33 @@ class MissLedger:
             batch = self._waiting.pop(dataset_id)
             try:
                 misses = await self._with_neighbours(dataset_id, batch)
-                await self._store.misses.record(dataset_id, misses)
+                self.lost += await self._store.misses.record(dataset_id, misses)
             except BaseException:
                 self._put_back(dataset_id, batch)
                 raise
+            self._bytes -= sum(len(waiting.arguments) for waiting in batch.values())
+        if self.lost > self._logged:
+            _log.warning(
+                "misses were lost: too many at once, or the ledger is full", extra={"lost": self.lost}
+            )
+            self._logged = self.lost
 
     def _put_back(self, dataset_id: int, batch: dict[str, _Waiting]) -> None:
         for key, newer in self._waiting.pop(dataset_id, {}).items():
-            batch.setdefault(key, _Waiting(newer.call)).count += newer.count
+            older = batch.setdefault(key, newer)
+            if older is not newer:
+                older.count += newer.count
+                self._bytes -= len(newer.arguments)
         self._waiting[dataset_id] = batch
 
     async def _with_neighbours(self, dataset_id: int, batch: dict[str, _Waiting]) -> list[Miss]:
         by_api: dict[ApiRef, list[tuple[str, _Waiting]]] = defaultdict(list)
         for key, waiting in sorted(batch.items()):
-            call = waiting.call
-            by_api[ApiRef(call.category, call.tool, call.api)].append((key, waiting))
+            by_api[waiting.ref].append((key, waiting))
         misses: list[Miss] = []
         for ref, waiting_calls in by_api.items():
             recorded = await recorded_arguments(self._store, dataset_id, ref)
-            arguments = [waiting.call.canonical_arguments for _, waiting in waiting_calls]
+            arguments = [waiting.arguments for _, waiting in waiting_calls]
             neighbours = await asyncio.to_thread(_nearest_of_each, arguments, recorded)
             misses += [
                 _miss(key, ref, waiting, neighbour)
@@ -128,7 +147,7 @@ def _nearest_of_each(missed: list[bytes], recorded: list[tuple[str, bytes]]) -> 
 
 
 def _miss(key: str, ref: ApiRef, waiting: _Waiting, neighbour: Neighbour | None) -> Miss:
-    miss = Miss(key, *ref, arguments=waiting.call.canonical_arguments, count=waiting.count)
+    miss = Miss(key, *ref, arguments=waiting.arguments, count=waiting.count)
     if neighbour is None:
         return miss
     return replace(

@@ -1,7 +1,7 @@
 """Numbers about the server: each worker counts, and the numbers of all workers are added when asked for.
 
-If there are several workers, each writes its numbers into a file of a common folder once a second and when
-it ends. The worker that is asked adds up the files.
+Each worker writes its numbers into a file of a common folder once a second and when it ends. The worker that is
+asked adds up the files.
 """
 
 from __future__ import annotations
@@ -134,6 +134,14 @@ def add_other_workers(numbers: Numbers, folder: Path) -> Numbers:
     return numbers
 
 
+def read_numbers(folder: Path) -> Numbers:
+    """The numbers that all workers left when they ended."""
+    numbers = Numbers()
+    for place in sorted(folder.glob("*.json")):
+        numbers.add(Numbers.from_json(place.read_bytes()), alive=False)
+    return numbers
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -169,6 +177,8 @@ _GAUGES = {
     "stb_memory_bytes": "Bytes of answers in memory, over all workers.",
     "stb_memory_entries": "Answers in memory, over all workers.",
     "stb_redis_up": "Workers whose link to Redis works.",
+    "stb_store_readable": "Workers whose last read of the store worked.",
+    "stb_store_writable": "Workers whose last trial write to the store worked.",
 }
 
 

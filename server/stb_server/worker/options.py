@@ -65,5 +65,7 @@ class ServerOptions:
     """How long a miss may wait before it is written to the ledger."""
     watch_interval_s: float = 1.0
     """How often a worker checks whether others changed a dataset."""
+    health_interval_s: float = 5.0
+    """How often a worker tries whether the store can be read and written."""
     metrics_folder: Path | None = None
     """Where workers exchange their numbers; None if there is only one worker."""

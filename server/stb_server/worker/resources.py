@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from stb_core.errors import StoreError
 from stb_core.store import Store, open_store
 from stb_core.values import clock
 from stb_server.cache import MemoryCache, RedisCache, RedisLink, StoreWriter, Tiers, open_reader
@@ -15,8 +13,7 @@ from stb_server.pipeline import EpisodeLedger, Locks, MissLedger, RedisLocks, St
 from stb_server.simulators import Context, open_simulator
 from stb_server.upstream import Upstream, read_upstream_config
 from stb_server.worker.options import ServerOptions
-
-_log = logging.getLogger(__name__)
+from stb_server.worker.store_health import StoreHealth
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,7 @@ class Resources:
     writer: StoreWriter
     locks: Locks
     episodes: EpisodeLedger
+    health: StoreHealth
     upstream: Upstream | None
     simulator: Layer | None
 
@@ -55,7 +53,10 @@ async def open_resources(options: ServerOptions, memory: MemoryCache, stack: Asy
     stack.push_async_callback(writer.close)
     ledger = MissLedger(store, options.flush_interval_s)
     ledger.start()
-    stack.push_async_callback(_close_ledger, ledger)
+    stack.push_async_callback(ledger.close)
+    health = StoreHealth(store, options.health_interval_s)
+    health.start()
+    stack.push_async_callback(health.close)
     upstream = await _open_upstream(options, store, stack)
     simulator = await _open_simulator(options, store, stack)
     locks: Locks = StoreLocks(store, writer)
@@ -67,6 +68,7 @@ async def open_resources(options: ServerOptions, memory: MemoryCache, stack: Asy
         writer=writer,
         locks=RedisLocks(redis, locks) if redis else locks,
         episodes=EpisodeLedger(store, writer),
+        health=health,
         upstream=upstream,
         simulator=simulator,
     )
@@ -93,10 +95,3 @@ async def _open_simulator(options: ServerOptions, store: Store, stack: AsyncExit
         return None
     context = Context(store, recorded_before=clock.now())
     return await stack.enter_async_context(open_simulator(options.simulator, context))
-
-
-async def _close_ledger(ledger: MissLedger) -> None:
-    try:
-        await ledger.close()
-    except StoreError as problem:
-        _log.error("misses are lost", extra={"queued": ledger.queued, "reason": str(problem)})

@@ -1,4 +1,4 @@
-"""An upgrade that a client offers is ignored, and the request is served with its body, on every path."""
+"""An offer to upgrade is ignored, and the request is served with its body; requests must arrive in time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from serve_process import make_store, start
 from stb_core.store import Store
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
+from stb_server.app import http_protocol
 from stb_server.worker.options import ServerOptions
 from virtual_server import Running, put_weather, recorded, request, running
 
@@ -78,8 +79,12 @@ class Connection:
         status, content = await self.answer()
         return status, json.loads(content)
 
+    async def rest(self) -> bytes:
+        """All that comes until the server closes the connection."""
+        return await self._reader.read()
+
     async def is_closed(self) -> bool:
-        return await self._reader.read() == b""
+        return await self.rest() == b""
 
 
 @asynccontextmanager
@@ -231,3 +236,31 @@ def test_the_command_serves_so_too(tmp_path: Path, workers: int) -> None:
 
     assert [BONN.body] * 12 == bodies
     assert "upgrade" not in err.lower()
+
+
+@pytest.mark.parametrize(
+    "part", [b"", b"POST /virtual HT", b"POST /virtual HTTP/1.1\r\nHost: x\r\nConte", b"BODY"]
+)
+async def test_a_request_that_does_not_come(
+    server: Running, part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing, half a head or half a body: the connection is closed when the time is up."""
+    monkeypatch.setattr(http_protocol, "RECEIVE_S", 0.2)
+    async with connected(server) as connection:
+        connection.writer.write(connection.head(PLAIN, CALL) + CALL[:10] if part == b"BODY" else part)
+        rest = await connection.rest()
+
+    assert rest == b"" if part == b"BODY" else rest.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_time_between_requests_does_not_count(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that keeps its connection open may think before it sends the next request."""
+    monkeypatch.setattr(http_protocol, "RECEIVE_S", 0.2)
+    async with connected(server) as connection:
+        answers = []
+        for _ in range(2):
+            connection.writer.write(connection.head(PLAIN, CALL) + CALL)
+            answers.append(await connection.answer())
+            await asyncio.sleep(0.5)
+
+    assert [(200, BONN.body)] * 2 == answers

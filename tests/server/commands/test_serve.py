@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -224,3 +225,42 @@ def workers_of(pid: int) -> list[int]:
         ["pgrep", "-P", str(pid), "-f", "spawn_main"], capture_output=True, text=True, check=True
     )
     return sorted(map(int, listed.stdout.split()))
+
+
+@pytest.mark.parametrize(("trusted", "refused"), [("", True), ("127.0.0.1", False)])
+def test_who_may_name_a_client(tmp_path: Path, trusted: str, refused: bool) -> None:
+    """A client cannot get around its limit by another address in a header, unless its proxy is named."""
+    url = make_store(tmp_path, "weather")
+    options = "--dataset", "weather", "--rate-limit", "0.001"
+    process, served = start(url, *options, FORWARDED_ALLOW_IPS=trusted)
+    answers = [
+        httpx.post(
+            f"{served['url']}/virtual",
+            json=request({"city": "Bonn"}),
+            headers={"X-Forwarded-For": f"10.0.0.{number}"},
+            timeout=60,
+        )
+        for number in range(3)
+    ]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+    assert refused == (429 in {answer.status_code for answer in answers})
+
+
+@pytest.mark.linux
+def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> None:
+    """The soft limit of open files, 1,024 on many systems, is raised to the hard one."""
+    url = make_store(tmp_path, "weather")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        process, served = start(url, "--dataset", "weather")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    limits = Path(f"/proc/{served['pid']}/limits").read_text()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert [str(hard)] * 2 == line.split()[3:5]

@@ -392,3 +392,23 @@ async def test_a_call_that_was_cut_off_spoils_the_trial(server: Running, store: 
     assert [[StopReason.INFRASTRUCTURE], [StopReason.ANSWERED]] == [
         [one.stop for one in await store.runs.done(run)] for run in runs
     ]
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e400", "-Infinity", '{"a": [NaN]}'])
+async def test_numbers_that_json_does_not_have(server: Running, number: str) -> None:
+    """In an answer or in arguments they are refused in words, and the episode goes on."""
+    player = await open_episode(server)
+    address = f"/v1/episodes/{player.opened['id']}"
+    headers = {"Authorization": f"Bearer {player.opened['token']}", "Content-Type": "application/json"}
+
+    answers = [
+        await server.client.post(f"{address}/{path}", content=body % number, headers=headers)
+        for path, body in (
+            ("finish", '{"answer": %s}'),
+            ("calls", '{"name": "current_for_sky_watch", "arguments": {"city": %s}}'),
+        )
+    ]
+    finished = await player.finish("No.")
+
+    assert [422, 422] == [answer.status_code for answer in answers]
+    assert 200 == finished.status_code
