@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.store import schema
 from stb_core.store.responses import Response, response_from_row
 from stb_core.store.store import Store
-from stb_core.values import Fingerprint, Provenance, Recording
+from stb_core.values import NULL_MEMBER, Fingerprint, Provenance, Recording
 
 _PAGE = 1_000
 
@@ -70,6 +70,13 @@ async def state(connection: AsyncConnection, dataset_id: int) -> tuple[Fingerpri
     statement = sa.select(d.responses_fingerprint, d.responses_count).where(d.id == dataset_id)
     row = (await connection.execute(statement)).one()
     return Fingerprint(row.responses_fingerprint), row.responses_count
+
+
+async def holds_null(store: Store, connection: AsyncConnection, dataset_id: int) -> bool:
+    """Whether the arguments of a response in force hold a null."""
+    r = schema.responses.c
+    here = (r.dataset_id == dataset_id, r.superseded_at.is_(None), _contains(store, r.arguments, NULL_MEMBER))
+    return await connection.scalar(sa.select(r.id).where(*here).limit(1)) is not None
 
 
 async def unpinned_keys(connection: AsyncConnection, dataset_id: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from stb_core.values.calls import (
     KEY_SCHEME,
+    SCHEMES_WITH_EQUAL_KEYS,
     JsonObject,
     ToolCall,
     call_key,
@@ -15,6 +16,7 @@ from stb_core.values.fingerprint import Fingerprint, response_element
 from stb_core.values.functions import Functions, FunctionSchema
 from stb_core.values.manifest import Manifest
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
+from stb_core.values.nulls import NULL_MEMBER, canonical_without_nulls, without_nulls
 from stb_core.values.observations import Finished
 from stb_core.values.provenance import DEFAULT_MODE, NOT_STATED, CacheMode, Provenance
 from stb_core.values.python_notation import parse_literal

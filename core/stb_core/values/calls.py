@@ -2,7 +2,8 @@
 
 The key is the SHA-256 of the canonical JSON (RFC 8785) of ``[category, tool, api, arguments]``
 with the names in ToolBench's standard form. Key order and white space do not matter; any change
-of a value or of its type does. RFC 8785 carries numbers as IEEE doubles; integers beyond
+of a value or of its type does. Before the key is made, nulls for optional parameters are left out
+(``stb_core.values.nulls``). RFC 8785 carries numbers as IEEE doubles; integers beyond
 ±(2⁵³ - 1), which it cannot tell apart, are written with all their digits.
 """
 
@@ -23,14 +24,17 @@ from stb_core.errors import CallError, FormatError
 JsonObject: TypeAlias = dict[str, Any]
 
 MAX_DEPTH = 64
-KEY_SCHEME = 1
-"""Number of the rules by which ``call_key`` makes keys.
+KEY_SCHEME = 2
+"""Number of the rules by which keys are made.
 
 Whoever changes the rules counts up, adds the new number to ``_FIRST_VERSIONS``, and adds a migration
 that makes the keys of stores anew. Dumps get theirs when they are loaded.
 """
-_FIRST_VERSIONS = {1: "0.1.0"}
+_FIRST_VERSIONS = {1: "0.1.0", 2: "0.1.0"}
 """Scheme → the version of stabletoolbench that first used it."""
+SCHEMES_WITH_EQUAL_KEYS = frozenset({1, 2})
+"""Schemes that make the same key of the same arguments. The second has fewer arguments in some calls: it leaves
+out nulls for optional parameters."""
 _MAX_EXACT_INTEGER = 2**53 - 1
 
 

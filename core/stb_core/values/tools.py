@@ -70,6 +70,13 @@ class ApiDocument(BaseModel):
         """The name that calls use."""
         return standardize_api(self.name)
 
+    @property
+    def optional_names(self) -> frozenset[str]:
+        """The names of its optional parameters, as documented and in standard form; none of a required one."""
+        optional = {name for one in self.optional_parameters for name in (one.name, one.standard_name)}
+        required = {name for one in self.required_parameters for name in (one.name, one.standard_name)}
+        return frozenset(optional - required)
+
 
 class ToolDocument(BaseModel):
     """One tool with its APIs, as in ``tools/<Category>/<tool>.json``."""

@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stb_core.errors import FormatError
 from stb_core.store import Run
-from stb_core.values import FINISH, KEY_SCHEME, Manifest, Query, Trajectory, Verdict
+from stb_core.values import FINISH, KEY_SCHEME, SCHEMES_WITH_EQUAL_KEYS, Manifest, Query, Trajectory, Verdict
 from stb_core.values.calls import readers_of_scheme
 
 FORMAT = "stabletoolbench-bundle/1"
@@ -87,10 +87,11 @@ def write_bundle(
         "calls.jsonl": _lines(call for t in trajectories for call in call_lines(t)),
         "verdicts.jsonl": _lines(map(_verdict_line, verdicts)),
     }
-    plain = FORMAT if KEY_SCHEME == 1 else FORMAT_WITH_SCHEME
+    scheme = _lowest_scheme(trajectories)
+    plain = FORMAT if scheme == 1 else FORMAT_WITH_SCHEME
     header = BundleHeader(
         format=FORMAT_WITH_SOURCES if any(verdict.is_foreign for verdict in verdicts) else plain,
-        key_scheme=KEY_SCHEME,
+        key_scheme=scheme,
         run=run.run,
         name=run.name,
         manifest=run.manifest,
@@ -107,6 +108,12 @@ def write_bundle(
             info.external_attr = 0o644 << 16
             archive.writestr(info, data)
     return buffer.getvalue()
+
+
+def _lowest_scheme(trajectories: Iterable[Trajectory]) -> int:
+    """The first scheme by which the keys of all calls are what they are: without a null, all agree."""
+    texts = (step.arguments for trajectory in trajectories for step in trajectory.steps)
+    return KEY_SCHEME if any("null" in text for text in texts) else min(SCHEMES_WITH_EQUAL_KEYS)
 
 
 def _lines(values: Iterable[Any]) -> bytes:
@@ -160,7 +167,7 @@ def read_bundle(path: Path) -> Bundle:
             f"{path} has the format {header.format}.",
             hint=f"This version reads {FORMAT_WITH_SOURCES} and older; upgrade.",
         )
-    if header.key_scheme != KEY_SCHEME:
+    if header.key_scheme not in SCHEMES_WITH_EQUAL_KEYS:
         raise FormatError(
             f"{path} has keys of scheme {header.key_scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
             hint=f"Read it with {readers_of_scheme(header.key_scheme)}.",

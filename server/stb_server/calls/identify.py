@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stb_core.errors import CallError
 from stb_core.values import (
+    NULL_MEMBER,
     ApiRef,
     ToolCall,
     call_key,
@@ -14,13 +15,30 @@ from stb_core.values import (
     standardize_api,
     standardize_category,
     standardize_tool,
+    without_nulls,
 )
 from stb_server.calls.catalogue import Catalogue, Unknown
+from stb_server.calls.documented_answers import Documents
 from stb_server.calls.protocol import UNUSABLE_INPUT, VirtualRequest
 
 # ToolBench's clients may offer this API under any tool. There is no server behind it:
 # the virtual server itself answers with one sentence.
 CHAT_WITH_USER = "chat_with_user"
+
+
+async def as_given(call: ToolCall, dataset_id: int, documents: Documents) -> ToolCall:
+    """The call without nulls for optional parameters, which are not given; the call itself if it has none.
+
+    Raises:
+        StoreError: the document of the API cannot be read.
+    """
+    if NULL_MEMBER not in call.canonical_arguments or None not in call.arguments.values():
+        return call
+    document = await documents(dataset_id, ApiRef(call.category, call.tool, call.api))
+    if document is None:
+        return call
+    given = without_nulls(call.arguments, document)
+    return call if given is call.arguments else ToolCall(call.category, call.tool, call.api, given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from stb_core.cli import console, counted, exit_with, stb_command
 from stb_core.cli.store import choose_dataset, opened_store
 from stb_core.errors import UsageError
 from stb_core.store import Dataset, Store
-from stb_core.values import KEY_SCHEME
+from stb_core.values import KEY_SCHEME, SCHEMES_WITH_EQUAL_KEYS
 from stb_server.datasets import (
     SUFFIXES,
     DifferenceKind,
@@ -90,7 +90,7 @@ async def _dump(store: Store, dataset: Dataset, output: Path, advance: Any) -> d
 async def load(file: Path, dataset: str, way: str, foreign: bool, as_json: bool) -> None:
     """Load the responses of a dump into a dataset: all of them, or none if the dump is damaged."""
     with opened_dump(file) as reader:
-        if (scheme := reader.header.key_scheme) != KEY_SCHEME:
+        if (scheme := reader.header.key_scheme) not in SCHEMES_WITH_EQUAL_KEYS:
             console.print_note(
                 f"{file} has keys of scheme {scheme}; its responses get keys of scheme {KEY_SCHEME}."
             )

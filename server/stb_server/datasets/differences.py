@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stb_core.errors import FormatError
 from stb_core.store import Store, browsing
-from stb_core.values import KEY_SCHEME, Recording
+from stb_core.values import KEY_SCHEME, SCHEMES_WITH_EQUAL_KEYS, Recording
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 
 
@@ -100,7 +100,7 @@ async def opened_diff_side(store: Store, what: str) -> AsyncGenerator[DiffSide]:
     """
     if what.endswith(SUFFIXES):
         with opened_dump(Path(what)) as reader:
-            if (scheme := reader.header.key_scheme) != KEY_SCHEME:
+            if (scheme := reader.header.key_scheme) not in SCHEMES_WITH_EQUAL_KEYS:
                 raise FormatError(
                     f"{what} has keys of scheme {scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
                     hint="Load it into a dataset, which makes the keys anew, and compare that.",

@@ -28,6 +28,7 @@ from stb_core import json_text
 from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
 from stb_core.values import (
     KEY_SCHEME,
+    SCHEMES_WITH_EQUAL_KEYS,
     Fingerprint,
     Provenance,
     Recording,
@@ -58,8 +59,8 @@ class DumpHeader:
     count: int
     content_hash: str
     """Hash of all responses, see ``stb_core.values.fingerprint``."""
-    key_scheme: int = KEY_SCHEME
-    """How its keys were made, see ``stb_core.values.calls``."""
+    key_scheme: int = 1
+    """The first scheme by which its keys are made as they are, see ``stb_core.values.calls``."""
 
     @property
     def line(self) -> bytes:
@@ -124,7 +125,7 @@ def parse_response_line(line: bytes, key_scheme: int = KEY_SCHEME) -> Recording:
         raise FormatError(f"is not a response: {problem}")
     if provenance in _NEVER_KEPT or not isinstance(value["arguments"], dict):
         raise FormatError("is not a response that can be stored")
-    if key_scheme == KEY_SCHEME and key != call_key(*names, arguments):
+    if key_scheme in SCHEMES_WITH_EQUAL_KEYS and key != call_key(*names, arguments):
         raise FormatError("its key is not that of its call")
     return Recording(
         key, *names, arguments, body, provenance.value, None if details is None else json.dumps(details)
@@ -166,7 +167,7 @@ class DumpReader:
                 raise self._refuse("is out of order")
             last, count = response.key, count + 1
             fingerprint.add(response_element(response.key, response.provenance, response.body))
-            if self.header.key_scheme != KEY_SCHEME:
+            if self.header.key_scheme not in SCHEMES_WITH_EQUAL_KEYS:
                 names = response.category, response.tool, response.api
                 response = response._replace(key=call_key(*names, response.arguments))
             yield response

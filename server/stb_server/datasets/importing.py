@@ -6,14 +6,17 @@ whole batches; the same import again adds the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stb_core.store import Store, bulk
+from stb_core.store import Response, Store, bulk
+from stb_core.store.nulls_in_keys import renew_keys
 from stb_core.values import Query, Recording, ToolDocument
+from stb_core.values.recordings import RecordingRow
 from stb_server.datasets.content_hash import contents_hash, query_hash, tool_hash
 from stb_server.datasets.import_report import Conflict, Gap, SkippedFile
+from stb_server.datasets.nulls import NullRemover, unique
 from stb_server.datasets.query_files import QueryFiles
 from stb_server.datasets.response_files import RecordingBatch
 from stb_server.datasets.tool_files import ToolName, derive_tools, keep_derived_apis
@@ -98,6 +101,11 @@ class Importer:
             changed_tools = _compare_tools(old_tools, new_tools, result)
             changed_groups = _compare_queries(old_queries, queries.groups, result)
             await datasets.put_tools(connection, dataset_id, changed_tools)
+            if changed_tools:  # recordings may have come before the documents
+                result.conflicts += [
+                    Conflict("/".join(one.api), one.kept.decode(), one.dropped.decode(), one.same_body)
+                    for one in await connection.run_sync(renew_keys, dataset_id)
+                ]
             for group in changed_groups:
                 await datasets.put_queries(connection, dataset_id, queries.groups[group])
             value = contents_hash((old_tools | new_tools).values(), (old_queries | new_queries).values())
@@ -111,17 +119,36 @@ class Importer:
             return
         async with self.store.writing() as connection:
             dataset_id = await self.store.datasets.put(connection, result.dataset, source=self._source)
-            existing = await bulk.add_responses(
-                self.store, connection, dataset_id, batch.rows, batch.fingerprint
-            )
-        result.responses.found += len(batch.rows)
-        result.responses.added += len(batch.rows) - len(existing)
-        for row in map(Recording._make, batch.rows if existing else ()):
+            same, changed = await NullRemover(self.store, dataset_id).split(batch.rows)
+            fingerprint = None if changed else batch.fingerprint
+            existing = await bulk.add_responses(self.store, connection, dataset_id, same, fingerprint)
+            self._count(same, existing)
+            changed, pairs = unique(changed)
+            result.conflicts += [
+                Conflict(
+                    _api_name(row), kept.arguments.decode(), row.arguments.decode(), kept.body == row.body
+                )
+                for kept, row in pairs
+            ]
+            existing = await bulk.add_responses(self.store, connection, dataset_id, changed)
+            self._count(changed, existing)
+
+    def _count(self, rows: Sequence[RecordingRow], existing: Mapping[str, Response]) -> None:
+        """Count rows that were to be added, of which some calls had an answer already."""
+        result = self.result
+        result.responses.found += len(rows)
+        result.responses.added += len(rows) - len(existing)
+        for row in map(Recording._make, rows if existing else ()):
             old = existing.get(row.key)
             if old is not None and (old.body, old.provenance) != (row.body, row.provenance):
-                api = f"{row.category}/{row.tool}/{row.api}"
                 kept = f"what {result.dataset} holds already ({old.provenance})"
-                result.conflicts.append(Conflict(api, kept, row.arguments.decode(), old.body == row.body))
+                result.conflicts.append(
+                    Conflict(_api_name(row), kept, row.arguments.decode(), old.body == row.body)
+                )
+
+
+def _api_name(row: Recording) -> str:
+    return f"{row.category}/{row.tool}/{row.api}"
 
 
 class ImportSource(Protocol):

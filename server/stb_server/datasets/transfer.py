@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, NotFoundError, StoreError
 from stb_core.store import Dataset, Response, Store, browsing, bulk
-from stb_core.values import Fingerprint, Provenance, Recording, response_element
+from stb_core.values import KEY_SCHEME, Fingerprint, Provenance, Recording, response_element
 from stb_server.datasets.content_hash import NO_CONTENTS
 from stb_server.datasets.dataset_names import checked_dataset_name
 from stb_server.datasets.dump_file import DumpHeader, DumpReader, response_line
+from stb_server.datasets.nulls import NullRemover, unique
 from stb_server.datasets.whole_files import whole_file
 
 _LINES_AT_ONCE = 2_000
@@ -69,7 +70,9 @@ async def dump(
     """
     async with browsing.snapshot(store) as connection:
         state, count = await browsing.state(connection, dataset.id)
-        header = DumpHeader(dataset.name, dataset.content_hash or NO_CONTENTS, count, state.hash)
+        # Without a null the first scheme makes the same keys: the same responses are the same bytes then.
+        scheme = KEY_SCHEME if await browsing.holds_null(store, connection, dataset.id) else 1
+        header = DumpHeader(dataset.name, dataset.content_hash or NO_CONTENTS, count, state.hash, scheme)
         fingerprint, written = Fingerprint(), 0
         with whole_file(path) as file, _compressed(file, path) as out:
             out.write(header.line)
@@ -119,15 +122,28 @@ async def load(
     loaded = LoadedDump(checked_dataset_name(name))
     async with store.writing() as connection:
         dataset_id = await store.datasets.put(connection, name, source=reader.path.name)
+        nulls, late = NullRemover(store, dataset_id), list[Recording]()
         keys: set[str] = set()
-        for responses in _chunks(reader, _LINES_AT_ONCE):
-            loaded.responses += len(responses)
+        for chunk in _chunks(reader, _LINES_AT_ONCE):
+            loaded.responses += len(chunk)
+            rows, changed = await nulls.split(chunk)
+            late += changed
+            responses = [Recording(*row) for row in rows] if changed else chunk
             if replace:
                 await _replace(store, connection, dataset_id, responses, loaded)
                 keys.update(response.key for response in responses)
             else:
                 await _merge(store, connection, dataset_id, responses, loaded)
-            advance(len(responses))
+            advance(len(chunk))
+        late, pairs = unique(late)
+        fresh = [response for response in late if replace and response.key not in keys]
+        if fresh:
+            await _replace(store, connection, dataset_id, fresh, loaded)
+        keys.update(response.key for response in late)
+        rest = [response for response in late if not (replace and response in fresh)]
+        await _merge(store, connection, dataset_id, rest, loaded)
+        for _, further in pairs:
+            await _merge(store, connection, dataset_id, [further], loaded)
         if replace:
             unpinned = await browsing.unpinned_keys(connection, dataset_id)
             others = [key for key in unpinned if key not in keys]

@@ -20,7 +20,7 @@ from stb_server.calls import (
     VirtualRequest,
     encode_answer,
 )
-from stb_server.calls.identify import identify
+from stb_server.calls.identify import as_given, identify
 from stb_server.pipeline import Faults, Pipeline
 from stb_server.worker.dataset_views import DatasetNames, DatasetView, ViewRequest
 from stb_server.worker.metrics import RequestTimes
@@ -106,6 +106,7 @@ class Worker:
         call = identify(request, view.names.catalogue)
         if isinstance(call, Refusal):
             return Answer(encode_answer(call.message), Provenance.MISS, error=call.kind), ""
+        call = await as_given(call, view.names.dataset.id, self.resources.store.datasets.api)
         return await self.answer(view, view.call_request(call, request.toolbench_key), episode), call.key
 
     async def answer(self, view: DatasetView, request: CallRequest, episode: str = "") -> Answer:

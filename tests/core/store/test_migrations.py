@@ -178,7 +178,7 @@ async def test_an_older_store_is_copied_before_it_is_upgraded(
         store = await open_store(f"sqlite:///{old_store}")
         await store.close()
 
-    copy = old_store.with_name("stb.db.before-0006")
+    copy = old_store.with_name(f"stb.db.before-{migrations.HEAD}")
     assert before == contents(copy)
     assert "0001" == before["alembic_version"][0][0]
     assert [f"a copy of it as it is now is written to {copy} first"] == [
@@ -188,20 +188,22 @@ async def test_an_older_store_is_copied_before_it_is_upgraded(
 
 async def test_a_copy_that_is_there_is_not_overwritten(old_store: Path) -> None:
     """The next one gets a number."""
-    first = old_store.with_name("stb.db.before-0006")
+    first = old_store.with_name(f"stb.db.before-{migrations.HEAD}")
     first.write_text("precious")
 
     store = await open_store(f"sqlite:///{old_store}")
     await store.close()
 
     assert "precious" == first.read_text()
-    assert "0001" == contents(old_store.with_name("stb.db.before-0006.2"))["alembic_version"][0][0]
+    assert (
+        "0001" == contents(old_store.with_name(f"stb.db.before-{migrations.HEAD}.2"))["alembic_version"][0][0]
+    )
 
 
 async def test_nothing_is_upgraded_without_a_copy(old_store: Path) -> None:
     """Where no copy can be written, the error says what to do and the store stays as it is."""
     before = contents(old_store)
-    in_the_way = old_store.with_name("stb.db.before-0006.part")
+    in_the_way = old_store.with_name(f"stb.db.before-{migrations.HEAD}.part")
     in_the_way.mkdir()
 
     with pytest.raises(
@@ -228,7 +230,7 @@ async def test_a_process_that_is_killed_while_it_upgrades_leaves_the_store_as_it
     await store.close()
 
     assert (migrations.HEAD, 181) == (version, datasets[0].responses_count)
-    copies = [old_store.with_name(f"stb.db.before-0006{number}") for number in ("", ".2")]
+    copies = [old_store.with_name(f"stb.db.before-{migrations.HEAD}{number}") for number in ("", ".2")]
     assert [before, before] == [contents(copy) for copy in copies]
 
 
@@ -244,10 +246,10 @@ async def test_a_store_with_keys_of_another_scheme_is_refused(store: Store, stor
     """At once, since every call would be a miss; the error says which version reads it and the way here."""
     await put_weather(store)
     async with store.writing() as connection:
-        await connection.execute(sa.text("UPDATE datasets SET key_scheme = 2"))
+        await connection.execute(sa.text("UPDATE datasets SET key_scheme = 7"))
 
     with pytest.raises(
-        StoreError, match=r"keys of scheme 2.*newer version of stabletoolbench.*stb cache load"
+        StoreError, match=r"keys of scheme 7.*newer version of stabletoolbench.*stb cache load"
     ):
         await open_store(store_url)
 

@@ -371,7 +371,7 @@ def test_a_bundle_with_keys_of_another_scheme_is_refused(run_stb, tmp_path: Path
 
     assert ended.code == 1
     assert ended.err == (
-        "stb: r.zip has keys of scheme 7, and this version makes keys of scheme 1."
+        "stb: r.zip has keys of scheme 7, and this version makes keys of scheme 2."
         " Read it with a newer version of stabletoolbench.\n"
     )
 

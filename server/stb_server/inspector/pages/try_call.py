@@ -8,7 +8,7 @@ from stb_core.errors import CallError
 from stb_core.store import Dataset, Store
 from stb_core.values import ApiRef, Provenance, ToolCall, parse_arguments
 from stb_server.calls import BadRequestError, Neighbour, Refusal, VirtualRequest, recorded_arguments
-from stb_server.calls.identify import identify
+from stb_server.calls.identify import as_given, identify
 from stb_server.calls.nearest import nearest
 from stb_server.worker import ViewRequest, Worker
 
@@ -37,7 +37,7 @@ def sending_mode(worker: Worker | None) -> str:
 async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
     """Look a call up in the cache. Nothing is recorded, and a miss is not counted."""
     try:
-        call = ToolCall(*ref, parse_arguments(arguments))
+        call = await as_given(ToolCall(*ref, parse_arguments(arguments)), dataset.id, store.datasets.api)
         stored = await store.responses.get(dataset.id, call.key)
     except CallError as problem:
         return TriedCall(None, problem.message)
@@ -57,5 +57,6 @@ async def send(worker: Worker, dataset: Dataset, ref: ApiRef, arguments: str) ->
     call = identify(VirtualRequest(*ref, arguments), view.names.catalogue)
     if isinstance(call, Refusal):
         return TriedCall(None, call.message)
+    call = await as_given(call, dataset.id, worker.resources.store.datasets.api)
     answer = await worker.answer(view, view.call_request(call))
     return TriedCall(call, body=answer.body, provenance=answer.provenance)
