@@ -40,7 +40,8 @@ class ScoreSource(Protocol):
 
         Rates are in percent. A row has ``run``, ``judge``, ``rubric``, ``group`` (also ``macro`` and
         ``micro``), ``value``, ``ci_low``, ``ci_high``, ``n``, ``n_total`` and ``complete``; the row of a
-        difference also ``run_b``, ``p`` and ``p_holm``.
+        difference also ``run_b``, ``p`` and ``p_holm``, and for ``macro`` ``place`` and ``place_b``: of either run
+        ``rank``, ``rank_low`` and ``rank_high``, or why it is ``unranked``.
 
         Raises:
             StbError: the runs cannot be scored or compared.

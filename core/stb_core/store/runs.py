@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,6 +47,25 @@ class Run:
     def n_expected(self) -> int:
         """How many trajectories make it complete."""
         return self.trials * sum(len(ids) for ids in self.expected.values())
+
+    @property
+    def places(self) -> list[tuple[str, str, int]]:
+        """The trials that it is to make, as (group, query id, trial)."""
+        return [
+            (group, query_id, trial)
+            for group, ids in self.expected.items()
+            for query_id in ids
+            for trial in range(self.trials)
+        ]
+
+    def count_done(self, stops: Mapping[tuple[str, str, int], str]) -> int:
+        """How many of its trials are done, by why each stopped; those lost to infrastructure are not.
+
+        Every command and page counts by this. Answers to other queries, which an import may bring, do not count.
+        """
+        return sum(
+            stops.get(place, StopReason.INFRASTRUCTURE) != StopReason.INFRASTRUCTURE for place in self.places
+        )
 
 
 @dataclass(frozen=True)

@@ -80,24 +80,7 @@ def _show_merged(merged: Merged, *, as_json: bool) -> None:
 
 def _show(summary: ImportSummary, *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [{**asdict(run), "missing": run.missing} for run in summary.runs]
-    for skipped in summary.skipped[:_SHOWN]:
-        console.print_note(f"skipped: {skipped}")
-    if len(summary.skipped) > _SHOWN:
-        console.print_note(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
-    if summary.dataset is None and summary.runs:
-        console.print_note(
-            "NOTE: no dataset of this store has these queries, so each group's denominator is the union"
-            " of the answers imported here, and answers that every system lacks go unnoticed."
-            " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
-        )
-    for run in summary.runs:
-        if run.missing:
-            console.print_note(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
-        if run.not_in_dataset:
-            console.print_note(
-                f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
-                " they are kept, but not scored."
-            )
+    _tell_what_lacks(summary)
     if as_json:
         skipped_rows = [
             {"path": str(one.path), "query": one.query_id, "reason": one.reason} for one in summary.skipped
@@ -112,3 +95,30 @@ def _show(summary: ImportSummary, *, as_json: bool) -> None:
     if summary.votes:
         shown = [asdict(one) for one in summary.votes]
         console.emit_table(shown, ("run", "run_b", "group", "queries", "votes", "new_votes:new votes"))
+
+
+def _tell_what_lacks(summary: ImportSummary) -> None:
+    """Notes on what was skipped, and on answers that are missing or left over."""
+    for skipped in summary.skipped[:_SHOWN]:
+        console.print_note(f"skipped: {skipped}")
+    if len(summary.skipped) > _SHOWN:
+        console.print_note(f"skipped: {len(summary.skipped) - _SHOWN} more; --json lists all")
+    if summary.dataset is None and summary.runs:
+        console.print_note(
+            "NOTE: no dataset of this store has these queries, so each group's denominator is the union"
+            " of the answers imported here, and answers that every system lacks go unnoticed."
+            " Import the dataset first (stb data import PATH --name NAME) or name it with --dataset."
+        )
+    for run in summary.runs:
+        if summary.dataset is not None and run.dataset != summary.dataset:
+            console.print_note(
+                f"NOTE: {summary.dataset} has none of the groups of {run.run}, so its denominator is the union of the"
+                " answers imported here."
+            )
+        if run.missing:
+            console.print_note(f"NOTE: {run.run} has no answer to {run.missing} of {run.expected} queries.")
+        if run.not_in_dataset:
+            console.print_note(
+                f"NOTE: {run.run} answers {run.not_in_dataset} queries that the dataset does not have;"
+                " they are kept, but not scored."
+            )

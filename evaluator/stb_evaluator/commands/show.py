@@ -10,7 +10,7 @@ import click
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.store import BroughtVerdicts, Run, Store, StoredTrial
+from stb_core.store import BroughtVerdicts, Run, Store
 from stb_core.values import SOPR, StopReason, Trajectory, Verdict, group_order
 from stb_evaluator.judges import IMPORTED
 from stb_evaluator.reports import draw_trajectory
@@ -24,7 +24,8 @@ async def command(what: str, full: bool, as_json: bool) -> None:
     async with opened_store() as store:
         run, group, query_id = await _find(store, what)
         if not query_id:
-            _show_run(run, await run_row(store, run), await _group_rows(store, run), as_json=as_json)
+            row = await run_row(store, run, n_dataset=(await count_queries(store)).get(run.dataset))
+            _show_run(run, row, await _group_rows(store, run), as_json=as_json)
             return
         found = await _trajectories(store, run, group, query_id)
         verdicts = await _verdicts(store, run, found)
@@ -41,9 +42,15 @@ def _trajectory_row(run: Run, trajectory: Trajectory, verdicts: list[Verdict]) -
     return {"run": run.run, **trajectory.model_dump(mode="json"), "verdicts": given}
 
 
-async def run_row(store: Store, run: Run) -> dict[str, Any]:
-    """One run as ``stb ls`` and ``stb show`` list it."""
+async def run_row(store: Store, run: Run, *, n_dataset: int | None = None) -> dict[str, Any]:
+    """One run as ``stb ls`` and ``stb show`` list it; ``n_dataset`` counts the queries of its dataset.
+
+    ``answers`` counts those to the queries that it is to answer, without what infrastructure failures spoiled.
+    """
     done = await store.runs.done(run.run)
+    places = set(run.places)
+    n_done = run.count_done({(d.group, d.query_id, d.trial): d.stop for d in done})
+    n_queries = sum(map(len, run.expected.values()))
     judges = await store.verdicts.judges(run.run)
     return {
         "run": run.run,
@@ -53,10 +60,14 @@ async def run_row(store: Store, run: Run) -> dict[str, Any]:
         "model": run.model,
         "groups": sorted(run.expected, key=group_order),
         "trials": run.trials,
-        "answers": len(done),
+        "queries": n_queries,
+        "n_dataset": n_dataset,
+        "subset": n_dataset is not None and n_queries < n_dataset,
+        "answers": n_done,
         "expected": run.n_expected,
         "infrastructure": sum(one.stop is StopReason.INFRASTRUCTURE for one in done),
-        "complete": _is_complete(run, done),
+        "other_answers": sum((d.group, d.query_id, d.trial) not in places for d in done),
+        "complete": n_done == run.n_expected and all(run.expected.values()),
         "judges": [f"{one.judge} ({one.metric} x{one.rounds})" for one in judges],
         "brought_verdicts": [
             f"{one.judge} ({one.metric}) from {one.source}: {one.verdicts}{_counted(one)}"
@@ -72,14 +83,9 @@ def _counted(verdicts: BroughtVerdicts) -> str:
     return f", not counted without --judge {IMPORTED}{verdicts.source}" if verdicts.is_foreign else ""
 
 
-def _is_complete(run: Run, done: list[StoredTrial]) -> bool:
-    good = {(d.group, d.query_id, d.trial) for d in done if d.stop is not StopReason.INFRASTRUCTURE}
-    return all(
-        (group, query_id, trial) in good
-        for group, ids in run.expected.items()
-        for query_id in ids
-        for trial in range(run.trials)
-    )
+async def count_queries(store: Store) -> dict[str, int]:
+    """How many queries each dataset of the store has, by name."""
+    return {one.name: (await store.datasets.counts(one.id))["queries"] for one in await store.datasets.all()}
 
 
 async def _group_rows(store: Store, run: Run) -> list[dict[str, Any]]:
@@ -102,7 +108,11 @@ def _show_run(run: Run, row: dict[str, Any], groups: list[dict[str, Any]], *, as
         console.emit_json({**row, "manifest": run.manifest.model_dump(mode="json"), "rows": groups})
         return
     state = "complete" if row["complete"] else "INCOMPLETE"
-    click.echo(f"{run.run}: {state}, {row['answers']} of {row['expected']} answers.")
+    click.echo(f"{run.run}: {state}, {row['answers']:,} of {row['expected']:,} answers.")
+    if row["subset"]:
+        click.echo(f"SUBSET: {row['queries']:,} of the {row['n_dataset']:,} queries of {run.dataset}.")
+    if row["other_answers"]:
+        click.echo(f"  {row['other_answers']:,} answers to queries that it was not to answer do not count.")
     details = {
         "dataset": run.dataset,
         "agent": run.agent,

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stb_core.errors import FormatError, UsageError
+from stb_core.values.queries import STANDARD_GROUPS
 from stb_evaluator.formats import preferences, raw_in
 from stb_evaluator.formats.preferences import Votes
-from stb_evaluator.formats.records import AnswerRecord
+from stb_evaluator.formats.records import AnswerRecord, salvaged_names
 from stb_evaluator.formats.sources import (
     AnswerSource,
     Skipped,
@@ -34,11 +35,18 @@ class ReadAnswers:
     """By system, what it has an answer to that cannot be read: (group, query id)."""
 
     torn: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """By system, groups whose file cannot be read at all, if that is what it is."""
+    """By system, groups whose file cannot be read at all, if that is what it is.
+
+    The ids that stand in its text are in ``unread``.
+    """
 
     def named(self, system: str) -> set[tuple[str, str]]:
         """All that a system's files name an answer to, by (group, query id)."""
         return {*self.records[system], *self.unread.get(system, ())}
+
+    def groups(self) -> set[str]:
+        """All groups of which some system has answers, and the standard ones."""
+        return {*STANDARD_GROUPS, *(group for records in self.records.values() for group, _ in records)}
 
     def query_texts(self) -> dict[tuple[str, str], str]:
         """The text of every query that some system answered."""
@@ -68,10 +76,7 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
             unreadable.append(file)
             continue
         if source.kind == preferences.KIND:
-            try:
-                found.votes.append(preferences.read_votes(source.document, file.stem))
-            except FormatError as problem:
-                found.skipped.append(Skipped(file, problem.message))
+            _take_votes(found, source)
             continue
         _take(found, source)
         advance(number, len(files))
@@ -84,6 +89,17 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
             hint="Give a folder of pass_rate_results, of converted answers or of ToolBench's answers.",
         )
     return found
+
+
+def _take_votes(found: ReadAnswers, source: AnswerSource) -> None:
+    if source.repeated:
+        reason = f"query {min(source.repeated)} has different votes in it"
+        found.skipped.append(Skipped(source.path, reason))
+        return
+    try:
+        found.votes.append(preferences.read_votes(source.document, source.path.stem))
+    except FormatError as problem:
+        found.skipped.append(Skipped(source.path, problem.message))
 
 
 def _take(found: ReadAnswers, source: AnswerSource) -> None:
@@ -113,4 +129,8 @@ def _expect(found: ReadAnswers, file: Path) -> None:
             found.records.setdefault(system, {})
             found.unread[system].add((group, query_id))
     elif file.parent.name in found.records:
-        found.torn[file.parent.name].add(group_of(file))
+        system, group = file.parent.name, group_of(file)
+        found.torn[system].add(group)
+        ids = salvaged_names(file)
+        if group in found.groups() or (ids and all(map(str.isdecimal, ids))):
+            found.unread[system] |= {(group, query_id) for query_id in ids}

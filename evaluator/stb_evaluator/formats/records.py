@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,12 @@ import orjson
 
 from stb_core.errors import FormatError
 from stb_core.values import Status, Trajectory
+
+# A member of an object whose value is an object; and one that begins like a record of answers.
+_MEMBER = re.compile(rb'"((?:[^"\\]|\\.){1,80})"\s*:\s*\{')
+_RECORD = re.compile(
+    rb'"([^"\\]{1,80})"\s*:\s*\{\s*"(?:query|available_tools|tool_names|answer\w*|is_solved)"\s*:'
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,39 @@ def read_json(path: Path) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError as problem:
         return _read_lax_json(data, f"{path} is not JSON: {str(problem).split(': line', 1)[0]}.")
+
+
+def repeated_names(data: bytes, names: Collection[str]) -> set[str]:
+    """Those of an object's names that stand in its text more than once, with different values.
+
+    Readers of JSON keep the last of them without a word.
+    """
+    # Nested objects may have the same names, so this only tells whether a closer look is needed.
+    seen = Counter(found[1].decode("utf-8", "replace") for found in _MEMBER.finditer(data))
+    if all(seen[name] < 2 for name in names):
+        return set()
+    members: list[tuple[str, Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        members[:] = pairs  # the outermost object is the last
+        return dict(pairs)
+
+    json.loads(data, object_pairs_hook=keep)
+    values: dict[str, Any] = {}
+    return {name for name, value in members if values.setdefault(name, value) != value}
+
+
+def salvaged_names(path: Path) -> list[str]:
+    """The names of the records in a file that cannot be read as a whole, as far as its text goes."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return []
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return [found[1].decode("utf-8", "replace") for found in _RECORD.finditer(data)]
+    return list(value) if isinstance(value, dict) else []
 
 
 def _read_lax_json(data: bytes, complaint: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
 from stb_evaluator.formats import converted_in, pass_rates, preferences, raw_in
-from stb_evaluator.formats.records import AnswerRecord, read_json
+from stb_evaluator.formats.records import AnswerRecord, read_json, repeated_names
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
     module.KIND: module.is_record for module in (pass_rates, converted_in, preferences)
@@ -30,6 +30,8 @@ class AnswerSource:
     system: str
     group: str
     document: dict[str, Any]
+    repeated: frozenset[str] = frozenset()
+    """Query ids that stand in the file several times, with different content."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,11 @@ def read_source(path: Path) -> AnswerSource:
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
     system, group = path.parent.name, group_of(path)
+    repeated = frozenset(repeated_names(path.read_bytes(), document.keys()))
     for record in document.values():  # the first readable one decides
         for kind, is_record in _KINDS.items():
             if is_record(record):
-                return AnswerSource(path, kind, system, group, document)
+                return AnswerSource(path, kind, system, group, document, repeated)
     raise FormatError(
         "it is neither pass_rate_results, nor preference_results, nor converted or raw answers of ToolBench"
     )
@@ -98,6 +101,9 @@ def read_records(source: AnswerSource) -> Iterator[AnswerRecord | Skipped]:
     read: Callable[..., AnswerRecord] = _READERS[source.kind]
     records = {_id_of(source.path): source.document} if source.kind == raw_in.KIND else source.document
     for query_id, record in records.items():
+        if query_id in source.repeated:
+            yield Skipped(source.path, "the file has different answers to it", query_id)
+            continue
         try:
             yield read(record, source.system, source.group, query_id)
         except FormatError as problem:

@@ -10,11 +10,15 @@ from stb_core.values import SOPR
 from stb_evaluator.judges import Panel, PanelMember
 from stb_evaluator.reports.plots import draw_comparison
 from stb_evaluator.scores import (
+    MACRO,
     ResultRow,
     RunReader,
     Side,
     compare_runs,
+    coverage_of_side,
+    load_queries,
     load_verdict_table,
+    rank_runs,
     run_headlines,
     score_rows,
 )
@@ -33,11 +37,14 @@ async def scores(store: Store, runs: Sequence[str]) -> list[ResultRow]:
 async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
     """The rows of every two runs, by each judge that judged all of them.
 
+    Those of ``macro`` also have ``place`` and ``place_b``: the row of ``rank_runs`` of either run.
+
     Raises:
         UsageError: two runs have no query in common that is scored in both.
     """
     found_runs = [await store.runs.get(name) for name in runs]
     judged = [await _panel_members(store, run) for run in found_runs]
+    sizes = {run.run: len(await load_queries(store, run)) or None for run in found_runs}
     found: list[ResultRow] = []
     for member in judged[0] if judged else []:
         if all(member in members for members in judged):
@@ -45,7 +52,13 @@ async def differences(store: Store, runs: Sequence[str]) -> list[ResultRow]:
             sides = [
                 Side(run, await load_verdict_table(store, run, panel, rounds=None)) for run in found_runs
             ]
-            found += compare_runs(sides, panel)
+            rows = compare_runs(sides, panel)
+            covered = {side.run.run: coverage_of_side(side, sizes[side.run.run]) for side in sides}
+            places = {place["run"]: place for place in rank_runs(rows, covered)}
+            for row in rows:
+                if row["group"] == MACRO:
+                    row |= {"place": places[row["run"]], "place_b": places[row["run_b"]]}
+            found += rows
     return found
 
 

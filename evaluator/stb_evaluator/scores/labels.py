@@ -155,8 +155,7 @@ def corrected_rows(
     groups = sorted({group for group, _ in scores}, key=group_order)
     labelled = [g for g in groups if sum(not np.isnan(human[p]) for p in scores if p[0] == g) > 1]
     names = [*labelled, *([MACRO, MICRO] if labelled == groups and groups else [])]
-    tables = [faithful_table(table, group) for group in table.expected]
-    is_complete = not any(one.n_error or one.counts["missing"] for one in tables)
+    is_complete = all(faithful_table(table, group).is_complete for group in table.expected)
     shared = {"run": run, "judge": panel.name, "rubric": panel.rubric, "complete": is_complete}
     rows = [{**shared, "metric": metric, **_corrected(name, scores, human)} for name in names]
     return rows + [{**shared, **row} for row in _quality(table, human)]

@@ -231,7 +231,7 @@ def _row(
         rounds=len(rounds),
         round_values=[_percent(one) for one in rounds],
         std_rounds=_percent(deviation),
-        complete=not (errors or counts["missing"]),
+        complete=all(table.is_complete for table in tables),
         counts={name: count for name, count in sorted(counts.items()) if count},
     )
 

@@ -72,6 +72,11 @@ class PointsTable:
         return [query_id for query_id, is_known in zip(self.ids, known, strict=True) if is_known]
 
     @property
+    def is_complete(self) -> bool:
+        """Whether its queries are known, and nothing is missing of them."""
+        return not (self.n_error or self.counts["missing"] or self.counts["unknown_groups"])
+
+    @property
     def n_scored(self) -> int:
         """How many queries have a score; a query with several trials is one."""
         return len(set(self.scored_ids))
@@ -87,7 +92,7 @@ def faithful_table(table: VerdictTable, group: str) -> PointsTable:
     ids = table.expected[group]
     points = np.full((len(ids), table.trials, table.n_rounds), np.nan)
     lacking = np.zeros(table.n_rounds, dtype=np.bool_)
-    counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter(unknown_groups=not ids)
     for row, query_id in enumerate(ids):
         for trial in range(table.trials):
             answer = table.answers.get((group, query_id, trial))
@@ -138,7 +143,7 @@ def reference_table(table: VerdictTable, group: str, switches: Mapping[str, str]
     if switches["sopr.missing"] == "unsolved":
         rows += missing
     points = np.zeros((len(rows), 1, table.n_rounds))
-    counts: Counter[str] = Counter(missing=len(missing), infrastructure=n_lost)
+    counts: Counter[str] = Counter(missing=len(missing), infrastructure=n_lost, unknown_groups=not asked)
     for row, place in enumerate(rows):
         for number in range(table.n_rounds):
             status = _reference_status(table, place, number, switches)

@@ -17,6 +17,7 @@ _LACKS = {
     "infrastructure": "lost to infrastructure",
     "error": "verdicts failed",
     "unjudged": "verdicts missing",
+    "unknown_groups": "groups of unknown queries",
 }
 
 

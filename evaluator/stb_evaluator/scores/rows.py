@@ -219,6 +219,7 @@ def _fault(row: ResultRow) -> str:
         "infrastructure": "lost to infrastructure failures (not scored)",
         "error": "verdicts failed (not scored)",
         "unjudged": "verdicts missing (not scored)",
+        "unknown_groups": "groups of which neither answers nor queries can be read (not scored)",
     }
     found = [f"{counts[name]} {words}" for name, words in names.items() if counts.get(name)]
     if not found:

@@ -84,7 +84,7 @@ def _row(
         "n_error": len(places) - len(known),
         "missing": found["missing"],
         "trials": run.trials,
-        "complete": len(known) == len(places) and not found["missing"],
+        "complete": len(known) == len(places) and not (found["missing"] or found["unknown_groups"]),
         "counts": {name: count for name, count in sorted(found.items()) if count},
         "judge": panel.name,
         "rubric": panel.rubric,

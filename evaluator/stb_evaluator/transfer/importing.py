@@ -10,6 +10,7 @@ from pathlib import Path
 from stb_core.errors import ConflictError, UsageError
 from stb_core.store import Dataset, Store
 from stb_core.values import SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
+from stb_core.values.queries import STANDARD_GROUPS
 from stb_evaluator.formats import AnswerRecord, ReadAnswers, Skipped, read_all, resolve_steps
 from stb_evaluator.transfer.votes import ImportedVotes, import_votes, source_name
 
@@ -61,7 +62,8 @@ async def import_answers(
     """Import all answers under a path. Importing the same files again changes nothing.
 
     The query ids of ``dataset`` are the denominator; an empty name means the dataset that has these
-    queries. For ``"none"``, or if no dataset has them, the denominator is the union of all answers here.
+    queries. For ``"none"``, or if no dataset has them, the denominator is the union of all answers here. So it is for
+    a system none of whose groups the dataset has.
     ``name`` replaces the folder's name if there is only one system.
 
     Raises:
@@ -77,12 +79,25 @@ async def import_answers(
     queries = await store.datasets.queries(known.id) if known else []
     expected = _expected(found, queries)
     runs = []
+    there = {q.group for q in queries}
+    asked = {system: _groups_of(found, system) for system in found.records}
     jobs = [
-        (system, await _prepare(store, name or system, found.kinds[system], path, records, known, queries))
+        (
+            system,
+            await _prepare(
+                store,
+                name or system,
+                found.kinds[system],
+                path,
+                records,
+                known if asked[system] & there else None,
+                queries,
+            ),
+        )
         for system, records in sorted(found.records.items())
     ]
     for system, job in jobs:
-        groups = _groups_of(found, system)
+        groups = asked[system] & there or asked[system]
         runs.append(await job.write(store, {g: ids for g, ids in expected.items() if g in groups}))
     votes = [await import_votes(store, one, source_name(path)) for one in found.votes]
     return ImportSummary(runs, votes, found.skipped, known.name if known else None)
@@ -105,12 +120,15 @@ async def _find_dataset(store: Store, name: str, texts: dict[tuple[str, str], st
 def _expected(found: ReadAnswers, queries: Sequence[Query]) -> dict[str, list[str]]:
     """The denominator of every group that any system of this import has answers to, readable or not.
 
-    What a file without a readable record should answer follows from the dataset or from other systems.
+    What a file without a readable record should answer follows from the dataset, from other systems, or from its
+    text. A standard group of which none of these says anything has no ids, so that its score is not known.
     """
     answered: dict[str, dict[str, None]] = defaultdict(dict)
     for group, query_id in [place for system in found.records for place in found.named(system)]:
         answered[group][query_id] = None
-    for group in {q.group for q in queries}.intersection(set().union(*found.torn.values())):
+    for group in {*STANDARD_GROUPS, *(q.group for q in queries)}.intersection(
+        set().union(*found.torn.values())
+    ):
         answered.setdefault(group, {})
     ids = {group: [q.query_id for q in queries if q.group == group] for group in answered}
     return {

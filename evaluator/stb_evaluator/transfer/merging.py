@@ -8,11 +8,11 @@ name of the bundle, and they count only where they are asked for by it. Verdicts
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stb_core.errors import ConflictError
-from stb_core.store import Store, StoredTrial
+from stb_core.store import Run, Store, StoredTrial
 from stb_core.values import SOPR, Query, Status, StopReason, Trajectory, Verdict
 from stb_evaluator.judges import METRICS, RECORDED, Case, RulesJudge, judge_by_rules
 from stb_evaluator.scores import TrialPlace, load_queries
@@ -56,7 +56,8 @@ async def merge_bundle(
     A trial lost to an infrastructure failure has no answer: the answer of another bundle or of the store is kept.
 
     Raises:
-        ConflictError: a run of that name has other settings, or another answer to the same trial.
+        ConflictError: a run of that name has other settings, or another answer to the same trial; or it was made
+            in this store, and lacks queries or answers of the bundle.
     """
     run = name or bundle.run
     existing = await store.runs.find(run)
@@ -67,6 +68,7 @@ async def merge_bundle(
     held = {(d.group, d.query_id, d.trial): d for d in await store.runs.done(run)}
     places = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
     new = _new_answers(run, places, held)
+    _refuse_additions(existing, bundle, new)
     made = await store.runs.create(
         run, bundle.manifest, bundle.expected, name or bundle.name, brought=existing is None
     )
@@ -120,6 +122,21 @@ def _new_answers(
                 hint="Nothing was changed. Choose a name with --name.",
             )
     return new
+
+
+def _refuse_additions(existing: Run | None, bundle: Bundle, new: Sequence[Trajectory]) -> None:
+    """Refuse a bundle that has more than a run which was made in this store: what it did is known here alone."""
+    if existing is None or existing.brought:
+        return
+    n_queries = sum(
+        len(set(ids).difference(existing.expected.get(group, ()))) for group, ids in bundle.expected.items()
+    )
+    found = [f"{n} {what}" for n, what in ((len(new), "answers"), (n_queries, "queries")) if n]
+    if found:
+        raise ConflictError(
+            f"The run {existing.run!r} was made in this store, and the bundle has {' and '.join(found)} that it lacks.",
+            hint="Nothing was changed. Import the bundle as another run: --name NAME.",
+        )
 
 
 def _of_its_own_run(

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from stb_core.json_text import replace_surrogates
-from stb_core.values import Provenance
+from stb_core.values import Provenance, interval_text, p_text, score_text
 from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.edit_session import form_key
 
@@ -34,6 +34,8 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
+
+_PREFIX = '{"error":"","response":'
 
 MARKS = {
     Provenance.RECORDED: "●",
@@ -75,6 +77,9 @@ def _environment() -> Environment:
         bytes_text=bytes_text,
         answer_text=answer_text,
         few_changes=few_changes,
+        score_text=score_text,
+        interval_text=interval_text,
+        p_text=p_text,
     )
     environment.globals.update(
         url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds, money=money
@@ -178,9 +183,13 @@ def bytes_text(raw: bytes | None) -> str:
     return (raw or b"").decode(errors="replace")
 
 
-def answer_text(raw: bytes | None) -> str:
-    """The beginning of a body, without the prefix of all answers without an error."""
-    return bytes_text(raw).removeprefix('{"error":"","response":')
+def answer_text(raw: bytes | None, size: int = 0) -> str:
+    """The beginning of a body of ``size`` bytes, without what stands around every answer without an error."""
+    text = bytes_text(raw)
+    if not text.startswith(_PREFIX):
+        return text
+    is_whole = len(raw or b"") == size
+    return text.removeprefix(_PREFIX).removesuffix("}" if is_whole else "")
 
 
 def share_bar(counts: Mapping[str, int], width: int = 1000) -> list[tuple[str, float, float]]:

@@ -33,7 +33,7 @@ def test_runs_are_listed_with_their_state(run_stb) -> None:
 
     assert [(r["run"], r["complete"], r["answers"], r["expected"]) for r in rows] == [
         ("whole", True, 2, 2),
-        ("part", False, 2, 3),
+        ("part", False, 1, 3),
     ]
     assert rows[0].keys() >= {"run", "name", "dataset", "agent", "model", "complete"}
     assert "whole" in run_stb("ls").out
@@ -44,7 +44,7 @@ def test_a_run_is_shown_by_group(run_stb) -> None:
     """Its first line says whether it is complete."""
     ended = run_stb("show", "part")
 
-    assert ended.out.splitlines()[0] == "part: INCOMPLETE, 2 of 3 answers."
+    assert ended.out.splitlines()[0] == "part: INCOMPLETE, 1 of 3 answers."
 
 
 @pytest.mark.usefixtures("filled")

@@ -92,3 +92,26 @@ async def test_pictures_are_drawn_from_rows(sqlite_store: Store) -> None:
     assert all(figure.svg.startswith("<svg") and "<script" not in figure.svg for figure in (*light, *dark))
     assert light[0].svg != dark[0].svg
     assert light == drawer(scores, differences)
+
+
+async def test_a_difference_says_which_places_its_runs_may_have(sqlite_store: Store) -> None:
+    """Two runs that cannot be told apart may have either place; one of fewer queries has none."""
+    for name, statuses in (
+        ("one", [Status.SOLVED, Status.UNSOLVED, Status.SOLVED]),
+        ("other", [Status.UNSOLVED, Status.SOLVED, Status.UNSOLVED]),
+        ("few", [Status.SOLVED]),
+    ):
+        await put_run(sqlite_store, name, statuses)
+
+    rows = [
+        row
+        for row in await provided.differences(sqlite_store, ["one", "other", "few"])
+        if row["group"] == "macro"
+    ]
+
+    places = {row["run"]: row["place"] for row in rows} | {row["run_b"]: row["place_b"] for row in rows}
+    assert {name: (row["rank_low"], row["rank_high"], row["unranked"]) for name, row in places.items()} == {
+        "one": (1, 2, ""),
+        "other": (1, 2, ""),
+        "few": (None, None, "1 of 3 queries"),
+    }

@@ -257,6 +257,30 @@ def test_verdicts_of_a_bundle_do_not_count_in_a_run_that_was_made_here(
     )
 
 
+def test_a_bundle_adds_nothing_to_a_run_that_was_made_here(
+    run_stb, sqlite_store_url: str, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a query nor an answer, not even in the place of a spoiled trial; the denominator stays."""
+    spoiled = trajectory("2", stop=StopReason.INFRASTRUCTURE)
+    on_store(sqlite_store_url, lambda s: make_run(s, [trajectory("1"), spoiled], run="mine"))
+    for other, made in (("more", ["1", "2", "3"]), ("mended", ["1", "2"])):
+        monkeypatch.setenv("STB_DATABASE_URL", f"{elsewhere}-{other}")
+        on_store(f"{elsewhere}-{other}", lambda s, m=made: make_run(s, map(trajectory, m), run="mine"))
+        run_stb("export", "mine", "-o", f"{other}.zip")
+    monkeypatch.setenv("STB_DATABASE_URL", sqlite_store_url)
+
+    more, mended = (run_stb("import", f"{name}.zip") for name in ("more", "mended"))
+    named = run_stb("import", "more.zip", "--name", "theirs")
+    rows = {row["name"]: row["expected"] for row in run_stb("ls", "--json").document["rows"]}
+
+    assert (more.code, mended.code, named.code) == (2, 2, 0)
+    assert more.err.startswith(
+        "stb: The run 'mine' was made in this store, and the bundle has 2 answers and 1 queries that it lacks."
+    )
+    assert "the bundle has 1 answers that it lacks" in mended.err
+    assert rows == {"mine": 2, "theirs": 3}
+
+
 def test_verdicts_on_answers_that_a_bundle_lacks_are_not_taken(run_stb, elsewhere: str) -> None:
     """Though the run is the bundle's own; and to verify the bundle names them."""
     forged("theirs", with_answers=False, store=elsewhere)

@@ -160,7 +160,7 @@ async def test_a_system_none_of_whose_raw_answers_can_be_read_is_a_run_without_a
 
 
 async def test_a_file_that_is_not_json_leaves_its_group_missing(sqlite_store: Store, tmp_path: Path) -> None:
-    """Where the dataset, or another system, tells what the group holds; other files ask nothing."""
+    """Where the dataset tells what the group holds; other files, and groups that it lacks, ask nothing."""
     await make_dataset(sqlite_store, "123", group="G2_category")
     write(tmp_path, "a", "12", group="G2_category")
     write(tmp_path, "b", "12", group="G3_instruction")
@@ -169,7 +169,7 @@ async def test_a_file_that_is_not_json_leaves_its_group_missing(sqlite_store: St
 
     summary = await import_answers(sqlite_store, tmp_path, dataset="real")
 
-    assert [(run.run, run.queries, run.missing) for run in summary.runs] == [("a", 2, 3), ("b", 2, 3)]
+    assert [(run.run, run.queries, run.missing) for run in summary.runs] == [("a", 2, 1), ("b", 2, 3)]
 
 
 async def test_the_dataset_with_these_queries_gives_the_denominator(
@@ -330,3 +330,36 @@ def test_bad_input_is_one_line(
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(line)
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_a_system_none_of_whose_groups_the_dataset_has_is_not_of_the_dataset(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Its denominator is what was imported, and its run names no dataset."""
+    await make_dataset(sqlite_store, "123")
+    write(tmp_path, "a", "123")
+    write(tmp_path, "b", "7", group="G1_answer")
+
+    summary = await import_answers(sqlite_store, tmp_path, dataset="real")
+
+    assert [(run.run, run.dataset, run.expected) for run in summary.runs] == [
+        ("a", "real", 3),
+        ("b", "unknown", 1),
+    ]
+
+
+async def test_two_different_answers_to_one_query_in_one_file_are_none(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """Neither counts; one that stands there twice as it is counts once."""
+    path = write(tmp_path, "a", "12")
+    members = [("1", record("1", "Unsolved")), ("1", record("1")), ("2", record("2")), ("2", record("2"))]
+    path.write_text("{" + ", ".join(f'"{name}": {json.dumps(value)}' for name, value in members) + "}")
+
+    summary = await import_answers(sqlite_store, tmp_path)
+
+    (run,) = summary.runs
+    assert (run.queries, run.expected, run.missing) == (1, 2, 1)
+    assert [(one.query_id, one.reason) for one in summary.skipped] == [
+        ("1", "the file has different answers to it")
+    ]

@@ -78,3 +78,11 @@ def test_the_leaderboard_says_it_and_has_a_column_of_misses(site: str) -> None:
 def test_a_comparison_says_it(site: str) -> None:
     """Of runs that somebody chose, as of all on a dataset."""
     assert LINE in text_of(f"{site}/compare?run=poor&run=good")
+
+
+def test_the_leaderboard_gives_the_places_that_a_run_may_have(site: str) -> None:
+    """Two runs with the same score, which nothing tells apart, may both have either place."""
+    page = text_of(f"{site}/compare?dataset=weather")
+
+    assert page.count('title="by the score alone 1">1\u20132</span>') == 2
+    assert "Not ranked" not in page

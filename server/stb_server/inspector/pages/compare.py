@@ -67,7 +67,8 @@ async def compare(request: Request) -> Response:
     comparison = await _compare(inspector, selection, inspector.standings.soon())
     totals = [row for row in comparison.differences or () if row["group"] == _TOTAL]
     reach = standings.choose_reach(totals)
-    ranked = sorted(comparison.scores, key=lambda row: -(row["value"] or 0))
+    places = _find_places(totals)
+    ranked = sorted(comparison.scores, key=lambda row: _order_by_place(places.get(row["run"]), row))
     return page(
         request,
         "compare.html",
@@ -80,9 +81,26 @@ async def compare(request: Request) -> Response:
         ],
         scores=standings.draw_whiskers([row for row in ranked if row["group"] == _TOTAL], "run"),
         differences=standings.draw_whiskers(totals, "run", reach=reach),
+        places=places,
         reach=reach,
         differing_settings=_list_differing_settings(comparison.rows),
     )
+
+
+def _find_places(totals: Iterable[ScoreRow]) -> dict[str, ScoreRow]:
+    """The place of each run, from the differences of every two of them."""
+    places: dict[str, ScoreRow] = {}
+    for row in totals:
+        if "place" in row:
+            places |= {row["run"]: row["place"], row["run_b"]: row["place_b"]}
+    return places
+
+
+def _order_by_place(place: ScoreRow | None, row: ScoreRow) -> tuple[bool, float, float, float]:
+    """Runs with a place first, the best before the others; then those without one."""
+    if place is None or place["unranked"]:
+        return place is not None, 0, 0, -(row["value"] or 0)
+    return False, place["rank"], place["rank_low"], -(row["value"] or 0)
 
 
 async def figure(request: Request) -> Response:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from stb_core.store import Run, StoredTrial
-from stb_core.values import StopReason
 from stb_server.inspector.rendering import HEADERS
 
 _LONGEST_S = 4.0
@@ -35,7 +33,7 @@ async def events(request: Request) -> Response:
         while True:
             now = await inspector.store.runs.get(run.run)
             done = await inspector.store.runs.done(run.run)
-            good = _count_good(now, done)
+            good = now.count_done({(one.group, one.query_id, one.trial): one.stop for one in done})
             state = {"done": good, "expected": now.n_expected, "complete": good >= now.n_expected}
             name = f"{sum(one.attempt + 1 for one in done)}-{now.n_expected}"
             if name != known or time.monotonic() > deadline:
@@ -47,10 +45,3 @@ async def events(request: Request) -> Response:
     return StreamingResponse(
         stream(), media_type="text/event-stream", headers={**HEADERS, "Cache-Control": "no-store"}
     )
-
-
-def _count_good(run: Run, done: Sequence[StoredTrial]) -> int:
-    """The number of expected trials that are done and did not fail by infrastructure."""
-    fine = {(one.group, one.query_id, one.trial) for one in done if one.stop is not StopReason.INFRASTRUCTURE}
-    places = ((group, query_id) for group, ids in run.expected.items() for query_id in ids)
-    return sum((*where, number) in fine for where in places for number in range(run.trials))

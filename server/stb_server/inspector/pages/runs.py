@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from stb_core.store import Run, Store
-from stb_core.values import SOPR, Status, StopReason, group_order
+from stb_core.values import SOPR, Status, group_order
 from stb_server.inspector import standings
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.context import Inspector
@@ -100,13 +100,7 @@ def describe_state(row: RunRow) -> str:
 
 def count_good_trials(run: Run, digest: RunDigest) -> int:
     """The number of expected trials that are done and did not fail by infrastructure."""
-    return sum(
-        (trial := digest.trials.get((group, query_id, number))) is not None
-        and trial.stop != StopReason.INFRASTRUCTURE
-        for group, ids in run.expected.items()
-        for query_id in ids
-        for number in range(run.trials)
-    )
+    return run.count_done({place: trial.stop for place, trial in digest.trials.items()})
 
 
 async def runs(request: Request) -> Response:
