@@ -11,6 +11,7 @@ from stb_core.store import Run, Store
 from stb_core.values import Trajectory
 from stb_evaluator.judges import RECORDED, JudgingTally, OpenedJudges, Panel, logged_panel
 from stb_evaluator.scores import LabelSet, RunReader, Side, judge_run, load_win_comparison
+from stb_evaluator.scores.judge_watch import unfit_in_words
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
 from stb_experiments.judge_probing import Findings, judged_answers, log_rows, probe_judge
 from stb_experiments.output import ExperimentRow, Result
@@ -143,7 +144,12 @@ class JudgeExperiment:
 def _in_words(judge: str, rows: list[ExperimentRow]) -> tuple[str, ...]:
     runs = dict.fromkeys(row["run"] for row in rows)
     lines = [f"Judge {judge}, run{'s' if len(runs) > 1 else ''} {', '.join(runs)}."]
+    right = [row for row in rows if row["measure"] == "anchors_right" and row["value"] is not None]
+    worst = min(right, key=lambda row: row["value"], default=None)
+    if worst and (warning := unfit_in_words(judge, round(worst["value"] * worst["n"] / 100), worst["n"])):
+        lines.insert(0, warning)
     kinds = {
+        "anchors_right": "Of the answers whose grade is beyond dispute, it grades {} rightly.",
         "unanimous": "All rounds agree on {} of answers.",
         "flipped_by_chance": "Asked again, it changes {} of verdicts.",
         "flipped_padded": "After padding it changes {}.",

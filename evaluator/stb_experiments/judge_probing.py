@@ -8,15 +8,31 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stb_core.store import Lease, Run, Store
-from stb_core.values import Judgement, Manifest, Status, Trajectory, Verdict
-from stb_evaluator.judges import MODE, Case, Judge, JudgingTally, Panel, ask_alone, judge_all
+from stb_core.values import Judgement, Status, Trajectory, Verdict
+from stb_evaluator.judges import (
+    Anchor,
+    Case,
+    Judge,
+    JudgingTally,
+    Panel,
+    ask_alone,
+    judge_all,
+    load_undisputed,
+)
 from stb_evaluator.reports import consistency_row
 from stb_evaluator.scores import QUALITY, LabelSet, VerdictTable, corrected_rows, without_agent_name
-from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation, load_anchors
+from stb_evaluator.scores.anchors import (
+    UNDISPUTED,
+    AnchorSession,
+    ask_anchors,
+    count_changes,
+    load_sessions,
+    share_right,
+)
+from stb_experiments.judge_probes import PROBES, Flips, count_flips, length_correlation
 from stb_experiments.output import ExperimentRow
 
-PROBE, ANCHOR = "probe", "anchor"
-ANCHOR_RUN = "judge-anchors"
+PROBE = "probe"
 
 
 @dataclass(frozen=True)
@@ -29,12 +45,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class ProbeTrial:
-    """One question to the judge: a probe or an anchor, and the metric under which its verdict is stored."""
+    """One question to the judge: an answer of a run, as a probe has changed it."""
 
     run: str
     trajectory: Trajectory
-    metric: str
-    number: int
 
 
 async def probe_judge(
@@ -56,20 +70,24 @@ async def probe_judge(
         BusyError: another session is trying this judge on this run.
     """
     trials = [
-        ProbeTrial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))), PROBE, 0)
+        ProbeTrial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))))
         for change in PROBES.values()
         for t, _ in chosen
     ]
-    name, anchors = load_anchors()
-    await store.runs.create(ANCHOR_RUN, Manifest(dataset=name, dataset_hash="", agent=name, mode=MODE), {})
+    _, anchors = load_undisputed()
     async with ask_alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
-        past = await _anchor_rounds(store, judge)
-        trials += [ProbeTrial(ANCHOR_RUN, anchor.trajectory, ANCHOR, len(past)) for anchor in anchors]
+        sessions = await load_sessions(store, judge, UNDISPUTED)
+        await ask_anchors(
+            store, judge, UNDISPUTED, anchors, len(sessions), connections=connections, tally=tally
+        )
         known = await _ask(store, judge, trials, connections, tally, advance, lease)
-    found = Findings([])
+    n_before = len(sessions)
+    sessions = await load_sessions(store, judge, UNDISPUTED)
+    now = sessions[n_before] if len(sessions) > n_before else {}
+    found = Findings(_anchor_rows(anchors, sessions[:n_before], now))
     for number, probe in enumerate(PROBES):
         mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
-        after = [known.get((PROBE, trial.trajectory.answer_hash, 0), Status.ERROR) for trial in mine]
+        after = [known.get(trial.trajectory.answer_hash, Status.ERROR) for trial in mine]
         found.rows.append(_flip_row(probe, count_flips([status for _, status in chosen], after)))
         found.data.extend(
             {
@@ -78,13 +96,10 @@ async def probe_judge(
                 "query_id": answer.query_id,
                 "trial": answer.trial,
                 "before": before.value,
-                "after": now.value,
+                "after": after_change.value,
             }
-            for (answer, before), now in zip(chosen, after, strict=True)
+            for (answer, before), after_change in zip(chosen, after, strict=True)
         )
-    found.rows.extend(
-        _anchor_rows([a.expected for a in anchors], [*past, await _latest(store, judge, len(past))])
-    )
     return found
 
 
@@ -152,27 +167,25 @@ async def _ask(
     tally: JudgingTally,
     advance: Callable[[int, int], None],
     lease: Lease | None,
-) -> dict[tuple[str, str, int], Status]:
-    """(metric, answer, round) → verdict; asks the judge where none is stored."""
+) -> dict[str, Status]:
+    """The verdict on each changed answer, by its hash; asks the judge where none is stored."""
     runs = {trial.run for trial in trials}
+    hashes = [trial.trajectory.answer_hash for trial in trials]
 
-    async def known() -> dict[tuple[str, str, int], Status]:
-        found: dict[tuple[str, str, int], Status] = {}
-        for metric in (PROBE, ANCHOR):
-            hashes = [t.trajectory.answer_hash for t in trials if t.metric == metric]
-            for verdict in await store.verdicts.by_answers(
-                hashes, metric=metric, judge=judge.name, rubric=judge.rubric, own=runs
-            ):
-                if verdict.status is not Status.ERROR:
-                    found.setdefault((metric, verdict.answer_hash, verdict.round), verdict.status)
+    async def known() -> dict[str, Status]:
+        found: dict[str, Status] = {}
+        for verdict in await store.verdicts.by_answers(
+            hashes, metric=PROBE, judge=judge.name, rubric=judge.rubric, own=runs
+        ):
+            if verdict.status is not Status.ERROR and not verdict.round:
+                found.setdefault(verdict.answer_hash, verdict.status)
         return found
 
     before = await known()
-    jobs = [t for t in trials if (t.metric, t.trajectory.answer_hash, t.number) not in before]
     await judge_all(
         store,
-        jobs,
-        lambda trial: judge.judge(Case(trial.trajectory), trial.number),
+        [trial for trial in trials if trial.trajectory.answer_hash not in before],
+        lambda trial: judge.judge(Case(trial.trajectory), 0),
         lambda trial, judgement: _verdict(judge, trial, judgement),
         connections=connections,
         tally=tally,
@@ -188,39 +201,25 @@ def _verdict(judge: Judge, trial: ProbeTrial, judgement: Judgement) -> Verdict:
         judgement,
         (answer.group, answer.query_id, answer.trial),
         run=trial.run,
-        metric=trial.metric,
+        metric=PROBE,
         judge=judge.name,
         rubric=judge.rubric,
-        number=trial.number,
+        number=0,
         answer_hash=answer.answer_hash,
     )
 
 
-async def _anchor_rounds(store: Store, judge: Judge) -> list[dict[str, Status]]:
-    """Earlier verdicts on the anchors, one entry per time: anchor number → status."""
-    marks = await store.verdicts.marks(ANCHOR_RUN, metric=ANCHOR, judge=judge.name, rubric=judge.rubric)
-    times = max((mark.round + 1 for mark in marks), default=0)
-    found: list[dict[str, Status]] = [{} for _ in range(times)]
-    for mark in marks:
-        found[mark.round].setdefault(mark.query_id, mark.status)
-    return found
-
-
-async def _latest(store: Store, judge: Judge, number: int) -> dict[str, Status]:
-    rounds = await _anchor_rounds(store, judge)
-    return rounds[number] if number < len(rounds) else {}
-
-
-def _anchor_rows(expected: Sequence[Status], times: Sequence[dict[str, Status]]) -> list[ExperimentRow]:
+def _anchor_rows(
+    anchors: Sequence[Anchor], sessions: Sequence[AnchorSession], now: AnchorSession
+) -> list[ExperimentRow]:
     """How many anchors got the expected grade, and how many got another grade than the first time."""
-    latest, first = times[-1], times[0]
-    readable = {q: s for q, s in latest.items() if s is not Status.ERROR}
-    right = sum(status is expected[int(query_id)] for query_id, status in readable.items())
-    moved = sum(first.get(q, s) is not s for q, s in readable.items() if first.get(q) is not Status.ERROR)
-    n = len(readable)
-    note = "first time" if len(times) == 1 else f"{moved} differ from the first of {len(times)} times"
+    n_right, n = share_right(anchors, now)
+    note, moved = "first time", 0
+    if sessions:
+        moved = count_changes(sessions[0], now).changes.total()
+        note = f"{moved} differ from the first of {len(sessions) + 1} times"
     return [
-        measure_row("anchors_right", 100 * right / n if n else None, n, note=note),
+        measure_row("anchors_right", 100 * n_right / n if n else None, n, note=note),
         measure_row("anchors_moved", float(moved), n, unit="answers", note=note),
     ]
 

@@ -118,6 +118,27 @@ class Verdicts:
         v = schema.verdicts.c
         return await self._read([v.run == run, v.group == group, v.query_id == query_id, v.metric == metric])
 
+    async def first_rounds(self, *, metric: str, judge: str, rubric: str, limit: int) -> list[Verdict]:
+        """Readable verdicts of the first round on answers of runs that no bundle brought, by the answers' hashes."""
+        v = schema.verdicts.c
+        others = [run.run for run in await self._runs.all() if run.brought]
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                sa.select(v.document, v.source, v.is_foreign)
+                .where(
+                    v.metric == metric,
+                    v.judge == judge,
+                    v.rubric == rubric,
+                    v.round == 0,
+                    v.status != Status.ERROR.value,
+                    v.is_foreign == 0,
+                    v.run.not_in(others),
+                )
+                .order_by(v.answer_hash, v.id)
+                .limit(limit)
+            )
+            return [_verdict(*row) for row in rows]
+
     async def latest(self, *, metric: str, judge: str, rubric: str, limit: int) -> list[Verdict]:
         """The latest verdicts of one judge and rubric, of all runs, the latest first; no foreign ones."""
         v = schema.verdicts.c

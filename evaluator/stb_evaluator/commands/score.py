@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from stb_evaluator.scores import (
     TRIALS,
     UNSIMULATED,
     Block,
+    JudgeWatch,
     LabelSet,
     ResultRow,
     RunReader,
@@ -43,6 +44,7 @@ from stb_evaluator.scores import (
     ScoreRequest,
     choose_queries,
     faults,
+    forecast_anchors,
     forecast_run,
     headline,
     read_labels,
@@ -96,6 +98,12 @@ from stb_evaluator.scores.trial_facts import share_columns
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Score only the first N queries of each group.")
 @click.option("--task-ids", default="", help="Score only the queries with these ids, separated by commas.")
+@click.option(
+    "--anchors/--no-anchors",
+    default=True,
+    help="Ask a judge about some earlier answers again, with at most 12 calls, to notice that it has changed.",
+)
+@click.option("--strict", is_flag=True, help="Refuse to score with a judge that has changed.")
 @with_cost_options
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of the bootstrap.")
@@ -113,6 +121,8 @@ async def command(
     max_connections: int,
     limit: int | None,
     task_ids: str,
+    anchors: bool,
+    strict: bool,
     max_cost: float | None,
     dry_run: bool,
     evaluator: Path | None,
@@ -124,16 +134,20 @@ async def command(
     Without RUNS it scores the latest run, or with --judge recorded all runs that have recorded verdicts.
     Verdicts are kept: the same command run again asks the judge only for missing ones.
     """
+    if strict and not anchors:
+        raise UsageError("Without anchors no change of a judge is noticed.", hint="Leave --no-anchors out.")
     metrics = _metrics(metric)
-    request = ScoreRequest(
-        rounds=rounds,
-        clustered=clustered,
-        blocks=_blocks(block, switches),
-        switches=set_switches(switches),
-        labels=read_labels(labels) if labels is not None else None,
-        seed=seed,
-    )
     async with opened_store() as store:
+        watch = JudgeWatch(store, is_strict=strict, is_asking=anchors)
+        request = ScoreRequest(
+            rounds=rounds,
+            clustered=clustered,
+            blocks=_blocks(block, switches),
+            switches=set_switches(switches),
+            labels=read_labels(labels) if labels is not None else None,
+            seed=seed,
+            watch=watch,
+        )
         chosen = await choose_runs(store, runs, judge)
         # Measures need whole trajectories: parse them once, for judges and accounts as well.
         keep = len(metrics) > 1 and any(not one.judged_by for one in metrics)
@@ -158,7 +172,10 @@ async def command(
                 dry_run=dry_run,
             ) as judges:
                 if dry_run:
-                    forecasts += await _forecast(readers, judges, request, one, done=forecasts)
+                    lines = await _forecast(readers, judges, request, one, done=forecasts)
+                    forecasts += lines
+                    if anchors:
+                        forecasts += await _forecast_anchors(store, judges, one.judged_by, lines)
                     continue
                 rows += [row for reader in readers for row in await one.rows(reader, judges, request)]
         if dry_run:
@@ -166,7 +183,8 @@ async def command(
             return
         doubts = [line for reader in readers for line in await run_headlines(reader)]
         impure = [line for reader in readers if (line := await beyond_recordings(reader))] if hermetic else []
-    show(rows, [*doubts, *impure, *_notes(request.labels, chosen)], as_json=as_json)
+    notes = [*watch.lines, *doubts, *impure, *_notes(request.labels, chosen)]
+    show(rows, notes, watch.rows, as_json=as_json)
     if impure or not all(row["complete"] for row in rows):
         sys.exit(1)
 
@@ -187,6 +205,21 @@ async def _forecast(
         for reader in readers
         for judge, forecast in await forecast_run(judges, reader, request.rounds, metric.judged_by)
     ]
+
+
+async def _forecast_anchors(
+    store: Store, judges: OpenedJudges, metric: str, lines: Sequence[ForecastLine]
+) -> list[ForecastLine]:
+    """What the judges that are asked for verdicts would be asked about earlier answers."""
+    asked = {line.judge for line in lines if line.forecast.verdicts}
+    found = [
+        ForecastLine(
+            "anchors", metric, opened.name, await forecast_anchors(store, judge, metric, opened.price)
+        )
+        for opened in judges.members
+        if opened.name in asked and (judge := opened.of_answers(metric))
+    ]
+    return [line for line in found if line.forecast.verdicts]
 
 
 def _metrics(names: str) -> list[ScoreMetric]:
@@ -237,13 +270,22 @@ def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
     return [f"NOTE: {of_all} are for queries or runs that are not scored here (left out)."]
 
 
-def show(rows: Sequence[ResultRow], notes: Sequence[str] = (), *, as_json: bool) -> None:
-    """Print rows: one JSON document, or headline and notes, then one table per metric and block."""
+def show(
+    rows: Sequence[ResultRow],
+    notes: Sequence[str] = (),
+    anchors: Sequence[Mapping[str, Any]] = (),
+    *,
+    as_json: bool,
+) -> None:
+    """Print rows: one JSON document, or headline and notes, then one table per metric and block.
+
+    ``anchors`` says what judges were asked again; the table has no place for it, a note has told it.
+    """
     scores = [row for row in rows if row["block"] in BLOCKS]
     tried = [row for row in rows if row["block"] == TRIALS]
     lines = list(dict.fromkeys([*headline(scores), *faults(tried), *notes]))
     if as_json:
-        console.emit_json({"headline": lines, "rows": rows})
+        console.emit_json({"headline": lines, "rows": rows, "anchors": list(anchors)})
         return
     for line in lines:
         click.echo(line)

@@ -7,6 +7,7 @@ from stb_evaluator.judges.forecast import (
     Allowance,
     PromptMeter,
     VerdictForecast,
+    build_prompts,
     forecast_verdicts,
     reserving,
 )
@@ -35,3 +36,4 @@ from stb_evaluator.judges.solvable_votes import (
     forecast_votes,
     load_solvability_tasks,
 )
+from stb_evaluator.judges.undisputed import Anchor, load_undisputed

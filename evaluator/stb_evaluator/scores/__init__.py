@@ -8,6 +8,7 @@ from stb_evaluator.scores.comparison import (
     comparison_warnings,
 )
 from stb_evaluator.scores.headlines import run_headlines
+from stb_evaluator.scores.judge_watch import JudgeWatch, forecast_anchors
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels
 from stb_evaluator.scores.pair_verdicts import ask_for_preferences, forecast_preferences, preferences
 from stb_evaluator.scores.parts import choose_queries, split_ids

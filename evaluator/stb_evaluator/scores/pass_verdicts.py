@@ -27,6 +27,7 @@ from stb_evaluator.judges import (
     report_failures,
     reserving,
 )
+from stb_evaluator.scores.judge_watch import JudgeWatch
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 from stb_evaluator.scores.verdict_table import TrialPlace
 
@@ -34,19 +35,38 @@ AnswerQuestion = tuple[StoredTrial, int]
 """An answer to judge, and the round."""
 
 
-async def judge_run(judges: OpenedJudges, reader: RunReader, rounds: int | None, metric: str = SOPR) -> None:
-    """Have every judge give the verdicts that a run lacks, with a progress bar unless quiet."""
+async def judge_run(
+    judges: OpenedJudges,
+    reader: RunReader,
+    rounds: int | None,
+    metric: str = SOPR,
+    watch: JudgeWatch | None = None,
+) -> None:
+    """Have every judge give the verdicts that a run lacks, with a progress bar unless quiet.
+
+    ``watch`` looks for drift of a judge before it is asked for the first verdict.
+
+    Raises:
+        StbError: a judge cannot be asked, or has drifted and is refused for that.
+    """
     for opened in judges.members:
         judge = opened.of_answers(metric)
         if judge is None:
             continue
         await opened.check()
+        number = judges.rounds(rounds, metric) or 1
+        if watch:
+            await watch.tell_fitness(judge)
+            if await _questions(reader, judge, number, metric, retry_errors=judges.retry_errors):
+                await watch.look_for_drift(
+                    judge, metric, connections=judges.connections, allowance=judges.allowance(opened)
+                )
         with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{opened.name} judges {reader.run.run}", total=None, note="")
             tally = await fill_verdicts(
                 reader,
                 judge,
-                rounds=judges.rounds(rounds, metric) or 1,
+                rounds=number,
                 metric=metric,
                 connections=judges.connections,
                 retry_errors=judges.retry_errors,
@@ -119,14 +139,8 @@ async def forecast_run(
         judge = opened.of_answers(metric)
         if judge is None:
             continue
-        questions = await _missing(
-            reader,
-            PanelMember(judge.name, judge.rubric),
-            judges.rounds(rounds, metric) or 1,
-            metric,
-            retry_errors=judges.retry_errors,
-        )
-        _, questions = await _find_reusable(reader, judge, metric, questions)
+        number = judges.rounds(rounds, metric) or 1
+        questions = await _questions(reader, judge, number, metric, retry_errors=judges.retry_errors)
         if not isinstance(judge, AskingJudge):
             forecasts.append((opened.name, VerdictForecast(len(questions))))
             continue
@@ -136,6 +150,15 @@ async def forecast_run(
             (opened.name, await forecast_verdicts(reader.store, judge, metric, asks, opened.price))
         )
     return forecasts
+
+
+async def _questions(
+    reader: RunReader, judge: Judge, rounds: int, metric: str, *, retry_errors: bool
+) -> list[AnswerQuestion]:
+    """What the judge has to be asked: neither judged in this run nor, on the same answer, in another."""
+    member = PanelMember(judge.name, judge.rubric)
+    questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
+    return (await _find_reusable(reader, judge, metric, questions))[1]
 
 
 def _asking(

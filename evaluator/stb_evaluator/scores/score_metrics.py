@@ -8,6 +8,7 @@ from functools import partial
 
 from stb_core.values import SOPR
 from stb_evaluator.judges import METRICS, OpenedJudges, Panel
+from stb_evaluator.scores.judge_watch import JudgeWatch
 from stb_evaluator.scores.labels import LabelSet, corrected_rows
 from stb_evaluator.scores.pass_rate import Block, ResultRow
 from stb_evaluator.scores.pass_verdicts import judge_run
@@ -19,7 +20,10 @@ from stb_evaluator.scores.unsimulated import unsimulated_rows
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """How to compute scores; ``rounds`` is None for the default of each metric and judge."""
+    """How to compute scores; ``rounds`` is None for the default of each metric and judge.
+
+    ``watch`` looks for drift of judges.
+    """
 
     rounds: int | None
     clustered: bool
@@ -27,6 +31,7 @@ class ScoreRequest:
     switches: Mapping[str, str]
     labels: LabelSet | None
     seed: int
+    watch: JudgeWatch | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ async def _judged_rows(
     metric: str, reader: RunReader, judges: OpenedJudges, request: ScoreRequest
 ) -> list[ResultRow]:
     """The rows of one run, those of a panel before those of its members."""
-    await judge_run(judges, reader, request.rounds, metric)
+    await judge_run(judges, reader, request.rounds, metric, request.watch)
     rounds = judges.rounds(request.rounds, metric)
     rows: list[ResultRow] = []
     for panel in _with_members(judges.panel(metric)):
@@ -78,7 +83,7 @@ def _with_members(panel: Panel) -> list[Panel]:
 
 
 async def _trial_rows(reader: RunReader, judges: OpenedJudges, request: ScoreRequest) -> list[ResultRow]:
-    await judge_run(judges, reader, request.rounds, SOPR)
+    await judge_run(judges, reader, request.rounds, SOPR, request.watch)
     table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(request.rounds))
     return trial_rows(reader.run, table, judges.panel(), seed=request.seed)
 

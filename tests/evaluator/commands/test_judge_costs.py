@@ -60,7 +60,7 @@ def _judge(
     return llm
 
 
-COMMAND = "score", "r", "--judge", "stub/any", "--rounds", "2", "--json"
+COMMAND = "score", "r", "--judge", "stub/any", "--rounds", "2", "--no-anchors", "--json"
 
 
 def test_a_dry_run_says_what_judging_costs(run_stb, judge: LLMServer) -> None:

@@ -37,7 +37,16 @@ def test_nothing_is_lost_and_nothing_is_paid_for_twice(
         '{"reason": "", "answer_status": "%s"}' % ("solved" if "number 1" in str(body) else "unsolved")
     )
     environment = clean_environment(STB_DATABASE_URL=sqlite_store_url, STUB_BASE_URL=llm.url)
-    command = ["score", "killed", "--judge", "stub/any", "--max-connections", str(CONNECTIONS), "--json"]
+    command = [
+        "score",
+        "killed",
+        "--judge",
+        "stub/any",
+        "--no-anchors",
+        "--max-connections",
+        str(CONNECTIONS),
+        "--json",
+    ]
     with subprocess.Popen(
         [sys.executable, "-m", "stb_core.cli", *command],
         env=environment,

@@ -16,8 +16,9 @@ from stb_core.store import open_store
 from stb_core.values.verdicts import Status
 from stb_evaluator.judges.judge import Case
 from stb_evaluator.judges.rules import judge_by_rules
+from stb_evaluator.judges.undisputed import load_undisputed
 from stb_experiments.judge_order import count_swaps
-from stb_experiments.judge_probes import count_flips, inject, length_correlation, load_anchors, pad
+from stb_experiments.judge_probes import count_flips, inject, length_correlation, pad
 
 S, U, N, E = Status.SOLVED, Status.UNSURE, Status.UNSOLVED, Status.ERROR
 
@@ -50,7 +51,7 @@ def test_length_goes_with_grades_or_not() -> None:
 
 def test_anchors_are_beyond_dispute() -> None:
     """Half are solved, and the judge by rules, which knows no meaning, agrees on those."""
-    name, anchors = load_anchors()
+    name, anchors = load_undisputed()
 
     assert (name, len(anchors)) == ("anchors-1", 12)
     assert [a.expected for a in anchors].count(S) == 6
@@ -195,6 +196,22 @@ def test_anchors_show_that_a_judge_has_changed(run_stb, judged: LLMServer) -> No
     assert second["anchors_moved"]["value"] == 4
     assert second["anchors_right"]["value"] == 50
     assert second["anchors_moved"]["note"] == "4 differ from the first of 2 times"
+
+
+def test_a_judge_that_is_not_fit_is_warned_of_first(run_stb, judged: LLMServer) -> None:
+    """The anchors come first, in words and in rows; a judge that is fit gets no warning."""
+    fit = run_stb(*COMMAND[:-1])
+    judged.rule = lambda _: text('{"reason": "", "answer_status": "solved"}')
+    unfit = run_stb("experiment", "judge", "r", "--judge", "stub/other")
+
+    assert "WARNING" not in fit.out
+    words = unfit.out[unfit.out.index("WARNING") :].splitlines()
+    assert words[0].startswith("WARNING: stub/other answers 50 % of the anchors rightly")
+    assert words[2] == "Of the answers whose grade is beyond dispute, it grades 50.0 % rightly."
+    ended = run_stb("experiment", "judge", "r", "--judge", "stub/other", "--json")
+    assert ended.document["rows"][0]["measure"] == "anchors_right"
+    scored = run_stb("score", "r", "--judge", "stub/other", "--rounds", "1", "--json")
+    assert scored.document["headline"][1].startswith("WARNING: stub/other answers 50 % of the anchors")
 
 
 def test_recorded_verdicts_tell_what_they_tell(run_stb, real_data: Path) -> None:
