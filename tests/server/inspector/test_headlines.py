@@ -46,6 +46,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         await put_weather(store)
         await put(store, "poor", "miss", "recorded")
         await put(store, "good", "recorded")
+        (own,) = await store.verdicts.of_run("good")
+        foreign = {"judge": "their/model", "source": "forged.zip", "is_foreign": True}
+        await store.verdicts.append([own.model_copy(update=foreign)])
         await store.close()
 
     in_thread(fill())
@@ -86,3 +89,12 @@ def test_the_leaderboard_gives_the_places_that_a_run_may_have(site: str) -> None
 
     assert page.count('title="by the score alone 1">1\u20132</span>') == 2
     assert "Not ranked" not in page
+
+
+def test_a_foreign_verdict_is_shown_as_one_and_counted_nowhere(site: str) -> None:
+    """On the page of the trajectory, with what brought it; the run has no such judge."""
+    trial = text_of(f"{site}/runs/good/G1_tool/1")
+
+    assert "from forged.zip" in trial
+    assert trial.count("foreign, not counted") == 1
+    assert "their/model" not in text_of(f"{site}/runs/good")
