@@ -15,8 +15,9 @@ from stb_core.llm.retries import Patience
 from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.trajectories import StopReason
-from stb_core.values.verdicts import SOPR, Judgement, Status
+from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.judges.judge import Case, ModelJudge
+from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import load_rubric
 from stb_evaluator.scores.pass_verdicts import fill_verdicts
 from stb_evaluator.scores.run_reader import RunReader
@@ -67,6 +68,45 @@ async def test_every_answer_gets_a_verdict_in_every_round(store: Store) -> None:
         ("2", 0): Status.UNSOLVED,
         ("2", 1): Status.UNSOLVED,
     }
+
+
+class OvertakenJudge(CountingJudge):
+    """Finds everything solved, just after another session has found it unsolved."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+
+    async def judge(self, case: Case, number: int) -> Judgement:
+        answer = case.trajectory
+        place = (answer.group, answer.query_id, answer.trial)
+        theirs = Verdict.of(
+            Judgement(Status.UNSOLVED),
+            place,
+            run="r",
+            metric=SOPR,
+            judge=self.name,
+            rubric=self.rubric,
+            number=number,
+            answer_hash=answer.answer_hash,
+        )
+        assert await self.store.verdicts.append([theirs]) == 0
+        return await super().judge(case, number)
+
+
+async def test_a_verdict_that_another_session_gave_first_counts(store: Store) -> None:
+    """Ours is dropped and counted, and the score of this session is that of the log."""
+    run = await make_run(store, [trajectory("1"), trajectory("2")])
+    judge, reader = OvertakenJudge(store), RunReader(store, run)
+    panel = panel_of_one(judge.name, judge.rubric)
+    await reader.verdict_table(panel, rounds=1)
+
+    tally = await fill_verdicts(reader, judge, rounds=1)
+
+    table = await reader.verdict_table(panel, rounds=1)
+    assert (tally.judged, tally.dropped) == (2, 2)
+    assert [mark.status for mark in table.marks.values()] == [Status.UNSOLVED] * 2
+    assert await statuses(store, run, judge) == {("1", 0): Status.UNSOLVED, ("2", 0): Status.UNSOLVED}
 
 
 async def test_more_rounds_add_to_those_that_are_there(sqlite_store: Store) -> None:
