@@ -135,9 +135,10 @@ async def judge_all(
 ) -> list[Verdict]:
     """Have all jobs judged, ``connections`` at a time, and the verdicts appended to the log; returns them.
 
-    A judge that is unavailable many times in a row is not asked any more. A question that it refused before it had
-    accepted any is asked again at the end: until then nobody knows whether the question was at fault. What it was paid for without
-    giving a verdict is logged under the metric's ``unfinished``. ``lease`` comes from ``ask_alone``.
+    A judge that is unavailable many times in a row is not asked any more. A question that it refused before it
+    had accepted any is asked again at the end: until then nobody knows whether the question was at fault. What it
+    was paid for without giving a verdict is logged under the metric's ``unfinished``. ``lease`` comes from
+    ``ask_alone``.
 
     Raises:
         StbError: the judge refuses every request, or a verdict cannot be stored.
@@ -150,9 +151,8 @@ async def judge_all(
     except ExceptionGroup as problems:
         raise problems.exceptions[0] from None
     finally:
-        await (
-            session.tasks.wait_until_done()
-        )  # a verdict that was paid for is kept when the session is stopped
+        # A verdict that was paid for is kept when the session is stopped.
+        await session.tasks.wait_until_done()
     return session.given
 
 
