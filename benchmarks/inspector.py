@@ -97,6 +97,7 @@ def pages(key: str) -> dict[str, str]:
 def served(url: str) -> Iterator[str]:
     """The address of the pages of a store."""
     with bind("127.0.0.1", 0) as listener:
+        listener.listen()
         server = uvicorn.Server(
             uvicorn.Config(create_inspector(url), lifespan="on", ws="none", log_config=None)
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -43,8 +43,13 @@ class ServerApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(options: ServerOptions) -> FastAPI:
-    """The server as an ASGI application; it opens its store when it starts."""
+def create_app(options: ServerOptions, *, ready: Callable[[], None] | None = None) -> FastAPI:
+    """The server as an ASGI application; it opens its store when it starts.
+
+    Args:
+        options: its settings.
+        ready: called when it can answer; if it raises an exception, the server does not start.
+    """
     worker = Worker(options)
     host = EpisodeService(worker)
     mcp, proxy = McpEndpoint(host), ModelProxy(host)
@@ -54,6 +59,8 @@ def create_app(options: ServerOptions) -> FastAPI:
         await worker.open()
         background = [asyncio.create_task(publish_forever(worker)), asyncio.create_task(host.sweep_forever())]
         try:
+            if ready:
+                ready()
             yield
         finally:
             for task in background:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import http.client
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from stb_core.cli import console
@@ -29,6 +31,8 @@ from stb_server.app.http_protocol import PatientHttp
 from stb_server.app.request_labels import RequestLabels
 from stb_server.calls import BadRequestError
 from stb_server.worker import ServerOptions, Worker, read_numbers
+
+_log = logging.getLogger(__name__)
 
 GRACE_S = 30
 """Seconds that accepted requests may take to finish when the server stops."""
@@ -68,7 +72,10 @@ async def _check(options: ServerOptions) -> ServerOptions:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Open a listening socket.
+    """Take an address, without listening yet: the first worker that can answer does.
+
+    Until then connections are refused, so that a proxy asks another replica. A socket that listens earlier
+    would accept requests and let them wait for the workers to start.
 
     Raises:
         UsageError: the port is in use or not allowed, or there is no such address.
@@ -77,18 +84,30 @@ def bind(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
     except OSError as problem:
-        reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
-        raise UsageError(
-            f"Cannot listen on {host}:{port}: {reason}.",
-            hint="Choose another port with --port; 0 means any free port.",
-        ) from None
+        raise _cannot_listen(f"{host}:{port}", problem) from None
     # Head and body of an answer are two writes; without this the second may wait 40 ms for the client.
     # Accepted connections inherit it; event loops set it for some listeners only.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.set_inheritable(True)
     return listener
+
+
+def _cannot_listen(place: str, problem: OSError) -> UsageError:
+    reason = os.strerror(problem.errno) if problem.errno and problem.errno > 0 else str(problem)
+    return UsageError(
+        f"Cannot listen on {place}: {reason}.",
+        hint="Choose another port with --port; 0 means any free port.",
+    )
 
 
 def url_of(listener: socket.socket) -> str:
@@ -131,7 +150,7 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
     # Whoever may name the client's address can evade limits per client, so nobody may unless this says so.
     trusted_proxies = options.environment.get("FORWARDED_ALLOW_IPS", "")
     config = uvicorn.Config(
-        functools.partial(_worker_app, options, os.getpid(), logs.current_level()),
+        functools.partial(_worker_app, options, listener, os.getpid(), logs.current_level()),
         factory=True,
         workers=workers,
         http=PatientHttp,
@@ -146,6 +165,7 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
         timeout_worker_healthcheck=_WORKER_TIMEOUT_S,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=trusted_proxies,
+        backlog=_BACKLOG,
     )
     server = _Workers(config, sockets=[listener]) if workers > 1 else uvicorn.Server(config)
     if isinstance(server, uvicorn.Server):
@@ -161,12 +181,15 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
             server.run()
     except SystemExit:
         raise ServiceError("The server could not start.", hint="The log above says why.") from None
+    if isinstance(server, _Workers) and any(one.exitcode == STARTUP_FAILURE for one in server.processes):
+        raise ServiceError("The server could not start.", hint="The log above says why.")
 
 
 class _Workers(Multiprocess):
     """Notices at once that a worker has died, whatever the timeout for signs of life.
 
-    Only the worker keeps its end of the pipe open, so its death is seen at ours.
+    Only the worker keeps its end of the pipe open, so its death is seen at ours. Connections are accepted only
+    while workers serve: the address is given up before the workers are told to stop.
     """
 
     def init_processes(self) -> None:
@@ -178,6 +201,12 @@ class _Workers(Multiprocess):
         """Replace workers that have died."""
         super().keep_subprocess_alive()
         self._let_go()
+
+    def terminate_all(self) -> None:
+        """Stop the workers; nobody accepts connections in their place."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
     def _let_go(self) -> None:
         for process in self.processes:
@@ -194,7 +223,9 @@ def _stop_on_signals(server: uvicorn.Server) -> None:
         signal.signal(number, stop)
 
 
-def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> RequestLabels:
+def _worker_app(
+    options: ServerOptions, listener: socket.socket, supervisor: int, log_level: str
+) -> RequestLabels:
     """The application of a worker process, which must not outlive its supervisor."""
     if os.getpid() != supervisor:
         threading.Thread(target=_end_with, args=(supervisor,), daemon=True, name="supervised").start()
@@ -202,7 +233,21 @@ def _worker_app(options: ServerOptions, supervisor: int, log_level: str) -> Requ
         guard_output()
         logs.configure(log_level)
         traces.start(options.environment, "stb-serve")
-    return RequestLabels(create_app(options))
+    return RequestLabels(create_app(options, ready=functools.partial(_listen, listener)))
+
+
+def _listen(listener: socket.socket) -> None:
+    """Accept connections from now on.
+
+    Raises:
+        UsageError: another server took the same address before anyone listened, and listens already.
+    """
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as problem:
+        host, port = listener.getsockname()[:2]
+        raise _cannot_listen(f"{host}:{port}", problem) from None
+    _log.info("accepts connections")
 
 
 def _end_with(supervisor: int) -> None:
@@ -227,7 +272,10 @@ def _announce(listener: socket.socket, options: ServerOptions, workers: int, as_
             },
             indent=False,
         )
-    console.print_note(f"Serving dataset {options.dataset} in {options.mode.value} mode at {url}")
+    mode = f"{options.mode.value} mode"
+    if options.follows_sources:
+        mode += ", or auto mode while there is a simulator or a real API,"
+    console.print_note(f"Serving dataset {options.dataset} in {mode} at {url}")
     console.print_note(f"Run an agent against it: stb run -a scripted -d {options.dataset} --server {url}")
     console.print_note("Stop with Ctrl-C.")
 

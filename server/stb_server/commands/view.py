@@ -86,6 +86,7 @@ def _show(place: str, port: int, write_token: str, *, browser: bool, as_json: bo
     )
 
     with bind("127.0.0.1", port) as listener:
+        listener.listen()  # the browser is opened just before uvicorn would
         app = create_inspector(
             cli.current_settings().database_url,
             started=lambda: _open(f"{url_of(listener)}{place}", browser=browser, as_json=as_json),

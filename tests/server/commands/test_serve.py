@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from conftest import clean_environment
 from serve_process import ANSWER, make_store, start
 from services import free_port
+from stb_core.errors import UsageError
 from stb_core.store import open_store
+from stb_server.app.process import bind
 from virtual_server import request
 
 pytestmark = pytest.mark.linux
@@ -78,9 +82,10 @@ def listens(port: int) -> bool:
     return any(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in sockets())
 
 
-def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
-    """A request that was accepted before the signal gets its whole answer."""
-    process, ready = start(make_store(tmp_path, "weather"))
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_request_under_way_is_finished(tmp_path: Path, workers: str) -> None:
+    """A request that was accepted before the signal gets its whole answer; meanwhile nobody accepts others."""
+    process, ready = start(make_store(tmp_path, "weather"), "--workers", workers)
     body = json.dumps(request({"city": "Bonn"})).encode()
     head = f"POST /virtual HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", httpx.URL(ready["url"]).port or 0), timeout=120) as client:
@@ -97,6 +102,49 @@ def test_a_request_under_way_is_finished(tmp_path: Path) -> None:
     assert received.startswith(b"HTTP/1.1 200 OK")
     assert received.endswith(ANSWER.body)
     assert 0 == process.returncode
+
+
+def test_nobody_listens_before_a_worker_can_answer() -> None:
+    """An address that is taken still refuses connections, and no other server gets it once someone listens."""
+    with bind("127.0.0.1", 0) as listener:
+        host, port = listener.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port))
+        listener.listen()
+        with pytest.raises(UsageError, match="Address already in use"):
+            bind(host, port)
+
+
+_SECOND_SERVER = """
+import asyncio, sys
+from stb_server.app.process import bind, serve
+from stb_server.worker.options import ServerOptions
+
+if __name__ == "__main__":
+    with bind("127.0.0.1", 0) as ours, bind("127.0.0.1", ours.getsockname()[1]) as other:
+        other.listen()
+        serve(ServerOptions(sys.argv[1], "weather"), ours, workers=int(sys.argv[2]), as_json=True)
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_of_two_servers_that_start_at_once_one_ends(tmp_path: Path, workers: str) -> None:
+    """A server whose address another one listens on first ends, and does not start workers for ever."""
+    script = tmp_path / "second.py"
+    script.write_text(_SECOND_SERVER)
+    done = subprocess.run(
+        [sys.executable, script, make_store(tmp_path, "weather"), workers],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode
+    assert "Cannot listen on 127.0.0.1:" in done.stderr
+    assert "The server could not start." in done.stderr
+    assert "" == done.stdout
 
 
 def test_two_workers_share_the_port(tmp_path: Path) -> None:
