@@ -70,6 +70,10 @@ class StoreError(StbError):
     """The store cannot be opened, read or written."""
 
 
+class StoreUnreachableError(StoreError):
+    """The store's database server does not answer, or is still starting."""
+
+
 class BusyError(StbError):
     """Another session is doing this very work, or has taken it over."""
 

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from stb_core.cli.program import current_settings
-from stb_core.errors import NotFoundError, UsageError
+from stb_core.errors import NotFoundError, StoreUnreachableError, UsageError
 from stb_core.store import Dataset, Store, open_store
+
+_RETRY_S = 0.5
+"""Seconds between two attempts to reach a database that is still starting."""
 
 
 @asynccontextmanager
-async def opened_store() -> AsyncGenerator[Store]:
-    """The store that the settings name, closed at the end of the block."""
-    store = await open_store(current_settings().database_url)
+async def opened_store(wait_s: float = 0.0) -> AsyncGenerator[Store]:
+    """The store that the settings name, closed at the end of the block.
+
+    Args:
+        wait_s: how long to wait for a database server that cannot be reached yet, in seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            store = await open_store(current_settings().database_url)
+            break
+        except StoreUnreachableError:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(_RETRY_S)
     try:
         yield store
     finally:

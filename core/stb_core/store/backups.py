@@ -95,6 +95,11 @@ def _beside(path: Path) -> Path:
         raise StoreError(
             f"{path.parent} cannot be created ({problem.strerror}).", hint="Name another place."
         ) from None
+    if not os.access(path.parent, os.W_OK):
+        raise StoreError(
+            f"The back-up {path} cannot be written: {path.parent.absolute()} is not writable for this user.",
+            hint="Change its owner or permissions, or name another place.",
+        )
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 

@@ -21,12 +21,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from stb_core.errors import StoreError
+from stb_core.errors import StoreError, StoreUnreachableError
 from stb_core.store import schema
 from stb_core.store.lease import Lease
 from stb_core.values import clock
 
 _BUSY_TIMEOUT_S = 60
+_NOT_NOW = {"57P01", "57P02", "57P03"}
+"""PostgreSQL's states while it stops, has crashed, and starts."""
 
 
 class Database:
@@ -136,8 +138,11 @@ def _explain(problem: BaseException, place: str) -> StoreError:
         return StoreError(
             f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
         )
-    if isinstance(problem, OSError):
-        return StoreError(f"The store {place} cannot be reached ({text}).", hint="Check that it is running.")
+    state = getattr(problem.orig, "sqlstate", "") if isinstance(problem, DBAPIError) else ""
+    if isinstance(problem, OSError) or state in _NOT_NOW:
+        return StoreUnreachableError(
+            f"The store {place} cannot be reached ({text}).", hint="Check that it is running."
+        )
     return StoreError(f"The store {place} failed: {text}.", hint="Check that it is running and reachable.")
 
 

@@ -31,8 +31,16 @@ command = click.Group("data", help="Datasets: tools, queries and recorded respon
 @stb_command("import")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--name", default="", help="Name of the dataset; by default the name of the folder.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Seconds to wait for a database that is still starting.",
+)
 @click.pass_context
-def import_(context: click.Context, path: Path, name: str, as_json: bool) -> None:
+def import_(context: click.Context, path: Path, name: str, wait_s: float, as_json: bool) -> None:
     """Import a release in the official layout, or a part of one.
 
     PATH contains tools/, solvable_queries/, tool_response_cache/ or dumps of responses, or is one
@@ -45,10 +53,10 @@ def import_(context: click.Context, path: Path, name: str, as_json: bool) -> Non
         assert of_runs
         context.invoke(of_runs, path=path, name=name, as_json=as_json)
     else:
-        event_loop.run(_import_folder(path, name, as_json=as_json))
+        event_loop.run(_import_folder(path, name, wait_s=wait_s, as_json=as_json))
 
 
-async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
+async def _import_folder(path: Path, name: str, *, wait_s: float, as_json: bool) -> None:
     release = find_release(path)
     name = checked_dataset_name(name or release.name)
     with console.progress() as bar:
@@ -57,7 +65,7 @@ async def _import_folder(path: Path, name: str, *, as_json: bool) -> None:
         def advance(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        async with opened_store() as store:
+        async with opened_store(wait_s) as store:
             imported = await import_release(store, release, name, advance=advance)
     if as_json:
         console.emit_json(_import_document(imported))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Ended
+from foreign_folder import stb_in_a_foreign_folder
 from stb_core.store import open_store
 from virtual_server import put_weather, recorded
 
@@ -85,3 +86,13 @@ def test_prune(in_process: Run) -> None:
     assert (0, 1) == (first.code, first.document["rows"][0]["removed"])
     assert (0, "weather has nothing to delete.\n") == (second.code, second.out)
     assert 0 == in_process("cache", "verify", "weather").code
+
+
+@pytest.mark.linux
+def test_a_folder_that_takes_no_files_is_named(tmp_path: Path) -> None:
+    """The folder is what is wrong, not the store, so nobody is sent to another store."""
+    done = stb_in_a_foreign_folder(tmp_path, "backup", "monday.db")
+
+    assert 1 == done.returncode
+    assert f"monday.db cannot be written: {tmp_path}/foreign is not writable" in done.stderr
+    assert "STB_DATABASE_URL" not in done.stderr

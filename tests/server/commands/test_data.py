@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import services
 import small_release
 from command_line import Ended
-from conftest import REPOSITORY
+from conftest import REPOSITORY, clean_environment, unavailable
 from small_release import write
 from stb_core.store import open_store
 
@@ -257,3 +261,28 @@ def test_the_command_works_as_a_program(stb: Callable[..., object], release: Pat
     assert ended.returncode == 0  # type: ignore[attr-defined]
     assert '"responses": 3' in ended.stdout  # type: ignore[attr-defined]
     assert ended.stderr == ""  # type: ignore[attr-defined]
+
+
+def test_an_import_waits_for_a_database_that_starts(tmp_path: Path) -> None:
+    """With --wait it begins as soon as PostgreSQL can be reached; without, it fails at once."""
+    if not services.Postgres.installed():
+        unavailable("PostgreSQL")
+    release = small_release.write_release(tmp_path / "spring")
+    with tempfile.TemporaryDirectory(prefix="stb-late-") as folder, services.Postgres(Path(folder)) as server:
+        url = server.create_database("late")
+        server.stop()
+        command = [sys.executable, "-m", "stb_core.cli", "data", "import", str(release)]
+        environment = clean_environment(STB_DATABASE_URL=url)
+        early = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        waiting = subprocess.Popen(
+            [*command, "--wait", "120"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        server.start()
+        out, err = waiting.communicate(timeout=180)
+
+    assert (1, True) == (early.returncode, "cannot be reached" in early.stderr)
+    assert (0, True) == (waiting.returncode, "Imported into spring." in out), err
