@@ -149,6 +149,8 @@ class Behaviour:
     """Kinds of ``response_format`` that are accepted and not obeyed."""
     held: bool = False
     """No completion is answered before this is taken back."""
+    context_length: int = 0
+    """What the list of models says; 0 for nothing."""
     required_key: str = ""
     """The API key without which the answer is 401."""
     seed: int = 0
@@ -241,7 +243,9 @@ class LLMServer:
         if self.behaviour.required_key not in headers.get("authorization", ""):
             await _send(send, status(401, f"Incorrect API key provided: {headers.get('authorization')}"))
         elif scope["path"].endswith("/models"):
-            await _send(send, raw(b'{"object":"list","data":[{"id":"any","object":"model"}]}'))
+            length = self.behaviour.context_length
+            entry = {"id": "any", "object": "model"} | ({"max_model_len": length} if length else {})
+            await _send(send, raw(json.dumps({"object": "list", "data": [entry]}).encode()))
         elif scope["path"].endswith("/embeddings"):
             await _send(send, raw(_embeddings(json.loads(body))))
         elif scope["path"].endswith(("/completions", "/responses")):

@@ -90,7 +90,7 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
         parts["dataset"] = {"status": "gone", "name": worker.options.dataset}
     document = {
         "status": "not ready" if not ready else "degraded" if health.write_problem else "ready",
-        "mode": worker.options.mode.value,
+        "mode": worker.mode.value,
         "modes": [mode.value for mode in worker.pipelines],
         "parts": parts,
         "datasets": datasets,

@@ -24,6 +24,11 @@ _RECORDED_JUDGES = ("recorded", "rules")
 @click.option("--judge", default="", help="PROVIDER/MODEL of a judge; also asked.")
 @click.option("--simulator-model", default="", help="PROVIDER/MODEL of the simulator; also asked.")
 @click.option("--simulator-endpoint", multiple=True, help="URL of the simulator's model; repeatable.")
+@click.option(
+    "--model-if-there",
+    multiple=True,
+    help="PROVIDER/MODEL of a simulator or judge, asked where the host of its provider exists; repeatable.",
+)
 @click.option("--server", default="", help="URL of a running server, such as http://127.0.0.1:8080.")
 @click.option("--dataset", default="", help="Dataset for stb serve.")
 @click.option(
@@ -47,8 +52,8 @@ async def command(as_json: bool, **flags: Any) -> None:
     """Check the installation, store, Redis, disk, clock, models, and what is exposed to others.
 
     It reads the same settings as the other commands, so run it where they run. It creates and
-    changes nothing. Each model you name gets one request for one token and one for structured
-    output. Exits with 1 if a check fails; warnings do not count.
+    changes nothing. Each model you name gets one request for one token, one for structured
+    output and one with a function to call. Exits with 1 if a check fails; warnings do not count.
     """
     settings = cli.current_settings()
     results = await _examine(settings, {**flags, **_of_serve(settings, flags)})
@@ -81,10 +86,13 @@ async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResul
     # Imported here because servers and models take a second to import.
     from stb_server.commands.doctor_checks import exposure, installation, models, services, storage  # noqa: PLC0415
 
-    model_names = [
-        flags["model"],
-        *(judge for judge in flags["judge"].split(",") if judge not in _RECORDED_JUDGES),
-    ]
+    named = models.NamedModels(
+        agents=(flags["model"],),
+        judges=tuple(judge for judge in flags["judge"].split(",") if judge not in _RECORDED_JUDGES),
+        simulator=flags["simulator_model"],
+        urls=tuple(flags["simulator_endpoint"]),
+        if_there=tuple(flags["model_if_there"]),
+    )
     exposed = exposure.Exposure(
         flags["host"],
         flags["port"],
@@ -99,8 +107,6 @@ async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResul
         *await storage.check_store(storage_settings),
         *await services.check_redis(flags["redis_url"]),
         *await services.check_server(flags["server"], flags["token"]),
-        *await models.check_models(
-            settings, model_names, flags["simulator_model"], tuple(flags["simulator_endpoint"])
-        ),
+        *await models.check_models(settings, named),
         *exposure.check_exposure(exposed, Path(".env")),
     ]

@@ -27,9 +27,9 @@ _MIN_WRITE_TOKEN = 16
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in CacheMode]),
-    default=DEFAULT_MODE.value,
-    show_default=True,
-    help="What may answer a call; a request can override it with the header X-STB-Mode.",
+    show_default=DEFAULT_MODE.value,
+    help="What may answer a call; a request can override it with the header X-STB-Mode. With --simulator auto"
+    f" the default is {CacheMode.AUTO.value} while there is a simulator or a real API.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -67,7 +67,8 @@ _MIN_WRITE_TOKEN = 16
     "--simulator",
     default="template",
     show_default=True,
-    help=f"Simulator for the modes {modes_that_ask(Source.SIMULATOR)}; none for no simulator.",
+    help=f"Simulator for the modes {modes_that_ask(Source.SIMULATOR)}; none for no simulator; auto for"
+    " mirrorapi or llm, as the model's name says, while the host of the model exists.",
 )
 @simulator_flags
 @click.option("--faults", default="", help="Faults to inject, such as down=0.1,latency=fixed:0.2.")
@@ -133,6 +134,7 @@ def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
     from stb_server.app import bind, check, serve  # noqa: PLC0415
     from stb_server.cache import check_url  # noqa: PLC0415
     from stb_server.pipeline import parse_faults  # noqa: PLC0415
+    from stb_server.simulators import AUTO  # noqa: PLC0415
     from stb_server.worker import (  # noqa: PLC0415
         MEBIBYTE,
         Hosts,
@@ -155,7 +157,8 @@ def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
     options = ServerOptions(
         database_url=settings.database_url,
         dataset=flags["dataset"],
-        mode=CacheMode(flags["mode"]),
+        mode=CacheMode(flags["mode"]) if flags["mode"] else DEFAULT_MODE,
+        follows_sources=flags["simulator"] == AUTO and not flags["mode"],
         token=flags["token"],
         hosts=Hosts(flags["hosts"]) if flags["hosts"] or is_loopback(flags["host"]) else None,
         write_token=flags["write_token"],

@@ -46,7 +46,7 @@ async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
             "no_such_trial",
             f"Trials are numbered from 0 to {opening.trials - 1}; set their number with trials.",
         )
-    mode = (opening.mode or worker.options.mode).value
+    mode = (opening.mode or worker.mode).value
     view = await worker.view(ViewRequest(opening.dataset, mode, opening.snapshot))
     store = worker.resources.store
     dataset = await store.datasets.get(view.names.dataset.name)

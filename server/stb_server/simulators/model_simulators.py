@@ -29,6 +29,7 @@ from stb_server.simulators.arguments import NO_PROBLEMS, ArgumentProblems, find_
 from stb_server.simulators.ask import DEFAULT_SAMPLING, ModelAnswer, ReplyCounts, SimulatorSampling, ask
 from stb_server.simulators.documents import Subject, Subjects
 from stb_server.simulators.examples import Example, RecordedExamples, within_budget
+from stb_server.simulators.presence import Presence
 from stb_server.simulators.protocol import SimulationRequest
 from stb_server.simulators.schemas import schema_of_examples, schema_of_template
 
@@ -57,15 +58,22 @@ class ModelSimulator(ABC):
         subjects: finds documents; None when only ``simulate`` is called.
         counts: counts the replies.
         sampling: how the model is asked.
+        presence: whether the model's host exists; None if it must.
     """
 
     name: str
     structured: bool
 
     def __init__(
-        self, model: Model, subjects: Subjects | None, counts: ReplyCounts, sampling: SimulatorSampling
+        self,
+        model: Model,
+        subjects: Subjects | None,
+        counts: ReplyCounts,
+        sampling: SimulatorSampling,
+        presence: Presence | None = None,
     ) -> None:
         self.counts = counts
+        self.presence = presence
         self._model = model
         self._subjects = subjects
         self._sampling = sampling
@@ -81,6 +89,8 @@ class ModelSimulator(ABC):
             StoreError: the store cannot be read.
         """
         call = request.call
+        if self.presence and not self.presence.is_there:
+            return Decline("simulator_absent", f"There is no host {', '.join(self.presence.hosts)}.")
         assert self._subjects, "made without a place to find documents"
         subject = await self._subjects.get(request.dataset, ApiRef(call.category, call.tool, call.api))
         return await self.simulate(
@@ -170,8 +180,9 @@ class LlmSimulator(ModelSimulator):
         sampling: SimulatorSampling = DEFAULT_SAMPLING,
         examples: int = 3,
         example_tokens: int = 1500,
+        presence: Presence | None = None,
     ) -> None:
-        super().__init__(model, subjects, counts, sampling)
+        super().__init__(model, subjects, counts, sampling, presence)
         self._recordings = recordings
         self._examples = examples
         self._example_tokens = example_tokens
@@ -225,8 +236,9 @@ class MirrorApiSimulator(ModelSimulator):
         sampling: SimulatorSampling = DEFAULT_SAMPLING,
         variant: mirrorapi_prompt.Variant = mirrorapi_prompt.Variant.SFT,
         system: str = "",
+        presence: Presence | None = None,
     ) -> None:
-        super().__init__(model, subjects, counts, sampling)
+        super().__init__(model, subjects, counts, sampling, presence)
         self._system = system or mirrorapi_prompt.system_prompt(variant)
         own = llm_prompt.prompt_version(mirrorapi_prompt.prompt_name(variant))
         self._version = f"mirrorapi-{variant}@user" if system else own

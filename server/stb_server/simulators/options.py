@@ -14,6 +14,8 @@ from stb_core.values import content_hash
 from stb_server.simulators.ask import DEFAULT_SAMPLING, SimulatorSampling
 from stb_server.simulators.mirrorapi_prompt import Variant
 
+AUTO = "auto"
+"""The name that stands for ``mirrorapi`` or ``llm``, as the model's name says, where the model's host exists."""
 PATIENCE = Patience(deadline_s=180.0, read_timeout_s=120.0)
 """An agent waits for the answer, so a simulator gives up earlier than the agent's own model."""
 
@@ -44,6 +46,8 @@ class SimulatorOptions:
     """How MirrorAPI was trained to answer."""
     system_prompt: str = field(default="", repr=False)
     """MirrorAPI's system prompt; empty for our own."""
+    may_be_absent: bool = False
+    """Whether the model's host need not exist; calls are then declined without waiting."""
 
     @property
     def identity(self) -> str:
@@ -74,10 +78,13 @@ def read_options(
         others: further options by name.
 
     Raises:
-        UsageError: there is no such simulator, or it is not known where the model is.
+        UsageError: it is not known where the model is, or ``auto`` is without a model.
         NotFoundError: the file is not there.
     """
-    options = replace(SimulatorOptions(simulator), **others)  # type: ignore[arg-type]
+    may_be_absent = simulator == AUTO
+    if may_be_absent:
+        simulator = _kind_of(model)
+    options = replace(SimulatorOptions(simulator, may_be_absent=may_be_absent), **others)  # type: ignore[arg-type]
     if system_prompt is not None:
         try:
             options = replace(options, system_prompt=system_prompt.read_text(encoding="utf-8").strip())
@@ -93,6 +100,15 @@ def read_options(
         endpoints=_endpoints(model, settings, urls),
         price=price_of(model, settings.values),
     )
+
+
+def _kind_of(model: str) -> str:
+    """The simulator that asks a model as it was trained, by the model's name."""
+    if not model:
+        raise UsageError(
+            "The simulator auto needs a model.", hint="Name one with --simulator-model PROVIDER/MODEL."
+        )
+    return "mirrorapi" if "mirrorapi" in model.lower() else "llm"
 
 
 def _endpoints(model: str, settings: Settings, urls: Sequence[str]) -> tuple[Endpoint, ...]:

@@ -23,7 +23,8 @@ from stb_server.simulators.ask import ReplyCounts
 from stb_server.simulators.documents import Subjects
 from stb_server.simulators.examples import RecordedExamples
 from stb_server.simulators.model_simulators import LlmSimulator, MirrorApiSimulator
-from stb_server.simulators.options import SimulatorOptions
+from stb_server.simulators.options import AUTO, SimulatorOptions
+from stb_server.simulators.presence import Presence
 from stb_server.simulators.replicas import Replicas
 from stb_server.simulators.template import TemplateSimulator
 
@@ -42,8 +43,8 @@ Opener: TypeAlias = Callable[[SimulatorOptions, Context], AbstractAsyncContextMa
 
 
 def names() -> list[str]:
-    """The names of all simulators, in order."""
-    return sorted({entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
+    """What may be chosen, in order."""
+    return sorted({AUTO} | {entry.name for entry in importlib.metadata.entry_points(group=GROUP)})
 
 
 def open_simulator(options: SimulatorOptions, context: Context) -> AbstractAsyncContextManager[Layer]:
@@ -75,6 +76,7 @@ async def llm(options: SimulatorOptions, context: Context) -> AsyncGenerator[Llm
             sampling=options.sampling,
             examples=options.examples,
             example_tokens=options.example_tokens,
+            presence=presence_of(options),
         )
 
 
@@ -90,6 +92,7 @@ async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerat
             sampling=options.sampling,
             variant=options.variant,
             system=options.system_prompt,
+            presence=presence_of(options),
         )
 
 
@@ -97,6 +100,11 @@ async def mirrorapi(options: SimulatorOptions, context: Context) -> AsyncGenerat
 async def template(_: SimulatorOptions, context: Context) -> AsyncGenerator[TemplateSimulator]:
     """Answers made by rule, without a model."""
     yield TemplateSimulator(context.store.datasets.api)
+
+
+def presence_of(options: SimulatorOptions) -> Presence | None:
+    """Where the model's host is looked up; None if it must exist."""
+    return Presence([endpoint.base_url for endpoint in options.endpoints]) if options.may_be_absent else None
 
 
 def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:

@@ -25,6 +25,8 @@ class ServerOptions:
     """Name of the dataset that answers requests without a dataset."""
     mode: CacheMode = DEFAULT_MODE
     """What may answer a call, unless its request names a mode."""
+    follows_sources: bool = False
+    """Whether it is ``auto`` in place of ``mode`` while there is a real API or a simulator."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
     hosts: Hosts | None = None

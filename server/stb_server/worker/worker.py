@@ -16,12 +16,14 @@ from stb_server.calls import (
     BadRequestError,
     CallRequest,
     Catalogue,
+    Layer,
     Refusal,
     VirtualRequest,
     encode_answer,
 )
 from stb_server.calls.identify import as_given, identify
 from stb_server.pipeline import Faults, Pipeline
+from stb_server.simulators import ModelSimulator, Presence
 from stb_server.worker.dataset_views import DatasetNames, DatasetView, ViewRequest
 from stb_server.worker.metrics import RequestTimes
 from stb_server.worker.options import ServerOptions
@@ -69,11 +71,19 @@ class Worker:
         try:
             self._resources = await open_resources(self.options, self.memory, self._open)
             self.pipelines = pipelines(self._resources, self.refresh_datasets)
+            await self._look_for_simulator()
             await self.view(ViewRequest())
         except BaseException:
             await self._open.aclose()
             raise
         self._open.push_async_callback(_cancel, asyncio.create_task(self._watch_forever()))
+
+    @property
+    def mode(self) -> CacheMode:
+        """What may answer a call whose request names no mode."""
+        if self.options.follows_sources and (self.resources.upstream or self._simulator_is_there()):
+            return CacheMode.AUTO
+        return self.options.mode
 
     async def end_flights(self) -> None:
         """End work that outlives its requests, while the store is still open."""
@@ -146,7 +156,7 @@ class Worker:
 
     def _mode(self, name: str) -> CacheMode:
         try:
-            mode = CacheMode(name.lower()) if name else self.options.mode
+            mode = CacheMode(name.lower()) if name else self.mode
         except ValueError:
             raise BadRequestError(
                 400, "unknown_mode", f"There is no mode {name[:80]!r}. There are: {', '.join(CacheMode)}."
@@ -188,8 +198,23 @@ class Worker:
     async def _watch_forever(self) -> None:
         while True:
             await asyncio.sleep(self.options.watch_interval_s)
+            await self._look_for_simulator()
             with contextlib.suppress(StoreError):  # calls that need the store report it themselves
                 await self.refresh_datasets()
+
+    async def _look_for_simulator(self) -> None:
+        """Notice that a simulator was started or stopped, where it need not exist."""
+        presence = _presence_of(self.resources.simulator)
+        if presence and await presence.look():
+            self.views.clear()  # those without a mode may have another one now
+            _log.warning(
+                "the simulator is there" if presence.is_there else "there is no simulator",
+                extra={"hosts": ", ".join(presence.hosts), "mode": self.mode.value},
+            )
+
+    def _simulator_is_there(self) -> bool:
+        presence = _presence_of(self.resources.simulator)
+        return presence.is_there if presence else self.resources.simulator is not None
 
     async def refresh_datasets(self) -> None:
         """Forget what is known of datasets that other processes changed or deleted."""
@@ -214,6 +239,10 @@ def _state(dataset: Dataset) -> tuple[int, str, str, int]:
 def _outgrew(dataset: Dataset, old: Dataset) -> bool:
     """Whether so much was recorded since that workers should start to share answers by the new hash."""
     return dataset.responses_count - old.responses_count > old.responses_count * _WORTH_SHARING
+
+
+def _presence_of(simulator: Layer | None) -> Presence | None:
+    return simulator.presence if isinstance(simulator, ModelSimulator) else None
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

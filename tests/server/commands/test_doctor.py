@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sqlite3
 import sys
@@ -17,7 +18,8 @@ import pytest
 import services
 from command_line import Ended
 from conftest import REPOSITORY
-from llm_server import LLMServer, status, text
+from foreign_folder import stb_in_a_foreign_folder
+from llm_server import LLMServer, obliging, status, text
 from stb_core.store import open_store
 from virtual_server import put_weather, recorded
 
@@ -206,6 +208,18 @@ class Seeds:
         self.set("VLLM_BASE_URL", llm.url)
         return ["--simulator-model", "vllm/any"]
 
+    def model_without_function_calls(self) -> list[str]:
+        llm = self.fixture("llm")
+        llm.rule = lambda body: text("read_weather(city='Bonn')") if body.get("tools") else obliging(body)
+        self.set("VLLM_BASE_URL", llm.url)
+        return ["--model", "vllm/any"]
+
+    def model_context_short(self) -> list[str]:
+        llm = self.fixture("llm")
+        llm.behaviour.context_length = 4096
+        self.set("VLLM_BASE_URL", llm.url)
+        return ["--judge", "vllm/any"]
+
     def exposed_without_token(self) -> list[str]:
         self.set("STB_HOST", "0.0.0.0")
         return []
@@ -260,6 +274,8 @@ EXPECTED = {
     "model-unknown": (1, "VLLM_BASE_URL"),
     "model-without-structured-output": (0, "vLLM"),
     "model-without-schema": (0, "json_schema"),
+    "model-without-function-calls": (0, "--tool-call-parser"),
+    "model-context-short": (0, "--max-model-len"),
     "exposed-without-token": (1, "STB_TOKEN"),
     "token-short": (0, "openssl rand"),
     "write-token-shared": (0, "STB_WRITE_TOKEN"),
@@ -303,6 +319,42 @@ def test_it_names_an_outdated_package(
 
     assert (["package-outdated"], 1) == (list(problems(ended)), ended.code)
     assert "fastapi 0.1.0 is older than 0.133" in ended.out
+
+
+def found(ended: Ended, check: str) -> str:
+    """What a check of that name found."""
+    [text] = [row["found"] for row in ended.document["rows"] if row["check"] == check]
+    return str(text)
+
+
+def test_it_tells_what_a_simulator_or_judge_can(
+    in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Structured output, context and function calls; no problem is made of functions that only agents need."""
+    llm.behaviour.context_length = 16384
+    llm.rule = lambda body: status(400, "no functions here") if body.get("tools") else obliging(body)
+    monkeypatch.setenv("JUDGE_BASE_URL", llm.url)
+    monkeypatch.setenv("SIMULATOR_BASE_URL", "http://nowhere.invalid:8000/v1")
+    monkeypatch.setenv("STB_MODEL_IF_THERE", "simulator/any judge/any")
+
+    ended = in_process("doctor", "--json")
+
+    assert ({}, 0) == (problems(ended), ended.code)
+    assert "not started: there is no host nowhere.invalid" == found(ended, "model simulator/any")
+    assert "by a schema" == found(ended, "model judge/any: structured output")
+    assert "16,384 tokens" == found(ended, "model judge/any: context")
+    assert "no functions here" in found(ended, "model judge/any: function calls")
+    assert "only agents need them" in found(ended, "model judge/any: function calls")
+
+
+@pytest.mark.linux
+def test_it_notices_a_working_folder_that_takes_no_files(tmp_path: Path) -> None:
+    """As the runner's folder is where Docker made it: it belongs to another user."""
+    done = stb_in_a_foreign_folder(tmp_path, "doctor", "--json")
+
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["problem"]]
+    assert ["working-folder-unwritable"] == [row["problem"] for row in rows], done.stderr
+    assert "RUNNER_USER" in rows[0]["remedy"]
 
 
 def test_it_changes_nothing(in_process: Run, tmp_path: Path) -> None:

@@ -1,16 +1,24 @@
 """Checks model endpoints: each must accept its key, know the model, and support structured output.
 
-Each check costs one request for one token, and one for a few tokens with a schema.
+An agent's model must also call functions. Each check costs one request for one token, one for a few tokens with
+a schema, and one with a function.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError, UsageError
 from stb_core.llm import Endpoint, Patience, Request, endpoint_of
 from stb_core.llm.openai_client import Format, OpenAIModel
 from stb_core.settings import Settings
-from stb_core.values import Message
+from stb_core.values import FunctionSchema, Message
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
+from stb_server.simulators import Presence
 
 _PATIENCE = Patience(
     deadline_s=30,
@@ -32,23 +40,54 @@ _ASK_FOR_JSON = Request(
     temperature=0,
     response_schema=_SCHEMA,
 )
+_WEATHER = FunctionSchema(
+    name="read_weather",
+    description="The weather of a city now.",
+    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+_ASK_FOR_CALL = Request(
+    messages=(Message(role="user", content="What is the weather in Bonn? Call the function to find out."),),
+    functions=(_WEATHER,),
+    tool_choice="auto",
+    max_tokens=512,  # a model that thinks first needs some room
+    temperature=0,
+)
+_SHORT_CONTEXT = 8192
+"""Tokens below which prompts that were seen, with the replies to them, do not all fit."""
 _FORMATS = {Format.SCHEMA: "a schema", Format.OBJECT: "a JSON object", Format.WORDS: "words alone"}
 
 
-async def check_models(
-    settings: Settings, names: list[str], simulator: str, urls: tuple[str, ...]
-) -> list[CheckResult]:
-    """Send requests to each model.
+@dataclass(frozen=True)
+class NamedModels:
+    """The models to check, as ``PROVIDER/MODEL``."""
 
-    Args:
-        settings: the settings with the providers.
-        names: ``PROVIDER/MODEL`` of agents' models and judges.
-        simulator: ``PROVIDER/MODEL`` of the simulator, or empty.
-        urls: endpoints of the simulator's model; they replace its provider's URL.
-    """
+    agents: tuple[str, ...] = ()
+    """They must call functions."""
+    judges: tuple[str, ...] = ()
+    simulator: str = ""
+    urls: tuple[str, ...] = ()
+    """Endpoints of the simulator's model; they replace its provider's URL."""
+    if_there: tuple[str, ...] = ()
+    """Simulators and judges whose host need not exist."""
+
+
+async def check_models(settings: Settings, named: NamedModels) -> list[CheckResult]:
+    """Send requests to each model, at the providers of the settings."""
     results = []
-    for name in dict.fromkeys(filter(None, names)):
+    for name in dict.fromkeys(filter(None, named.agents)):
+        results += await _of_provider(settings, name, calls_functions=True)
+    for name in dict.fromkeys(filter(None, named.judges)):
         results += await _of_provider(settings, name)
+    results += await _check_simulator(settings, named)
+    for name in named.if_there:
+        results += await _of_provider(settings, name, may_be_absent=True)
+    return results or [
+        CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")
+    ]
+
+
+async def _check_simulator(settings: Settings, named: NamedModels) -> list[CheckResult]:
+    simulator, urls, results = named.simulator, named.urls, []
     if simulator and urls:
         try:
             key = settings.provider(simulator.partition("/")[0])[1]
@@ -58,26 +97,34 @@ async def check_models(
         for url in urls:
             endpoint = Endpoint(url.rstrip("/"), key, "STB_SIMULATOR_ENDPOINT", "the simulator's key")
             results += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
-    elif simulator and simulator not in names:
+    elif simulator and simulator not in (*named.agents, *named.judges):
         results += await _of_provider(settings, simulator)
-    return results or [
-        CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")
-    ]
+    return results
 
 
-async def _of_provider(settings: Settings, name: str) -> list[CheckResult]:
+async def _of_provider(
+    settings: Settings, name: str, *, calls_functions: bool = False, may_be_absent: bool = False
+) -> list[CheckResult]:
     try:
         endpoint = endpoint_of(name, settings)
     except UsageError as problem:
         return [_missing(name, problem)]
-    return await _ask(f"model {name}", name, endpoint)
+    if may_be_absent:
+        presence = Presence([endpoint.base_url])
+        await presence.look()
+        if not presence.is_there:
+            host = urlsplit(endpoint.base_url).hostname
+            return [CheckResult(f"model {name}", f"not started: there is no host {host}")]
+    return await _ask(f"model {name}", name, endpoint, calls_functions=calls_functions)
 
 
 def _missing(name: str, problem: UsageError) -> CheckResult:
     return failure(f"model {name}", "model-endpoint-missing", problem.message.rstrip("."), problem.hint)
 
 
-async def _ask(check: str, name: str, endpoint: Endpoint) -> list[CheckResult]:
+async def _ask(
+    check: str, name: str, endpoint: Endpoint, *, calls_functions: bool = False
+) -> list[CheckResult]:
     model = OpenAIModel(name, endpoint, patience=_PATIENCE)
     try:
         await model.check()  # fails at once, while the next request would be retried
@@ -87,7 +134,12 @@ async def _ask(check: str, name: str, endpoint: Endpoint) -> list[CheckResult]:
             # Reasoning models refuse such a small limit; the refusal shows that they exist.
             if "token" not in problem.message:
                 raise
-        return [CheckResult(check, f"{endpoint.base_url} answers"), await _structured(check, model)]
+        return [
+            CheckResult(check, f"{endpoint.base_url} answers"),
+            *await _context(check, name, endpoint),
+            await _structured(check, model),
+            await _functions(check, model, needed=calls_functions),
+        ]
     except ModelError as problem:
         text = str(problem)
         name_of_problem = "model-unavailable"
@@ -123,3 +175,53 @@ async def _structured(check: str, model: OpenAIModel) -> CheckResult:
             "It works, with some repeated requests; a server with json_schema (vLLM) avoids them.",
         )
     return CheckResult(f"{check}: structured output", f"by {_FORMATS[form]}")
+
+
+async def _functions(check: str, model: OpenAIModel, *, needed: bool) -> CheckResult:
+    """Whether the model calls a function that it is offered, as agents offer theirs."""
+    try:
+        reply = await model.complete(_ASK_FOR_CALL)
+    except RequestRefusedError as problem:
+        found = f"the endpoint refuses requests with functions ({problem.message.rstrip('.')})"
+    else:
+        if any(made.name == _WEATHER.name for made in reply.tool_calls):
+            return CheckResult(f"{check}: function calls", "it calls functions")
+        found = (
+            "it answers in words where a function was to be called" if reply.content else "its reply is empty"
+        )
+    if not needed:
+        return CheckResult(f"{check}: function calls", f"{found}; only agents need them")
+    return warning(
+        f"{check}: function calls",
+        "model-without-function-calls",
+        found,
+        "Start vLLM with --enable-auto-tool-choice and the --tool-call-parser of this model, or use the agent react.",
+    )
+
+
+async def _context(check: str, name: str, endpoint: Endpoint) -> list[CheckResult]:
+    """How many tokens prompt and reply may have, where the endpoint says so."""
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    try:
+        async with httpx.AsyncClient(timeout=_PATIENCE.connect_timeout_s) as client:
+            document = (await client.get(f"{endpoint.base_url}/models", headers=headers)).json()
+        entries: list[dict[str, Any]] = document["data"]
+        [about] = [entry for entry in entries if entry["id"] == name.partition("/")[2]]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return []
+    meta = about.get("meta")
+    told = [about.get("max_model_len"), about.get("context_length"), about.get("context_window")]
+    told += [meta.get("n_ctx_train")] if isinstance(meta, dict) else []
+    tokens = next((one for one in told if isinstance(one, int)), None)
+    if tokens is None:
+        return []
+    if tokens < _SHORT_CONTEXT:
+        return [
+            warning(
+                f"{check}: context",
+                "model-context-short",
+                f"prompt and reply may have {tokens:,} tokens together",
+                f"Give it at least {_SHORT_CONTEXT:,} (vLLM: --max-model-len); longer prompts are refused or cut.",
+            )
+        ]
+    return [CheckResult(f"{check}: context", f"{tokens:,} tokens")]

@@ -62,7 +62,10 @@ async def check_store(wanted: StorageSettings) -> list[CheckResult]:
     path = (
         Path(parsed.database or "") if is_sqlite and not (parsed.database or "").startswith("file:") else None
     )
-    results = [_room(_existing(path.absolute()) if path else Path.cwd(), wanted.min_free_mb)]
+    results = [
+        _room(_existing(path.absolute()) if path else Path.cwd(), wanted.min_free_mb),
+        _working_folder(Path.cwd()),
+    ]
     if path and not path.exists():
         return [_not_there_yet(path), *results]
     try:
@@ -217,3 +220,17 @@ def _room(folder: Path, min_free_mb: int) -> CheckResult:
             "Free some space, delete superseded versions (stb cache prune), or move the store to a larger disk.",
         )
     return CheckResult("disk", f"{free:,.0f} MB are free at {folder}")
+
+
+def _working_folder(folder: Path) -> CheckResult:
+    """Whether files that a command writes can be put here; a mounted folder is there for nothing else."""
+    if os.access(folder, os.W_OK):
+        return CheckResult("working folder", f"{folder} can be written")
+    made = failure if folder.is_mount() else warning
+    owner = folder.stat().st_uid
+    return made(
+        "working folder",
+        "working-folder-unwritable",
+        f"{folder} belongs to user {owner}, and user {os.getuid()} cannot write reports, exports or back-ups into it",
+        "Change its owner (chown), or run as its owner; for the runner of docker-compose.yml set RUNNER_USER to it.",
+    )

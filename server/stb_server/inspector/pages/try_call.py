@@ -29,9 +29,9 @@ class TriedCall:
 
 def sending_mode(worker: Worker | None) -> str:
     """The mode of a server that can answer more than is recorded; "" if it cannot."""
-    if worker is None or worker.options.mode.rules.is_frozen:
+    if worker is None or worker.mode.rules.is_frozen:
         return ""
-    return worker.options.mode.value
+    return worker.mode.value
 
 
 async def look_up(store: Store, dataset: Dataset, ref: ApiRef, arguments: str) -> TriedCall:
