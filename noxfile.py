@@ -75,9 +75,40 @@ def long(session: nox.Session) -> None:
 
 @nox.session(venv_backend="venv")
 def lock(session: nox.Session) -> None:
-    """The newest versions that pyproject.toml allows, written to requirements-dev.lock."""
-    session.install("-e", ".[dev]", "build", env={"PIP_CONSTRAINT": ""})
+    """The newest versions that pyproject.toml allows, for developers (requirements-dev.lock) and the images."""
+    session.install("-e", ".[dev]", "build", "uv", env={"PIP_CONSTRAINT": ""})
     path = Path("requirements-dev.lock")
     comment = [line for line in path.read_text().splitlines() if line.startswith("#")]
     versions = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
-    path.write_text("\n".join([*comment, *str(versions).splitlines()]) + "\n")
+    kept = [line for line in str(versions).splitlines() if not line.startswith("uv==")]
+    path.write_text("\n".join([*comment, *kept]) + "\n")
+    builder = Path(session.create_tmp()) / "build.in"
+    builder.write_text("hatchling\n")
+    _lock_image(session, "server", "pyproject.toml", *_SERVER)
+    _lock_image(session, "runner", "pyproject.toml", *_SERVER, *_RUNNER, "-c", "deploy/server.lock")
+    _lock_image(session, "build", str(builder))
+
+
+_SERVER = ("--extra", "mcp", "--extra", "otel", "--extra", "postgres")
+_RUNNER = ("--extra", "report", "--extra", "retrieval")
+_UNIVERSAL = ("--universal", "--python-version", "3.11", "--generate-hashes", "--no-annotate", "--no-header")
+
+
+def _lock_image(session: nox.Session, name: str, source: str, *options: str) -> None:
+    """Write one lock of deploy/Dockerfile, with hashes and without the place that they came from."""
+    path = Path(f"deploy/{name}.lock")
+    comment = path.read_text().splitlines()[0]
+    # Not onto the file itself: uv would keep the versions that it finds there.
+    written = Path(session.create_tmp()) / path.name
+    session.run(
+        *(
+            "uv",
+            "pip",
+            "compile",
+            "--quiet",
+            source,
+            *_UNIVERSAL,
+        ),
+        *(*options, "-o", str(written)),
+    )
+    path.write_text("\n".join([comment, *written.read_text().splitlines()]) + "\n")

@@ -5,7 +5,7 @@ is where things are: ports of the loopback in the place of containers' names, an
 data. PostgreSQL, Redis and nginx are the real programs.
 
     topology = Topology(Path("/tmp/somewhere"), Path(".env"))
-    topology.up(replicas=2)
+    topology.up()                                   # as many replicas as STB_REPLICAS says
     topology.run("stb", "ls")                       # as `docker compose run --rm runner stb ls`
     topology.kill("redis"); topology.start("redis")
     topology.down()
@@ -100,7 +100,7 @@ class Topology:
 
     # What one does with it.
 
-    def up(self, *, replicas: int = 1) -> None:
+    def up(self) -> None:
         """Start all that is not running, in the order of ``depends_on``, and wait until it is healthy."""
         self.start("postgres")
         self.start("redis")
@@ -110,7 +110,7 @@ class Topology:
         )
         if done.returncode:
             raise RuntimeError(f"setup ended with {done.returncode}")
-        for number in range(1, replicas + 1):
+        for number in range(1, int(self._service("server")["deploy"]["replicas"]) + 1):
             self.start(f"server-{number}")
         self.start("proxy")
 
@@ -229,7 +229,7 @@ class Topology:
     def _located(self, text: str) -> str:
         """Text with containers' names replaced by addresses of this machine."""
         state = self._state
-        models = state["models"].removesuffix("/v1")
+        models = state["models"].removesuffix("/v1") or "http://nowhere.invalid"
         places = {
             "@postgres:5432": f"@127.0.0.1:{state['ports']['postgres']}",
             "//redis:6379": f"//127.0.0.1:{state['ports']['redis']}",
@@ -289,7 +289,8 @@ class Topology:
 
     def _start_replica(self, name: str) -> None:
         service = self._service("server")
-        own = {"STB_HOST": "127.0.0.1", "STB_PORT": self._port(name)}
+        # No profile is on: `models` are for the runner.
+        own = {"STB_HOST": "127.0.0.1", "STB_PORT": self._port(name), "STB_SIMULATOR": "none"}
         self._spawn(name, self._command(service["command"]), self._environment(service) | own)
 
     def _start_proxy(self) -> None:
@@ -346,10 +347,13 @@ class Running:
 
 def compose(topology: Topology, words: list[str]) -> int:
     """Do what ``docker compose WORDS`` would do; returns the exit code."""
+    if words[0] == "--profile":
+        words = words[2:]
     action, *rest = words
     if action == "up":
-        scales = [word.partition("=")[2] for word in rest if word.startswith("server=")]
-        topology.up(replicas=int(scales[-1]) if scales else 1)
+        topology.up()
+        return 0
+    if action == "build":
         return 0
     if action == "run":
         command = [word for word in rest if word not in {"--rm", "-T"}]

@@ -23,11 +23,10 @@ from topology import Topology, installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.linux]
 
-MODEL = f"vllm/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
+MODEL = f"simulator/{os.environ.get('STB_TEST_VLLM_MODEL', 'any')}"
 # What a real model says is greedy and short, and asked for often enough to have all killed meanwhile.
 TRIALS = 4 if os.environ.get("STB_TEST_VLLM") else 1
 AGENT = f"run -a cot -m {MODEL} -d demo --temperature 0 --max-completion-tokens 128 --trials {TRIALS}".split()
-REPLICAS = 2
 CONNECTIONS = 2
 TOKEN = "0123456789abcdef0123456789abcdef"
 _LATENCY_S = 0.3
@@ -74,7 +73,7 @@ def env_file(folder: Path, port: int) -> Path:
 
 @pytest.fixture(scope="module")
 def topology(models: str) -> Generator[Topology]:
-    """All services, with two replicas of the server."""
+    """All services, with the replicas of the server that the example asks for."""
     # Not among pytest's own folders, which another session of pytest may clear.
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -84,7 +83,7 @@ def topology(models: str) -> Generator[Topology]:
             patch.delenv(name)
         made = Topology(Path(folder), env_file(Path(folder), services.free_port()), models=models)
         try:
-            made.up(replicas=REPLICAS)
+            made.up()
             yield made
         finally:
             made.down()
@@ -118,7 +117,7 @@ def test_import_run_score_inspect(topology: Topology, demo_folder: Path) -> None
         status, page = topology.get(path)
         assert (200, True) == (status, "<html" in page), path
     assert run in topology.get("/runs")[1]
-    topology.up(replicas=REPLICAS)
+    topology.up()
     assert scores == rows(topology, "score", "first", "--judge", "rules")
 
 
