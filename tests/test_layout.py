@@ -83,7 +83,7 @@ def test_every_test_file_mirrors_a_place() -> None:
     """Tests lie in a room's folder, or at the top where they are about the whole."""
     folders = {path.parts[1] for path in tracked_files() if path.parts[0] == "tests" and len(path.parts) > 2}
 
-    assert folders <= {*ROOMS, "benchmarks", "soak", "end_to_end", "golden"}
+    assert folders <= {*ROOMS, "benchmarks", "containers", "soak", "end_to_end", "golden"}
 
 
 def rooms_of(package: str) -> set[str]:

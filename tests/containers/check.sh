@@ -115,7 +115,7 @@ is "doctor notices a folder that it cannot write" "$(grep -o working-folder-unwr
 
 # 4. A run through the proxy, while a replica is killed and the databases are restarted.
 victim=$(compose ps -q server | head -n 1)
-runner run -a scripted -d demo --name disturbed --trials 12 >"$work/run.log" 2>&1 &
+runner run -a scripted -d demo --name disturbed --trials 60 --max-connections 4 >"$work/run.log" 2>&1 &
 run=$!
 until_holds "the run has begun" bash -c "docker logs $(compose ps -q proxy) >/dev/null && sleep 3"
 pid=$(docker inspect -f '{{.State.Pid}}' "$victim")
@@ -129,8 +129,8 @@ is "the run goes on meanwhile" "$(kill -0 $run 2>/dev/null && echo yes)" yes
 compose restart postgres >/dev/null 2>&1
 wait $run; is "the run ends well" $? 0
 [ "$failed" = 0 ] || tail -n 5 "$work/run.log"
-is "it is complete" "$(runner ls --json 2>/dev/null | tr '{' '\n' | grep '"disturbed"' | grep -o '"complete":true' |
-  head -n 1)" '"complete":true'
+is "it is complete" "$(runner ls --json 2>/dev/null | tr -d ' \n' | tr '{' '\n' | grep '"name":"disturbed"' |
+  grep -o '"complete":true')" '"complete":true'
 # Its log: nothing about a request before it accepts connections. The proxy's: it was refused, and never waited.
 docker logs --since "$killed_at" "$victim" 2>&1 >/dev/null | grep -v '^$' >"$work/victim.log"
 docker logs --since "$killed_at" "$(compose ps -q proxy)" >"$work/proxy.log" 2>&1
