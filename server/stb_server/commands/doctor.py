@@ -100,6 +100,7 @@ async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResul
         flags["write_token"],
         flags["upstream"],
         settings.environment,
+        flags["server"],
     )
     storage_settings = storage.StorageSettings(settings.database_url, flags["dataset"], flags["min_free_mb"])
     return [

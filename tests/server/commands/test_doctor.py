@@ -327,6 +327,18 @@ def found(ended: Ended, check: str) -> str:
     return str(text)
 
 
+def test_it_speaks_of_the_server_in_use(
+    in_process: Run, healthy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one on another host is named, nothing is said of an address that no server here would take."""
+    monkeypatch.setenv("STB_HOST", "0.0.0.0")
+
+    ended = in_process("doctor", "--json", "--server", "http://nowhere.invalid:8080")
+
+    assert ["server-unreachable"] == list(problems(ended))
+    assert found(ended, "address").startswith("the server is http://nowhere.invalid:8080")
+
+
 def test_it_tells_what_a_simulator_or_judge_can(
     in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from stb_core.errors import StbError, UsageError
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
@@ -26,6 +27,8 @@ class Exposure:
     write_token: str
     upstream: Path | None
     environment: Mapping[str, str]
+    server: str = ""
+    """URL of the server in use; empty for one that this machine would start."""
 
 
 def check_exposure(exposed: Exposure, env_file: Path) -> list[CheckResult]:
@@ -34,6 +37,10 @@ def check_exposure(exposed: Exposure, env_file: Path) -> list[CheckResult]:
 
 
 def _address(exposed: Exposure) -> CheckResult:
+    if exposed.server and not is_loopback(urlsplit(exposed.server).hostname or ""):
+        return CheckResult(
+            "address", f"the server is {exposed.server}; who can reach it is checked where it runs"
+        )
     place = f"{exposed.host}:{exposed.port}"
     if is_loopback(exposed.host):
         guard = "with a token" if exposed.token else "without a token: open to everybody on this machine"
