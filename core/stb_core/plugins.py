@@ -36,7 +36,7 @@ class ScoreSource(Protocol):
     """Computes rows from what the store holds; asks no judge anything."""
 
     async def __call__(self, store: Store, runs: Sequence[str]) -> list[ScoreRow]:
-        """The rows of these runs, by every judge that gave verdicts.
+        """The rows of these runs, by every judge that gave verdicts; judge and rubric "" if no answer needs one.
 
         Rates are in percent. A row has ``run``, ``judge``, ``rubric``, ``group`` (also ``macro`` and
         ``micro``), ``value``, ``ci_low``, ``ci_high``, ``n``, ``n_total`` and ``complete``; the row of a

@@ -81,6 +81,11 @@ class StoredTrial:
     answer_hash: str = ""
     created_at: str = field(default="", compare=False)
 
+    @property
+    def is_unsolved(self) -> bool:
+        """Whether it is unsolved without a judge: it gave up, did not finish, or its answer is blank."""
+        return not self.answer_hash and self.stop is not StopReason.INFRASTRUCTURE
+
 
 @dataclass(frozen=True)
 class JournalEntry:
@@ -271,6 +276,14 @@ class Runs:
             )
             for r in last.values()
         ]
+
+    async def needs_judge(self, run: str) -> bool:
+        """Whether a run has an answer that a judge must look at, or no trial is done yet.
+
+        What gave up, did not finish or is blank is unsolved without a judge.
+        """
+        done = await self.done(run)
+        return not done or any(one.answer_hash for one in done)
 
     async def trajectories(
         self, run: str, *, group: str = "", query_id: str = ""

@@ -32,5 +32,6 @@ from stb_core.values.trajectories import (
     StopReason,
     Trajectory,
     count_provenances,
+    made_calls,
 )
 from stb_core.values.verdicts import POINTS, SOPR, SOWR, Judgement, Status, Verdict

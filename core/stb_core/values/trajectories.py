@@ -229,6 +229,18 @@ def conversation(text: str, steps: Sequence[Step]) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+def made_calls(trajectory: Mapping[str, Any]) -> list[Any]:
+    """The steps in which an agent called a function other than ``Finish``.
+
+    Those of a search's abandoned branches are among them. Every table and page counts calls by this.
+
+    Args:
+        trajectory: in its JSON form.
+    """
+    nodes = [step for node in trajectory.get("tree") or () if (step := node.get("step"))]
+    return [step for step in nodes or trajectory["steps"] if step["function"] != FINISH]
+
+
 def count_provenances(trajectory: Mapping[str, Any]) -> Counter[str]:
     """How many calls each provenance answered, those of a search's abandoned branches included.
 
@@ -238,11 +250,11 @@ def count_provenances(trajectory: Mapping[str, Any]) -> Counter[str]:
     Args:
         trajectory: in its JSON form.
     """
-    nodes = [step for node in trajectory.get("tree") or () if (step := node.get("step"))]
-    steps = [step for step in nodes or trajectory["steps"] if step["function"] != FINISH]
     is_imported = trajectory.get("imported") is not None
     return Counter(
-        step["provenance"] or NOT_STATED for step in steps if step["provenance"] or _asked(step, is_imported)
+        step["provenance"] or NOT_STATED
+        for step in made_calls(trajectory)
+        if step["provenance"] or _asked(step, is_imported)
     )
 
 

@@ -19,7 +19,6 @@ from stb_evaluator.judges.opening import (
     OpenedJudges,
     default_judge,
     logged_panel,
-    needs_judge,
     open_judges,
     price_for_limit,
 )

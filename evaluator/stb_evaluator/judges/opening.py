@@ -55,7 +55,7 @@ async def default_judge(store: Store, runs: Sequence[Run], metric: str = SOPR) -
     for run in runs:
         judges = {one.judge for one in await store.verdicts.judges(run.run, metric=metric)}
         if not judges:
-            if not await needs_judge(store, run):
+            if not await store.runs.needs_judge(run.run):
                 continue
             raise UsageError(f"The run {run.run!r} has no verdicts yet.", hint=_CHOICES)
         common = judges if common is None else common & judges
@@ -80,7 +80,7 @@ async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: st
         UsageError: one of them has not judged all runs with one rubric.
     """
     members: list[PanelMember] = []
-    judged = [run for run in runs if await needs_judge(store, run)]
+    judged = [run for run in runs if await store.runs.needs_judge(run.run)]
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
         if is_imported(name):
             members.append(PanelMember(name, RECORDED))
@@ -97,15 +97,6 @@ async def logged_panel(store: Store, runs: Sequence[Run], names: str, metric: st
             raise UsageError(f"{name} has not judged all of {listed}.", hint="Run stb score first.")
         members.append(PanelMember(name, common[-1]))
     return Panel(tuple(members))
-
-
-async def needs_judge(store: Store, run: Run) -> bool:
-    """Whether a run has an answer that a judge must look at, or no trial is done yet.
-
-    What gave up, did not finish or is blank is unsolved without a judge.
-    """
-    done = await store.runs.done(run.run)
-    return not done or any(one.answer_hash for one in done)
 
 
 def _rubric_now(name: str, metric: str) -> str:

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from stb_core.errors import NotFoundError
 from stb_core.store import Run
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.runs import count_good_trials
 from stb_server.inspector.pages.trajectory import load_document
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
+from stb_server.inspector.run_rows import count_good_trials
 from stb_server.inspector.search import PAGE, ResponseSearch, SearchHit, search
 
 router = APIRouter(prefix="/v1", responses={404: {"description": "Not found."}})

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from stb_core.errors import CallError
 from stb_core.store import Run, Store, schema
 from stb_core.usage import Usage
-from stb_core.values import FINISH, Step, ToolCall, count_provenances, parse_arguments
+from stb_core.values import Step, ToolCall, count_provenances, made_calls, parse_arguments
 
 _KEPT = 64
 _RUNS_OF_USES = 20
@@ -156,10 +156,7 @@ def _digest_all(documents: Iterable[str]) -> list[tuple[TrialDigest, set[str]]]:
 
 def _digest(document: str) -> tuple[TrialDigest, set[str]]:
     value = orjson.loads(document)
-    # A search also made calls that did not lead to its answer.
-    nodes = value.get("tree") or []
-    steps = [node["step"] for node in nodes if node.get("step")] or value["steps"]
-    calls = [step for step in steps if step["function"] != FINISH]
+    calls = made_calls(value)
     keys = {key for step in calls if (key := step.get("key") or _key(step))}
     trial = TrialDigest(
         group=value["group"],
@@ -170,7 +167,7 @@ def _digest(document: str) -> tuple[TrialDigest, set[str]]:
         calls=len(calls),
         errors=sum(bool(step["error"]) for step in calls),
         hallucinated=sum(bool(step["hallucinated"]) for step in calls),
-        nodes=len(nodes),
+        nodes=len(value.get("tree") or ()),
         usage=Usage.model_validate(value["usage"]),
         simulator=Usage.model_validate(simulator_usage)
         if (simulator_usage := value.get("simulator_usage"))

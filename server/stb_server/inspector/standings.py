@@ -16,7 +16,7 @@ from stb_core import plugins
 from stb_core.errors import StbError, StoreError
 from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Store, open_store
-from stb_server.inspector.verdicts import JudgeName
+from stb_server.inspector.verdicts import NOBODY, JudgeName
 
 _KEPT = 256
 _KEPT_FIGURES = 32
@@ -133,8 +133,8 @@ async def _compute(provider: _Provider[_T], store: Store, runs: Sequence[str]) -
 
 
 def select_rows(rows: Sequence[ScoreRow], judge: JudgeName) -> list[ScoreRow]:
-    """The rows of one judge."""
-    return [row for row in rows if (row["judge"], row["rubric"]) == (judge.judge, judge.rubric)]
+    """The rows of one judge, and those of runs in which no answer needs one."""
+    return [row for row in rows if JudgeName(row["judge"], row["rubric"]) in {judge, NOBODY}]
 
 
 def draw_whiskers(rows: Sequence[ScoreRow], label: str, *, reach: float = 0) -> list[Whisker]:

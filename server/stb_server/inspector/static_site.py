@@ -13,7 +13,7 @@ import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -25,12 +25,11 @@ from stb_core.plugins import WrittenSite
 from stb_core.store import Run, Store
 from stb_server.inspector import site
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.compare import list_judges
 from stb_server.inspector.pages.trajectory import find_recorded_keys
 from stb_server.inspector.rendering import place, url
 from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
-from stb_server.inspector.verdicts import JudgeName, count_verdicts
+from stb_server.inspector.verdicts import JudgeName, count_verdicts, goes_with, list_judges
 
 # In our pages attributes always use double quotes, and text from outside has none because it is escaped.
 # So whatever looks like an attribute is one.
@@ -138,7 +137,7 @@ async def _assign_files(inspector: Inspector, links: FileLinks) -> dict[str, str
 
 def _add_leaderboards(
     runs: Sequence[Run],
-    judged: Mapping[str, Iterable[JudgeName]],
+    judged: Mapping[str, Collection[JudgeName]],
     links: FileLinks,
     add: Callable[[str, str], str],
 ) -> None:
@@ -152,7 +151,7 @@ def _add_leaderboards(
         for number, judge in enumerate(judges, 1):
             if judge != judges[-1]:
                 add(url("/compare", dataset=dataset, judge=judge.address), f"{name}-judge-{number}.html")
-            is_alone = sum(judge in judges_of_run for judges_of_run in judges_by_run.values()) == 1
+            is_alone = sum(goes_with(judges_of_run, judge) for judges_of_run in judges_by_run.values()) == 1
             for figure in _FIGURES[:1] if is_alone else _FIGURES:
                 for dark in ("", "1"):
                     picture = f"/compare/{figure}.svg"

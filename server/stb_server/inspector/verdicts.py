@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -40,12 +40,18 @@ class JudgeName:
     @property
     def name(self) -> str:
         """Judge and rubric in one name; only the judge if the rubric adds nothing."""
+        if self == NOBODY:
+            return "no answer to judge"
         return self.judge if self.rubric in {"", self.judge} else f"{self.judge} · {self.rubric}"
 
     @property
     def address(self) -> str:
         """Judge and rubric, as in an address."""
         return f"{self.judge}|{self.rubric}"
+
+
+NOBODY = JudgeName("", "")
+"""Stands for the judge of a run in which no answer needs one: all are unsolved."""
 
 
 def decide_outcome(statuses: Sequence[Status]) -> str:
@@ -72,7 +78,7 @@ def group_statuses(
 
 
 async def count_verdicts(store: Store, runs: Sequence[str]) -> dict[str, dict[JudgeName, Counter[str]]]:
-    """The number of verdicts of each kind, by run and judge."""
+    """The number of verdicts of each kind, by run and judge; ``NOBODY`` where no answer needs a judge."""
     v = schema.verdicts.c
     statement = (
         sa.select(v.run, v.judge, v.rubric, v.status, sa.func.count())
@@ -84,4 +90,27 @@ async def count_verdicts(store: Store, runs: Sequence[str]) -> dict[str, dict[Ju
     async with store.reading() as connection:
         for run, judge, rubric, status, count in await connection.execute(statement):
             counts[run].setdefault(JudgeName(judge, rubric), Counter())[status] = count
+    for run, by_judge in counts.items():
+        if not by_judge and not await store.runs.needs_judge(run):
+            by_judge[NOBODY] = Counter()
     return counts
+
+
+def goes_with(judges_of_run: Collection[JudgeName], judge: JudgeName | None) -> bool:
+    """Whether a run has a score by this judge."""
+    return judge in judges_of_run or NOBODY in judges_of_run
+
+
+def list_judges(judges_by_run: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
+    """All judges of some runs; the last one has judged most of them."""
+    busiest = Counter(judge for judges in judges_by_run.values() for judge in judges if judge != NOBODY)
+    judged = [judge for judge, _ in reversed(busiest.most_common())]
+    return judged or ([NOBODY] if any(NOBODY in judges for judges in judges_by_run.values()) else [])
+
+
+def common_judges(judges_by_run: Mapping[str, Collection[JudgeName]]) -> list[JudgeName]:
+    """The judges by which all of some runs have a score."""
+    judged = [judges for judges in judges_by_run.values() if NOBODY not in judges]
+    if not judged:
+        return [NOBODY] if judges_by_run else []
+    return [judge for judge in judged[0] if all(judge in judges for judges in judged)]

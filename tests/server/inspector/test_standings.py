@@ -16,9 +16,9 @@ from stb_core.store.runs import Run
 from stb_core.usage import Usage
 from stb_core.values.manifest import Manifest
 from stb_server.inspector import standings
-from stb_server.inspector.pages.runs import RunRow
 from stb_server.inspector.rendering import money
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
+from stb_server.inspector.run_rows import RunRow
 from stb_server.inspector.standings import Standings
 from stb_server.inspector.verdicts import JudgeName
 

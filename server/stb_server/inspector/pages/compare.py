@@ -6,24 +6,21 @@ The figures are those of ``stb report``, drawn from the same rows as the tables 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from stb_core.errors import NotFoundError, StbError
+from stb_core.errors import NotFoundError
 from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.pages.runs import RunRow, describe_state, load_doubts, make_run_rows
+from stb_server.inspector.leaderboards import MOST_RUNS, TOTAL, RunComparison, compare_runs, find_places
 from stb_server.inspector.rendering import HEADERS, page, url
+from stb_server.inspector.run_rows import RunRow, describe_state, load_doubts, make_run_rows
 from stb_server.inspector.verdicts import JudgeName
 
-MOST_RUNS = 12
-_TOTAL = "macro"
 _PATIENCE_S = 120
 # An image may contain its own styles, and nothing else.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -40,60 +37,34 @@ class RunSelection:
     left_out: int
 
 
-@dataclass(frozen=True)
-class RunComparison:
-    """The comparison of runs by one judge; ``differences`` is None while they are computed."""
-
-    rows: list[RunRow]
-    scores: list[ScoreRow]
-    differences: list[ScoreRow] | None
-    problem: str = ""
-    doubts: list[str] | None = field(default_factory=list)
-    """What to know of the runs before believing their scores; None while it is computed."""
-
-    @property
-    def is_computed(self) -> bool:
-        """Whether all scores and differences are ready."""
-        is_ready = self.differences is not None and self.doubts is not None
-        return is_ready and all(row.is_scored for row in self.rows)
-
-
 async def compare(request: Request) -> Response:
     """Show the runs named by ``run`` in the address, or those on a ``dataset``."""
     inspector = request.app.state.inspector
     selection = await _select(inspector, request)
     if not selection.runs:
         return RedirectResponse("/runs", 303, HEADERS)
-    comparison = await _compare(inspector, selection, inspector.standings.soon())
-    totals = [row for row in comparison.differences or () if row["group"] == _TOTAL]
-    reach = standings.choose_reach(totals)
-    places = _find_places(totals)
+    until = inspector.standings.soon()
+    comparison = await _compare(inspector, selection, until)
+    reach = standings.choose_reach(comparison.totals)
+    places = find_places(comparison.totals)
     ranked = sorted(comparison.scores, key=lambda row: _order_by_place(places.get(row["run"]), row))
     return page(
         request,
         "compare.html",
         selection=selection,
         comparison=comparison,
+        doubts=await _load_doubts(inspector, comparison, until) if selection.judge else [],
         run_names={run.run: run.name for run in selection.runs},
         figures=[
             (one, _figure_addresses(one.name, selection))
             for one in await _draw_figures(inspector, selection, comparison, dark=False)
         ],
-        scores=standings.draw_whiskers([row for row in ranked if row["group"] == _TOTAL], "run"),
-        differences=standings.draw_whiskers(totals, "run", reach=reach),
+        scores=standings.draw_whiskers([row for row in ranked if row["group"] == TOTAL], "run"),
+        differences=standings.draw_whiskers(comparison.totals, "run", reach=reach),
         places=places,
         reach=reach,
         differing_settings=_list_differing_settings(comparison.rows),
     )
-
-
-def _find_places(totals: Iterable[ScoreRow]) -> dict[str, ScoreRow]:
-    """The place of each run, from the differences of every two of them."""
-    places: dict[str, ScoreRow] = {}
-    for row in totals:
-        if "place" in row:
-            places |= {row["run"]: row["place"], row["run_b"]: row["place_b"]}
-    return places
 
 
 def _order_by_place(place: ScoreRow | None, row: ScoreRow) -> tuple[bool, float, float, float]:
@@ -117,12 +88,6 @@ async def figure(request: Request) -> Response:
     raise NotFoundError(f"There is no figure {name[:80]!r} of these runs.")
 
 
-def list_judges(judges_by_run: Mapping[str, Iterable[JudgeName]]) -> list[JudgeName]:
-    """All judges of some runs; the last one has judged most of them."""
-    busiest = Counter(judge for judges in judges_by_run.values() for judge in judges)
-    return [judge for judge, _ in reversed(busiest.most_common())]
-
-
 async def _select(inspector: Inspector, request: Request) -> RunSelection:
     store = inspector.store
     names = list(dict.fromkeys(request.query_params.getlist("run")))
@@ -130,50 +95,31 @@ async def _select(inspector: Inspector, request: Request) -> RunSelection:
     if names:
         runs = [await store.runs.get(name) for name in names]
         judges_by_run = await verdicts.count_verdicts(store, [run.run for run in runs])
-        judges = [
-            one
-            for one in judges_by_run[runs[0].run]
-            if all(one in run_judges for run_judges in judges_by_run.values())
-        ]
+        judges = verdicts.common_judges(judges_by_run)
         dataset = ""
     else:
         dataset = request.query_params.get("dataset", "")
         runs = [run for run in await inspector.runs() if run.dataset == dataset]
         judges_by_run = await verdicts.count_verdicts(store, [run.run for run in runs])
-        judges = list_judges(judges_by_run)
+        judges = verdicts.list_judges(judges_by_run)
     judge = next((one for one in judges if one.address == address), judges[-1] if judges else None)
     if dataset:
-        runs = [run for run in runs if judge in judges_by_run[run.run]]
+        runs = [run for run in runs if verdicts.goes_with(judges_by_run[run.run], judge)]
     return RunSelection(runs[-MOST_RUNS:], judges, judge, dataset, max(0, len(runs) - MOST_RUNS))
 
 
 async def _compare(inspector: Inspector, selection: RunSelection, until: float) -> RunComparison:
-    store, judge = inspector.store, selection.judge
-    rows: list[RunRow] = await make_run_rows(inspector, selection.runs)
-    if judge is None:
-        return RunComparison(rows, [], [])
-    scores: list[ScoreRow] = []
-    doubts: list[str] | None = []
-    for row in rows:
-        lines = await load_doubts(inspector, row, until)
-        doubts = None if doubts is None or lines is None else [*doubts, *lines]
-        run_scores = await inspector.standings.scores(store, row.run.run, describe_state(row), until=until)
-        scores += standings.select_rows(run_scores or (), judge)
-    if len(rows) == 1:
-        return RunComparison(rows, scores, [], doubts=doubts)
-    if selection.dataset:
-        totals = {row["run"]: row["value"] or 0 for row in scores if row["group"] == _TOTAL}
-        rows.sort(key=lambda row: -totals.get(row.run.run, 0))
-        scores.sort(key=lambda row: -totals.get(row["run"], 0))
-    state = " ".join(describe_state(row) for row in rows)
-    try:
-        differences = await inspector.standings.differences(
-            store, [row.run.run for row in rows], state, until=until
-        )
-    except StbError as trouble:
-        return RunComparison(rows, scores, [], str(trouble), doubts)
-    judged = None if differences is None else standings.select_rows(differences, judge)
-    return RunComparison(rows, scores, judged, doubts=doubts)
+    if selection.judge is None:
+        return RunComparison(await make_run_rows(inspector, selection.runs, until), [], [])
+    return await compare_runs(
+        inspector, selection.runs, selection.judge, until, best_first=bool(selection.dataset)
+    )
+
+
+async def _load_doubts(inspector: Inspector, comparison: RunComparison, until: float) -> list[str] | None:
+    """What to know of the runs before believing their scores; None while it is computed."""
+    found = [await load_doubts(inspector, row, until) for row in comparison.rows]
+    return None if None in found else [line for lines in found for line in lines or ()]
 
 
 async def _draw_figures(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from stb_server.inspector.pages.runs import make_run_rows
+from stb_server.inspector.leaderboards import rank_rows
 from stb_server.inspector.rendering import page, share_bar
+from stb_server.inspector.run_rows import make_run_rows
 
 _RUNS = 6
 _MISSES = 5
@@ -35,11 +36,12 @@ async def overview(request: Request) -> Response:
         misses += [(dataset.name, miss) for miss in most_frequent]
     misses.sort(key=lambda pair: (-pair[1].count, pair[1].key))
     latest = sorted(await inspector.runs(), key=lambda run: run.created_at, reverse=True)[:_RUNS]
+    until = inspector.standings.soon()
     return page(
         request,
         "overview.html",
         cards=cards,
         misses=misses[:_MISSES],
-        rows=await make_run_rows(inspector, latest),
+        rows=await rank_rows(inspector, await make_run_rows(inspector, latest, until), until),
         worker=inspector.worker,
     )

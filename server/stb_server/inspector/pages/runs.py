@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,93 +14,15 @@ from stb_core.values import SOPR, Status, group_order
 from stb_server.inspector import standings
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.context import Inspector
+from stb_server.inspector.leaderboards import rank_rows
 from stb_server.inspector.rendering import page, place, share_bar, url
 from stb_server.inspector.run_digests import RunDigest, TrialDigest
+from stb_server.inspector.run_rows import RunRow, describe_state, load_doubts, make_run_rows
 from stb_server.inspector.standings import Whisker
 from stb_server.inspector.verdicts import JudgeName
 
 PAGE = 100
 _STATIC_PAGE = 20_000
-_TOTAL = "macro"
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one payer consumed; ``usd`` is None if no price is known."""
-
-    payer: str
-    tokens: int
-    usd: float | None
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A run in a table."""
-
-    run: Run
-    digest: RunDigest
-    good: int
-    """Trials that are done and did not fail by infrastructure."""
-    verdicts: dict[JudgeName, Counter[str]]
-    scores: dict[JudgeName, Whisker]
-    """The mean score of all groups, by judge."""
-    is_scored: bool
-    """Whether the scores are ready, rather than still being computed."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all expected trials are done."""
-        return self.good >= self.run.n_expected
-
-    @property
-    def costs(self) -> list[Cost]:
-        """Tokens and cost by payer; payers without either are left out."""
-        costs = [Cost("agent", self.digest.usage.total_tokens, self.digest.usage.cost_usd)]
-        if self.digest.simulator:
-            usage = self.digest.simulator
-            costs.append(Cost("simulator", usage.total_tokens, usage.cost_usd))
-        for judge, score in self.scores.items():
-            tokens, money = score.row.get("judge_tokens") or 0, score.row.get("judge_cost_usd")
-            costs.append(Cost(f"judge {judge.name}", tokens, money))
-        return [one for one in costs if one.tokens or one.usd is not None]
-
-    @property
-    def bar(self) -> list[tuple[str, float, float]]:
-        """A bar of its tool answers by provenance."""
-        return share_bar(self.digest.provenances)
-
-
-async def make_run_rows(inspector: Inspector, runs: Sequence[Run]) -> list[RunRow]:
-    """Runs with their totals."""
-    counts = await outcomes.count_verdicts(inspector.store, [run.run for run in runs])
-    rows = []
-    until = inspector.standings.soon()
-    for run in runs:
-        digest = await inspector.digests.get(inspector.store, run.run)
-        row = RunRow(run, digest, count_good_trials(run, digest), counts[run.run], {}, is_scored=True)
-        if row.verdicts:
-            score_rows = await inspector.standings.scores(
-                inspector.store, run.run, describe_state(row), until=until
-            )
-            totals = [one for one in score_rows or () if one["group"] == _TOTAL]
-            scores = {
-                JudgeName(one.row["judge"], one.row["rubric"]): one
-                for one in standings.draw_whiskers(totals, "run")
-            }
-            row = replace(row, scores=scores, is_scored=score_rows is not None)
-        rows.append(row)
-    return rows
-
-
-def describe_state(row: RunRow) -> str:
-    """A text that changes whenever a score of the run may have changed."""
-    verdicts = sum(counts.total() for counts in row.verdicts.values())
-    return f"{row.run.created_at} {row.digest.attempts} {verdicts} {row.run.n_expected}"
-
-
-def count_good_trials(run: Run, digest: RunDigest) -> int:
-    """The number of expected trials that are done and did not fail by infrastructure."""
-    return run.count_done({place: trial.stop for place, trial in digest.trials.items()})
 
 
 async def runs(request: Request) -> Response:
@@ -115,7 +37,9 @@ async def runs(request: Request) -> Response:
         if all(not value or getattr(run, name) == value for name, value in filters.items())
     ]
     number = _read_page_number(request, len(shown))
-    rows = await make_run_rows(inspector, shown[(number - 1) * PAGE : number * PAGE])
+    until = inspector.standings.soon()
+    made = await make_run_rows(inspector, shown[(number - 1) * PAGE : number * PAGE], until)
+    rows = await rank_rows(inspector, made, until)
     return page(
         request,
         "runs.html",
@@ -194,11 +118,6 @@ async def _load_scores(inspector: Inspector, row: RunRow, judge: JudgeName | Non
     return standings.draw_whiskers(standings.select_rows(rows or (), judge), "group")
 
 
-async def load_doubts(inspector: Inspector, row: RunRow, until: float) -> list[str] | None:
-    """What to know before believing a score of the run; None if it is not ready at ``until``."""
-    return await inspector.standings.headlines(inspector.store, row.run.run, describe_state(row), until=until)
-
-
 def _read_page_number(request: Request, rows: int, size: int = PAGE) -> int:
     text = request.query_params.get("page", "1")
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1
@@ -207,9 +126,11 @@ def _read_page_number(request: Request, rows: int, size: int = PAGE) -> int:
 
 async def _load_trials(store: Store, run: Run, digest: RunDigest, judge: JudgeName | None) -> list[TrialRow]:
     statuses: dict[tuple[str, str, int], list[Status]] = {}
+    done = await store.runs.done(run.run)
+    lost = {(one.group, one.query_id, one.trial) for one in done if one.is_unsolved}
     if judge:
         marks = await store.verdicts.marks(run.run, metric=SOPR, judge=judge.judge, rubric=judge.rubric)
-        statuses = outcomes.group_statuses(marks, await store.runs.done(run.run))
+        statuses = outcomes.group_statuses(marks, done)
     places = [
         (group, query_id, number)
         for group in sorted(run.expected, key=group_order)
@@ -223,6 +144,8 @@ async def _load_trials(store: Store, run: Run, digest: RunDigest, judge: JudgeNa
         trial = digest.trials.get(where)
         trial_statuses = statuses.get(where, [])
         word = outcomes.decide_outcome(trial_statuses) if trial else outcomes.MISSING
+        if where in lost:
+            word = Status.UNSOLVED.value
         rows.append(TrialRow(*where, trial, trial_statuses, word))
     return rows
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from stb_core.errors import NotFoundError
 from stb_core.store import Run, Store, schema
-from stb_core.values import FINISH, SOPR, Step, Trajectory, Verdict
+from stb_core.values import FINISH, SOPR, Step, Trajectory, Verdict, made_calls
 from stb_server.inspector import trajectory_trees
 from stb_server.inspector import verdicts as outcomes
 from stb_server.inspector.json_view import PageBudget
@@ -31,6 +31,7 @@ _CHUNK = 400
 _PAGE_NODES = 1_000
 _PAGE_TEXT = 80_000
 _MAX_ROWS = 150
+_CALLS: dict[str, Any] = {"steps": True, "tree": {"__all__": {"step"}}}
 _LIMITS = {
     "width": "children of a node",
     "depth": "turns of depth",
@@ -49,6 +50,7 @@ class TrajectoryView:
     verdicts: list[Verdict]
     items: list[TrajectoryItem]
     left_out: int
+    n_calls: int
     has_order: bool
     tree: trajectory_trees.TreeView | None
     nodes: dict[int, TrajectoryItem]
@@ -155,6 +157,7 @@ async def _make_view(store: Store, run: Run, trajectory: Trajectory, *, with_tre
         verdicts=[one for one in verdicts if one.trial == trajectory.trial],
         items=items,
         left_out=max(0, len(path) - _MAX_ROWS),
+        n_calls=len(made_calls(trajectory.model_dump(include=_CALLS))),
         has_order=has_order(trajectory),
         tree=tree,
         nodes=nodes,
