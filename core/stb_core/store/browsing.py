@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from stb_core.errors import NotFoundError, suggest_near
 from stb_core.store import schema
+from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response, response_from_row
 from stb_core.store.store import Store
 from stb_core.values import NULL_MEMBER, Fingerprint, Provenance, Recording
 
 _PAGE = 1_000
+_KINDS = {"category": "category", "tool": "tool", "api": "API"}
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,30 @@ async def count(store: Store, dataset_id: int, wanted: ResponseFilter) -> int:
     )
     async with store.reading() as connection:
         return await connection.scalar(statement) or 0
+
+
+async def require_names(store: Store, dataset: Dataset, wanted: ResponseFilter) -> None:
+    """Check that responses in force have the category, the tool and the API that are wanted.
+
+    Raises:
+        NotFoundError: none has; the message names the first that is missing, and one that is like it.
+    """
+    r = schema.responses.c
+    above = ResponseFilter()
+    for kind, column in (("category", r.category), ("tool", r.tool), ("api", r.api)):
+        name = getattr(wanted, kind)
+        if not name:
+            continue
+        statement = sa.select(column).where(*_conditions(store, dataset.id, above)).distinct()
+        async with store.reading() as connection:
+            known = set(await connection.scalars(statement))
+        if name not in known:
+            within = above.tool or above.category
+            raise NotFoundError(
+                f"There is no {_KINDS[kind]} {name!r} in {dataset.name}{f', {within}' if within else ''}.",
+                hint=suggest_near(name, known) + f"No recorded response has this {_KINDS[kind]}.",
+            )
+        above = replace(above, **{kind: name})
 
 
 def _conditions(store: Store, dataset_id: int, wanted: ResponseFilter) -> list[sa.ColumnElement[bool]]:

@@ -63,6 +63,8 @@ async def ls(
         target = await choose_dataset(store, dataset)
         responses = await browsing.search(store, target.id, filter_, limit=limit)
         total = await browsing.count(store, target.id, filter_)
+        if not total:
+            await browsing.require_names(store, target, filter_)
     if as_json:
         rows = [response_row(response) for response in responses]
         console.emit_json({"dataset": target.name, "total": total, "rows": rows})

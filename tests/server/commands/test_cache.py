@@ -368,3 +368,24 @@ def test_an_age_beyond_the_calendar_is_refused() -> None:
     """Instead of an overflow."""
     with pytest.raises(UsageError, match="is earlier than year 1"):
         time_before("2026-01-02T00:00:00.000000+00:00", "999999w")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--category", "Wether"), "There is no category 'Wether' in spring. Did you mean 'Weather'?"),
+        (("--tool", "sky_wach"), "There is no tool 'sky_wach' in spring. Did you mean 'sky_watch'?"),
+        (
+            ("--category", "Weather", "--tool", "sky_watch", "--api", "curent", "--json"),
+            "There is no API 'curent' in spring, sky_watch. Did you mean 'current'?",
+        ),
+        (("--api", "zzz"), "There is no API 'zzz' in spring. No recorded response has this API."),
+    ],
+)
+def test_a_name_that_no_response_has_is_an_error(imported: Stb, options: tuple[str, ...], told: str) -> None:
+    """With the name that is most like it; a name that exists, without a match, is none."""
+    wrong = imported("cache", "ls", "spring", *options)
+    right = imported("cache", "ls", "spring", "--category", "Weather", "--grep", "no such text")
+
+    assert (wrong.code, right.code) == (2, 0)
+    assert told in " ".join(wrong.err.split())
