@@ -106,7 +106,7 @@ class JudgeExperiment:
                     tally=self.tally,
                     advance=lambda done, total: bar.update(task, completed=done, total=total),
                 )
-            found.rows.extend(await self._order([t for t, _ in chosen], Side(run, table)))
+            found.rows.extend(await self._order([t for t, _ in chosen], Side(run, table), reader))
         found.rows.extend(await log_rows(self.store, run, panel, table, judged, self.labels))
         whose = {"judge": panel.name, "rubric": panel.rubric, "run": run.run}
         return Findings([{**whose, **row} for row in found.rows], found.data)
@@ -116,7 +116,9 @@ class JudgeExperiment:
             return await logged_panel(self.store, [run], RECORDED)
         return self.judges.panel()
 
-    async def _order(self, answers: Sequence[Trajectory], side: Side) -> list[ExperimentRow]:
+    async def _order(
+        self, answers: Sequence[Trajectory], side: Side, reader: RunReader
+    ) -> list[ExperimentRow]:
         judge, run = self.judges.members[0].of_pairs(), side.run
         assert judge is not None
         connections, tally = self.judges.connections, self.tally
@@ -126,7 +128,9 @@ class JudgeExperiment:
         rows = order_rows(padded, "_padded", "an answer and its padded form")
         rows.append(score_row("longer_preferred", padded.one))
         if self.rival is not None:
-            comparison = await load_win_comparison(self.store, side, Side(self.rival, side.table))
+            comparison = await load_win_comparison(
+                self.store, side, Side(self.rival, side.table), readers={run.run: reader}
+            )
             pairs = rival_pairs(comparison.pairs, self.sample, self.seed)
             swaps = await ask_both_ways(
                 self.store,

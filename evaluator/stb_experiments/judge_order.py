@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stb_core.store import Run, Store
-from stb_core.values import POINTS, SOWR, Judgement, Status, Trajectory, Verdict
+from stb_core.values import POINTS, SOWR, Judgement, Status, Trajectory, TrialPlace, Verdict
 from stb_evaluator.judges import JudgingTally, Pair, PairJudge, ask_alone, judge_all
-from stb_evaluator.scores import TrialPlace, preferences
+from stb_evaluator.scores import preferences
 from stb_evaluator.statistics import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
 from stb_experiments.judge_probing import measure_row

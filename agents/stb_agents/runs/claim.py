@@ -9,15 +9,12 @@ from stb_agents.custom import check_agent
 from stb_agents.environment import Agent
 from stb_core.cli import sessions
 from stb_core.store import Lease, Store
-from stb_core.values import Query, StopReason
-
-TrialKey = tuple[str, str, int]
-"""(group, query id, number of the trial)."""
+from stb_core.values import Query, StopReason, TrialPlace
 
 
 async def claim_trials(
     store: Store, run: str, queries: Sequence[Query], trials: int, agent: Agent, stack: AsyncExitStack
-) -> tuple[list[TrialKey], Lease | None]:
+) -> tuple[list[TrialPlace], Lease | None]:
     """The trials that are left, and the lease under which they are done; no lease where none is left.
 
     Args:
@@ -41,7 +38,7 @@ async def claim_trials(
     return await trials_left(store, run, queries, trials), lease
 
 
-async def trials_left(store: Store, run: str, queries: Sequence[Query], trials: int) -> list[TrialKey]:
+async def trials_left(store: Store, run: str, queries: Sequence[Query], trials: int) -> list[TrialPlace]:
     """The trials without a result: the first trial of all queries, then the second of all, and so on."""
     done = {
         (trial.group, trial.query_id, trial.trial)

@@ -22,14 +22,13 @@ from stb_agents.environment import (
     VirtualClient,
     with_seed,
 )
-from stb_agents.runs.claim import TrialKey
 from stb_agents.runs.journal import Journal, JournalledModel
 from stb_agents.runs.selection import Selection
 from stb_agents.runs.trial import run_trial
 from stb_core.llm import REFUSED, AcceptedShapes, Model, RefusedRequest, ShapeRecordingModel, blame
 from stb_core.store import GroupCommit, Lease, Run, ShieldedTasks, Store
 from stb_core.telemetry import logs, traces
-from stb_core.values import Functions, Query, StopReason, Trajectory
+from stb_core.values import Functions, Query, StopReason, Trajectory, TrialPlace
 
 _MAX_LOST_IN_A_ROW = 20
 """After this many trials in a row were lost to infrastructure, the run stops: the rest would be lost too."""
@@ -96,7 +95,7 @@ class Runner:
         self._refused: list[tuple[Trajectory, RefusedRequest]] = []
         """Trials that were refused before any request of that shape had been accepted."""
 
-    async def run(self, trials: Iterable[TrialKey]) -> str:
+    async def run(self, trials: Iterable[TrialPlace]) -> str:
         """Do these trials; returns why it stopped before the last of them, "" when it did not.
 
         Raises:
@@ -106,7 +105,7 @@ class Runner:
         await self._judge_refusals_again()
         return stopped
 
-    async def _do(self, left: Iterator[TrialKey]) -> str:
+    async def _do(self, left: Iterator[TrialPlace]) -> str:
         workers = [asyncio.create_task(self._work(left)) for _ in range(self._settings.connections)]
         try:
             await asyncio.gather(*workers)
@@ -126,7 +125,7 @@ class Runner:
             if stop is not trajectory.stop:
                 await self._store_all([trajectory.model_copy(update={"stop": stop})])
 
-    async def _work(self, left: Iterator[TrialKey]) -> None:
+    async def _work(self, left: Iterator[TrialPlace]) -> None:
         """Do one trial after the other until none is left; one is stored while the next is done."""
         storing: asyncio.Task[None] | None = None
         for group, query_id, trial in left:

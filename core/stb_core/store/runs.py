@@ -13,7 +13,7 @@ from stb_core.errors import ConflictError, NotFoundError, suggest_near
 from stb_core.store import schema
 from stb_core.store.database import Database
 from stb_core.store.lease import Lease
-from stb_core.values import Manifest, Query, StopReason, Trajectory, clock
+from stb_core.values import Manifest, Query, StopReason, Trajectory, TrialPlace, clock
 
 # Documents fetched at a time; a search tree may be megabytes.
 _ROWS = 50
@@ -49,8 +49,8 @@ class Run:
         return self.trials * sum(len(ids) for ids in self.expected.values())
 
     @property
-    def places(self) -> list[tuple[str, str, int]]:
-        """The trials that it is to make, as (group, query id, trial)."""
+    def places(self) -> list[TrialPlace]:
+        """The trials that it is to make."""
         return [
             (group, query_id, trial)
             for group, ids in self.expected.items()
@@ -58,7 +58,7 @@ class Run:
             for trial in range(self.trials)
         ]
 
-    def count_done(self, stops: Mapping[tuple[str, str, int], str]) -> int:
+    def count_done(self, stops: Mapping[TrialPlace, str]) -> int:
         """How many of its trials are done, by why each stopped; those lost to infrastructure are not.
 
         Every command and page counts by this. Answers to other queries, which an import may bring, do not count.

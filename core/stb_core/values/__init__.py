@@ -31,6 +31,7 @@ from stb_core.values.trajectories import (
     Step,
     StopReason,
     Trajectory,
+    TrialPlace,
     count_provenances,
     made_calls,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -24,6 +24,10 @@ FINISH = "Finish"
 
 Text = Annotated[str, AfterValidator(replace_surrogates)]
 """Text that an agent wrote, whatever it is."""
+
+
+TrialPlace: TypeAlias = tuple[str, str, int]
+"""Which trial of a run: (group, query id, number of the trial)."""
 
 
 class StopReason(StrEnum):

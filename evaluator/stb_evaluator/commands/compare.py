@@ -50,7 +50,6 @@ from stb_evaluator.scores import (
     forecast_run,
     foreign_lines,
     judge_run,
-    load_queries,
     load_win_comparison,
     run_headlines,
     set_switches,
@@ -137,7 +136,8 @@ async def command(
             doubts: list[str] = []
             coverage: dict[str, Coverage] = {}
             forecasts: list[ForecastLine] = []
-            for reader in [RunReader(store, run) for run in chosen]:
+            readers = {run.run: RunReader(store, run) for run in chosen}
+            for reader in readers.values():
                 if dry_run:
                     forecasts += [
                         ForecastLine(reader.run.run, SOPR, name, forecast)
@@ -151,7 +151,7 @@ async def command(
                 counts = await reader.brought_verdicts(judges.panel(), SOPR)
                 doubts += foreign_lines({reader.run.run: counts})
                 coverage[reader.run.run] = coverage_of_side(sides[-1], len(await reader.queries()) or None)
-            request = _Request(store, sides, judges, block, settings, pair_rounds, clustered, seed)
+            request = _Request(store, readers, sides, judges, block, settings, pair_rounds, clustered, seed)
             if dry_run:
                 if compared.forecast:
                     forecasts += await compared.forecast(request)
@@ -173,6 +173,7 @@ class _Request:
     """The judged runs to compare, and how to compare them."""
 
     store: Store
+    readers: Mapping[str, RunReader]
     sides: Sequence[Side]
     judges: OpenedJudges
     block: Block
@@ -186,7 +187,7 @@ async def _pass_rate_differences(request: _Request) -> list[ResultRow]:
     """Differences of pass rates of every two runs."""
     clusters = None
     if request.clustered:
-        clusters = tool_clusters((await load_queries(request.store, request.sides[0].run)).values())
+        clusters = tool_clusters((await request.readers[request.sides[0].run.run].queries()).values())
     return compare_runs(request.sides, request.judges.panel(), clusters=clusters, seed=request.seed)
 
 
@@ -259,6 +260,7 @@ async def _load_pairs(request: _Request, one: Side, other: Side) -> WinCompariso
         rounds=request.pair_rounds,
         switches=request.switches,
         recorded=_pair_judges(request)[0] is None,
+        readers=request.readers,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from stb_core.store import Store
 from stb_core.usage import Price
-from stb_core.values import SOWR, Judgement, Status, Trajectory, Verdict
+from stb_core.values import SOWR, Judgement, Status, Trajectory, TrialPlace, Verdict
 from stb_evaluator.judges import (
     Allowance,
     AskingJudge,
@@ -21,7 +21,6 @@ from stb_evaluator.judges import (
     judge_all,
     reserving,
 )
-from stb_evaluator.scores.verdict_table import TrialPlace
 from stb_evaluator.scores.win_rate import decide_outcome
 from stb_evaluator.scores.win_verdicts import WinComparison
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from stb_core.cli import console
 from stb_core.store import StoredTrial
-from stb_core.values import SOPR, Judgement, Status, StopReason, Verdict
+from stb_core.values import SOPR, Judgement, Status, StopReason, TrialPlace, Verdict
 from stb_evaluator.judges import (
     Allowance,
     AskingJudge,
@@ -29,7 +29,6 @@ from stb_evaluator.judges import (
 )
 from stb_evaluator.scores.judge_watch import JudgeWatch
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
-from stb_evaluator.scores.verdict_table import TrialPlace
 
 AnswerQuestion = tuple[StoredTrial, int]
 """An answer to judge, and the round."""

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stb_core.store import Mark
-from stb_core.values import POINTS, Status, StopReason
-from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, gate
+from stb_core.values import POINTS, Status, StopReason, TrialPlace
+from stb_evaluator.scores.verdict_table import VerdictTable, gate
 from stb_evaluator.statistics import Array
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from stb_core.store import BroughtVerdicts, Mark, Run, Store, StoredTrial
-from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, Verdict
+from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, TrialPlace, Verdict
 from stb_core.values.verdicts import unfinished
 from stb_evaluator.judges import (
     RECORDED,
@@ -22,7 +22,7 @@ from stb_evaluator.judges import (
 )
 from stb_evaluator.scores.costs import FREE_JUDGES, Account
 from stb_evaluator.scores.trial_facts import ScoredTrials, TrialFacts
-from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable, build_verdict_table, gate_by_words
+from stb_evaluator.scores.verdict_table import VerdictTable, build_verdict_table, gate_by_words
 
 _PLAIN = ("group", "query_id", "query", "trial", "stop", "usage", "simulator_usage", "steps", "imported")
 _SUMMARIZED: dict[str, Any] = {**dict.fromkeys(_PLAIN, True), "tree": {"__all__": {"step"}}}
@@ -78,6 +78,7 @@ class RunReader:
         self._queries: dict[tuple[str, str], Query] | None = None
         self._summary: TrajectorySummary | None = None
         self._trajectories: list[Trajectory] | None = None
+        self._shown: dict[TrialPlace, Trajectory] | None = None
 
     async def verdict_table(
         self,
@@ -196,6 +197,15 @@ class RunReader:
             yield plain
         self._summary = self._summary or summary
         self._trajectories = kept if self._keep else None
+
+    async def answers(self) -> Mapping[TrialPlace, Trajectory]:
+        """The trajectory of every trial without messages and search tree: what a judge of answers is shown."""
+        if self._shown is None:
+            self._shown = {
+                (one.group, one.query_id, one.trial): one.model_copy(update={"messages": ()})
+                async for one in self.trajectories()
+            }
+        return self._shown
 
     def _is_read(self, group: str, query_id: str) -> bool:
         return self.part_of is None or query_id in self.run.expected.get(group, ())

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stb_core.values import FINISH, NOT_STATED, Provenance, count_provenances
-from stb_evaluator.scores.verdict_table import TrialPlace
+from stb_core.values import FINISH, NOT_STATED, Provenance, TrialPlace, count_provenances
 
 MADE_UP = frozenset({Provenance.SIMULATED, Provenance.RECORDED_SIMULATED, Provenance.TEMPLATE})
 """Answers that a model or a rule made, now or earlier."""

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from stb_core.store import Mark, StoredTrial
-from stb_core.values import Status, Step, StopReason
-
-TrialPlace = tuple[str, str, int]
+from stb_core.values import Status, Step, StopReason, TrialPlace
 
 
 @dataclass(frozen=True)

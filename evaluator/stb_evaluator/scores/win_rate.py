@@ -15,10 +15,10 @@ import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from stb_core.values import POINTS, Status, StopReason, Trajectory
+from stb_core.values import POINTS, Status, StopReason, Trajectory, TrialPlace
 from stb_evaluator.judges import CUT, Pair
 from stb_evaluator.scores.reference_rules import OURS
-from stb_evaluator.scores.verdict_table import TrialPlace, VerdictTable
+from stb_evaluator.scores.verdict_table import VerdictTable
 
 WinOutcome = float | None
 """1 for a win of the candidate, 0.5 for a tie, 0 for a loss, None if it is undecided."""

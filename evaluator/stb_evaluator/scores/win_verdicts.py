@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
-from stb_core.store import Run, Store
-from stb_core.values import SOWR, Query, Status, Trajectory, group_order
+from stb_core.store import Store
+from stb_core.values import SOWR, Query, Status, Trajectory, TrialPlace, group_order
 from stb_evaluator.judges import (
     Pair,
 )
@@ -17,8 +18,7 @@ from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, Block, ResultRow
 from stb_evaluator.scores.points import errors_by_group
 from stb_evaluator.scores.reference_rules import OURS
-from stb_evaluator.scores.run_reader import load_queries
-from stb_evaluator.scores.verdict_table import TrialPlace
+from stb_evaluator.scores.run_reader import RunReader
 from stb_evaluator.scores.win_rate import (
     PairQuestion,
     WinOutcome,
@@ -95,11 +95,13 @@ async def load_win_comparison(
     rounds: int | None = None,
     switches: Mapping[str, str] = OURS,
     recorded: bool = False,
+    readers: Mapping[str, RunReader] = MappingProxyType({}),
 ) -> WinComparison:
     """Load the answers of both runs to the queries that both were to answer.
 
     Recorded votes were cast in one order, so only one order is needed; all their rounds count unless
     ``rounds`` is smaller. Their judge may have judged the answers again, so no answer is judged here.
+    ``readers`` are those of runs that were read before, by run.
     """
     if recorded:
         switches = {**switches, "sowr.order": "one"}
@@ -111,8 +113,9 @@ async def load_win_comparison(
         for query_id in ids
         if query_id in other.run.expected.get(group, ())
     }
-    answers, others = await _answers(store, one.run), await _answers(store, other.run)
-    queries = await load_queries(store, one.run)
+    reader, other_reader = (readers.get(side.run.run) or RunReader(store, side.run) for side in (one, other))
+    answers, others = await reader.answers(), await other_reader.answers()
+    queries = await reader.queries()
     pairs: dict[TrialPlace, Pair] = {}
     for group, query_id in shared:
         query = queries.get((group, query_id))
@@ -121,13 +124,6 @@ async def load_win_comparison(
             first, second = answers.get(place), others.get(place)
             pairs[place] = Pair(first, second, _text(query, first, second), query)
     return WinComparison(one, other, pairs, rounds, switches)
-
-
-async def _answers(store: Store, run: Run) -> dict[TrialPlace, Trajectory]:
-    return {
-        (t.group, t.query_id, t.trial): t.model_copy(update={"tree": None, "messages": ()})
-        async for t in store.runs.trajectories(run.run)
-    }
 
 
 def _text(query: Query | None, *trajectories: Trajectory | None) -> str:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from stb_core.errors import ConflictError
 from stb_core.store import Run, Store, StoredTrial
-from stb_core.values import SOPR, Query, Status, StopReason, Trajectory, Verdict
+from stb_core.values import SOPR, Query, Status, StopReason, Trajectory, TrialPlace, Verdict
 from stb_evaluator.judges import METRICS, RECORDED, Case, RulesJudge, judge_by_rules
-from stb_evaluator.scores import TrialPlace, load_queries
+from stb_evaluator.scores import load_queries
 from stb_evaluator.transfer.bundles import Bundle
 
 NOT_RECORDED = "recorded verdicts of this run are those of the files that it was imported from"

@@ -16,15 +16,12 @@ import sqlalchemy as sa
 from stb_core.errors import CallError
 from stb_core.store import Run, Store, schema
 from stb_core.usage import Usage
-from stb_core.values import Step, ToolCall, count_provenances, made_calls, parse_arguments
+from stb_core.values import Step, ToolCall, TrialPlace, count_provenances, made_calls, parse_arguments
 
 _KEPT = 64
 _RUNS_OF_USES = 20
 _QUERY_LENGTH = 200
 _BATCH = 100
-
-TrialAddress = tuple[str, str, int]
-"""(group, query id, trial)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class TrialDigest:
     provenances: Counter[str]
 
     @property
-    def place(self) -> TrialAddress:
+    def place(self) -> TrialPlace:
         """Its group, query and trial."""
         return self.group, self.query_id, self.trial
 
@@ -57,8 +54,8 @@ class RunDigest:
     """The summary of a run: the last attempt of each trial."""
 
     attempts: int
-    trials: dict[TrialAddress, TrialDigest]
-    used: dict[str, list[TrialAddress]]
+    trials: dict[TrialPlace, TrialDigest]
+    used: dict[str, list[TrialPlace]]
     """Key of a call -> the trials that made it."""
 
     @property
@@ -114,10 +111,10 @@ class RunDigests:
 
     async def uses(
         self, store: Store, runs: Sequence[Run], key: str, *, limit: int
-    ) -> tuple[list[tuple[Run, TrialAddress]], int]:
+    ) -> tuple[list[tuple[Run, TrialPlace]], int]:
         """Trials of the latest of these runs that made a call, and how many runs were searched."""
         runs = runs[-_RUNS_OF_USES:]
-        uses: list[tuple[Run, TrialAddress]] = []
+        uses: list[tuple[Run, TrialPlace]] = []
         for run in reversed(runs):
             places = (await self.get(store, run.run)).used.get(key, [])
             uses += [(run, place) for place in places]
@@ -131,8 +128,8 @@ async def _count_attempts(store: Store, run: str) -> int:
 
 
 async def _read_digest(store: Store, run: str, attempts: int) -> RunDigest:
-    trials: dict[TrialAddress, TrialDigest] = {}
-    used: dict[str, list[TrialAddress]] = defaultdict(list)
+    trials: dict[TrialPlace, TrialDigest] = {}
+    used: dict[str, list[TrialPlace]] = defaultdict(list)
     batch: list[str] = []
 
     async def digest_batch() -> None:

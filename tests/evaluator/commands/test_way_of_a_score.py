@@ -96,3 +96,24 @@ def test_what_was_just_judged_is_scored_as_when_it_is_read(
     second = run_stb("score", "--judge", "stub/any", "--metric", EVERY_METRIC, "--json")
 
     assert first.document["rows"] == second.document["rows"]
+
+
+def test_runs_that_are_compared_in_pairs_are_read_once_each(
+    run_stb, sqlite_store_url: str, reads: Counter[str]
+) -> None:
+    """By every judge of pairs: what headlines need, and what the judge is shown, of each of three runs."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        for run in ("a", "b", "c"):
+            await make_run(store, [trajectory("1", answer=f"It is {run}.")], run=run)
+        await store.close()
+
+    asyncio.run(fill())
+    run_stb("score", "a", "b", "c", "--judge", "rules")
+    reads.clear()
+
+    ended = run_stb("compare", "a", "b", "c", "--metric", "sowr", "--judge", "rules")
+
+    assert ended.code == 0
+    assert reads["trajectories"] == 6
