@@ -22,6 +22,9 @@ from stb_core.values import lockfile
 if TYPE_CHECKING:
     from stb_core.values.lockfile import LockFile
 
+PATIENCE_S = 60.0
+"""Seconds that a run waits for a database that is restarted."""
+
 
 @dataclass(frozen=True)
 class PreparedRun:
@@ -60,6 +63,7 @@ async def prepare_run(settings: Settings, request: RunRequest, stack: AsyncExitS
     _check_model_use(request, agent)
     lock = lockfile.read_lock(request.locked) if request.locked else None
     store = await open_store(settings.database_url)
+    store.patience_s = PATIENCE_S
     stack.push_async_callback(store.close)
     if agent is None:
         agent = ChosenAgent(await load_replay(store, request.agent.removeprefix(REPLAY)), AgentCode())

@@ -27,6 +27,7 @@ from stb_core.store.lease import Lease
 from stb_core.values import clock
 
 _BUSY_TIMEOUT_S = 60
+_RETRY_S = 0.5
 _NOT_NOW = {"57P01", "57P02", "57P03"}
 """PostgreSQL's states while it stops, has crashed, and starts."""
 
@@ -36,6 +37,8 @@ class Database:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
+        self.patience_s = 0.0
+        """How long a read or write waits for a database that cannot be reached, before it begins."""
         self.is_sqlite = engine.dialect.name == "sqlite"
         # Within a process SQLite's writers take turns here rather than by polling the file lock.
         self._sqlite_turn = asyncio.Lock() if self.is_sqlite else None
@@ -51,8 +54,8 @@ class Database:
     async def reading(self) -> AsyncGenerator[AsyncConnection]:
         """A connection that sees one state of the store."""
         with _as_store_error(self.place):
-            async with self.engine.connect() as connection:
-                yield connection
+            async with AsyncExitStack() as stack:
+                yield await self._connect(stack)
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[AsyncConnection]:
@@ -61,10 +64,21 @@ class Database:
             async with AsyncExitStack() as stack:
                 if self._sqlite_turn:
                     await stack.enter_async_context(self._sqlite_turn)
-                connection = await stack.enter_async_context(self.engine.connect())
+                connection = await self._connect(stack)
                 await connection.execution_options(stb_writes=True)
                 async with connection.begin():
                     yield connection
+
+    async def _connect(self, stack: AsyncExitStack) -> AsyncConnection:
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            try:
+                return await stack.enter_async_context(self.engine.connect())
+            except (DBAPIError, OSError) as problem:
+                is_away = isinstance(_explain(problem, self.place), StoreUnreachableError)
+                if not is_away or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_RETRY_S)
 
     async def write(
         self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None = None

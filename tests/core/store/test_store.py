@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from stb_core.errors import ConflictError, NotFoundError, StoreError
+import services
+from conftest import unavailable
+from stb_core.errors import ConflictError, NotFoundError, StoreError, StoreUnreachableError
 from stb_core.store import Store, open_store
 from stb_core.store.misses import Miss
 from stb_core.store.responses import Response
@@ -183,3 +187,20 @@ async def test_a_file_that_is_not_a_database_is_refused(tmp_path, sqlite_store_u
 
     with pytest.raises(StoreError, match="is damaged"):
         await open_store(sqlite_store_url)
+
+
+async def test_a_store_with_patience_waits_for_a_database_that_is_restarted() -> None:
+    """What begins while PostgreSQL is away is done when it is back; without patience it fails at once."""
+    if not services.Postgres.installed():
+        unavailable("PostgreSQL")
+    with tempfile.TemporaryDirectory(prefix="stb-away-") as folder, services.Postgres(Path(folder)) as server:
+        store = await open_store(server.create_database("away"))
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(StoreUnreachableError):
+            await store.try_write()
+
+        store.patience_s = 120
+        writing = asyncio.create_task(store.try_write())
+        await asyncio.to_thread(server.start)
+        await writing
+        await store.close()
