@@ -136,7 +136,8 @@ docker logs --since "$killed_at" "$victim" 2>&1 >/dev/null | grep -v '^$' >"$wor
 docker logs --since "$killed_at" "$(compose ps -q proxy)" >"$work/proxy.log" 2>&1
 is "the killed replica says when it accepts connections" "$(grep -c '"accepts connections"' "$work/victim.log" |
   sed 's/[1-9][0-9]*/yes/')" yes
-is "requests in its log before that" "$(sed '/"accepts connections"/,$d' "$work/victim.log" | grep -c '"request"')" 0
+is "requests in its log between its new start and that" "$(sed -n '/"Started parent process/,/"accepts connections"/p' \
+  "$work/victim.log" | grep -c '"request"')" 0
 is "requests that the proxy sent and waited for in vain" "$(grep -c 'upstream timed out' "$work/proxy.log")" 0
 say "     refused and passed over: $(grep -c 'Connection refused' "$work/proxy.log") connections"
 
