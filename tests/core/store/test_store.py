@@ -128,7 +128,7 @@ async def test_a_missing_dataset_is_named_with_those_that_are_there(store: Store
     """The error lists the datasets of the store."""
     await store.datasets.create("real")
 
-    with pytest.raises(NotFoundError, match=r"There is no dataset 'rael'\. There are: real\."):
+    with pytest.raises(NotFoundError, match=r"'rael'\. Did you mean 'real'\? There are: real\."):
         await store.datasets.get("rael")
 
 
