@@ -101,6 +101,7 @@ class JudgeExperiment:
                     self.store,
                     run,
                     judge,
+                    queries=await reader.queries(),
                     chosen=chosen,
                     connections=self.judges.connections,
                     tally=self.tally,

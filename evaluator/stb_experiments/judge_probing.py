@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from stb_core.store import Lease, Run, Store
-from stb_core.values import Judgement, Status, Trajectory, Verdict
+from stb_core.values import Judgement, Query, Status, Trajectory, Verdict
 from stb_evaluator.judges import (
     Anchor,
     Case,
@@ -49,6 +49,7 @@ class ProbeTrial:
 
     run: str
     trajectory: Trajectory
+    query: Query | None
 
 
 async def probe_judge(
@@ -56,6 +57,7 @@ async def probe_judge(
     run: Run,
     judge: Judge,
     *,
+    queries: Mapping[tuple[str, str], Query],
     chosen: Sequence[tuple[Trajectory, Status]],
     connections: int,
     tally: JudgingTally,
@@ -64,13 +66,18 @@ async def probe_judge(
     """Ask a judge about each answer as altered by each probe, and about the anchors.
 
     Verdicts on probes are stored and asked for once. Anchors are asked about every time, so that a change of the
-    judge shows. ``chosen`` holds answers with the verdicts that they got, see ``judged_answers``.
+    judge shows. ``chosen`` holds answers with the verdicts that they got, see ``judged_answers``; ``queries`` are those
+    of the run that are known, by group and id.
 
     Raises:
         BusyError: another session is trying this judge on this run.
     """
     trials = [
-        ProbeTrial(run.run, change(without_agent_name(run, t.model_copy(update={"tree": None}))))
+        ProbeTrial(
+            run.run,
+            change(without_agent_name(run, t.model_copy(update={"tree": None}))),
+            queries.get((t.group, t.query_id)),
+        )
         for change in PROBES.values()
         for t, _ in chosen
     ]
@@ -185,7 +192,7 @@ async def _ask(
     await judge_all(
         store,
         [trial for trial in trials if trial.trajectory.answer_hash not in before],
-        lambda trial: judge.judge(Case(trial.trajectory), 0),
+        lambda trial: judge.judge(Case(trial.trajectory, trial.query), 0),
         lambda trial, judgement: _verdict(judge, trial, judgement),
         connections=connections,
         tally=tally,

@@ -36,8 +36,7 @@ class RulesJudge:
         if case.query is None:  # without the query it is unknown which APIs were needed
             return Judgement(
                 Status.ERROR,
-                "the query is not in this store: import its dataset, or a bundle that has it,"
-                " and score again with --retry-errors",
+                "the query is not in this store: import its dataset, or a bundle that has it",
             )
         return judge_by_rules(case)
 

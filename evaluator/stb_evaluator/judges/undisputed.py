@@ -7,7 +7,9 @@ from importlib import resources
 
 import yaml
 
-from stb_core.values import FINISH, Status, Step, StopReason, Trajectory
+from stb_core.values import FINISH, Query, Status, Step, StopReason, Trajectory
+
+_GROUP = "anchors"
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,8 @@ class Anchor:
 
     trajectory: Trajectory
     expected: Status
+    query: Query | None = None
+    """What was asked, for a judge that needs to know the query; it names no API."""
 
 
 def load_undisputed() -> tuple[str, list[Anchor]]:
@@ -25,7 +29,7 @@ def load_undisputed() -> tuple[str, list[Anchor]]:
     found = [
         Anchor(
             Trajectory(
-                group="anchors",
+                group=_GROUP,
                 query_id=str(number),
                 query=case["query"],
                 agent="anchor",
@@ -37,6 +41,7 @@ def load_undisputed() -> tuple[str, list[Anchor]]:
                 final_answer=case["answer"],
             ),
             Status(case["expected"]),
+            Query(query_id=str(number), group=_GROUP, text=case["query"], apis=()),
         )
         for number, case in enumerate(document["cases"])
     ]

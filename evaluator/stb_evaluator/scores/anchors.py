@@ -77,7 +77,7 @@ async def ask_anchors(
     return await judge_all(
         store,
         anchors,
-        lambda anchor: judge.judge(Case(anchor.trajectory), 0),
+        lambda anchor: judge.judge(Case(anchor.trajectory, anchor.query), 0),
         verdict,
         connections=connections,
         tally=tally,

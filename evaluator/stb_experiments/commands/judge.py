@@ -38,6 +38,7 @@ output_option = click.option(
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
 )
+@click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of the sample.")
 @output_option
@@ -49,6 +50,7 @@ async def command(
     sample: int,
     labels: Path | None,
     max_connections: int,
+    retry_errors: bool,
     evaluator: Path | None,
     seed: int,
     output: Path | None,
@@ -67,7 +69,12 @@ async def command(
     async with (
         opened_store() as store,
         open_judges(
-            judge, current_settings(), connections=max_connections, quiet=as_json, evaluator=evaluator
+            judge,
+            current_settings(),
+            connections=max_connections,
+            retry_errors=retry_errors,
+            quiet=as_json,
+            evaluator=evaluator,
         ) as judges,
     ):
         if len(judges.members) != 1:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluator_makers import make_run, trajectory
+from evaluator_makers import make_run, query_of, trajectory
 from llm_server import Answer, LLMServer, text
 from stb_core.store import open_store
 from stb_core.values.verdicts import Status
@@ -234,3 +235,44 @@ def test_a_panel_cannot_be_tried(run_stb, judged: LLMServer) -> None:
 
     assert ended.code == 2
     assert ended.err.startswith("stb: Only one judge can be measured at a time.")
+
+
+def test_a_judge_without_a_model_is_examined(run_stb: Callable[..., Any], sqlite_store_url: str) -> None:
+    """It grades every undisputed answer and every probe, also where no model is asked."""
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        await make_run(store, [trajectory(str(number)) for number in range(4)])
+        await store.close()
+
+    asyncio.run(fill())
+
+    ended = run_stb("experiment", "judge", "r", "--judge", "rules", "--json")
+
+    found = {row["measure"]: (row["value"], row["n"]) for row in ended.document["rows"]}
+    assert (ended.code, ended.err) == (0, "")
+    assert found["anchors_right"][1] == 12
+    assert found["flipped_padded"] == (0.0, 4)
+
+
+def test_an_unknown_query_can_be_asked_about_again(
+    run_stb: Callable[..., Any], sqlite_store_url: str
+) -> None:
+    """The flag that the message names is one of this command."""
+
+    async def fill(*, with_query: bool) -> None:
+        store = await open_store(sqlite_store_url)
+        answer = trajectory("1")
+        if with_query:
+            await store.runs.put_queries("r", [query_of(answer)])
+        else:
+            await store.datasets.create("d")
+            await make_run(store, [answer])
+        await store.close()
+
+    asyncio.run(fill(with_query=False))
+    first = run_stb("experiment", "judge", "r", "--judge", "rules")
+    asyncio.run(fill(with_query=True))
+    second = run_stb("experiment", "judge", "r", "--judge", "rules", "--retry-errors")
+
+    assert (first.code, "--retry-errors" in first.err, second.code) == (1, True, 0)
