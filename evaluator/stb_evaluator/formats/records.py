@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ import orjson
 from stb_core.errors import FormatError
 from stb_core.values import Status, Trajectory
 
-# A member of an object whose value is an object; and one that begins like a record of answers.
-_MEMBER = re.compile(rb'"((?:[^"\\]|\\.){1,80})"\s*:\s*\{')
+# A member of an object that begins like a record of answers.
 _RECORD = re.compile(
     rb'"([^"\\]{1,80})"\s*:\s*\{\s*"(?:query|available_tools|tool_names|answer\w*|is_solved)"\s*:'
 )
@@ -46,24 +44,64 @@ def read_json(path: Path) -> Any:
         return _read_lax_json(data, f"{path} is not JSON: {str(problem).split(': line', 1)[0]}.")
 
 
-def repeated_names(data: bytes, names: Collection[str]) -> set[str]:
-    """Those of an object's names that stand in its text more than once, with different values.
+@dataclass(frozen=True)
+class Repeats:
+    """Names that stand in one object of a JSON text more than once, with different values.
 
-    Readers of JSON keep the last of them without a word.
+    Readers of JSON keep the last of them without a word. ``names`` are those of the outermost object; ``within`` gives,
+    by the name of each of its members, one that is repeated anywhere inside.
     """
-    # Nested objects may have the same names, so this only tells whether a closer look is needed.
-    seen = Counter(found[1].decode("utf-8", "replace") for found in _MEMBER.finditer(data))
-    if all(seen[name] < 2 for name in names):
-        return set()
-    members: list[tuple[str, Any]] = []
 
-    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        members[:] = pairs  # the outermost object is the last
-        return dict(pairs)
+    names: frozenset[str] = frozenset()
+    within: Mapping[str, str] = field(default_factory=dict)
 
-    json.loads(data, object_pairs_hook=keep)
+    @property
+    def first(self) -> str:
+        """One of all these names; "" if there is none."""
+        return min((*self.names, *self.within.values()), default="")
+
+
+class _Torn(dict[str, Any]):
+    """An object in whose text names are repeated with different values."""
+
+    repeated: frozenset[str] = frozenset()
+
+
+def find_repeats(data: bytes, value: Any) -> Repeats:
+    """The repeated names in the text of a JSON value, at any depth.
+
+    Raises:
+        FormatError: it is nested too deeply for a closer look.
+    """
+    # A member that was dropped took its quotation marks along.
+    if rb"\u0022" not in data and data.count(b'"') == orjson.dumps(value).count(b'"'):
+        return Repeats()
+    try:
+        document = json.loads(data, object_pairs_hook=_read_object)
+        if not isinstance(document, dict):
+            return Repeats()
+        inner = {name: found for name, member in document.items() if (found := _find_torn(member))}
+    except RecursionError:
+        raise FormatError("it is nested too deeply") from None
+    return Repeats(document.repeated if isinstance(document, _Torn) else frozenset(), inner)
+
+
+def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    return {name for name, value in members if values.setdefault(name, value) != value}
+    repeated = frozenset(name for name, value in pairs if values.setdefault(name, value) != value)
+    if not repeated:
+        return values
+    torn = _Torn(values)
+    torn.repeated = repeated
+    return torn
+
+
+def _find_torn(value: Any) -> str:
+    """A name that is repeated in a value or inside it; "" if there is none."""
+    if isinstance(value, _Torn):
+        return min(value.repeated)
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((found for one in inside if (found := _find_torn(one))), "")
 
 
 def salvaged_names(path: Path) -> list[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
 from stb_evaluator.formats import converted_in, pass_rates, preferences, raw_in
-from stb_evaluator.formats.records import AnswerRecord, read_json, repeated_names
+from stb_evaluator.formats.records import AnswerRecord, find_repeats, read_json
 
 _KINDS: dict[str, Callable[[Any], bool]] = {
     module.KIND: module.is_record for module in (pass_rates, converted_in, preferences)
@@ -19,6 +19,7 @@ _READERS = {module.KIND: module.read_record for module in (pass_rates, converted
 # Words that ToolBench's own scripts look for in the names of raw answers.
 _RAW_NAME = re.compile(r"[^_]+_(?:CoT|DFS|BFS)(?![A-Za-z]).*")
 _RAW_ID = re.compile(r"(?P<id>[^_]+)_.+|(?P<whole>.+)")
+_TWICE = "{!r} stands in one object of it twice, with different values"
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class AnswerSource:
     system: str
     group: str
     document: dict[str, Any]
-    repeated: frozenset[str] = frozenset()
-    """Query ids that stand in the file several times, with different content."""
+    repeated: Mapping[str, str] = field(default_factory=dict)
+    """By query id, what stands in the file several times with different content, in words."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,15 @@ def read_source(path: Path) -> AnswerSource:
     """
     document = read_json(path)
     if raw_in.is_record(document):
-        return AnswerSource(path, raw_in.KIND, path.parent.parent.name, path.parent.name, document)
+        name = find_repeats(path.read_bytes(), document).first
+        repeated = {_id_of(path): _TWICE.format(name)} if name else {}
+        return AnswerSource(path, raw_in.KIND, path.parent.parent.name, path.parent.name, document, repeated)
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
     system, group = path.parent.name, group_of(path)
-    repeated = frozenset(repeated_names(path.read_bytes(), document.keys()))
+    repeats = find_repeats(path.read_bytes(), document)
+    repeated = {query_id: _TWICE.format(name) for query_id, name in repeats.within.items()}
+    repeated |= dict.fromkeys(repeats.names, "the file has different answers to it")
     for record in document.values():  # the first readable one decides
         for kind, is_record in _KINDS.items():
             if is_record(record):
@@ -102,7 +107,7 @@ def read_records(source: AnswerSource) -> Iterator[AnswerRecord | Skipped]:
     records = {_id_of(source.path): source.document} if source.kind == raw_in.KIND else source.document
     for query_id, record in records.items():
         if query_id in source.repeated:
-            yield Skipped(source.path, "the file has different answers to it", query_id)
+            yield Skipped(source.path, source.repeated[query_id], query_id)
             continue
         try:
             yield read(record, source.system, source.group, query_id)

@@ -281,3 +281,67 @@ def test_hallucinated_calls_are_those_that_the_data_description_counts(real_data
     count = sum(s.hallucinated for f in files for r in records(read_source(f)) for s in r.trajectory.steps)
 
     assert count == 231
+
+
+def write_twice(path: Path, document: Any, before: str, after: str) -> Path:
+    """A file in which a member stands twice: the text ``before`` is replaced by itself and ``after``."""
+    text = json.dumps(document)
+    assert before in text
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(before, f"{before}, {after}", 1))
+    return path
+
+
+ROUND = '"0": "AnswerStatus.Solved"'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "name"),
+    [
+        (ROUND, '"0": "AnswerStatus.Unsolved"', "0"),
+        ('"query": "What?"', '"query": "Why?"', "query"),
+        (ROUND, r'"\u0030": "AnswerStatus.Unsolved", "\u0022\u0022": 1', "0"),
+    ],
+)
+def test_what_stands_in_a_record_twice_is_named(tmp_path: Path, before: str, after: str, name: str) -> None:
+    """Neither of two values is taken for the one that counts; other records are read."""
+    document = {"7": pass_rate(), "8": pass_rate()}
+    source = read_source(write_twice(tmp_path / "sys" / "G1_tool.json", document, before, after))
+
+    broken, whole = read_records(source)
+
+    assert isinstance(whole, AnswerRecord)
+    assert isinstance(broken, Skipped)
+    assert (broken.query_id, broken.reason) == (
+        "7",
+        f"{name!r} stands in one object of it twice, with different values",
+    )
+
+
+def test_the_same_value_twice_is_one(tmp_path: Path) -> None:
+    """It contradicts nothing."""
+    path = write_twice(tmp_path / "sys" / "G1_tool.json", {"7": pass_rate()}, ROUND, ROUND)
+
+    (record,) = records(read_source(path))
+
+    assert record.verdicts == {0: Status.SOLVED, 1: Status.UNSURE}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"win": true', '"win": false'),
+        ('"description": "f_for_t"', '"description": "g_for_t"'),
+        ('"query": "What?"', '"query": "Why?"'),
+    ],
+)
+def test_a_raw_answer_that_says_two_things_is_named(tmp_path: Path, before: str, after: str) -> None:
+    """At the top of the file as deep in its search tree."""
+    search = node("Thought", "", node("Action", "f_for_t", node("Action Input", "{}", observation="1")))
+    document = raw(tree={"tree": search})
+    path = write_twice(tmp_path / "sys" / "G1_tool" / "7_CoT@1.json", document, before, after)
+
+    (broken,) = read_records(read_source(path))
+
+    assert isinstance(broken, Skipped)
+    assert (broken.query_id, "twice, with different values" in broken.reason) == ("7", True)

@@ -363,3 +363,14 @@ async def test_two_different_answers_to_one_query_in_one_file_are_none(
     assert [(one.query_id, one.reason) for one in summary.skipped] == [
         ("1", "the file has different answers to it")
     ]
+
+
+async def test_a_round_with_two_verdicts_is_missing_and_named(sqlite_store: Store, tmp_path: Path) -> None:
+    """The answer is expected all the same, so the score is incomplete and no higher."""
+    path = write(tmp_path, "a", "12", word="Unsolved")
+    path.write_text(path.read_text().replace('"0": ', '"0": "AnswerStatus.Solved", "0": ', 1))
+
+    summary = await import_answers(sqlite_store, tmp_path)
+
+    assert [(run.queries, run.expected, run.missing) for run in summary.runs] == [(1, 2, 1)]
+    assert ["'0' stands in one object of it twice" in str(one) for one in summary.skipped] == [True]
