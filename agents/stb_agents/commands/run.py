@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console, stb_command
+from stb_core.cli import console, sessions, stb_command
 from stb_core.values import DEFAULT_MODE, CacheMode
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ async def command(as_json: bool, **options: Any) -> None:
     if request.dry_run:
         show_forecast(await runs.forecast_run(cli.current_settings(), request), as_json=as_json)
         return
-    outcome = await runs.run_agent(cli.current_settings(), request, quiet=as_json)
+    with sessions.stopped_by_sigterm():
+        outcome = await runs.run_agent(cli.current_settings(), request, quiet=as_json)
     show(outcome, as_json=as_json)
     if outcome.summary.missing:
         cli.exit_with(1)

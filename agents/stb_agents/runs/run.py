@@ -17,7 +17,7 @@ from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
 from stb_agents.runs.manifest import identify_run, simulator_note
 from stb_agents.runs.preparation import prepare_run, warnings_of
-from stb_agents.runs.progress import RunProgress
+from stb_agents.runs.progress import shown_progress
 from stb_agents.runs.repeats import choose_run
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.runner import Runner
@@ -87,6 +87,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 token=request.token,
                 database_url=settings.database_url,
                 environment=settings.environment,
+                quiet=quiet,
             )
         )
         if note := simulator_note(server.dataset):
@@ -110,8 +111,8 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             model = await limit_cost(model, request.max_cost, prepared.price, store, name)
         if prepared.toolset and trials:
             selection = await prepared.toolset.retrieve(selection)
-        progress = stack.enter_context(console.progress(quiet=quiet))
-        bar = RunProgress(progress, run, n_done=run.n_expected - len(trials))
+        n_done = run.n_expected - len(trials)
+        progress = await stack.enter_async_context(shown_progress(run, n_done, quiet=quiet))
         runner = Runner(
             store,
             run,
@@ -120,7 +121,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             client,
             model,
             prepared.trial_settings,
-            on_finished=bar.advance,
+            on_finished=progress.advance,
             lease=lease,
         )
         stopped = await runner.run(trials)

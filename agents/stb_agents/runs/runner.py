@@ -23,9 +23,10 @@ from stb_agents.environment import (
     with_seed,
 )
 from stb_agents.runs.journal import Journal, JournalledModel
+from stb_agents.runs.progress import FAILED
 from stb_agents.runs.selection import Selection
 from stb_agents.runs.trial import run_trial
-from stb_core.llm import REFUSED, AcceptedShapes, Model, RefusedRequest, ShapeRecordingModel, blame
+from stb_core.llm import AcceptedShapes, Model, RefusedRequest, ShapeRecordingModel, blame
 from stb_core.store import GroupCommit, Lease, Run, ShieldedTasks, Store
 from stb_core.telemetry import logs, traces
 from stb_core.values import Functions, Query, StopReason, Trajectory, TrialPlace
@@ -200,8 +201,7 @@ class Runner:
 
     def _stop_if_hopeless(self, trajectory: Trajectory) -> None:
         """Stop the run when infrastructure fails again and again, or at the first failure with ``fail_fast``."""
-        failed = trajectory.stop in {StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED}
-        if failed and self._settings.fail_fast:
+        if trajectory.stop in FAILED and self._settings.fail_fast:
             place = f"{trajectory.group}/{trajectory.query_id}"
             raise RunStopped(f"Stopped at the first failure, {place}: {trajectory.error}")
         if trajectory.stop is not StopReason.INFRASTRUCTURE:

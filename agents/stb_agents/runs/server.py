@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import orjson
 
 from stb_agents.environment import ServedDataset, VirtualClient
+from stb_core.cli import console
 from stb_core.errors import ServiceError, UsageError
 from stb_core.store import Dataset
 from stb_core.values import DEFAULT_MODE
@@ -33,7 +34,14 @@ class ReachedServer:
 
 @asynccontextmanager
 async def reach_server(
-    dataset: Dataset, *, url: str, mode: str, token: str, database_url: str, environment: Mapping[str, str]
+    dataset: Dataset,
+    *,
+    url: str,
+    mode: str,
+    token: str,
+    database_url: str,
+    environment: Mapping[str, str],
+    quiet: bool = False,
 ) -> AsyncGenerator[ReachedServer]:
     """A server that serves the dataset while the block runs.
 
@@ -45,6 +53,7 @@ async def reach_server(
         token: the server's token.
         database_url: of the store that a private server reads.
         environment: of a private server.
+        quiet: do not say that a private server is started.
 
     Raises:
         ServiceError: no server can be reached or started, or it does not serve the dataset.
@@ -63,6 +72,8 @@ async def reach_server(
     if (local := await _find_local(dataset, mode, token)) is not None:
         yield ReachedServer(LOCAL_URL, local)
         return
+    if not quiet:
+        console.print_note("Starting a server…")
     async with _private_server(dataset.name, mode, database_url, environment) as private_url:
         yield ReachedServer(private_url, await _find(private_url, dataset, ""), private=True)
 

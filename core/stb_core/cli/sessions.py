@@ -33,6 +33,7 @@ _BEAT_S = 5.0
 _CHECK_S = 1.0
 """How often a session checks whether the lease of another is renewed."""
 _TERMINATED = 128 + signal.SIGTERM
+_STOPPED = "stb: stopped. What was finished is kept; run the same command again to continue."
 
 _Row = tuple[str, str, str]
 """Name, token and end of a lease."""
@@ -75,9 +76,7 @@ async def holding(store: Store, names: Sequence[str], what: str) -> AsyncGenerat
             raise
         task.uncancel()
         if isinstance(reasons[0], SystemExit):
-            console.print_note(
-                "stb: stopped. What was finished is kept; run the same command again to continue."
-            )
+            console.print_note(_STOPPED)
         raise reasons[0] from None
     finally:
         over.set()
@@ -85,6 +84,32 @@ async def holding(store: Store, names: Sequence[str], what: str) -> AsyncGenerat
         with suppress(StoreError):  # it expires anyway
             async with store.writing() as connection:
                 await leases.give_back_all(connection, [(name, lease.token) for name in lease.names])
+
+
+@contextmanager
+def stopped_by_sigterm() -> Generator[None]:
+    """Let SIGTERM cancel the work of the block, also before and after it holds a lease, and end as ``holding`` does.
+
+    What the work has opened is closed, and no process that it started is left behind.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    is_stopped = False
+
+    def stop() -> None:
+        nonlocal is_stopped
+        is_stopped = True
+        task.cancel()
+
+    try:
+        with _at_sigterm(stop):
+            yield
+    except asyncio.CancelledError:
+        if not is_stopped:
+            raise
+        task.uncancel()
+        console.print_note(_STOPPED)
+        raise SystemExit(_TERMINATED) from None
 
 
 def _lease_name(name: str) -> str:

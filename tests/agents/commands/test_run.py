@@ -49,13 +49,13 @@ def private_servers(folder: Path) -> list[str]:
 
 
 def test_a_run_needs_no_server_and_prints_what_it_did(folder: Path, stb: Stb) -> None:
-    """It starts one and ends it; stdout holds the table, stderr what to do next."""
+    """It starts one, says so, and ends it; stdout holds the table, stderr what to do next."""
     done = stb("run", "-a", "scripted", "-d", "world:G1_instruction", "--limit", 2)
 
     assert done.returncode == 0
     assert "answered 2" in done.stdout
     assert "recorded 100.0" in done.stdout
-    assert done.stderr.startswith("Next: stb score scripted-world-G1_instruction-")
+    assert done.stderr.startswith("Starting a server…\nNext: stb score scripted-world-G1_instruction-")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_run_says_at_the_start_what_stands_in_for_a_simulator(
     done = stb("run", "-a", "scripted", "-d", "world", "--limit", 1, "--mode", mode, env=environment)
 
     assert done.returncode == 0, done.stderr
-    first, *_ = done.stderr.splitlines()
+    _, first, *_ = done.stderr.splitlines()  # after the word that a server is started
     assert first.startswith(f"NOTE: {words}") if words else "simulator" not in done.stderr
 
 

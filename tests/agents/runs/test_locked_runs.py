@@ -46,4 +46,4 @@ async def test_other_recordings_are_refused(locked: Path, stb: Stb) -> None:
     await store.close()
 
     assert (2, []) == (done.returncode, runs)
-    assert done.stderr.startswith("stb: This is not the run that was locked: snapshot_hash is ")
+    assert "\nstb: This is not the run that was locked: snapshot_hash is " in done.stderr
