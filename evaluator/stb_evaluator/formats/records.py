@@ -45,7 +45,7 @@ def read_json(path: Path) -> Any:
 
 
 @dataclass(frozen=True)
-class Repeats:
+class RepeatedNames:
     """Names that stand in one object of a JSON text more than once, with different values.
 
     Readers of JSON keep the last of them without a word. ``names`` are those of the outermost object; ``within`` gives,
@@ -67,7 +67,7 @@ class _Torn(dict[str, Any]):
     repeated: frozenset[str] = frozenset()
 
 
-def find_repeats(data: bytes, value: Any) -> Repeats:
+def find_repeats(data: bytes, value: Any) -> RepeatedNames:
     """The repeated names in the text of a JSON value, at any depth.
 
     Raises:
@@ -75,15 +75,15 @@ def find_repeats(data: bytes, value: Any) -> Repeats:
     """
     # A member that was dropped took its quotation marks along.
     if rb"\u0022" not in data and data.count(b'"') == orjson.dumps(value).count(b'"'):
-        return Repeats()
+        return RepeatedNames()
     try:
         document = json.loads(data, object_pairs_hook=_read_object)
         if not isinstance(document, dict):
-            return Repeats()
+            return RepeatedNames()
         inner = {name: found for name, member in document.items() if (found := _find_torn(member))}
     except RecursionError:
         raise FormatError("it is nested too deeply") from None
-    return Repeats(document.repeated if isinstance(document, _Torn) else frozenset(), inner)
+    return RepeatedNames(document.repeated if isinstance(document, _Torn) else frozenset(), inner)
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
