@@ -151,6 +151,8 @@ class Behaviour:
     """No completion is answered before this is taken back."""
     context_length: int = 0
     """What the list of models says; 0 for nothing."""
+    allowance: int | None = None
+    """How many completions are still answered before all are held; None for no limit."""
     required_key: str = ""
     """The API key without which the answer is 401."""
     seed: int = 0
@@ -261,8 +263,10 @@ class LLMServer:
         counters.in_flight += 1
         counters.max_in_flight = max(counters.max_in_flight, counters.in_flight)
         try:
-            while self.behaviour.held:  # noqa: ASYNC110 - set by another thread
+            while self.behaviour.held or self.behaviour.allowance == 0:  # noqa: ASYNC110 - set by another thread
                 await asyncio.sleep(0.01)
+            if self.behaviour.allowance is not None:
+                self.behaviour.allowance -= 1
             answer = self._decide(body)
             await asyncio.sleep(answer.delay_s or self._latency_s())
         finally:

@@ -29,8 +29,6 @@ TRIALS = 4 if os.environ.get("STB_TEST_VLLM") else 1
 AGENT = f"run -a cot -m {MODEL} -d demo --temperature 0 --max-completion-tokens 128 --trials {TRIALS}".split()
 CONNECTIONS = 2
 TOKEN = "0123456789abcdef0123456789abcdef"
-_LATENCY_S = 0.3
-"""Of the stub model: a run takes long enough to have all services killed within it."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,7 +45,6 @@ def stub() -> Generator[LLMServer | None]:
         yield None
         return
     with LLMServer() as server:
-        server.behaviour.latency_s = _LATENCY_S
         yield server
 
 
@@ -151,20 +148,34 @@ def health(topology: Topology, replica: str) -> tuple[int, dict[str, Any]]:
     return status, json.loads(text)
 
 
+def has_begun(topology: Topology, name: str) -> bool:
+    """Whether a run has a trial that is done."""
+    return any(row["name"] == name and row["answers"] for row in rows(topology, "ls"))
+
+
 def redis_state(topology: Topology, replica: str) -> str:
     """What a replica says about Redis."""
     state: str = health(topology, replica)[1]["parts"]["redis"]["status"]
     return state
 
 
-def attempt(topology: Topology, kill: Callable[[Callable[[], bool]], None]) -> tuple[list[int], str]:
-    """Run an agent while services are killed; the same command again until it succeeds. All exit codes."""
-    # Few at a time: the run is to last longer than all the killing.
+def attempt(
+    topology: Topology, stub: LLMServer | None, kill: Callable[[Callable[[], bool]], None]
+) -> tuple[list[int], str]:
+    """Run an agent while services are killed; the same command again until it succeeds. All exit codes.
+
+    The stub answers as often as ``kill`` lets it until that has ended.
+    """
+    if stub:
+        stub.behaviour.allowance = 0
+    # Few at a time, so that work is left for each of the killings.
     command = (*AGENT, "--name", "killed", "--max-connections", f"{CONNECTIONS}")
     under_way = topology.begin("stb", *command)
     try:
         kill(lambda: under_way.has_ended)
     finally:
+        if stub:
+            stub.behaviour.allowance = None
         ended = [under_way.finish()]
     while ended[-1].returncode and len(ended) < 5:
         ended.append(topology.run("stb", *command))
@@ -183,20 +194,32 @@ def test_nothing_is_lost_when_services_are_killed(topology: Topology, stub: LLMS
     first, second = topology.replicas
     between = stub.paid if stub else 0
 
+    def advance(has_ended: Callable[[], bool]) -> None:
+        """Let the run get some replies of the model, and no more, so that it cannot end meanwhile."""
+        if stub is None:
+            until(lambda: has_begun(topology, "killed") or has_ended(), seconds=240)
+            return
+        stub.behaviour.allowance = 2 * CONNECTIONS
+        until(lambda: stub.behaviour.allowance == 0 or has_ended(), seconds=240)
+
     def kill(has_ended: Callable[[], bool]) -> None:
-        time.sleep(2)
+        advance(has_ended)
         topology.kill("redis")
         until(lambda: redis_state(topology, first) == "down")
         assert 200 == health(topology, first)[0], "answers go on without Redis"
+        advance(has_ended)
         topology.start("redis")
         until(lambda: redis_state(topology, first) == "ok")
 
         topology.kill(second)
         assert 200 == topology.get("/readyz")[0], "the proxy asks the other replica"
+        advance(has_ended)
         topology.start(second)
 
-        assert not has_ended(), "the run was over before PostgreSQL could be killed"
+        assert not has_ended(), "the run ended although the model still had replies to give"
         topology.kill("postgres")
+        if stub:
+            stub.behaviour.allowance = None
         assert (503, "down") == (
             health(topology, first)[0],
             health(topology, first)[1]["parts"]["store"]["status"],
@@ -205,7 +228,7 @@ def test_nothing_is_lost_when_services_are_killed(topology: Topology, stub: LLMS
         topology.start("postgres")
         until(lambda: health(topology, first)[0] == 200)
 
-    codes, said = attempt(topology, kill)
+    codes, said = attempt(topology, stub, kill)
 
     assert 0 == codes[-1]
     assert set(codes) <= {0, 1}
