@@ -10,4 +10,5 @@ from stb_server.simulators.options import AUTO, SimulatorOptions, read_options
 from stb_server.simulators.presence import Presence
 from stb_server.simulators.protocol import ModelBacked, SimulationRequest
 from stb_server.simulators.registry import Context, open_simulator
+from stb_server.simulators.remembered_declines import RememberedDeclines
 from stb_server.simulators.schemas import decode_response, schema_of_value

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from stb_core.values import CacheMode
 from stb_core.values.provenance import MODES, ModeRules, Source
 from stb_server.cache import AnswerKeeper, Recorded
-from stb_server.calls import Answer, Layer
+from stb_server.calls import Answer, Layer, answers_by_rule
 from stb_server.pipeline import ChatWithUser, Pipeline, SingleFlight
+from stb_server.simulators import RememberedDeclines
 from stb_server.worker.resources import Resources
 
 
@@ -55,6 +56,13 @@ def _pipeline(rules: ModeRules, resources: Resources, replaced: Callable[[], Awa
 def _far_layers(rules: ModeRules, resources: Resources) -> list[Layer]:
     layers: dict[Source, Layer | None] = {
         Source.REAL_API: resources.upstream,
-        Source.SIMULATOR: resources.simulator,
+        Source.SIMULATOR: _simulator_layer(rules, resources.simulator),
     }
     return [layer for source in rules.sources if (layer := layers[source]) is not None]
+
+
+def _simulator_layer(rules: ModeRules, simulator: Layer | None) -> Layer | None:
+    """The simulator; in a mode that reads what it has, one that does not ask again for what has just failed."""
+    if simulator is None or answers_by_rule(simulator) or not rules.reads:
+        return simulator
+    return RememberedDeclines(simulator)
