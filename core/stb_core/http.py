@@ -35,7 +35,11 @@ class HttpError(Exception):
 
 
 class HttpTimeoutError(HttpError):
-    """Connecting took too long, or nothing arrived for too long."""
+    """Connecting took too long, or nothing arrived for too long; ``was_sent`` tells which."""
+
+    def __init__(self, text: str, *, was_sent: bool = True) -> None:
+        super().__init__(text)
+        self.was_sent = was_sent
 
 
 class ResponseTooLargeError(HttpError):
@@ -122,7 +126,7 @@ class HttpClient:
             async with asyncio.timeout(limit_s):
                 _, writer = await asyncio.open_connection(url.host, port)
         except TimeoutError:
-            raise HttpTimeoutError(f"no connection within {limit_s:g} s") from None
+            raise HttpTimeoutError(f"no connection within {limit_s:g} s", was_sent=False) from None
         except OSError as problem:
             raise HttpError(_reason(problem)) from problem
         writer.close()
@@ -164,7 +168,7 @@ class HttpClient:
                 return HttpResponse(response.status, named, received)
         except aiohttp.ConnectionTimeoutError:
             limit = self._timeout.connect if timeout_s is None else timeout_s
-            raise HttpTimeoutError(f"no connection within {limit:g} s") from None
+            raise HttpTimeoutError(f"no connection within {limit:g} s", was_sent=False) from None
         except aiohttp.SocketTimeoutError:
             limit = self._timeout.sock_read if timeout_s is None else timeout_s
             raise HttpTimeoutError(f"no data received for {limit:g} s") from None

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 _MOST_TOKENS = 1e15
 """A larger number cannot be what one call consumed."""
 
 
 class Usage(BaseModel):
-    """What model calls consumed; ``cost_usd`` is None where the price is not known."""
+    """What model calls consumed; ``cost_usd`` is None where the price is not known.
+
+    ``timed_out`` counts requests that got no reply in time. What the endpoint wrote for them is not known and
+    not counted, and their prompts are estimated: with such requests the tokens are a lower bound.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -18,6 +24,15 @@ class Usage(BaseModel):
     completion_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: float | None = None
+    timed_out: int = 0
+
+    @model_serializer(mode="wrap")
+    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As every version has written it, where nothing timed out."""
+        document: dict[str, Any] = handler(self)
+        if not self.timed_out:
+            document.pop("timed_out", None)
+        return document
 
     @property
     def total_tokens(self) -> int:
@@ -33,6 +48,7 @@ class Usage(BaseModel):
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             cost_usd=sum(costs) if costs else None,
+            timed_out=self.timed_out + other.timed_out,
         )
 
 

@@ -100,6 +100,7 @@ _options = (
         type=click.FloatRange(min=0),
         help="Temperature of the model; without it the endpoint's default.",
     ),
+    cli.timeout_option,
     click.option("--max-completion-tokens", type=click.IntRange(min=1), help="Most tokens of one reply."),
     click.option(
         "--max-steps",
@@ -204,6 +205,10 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in refused.items())
         console.print_note(
             f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY."
+        )
+    if late := rows[-1]["timed_out_requests"]:
+        console.print_note(
+            f"{late} model requests got no reply in time and were sent again; the tokens shown are a lower bound."
         )
     for line in filter(None, (outcome.stopped, *outcome.warnings)):
         console.print_note(line)

@@ -65,6 +65,7 @@ class VirtualClient:
         snapshot: content hash of the responses that may answer; "" is all that are in force.
         token: the server's token.
         patience: timeouts and retries.
+        timeout_s: seconds that an answer may take, in place of those of ``patience``; None keeps them.
     """
 
     def __init__(
@@ -76,7 +77,9 @@ class VirtualClient:
         snapshot: str = "",
         token: str = "",
         patience: Patience = DEFAULT_PATIENCE,
+        timeout_s: float | None = None,
     ) -> None:
+        patience = patience.with_timeout(timeout_s)
         self.url = url.rstrip("/")
         scope = {"dataset": dataset, "mode": mode, "snapshot": snapshot}
         self.scope = {name: value for name, value in scope.items() if value}

@@ -137,6 +137,7 @@ def _usage_since(usage: Usage, before: Usage) -> Usage:
         completion_tokens=usage.completion_tokens - before.completion_tokens,
         cached_tokens=usage.cached_tokens - before.cached_tokens,
         cost_usd=(usage.cost_usd or 0.0) - (before.cost_usd or 0.0) if known else None,
+        timed_out=usage.timed_out - before.timed_out,
     )
 
 

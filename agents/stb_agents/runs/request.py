@@ -11,6 +11,8 @@ from stb_agents.runs.runner import TrialSettings
 from stb_core.errors import UsageError
 
 GIVEN = "given"
+_ANSWER_S = 120.0
+"""Seconds for which a run waits for the answer to a call, at least."""
 _RETRIEVED = re.compile(r"retrieved:([1-9]\d{0,3})")
 
 
@@ -36,6 +38,7 @@ class RunRequest:
     seed: int | None = None
     temperature: float | None = None
     max_completion_tokens: int | None = None
+    model_timeout: float | None = None
     max_steps: int | None = None
     max_model_calls: int | None = None
     max_tool_calls: int | None = None
@@ -74,6 +77,11 @@ class RunRequest:
             fail_fast=self.fail_fast,
             episodes=self.episodes,
         )
+
+    @property
+    def answer_timeout_s(self) -> float | None:
+        """Seconds that a call's answer may take: as long as a simulator tries with this timeout; None for the default."""
+        return None if self.model_timeout is None else max(_ANSWER_S, 1.5 * self.model_timeout)
 
     @property
     def options(self) -> dict[str, str]:

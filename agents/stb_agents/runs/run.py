@@ -101,6 +101,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 mode=manifest.mode,
                 snapshot=manifest.snapshot_hash,
                 token="" if server.private else request.token,
+                timeout_s=request.answer_timeout_s,
             )
         )
         await client.check()
@@ -167,7 +168,14 @@ async def _open_model(request: RunRequest, settings: Settings, stack: AsyncExitS
     from stb_core.llm import open_model  # noqa: PLC0415 - slow to import, and not always needed
 
     assert request.model
-    model = open_model(request.model, settings, connections=request.max_connections, seed=request.seed or 0)
+    model = open_model(
+        request.model,
+        settings,
+        connections=request.max_connections,
+        seed=request.seed or 0,
+        timeout_s=request.model_timeout,
+        say=console.print_note,
+    )
     stack.push_async_callback(model.close)
     await model.check()
     return model

@@ -75,6 +75,7 @@ class Tally:
             "simulator_calls": self.simulator.model_calls,
             "simulator_tokens": self.simulator.total_tokens,
             "simulator_cost_usd": self.simulator.cost_usd,
+            "timed_out_requests": self.usage.timed_out + self.simulator.timed_out,
             "seconds": round(self.seconds, 3),
         }
 

@@ -14,5 +14,6 @@ from stb_core.cli.program import (
     secret,
     stb,
     stb_command,
+    timeout_option,
 )
 from stb_core.cli.subcommands import CommandRunner

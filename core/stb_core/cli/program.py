@@ -246,6 +246,17 @@ def _configured(parameter: click.Parameter, flag: str, value: Any) -> Any:
     return str(value) if isinstance(value, float) else value  # click would cut 8080.5 to a port
 
 
+def timeout_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--model-timeout`` to a command that asks a model."""
+    return click.option(
+        "--model-timeout",
+        "--timeout",
+        type=click.FloatRange(min=1),
+        metavar="SECONDS",
+        help="Longest time for one reply of a model; then it is asked again.  [default: 180; 120 for a simulator]",
+    )(function)
+
+
 def flag_name(parameter: click.Parameter) -> str:
     """The setting's name of an option: ``--max-connections`` → ``max_connections``; "" for arguments."""
     if not isinstance(parameter, click.Option) or parameter.name in {"help", "version"}:

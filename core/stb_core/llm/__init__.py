@@ -12,6 +12,7 @@ from stb_core.llm.blame import (
     stop_after_refusal,
     was_answered,
 )
+from stb_core.llm.concurrency import AdaptiveLimit
 from stb_core.llm.cost_limit import CostLimit, CostLimitedModel, CostLimitReached, Spending, most_cost_usd
 from stb_core.llm.protocol import Endpoint, Model, Reply, Request
 from stb_core.llm.providers import endpoint_of, open_model, price_of, provider_address

@@ -1,8 +1,11 @@
-"""How many requests to an endpoint are in flight at once: a limit that follows its refusals and recovers.
+"""How many requests to an endpoint are in flight at once: a limit that follows its refusals and time-outs.
 
 After each window of answers the limit is halved if a third or more of them said "too many requests". It is
 doubled, up to its starting value, if at most a tenth did. A few refusals change nothing: each request waits
 and tries again on its own.
+
+If as many requests as a third of the places time out in a window, the limit is halved at once and does not
+recover: a refusal costs nothing, but for a reply that comes too late the endpoint has worked, and maybe been paid.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ class AdaptiveLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._answers = 0
         self._refusals = 0
+        self._timeouts = 0
+        self._in_flight_before = 0
+        """Requests that began before the limit was last halved; their time-outs say nothing about the new limit."""
 
     async def __aenter__(self) -> Self:
         if self._in_flight < self.allowed and not self._waiting:
@@ -51,17 +57,30 @@ class AdaptiveLimit:
 
     def count_answer(self, *, refused: bool) -> None:
         """Count an answer; ``refused`` if it said that there were too many requests."""
+        self._in_flight_before = max(0, self._in_flight_before - 1)
         self._answers += 1
         self._refusals += refused
         if self._answers < max(_SMALLEST_WINDOW, 2 * self.allowed):
             return
         share = self._refusals / self._answers
-        self._answers = self._refusals = 0
+        self._answers = self._refusals = self._timeouts = 0
         if share >= _MANY:
             self.allowed = max(1, self.allowed // 2)
         elif share <= _FEW:
             self.allowed = min(self.maximum, self.allowed * 2)
         self._admit()
+
+    def count_timeout(self) -> None:
+        """Count a request that got no answer in time."""
+        if self._in_flight_before:
+            self._in_flight_before -= 1
+            return
+        self._timeouts += 1
+        if self._timeouts < _MANY * self.allowed:
+            return
+        self.allowed = self.maximum = max(1, self.allowed // 2)
+        self._answers = self._refusals = self._timeouts = 0
+        self._in_flight_before = self._in_flight
 
     def _leave(self) -> None:
         self._in_flight -= 1

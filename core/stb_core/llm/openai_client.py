@@ -37,6 +37,7 @@ from stb_core.llm.concurrency import AdaptiveLimit
 from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
+from stb_core.llm.slowness import Slowness
 from stb_core.telemetry import traces
 from stb_core.usage import Price, Usage
 
@@ -66,6 +67,7 @@ class OpenAIModel:
         concurrency: limits the requests in flight; pass the same one to models that share an endpoint.
         seed: of the random waits between retries.
         find: finds the object that fits a schema in the text of a reply; None if there is none.
+        say: tells the user that the endpoint is slow; by default the log does.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class OpenAIModel:
         find: Callable[
             [str, structured_output.Schema], dict[str, Any] | None
         ] = structured_output.find_object,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self._name = name
         self._find = find
@@ -89,6 +92,7 @@ class OpenAIModel:
         self._concurrency = concurrency or AdaptiveLimit(16)
         self._rng = random.Random(seed)
         self._proven: Format | None = None
+        self._slowness = Slowness(name, patience.read_timeout_s, price, say or _log.warning)
         # Other providers must not learn an organisation or project that is set for OpenAI.
         is_openai = name.startswith("openai/")
         withheld = {} if is_openai else {"OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
@@ -175,7 +179,9 @@ class OpenAIModel:
         retries = Retries(self._patience, self._rng)
         if request.response_schema is None:
             body = chat_format.request_body(request, self._name)
-            return await self._ask(body, retries, path=chat_format.request_path(request))
+            return _with_lost(
+                await self._ask(body, retries, path=chat_format.request_path(request)), retries.lost
+            )
         structured_output.check_schema(request.response_schema)
         return await self._ask_for_object(request, request.response_schema, retries)
 
@@ -205,9 +211,10 @@ class OpenAIModel:
             answer = self._find(text, schema)
             if answer is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
-                return reply.model_copy(
+                reply = reply.model_copy(
                     update={"content": _text_of(answer), "usage": usage, "repeats": repeats.count}
                 )
+                return _with_lost(reply, retries.lost)
             unusable.append(text)
             repeats.count_unusable(reply)
             if self._proven is not None:
@@ -218,13 +225,25 @@ class OpenAIModel:
             f"{self._name} gave {len(unusable)} replies, none of them the JSON that was requested.",
             reply=unusable[-1],
             hint="Try again, or use another model.",
-            usage=usage,
+            usage=usage + retries.lost,
         )
 
     async def _ask(
         self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
     ) -> Reply:
         """One readable reply, with as many attempts as the deadline allows."""
+        try:
+            return await self._ask_until_readable(payload, retries, form, path)
+        except RequestRefusedError:
+            raise  # another request may follow, and its reply or its failure carries what was lost
+        except ModelError as problem:
+            if retries.lost.timed_out:
+                problem.add_usage(retries.lost)
+            raise
+
+    async def _ask_until_readable(
+        self, payload: dict[str, Any], retries: Retries, form: Format, path: str
+    ) -> Reply:
         while True:
             try:
                 return await self._exchange(path, payload, retries)
@@ -245,6 +264,7 @@ class OpenAIModel:
                 wait = retries.next_wait_s(asked, reason=self._reason(problem))
                 failure: Exception = problem
             except (openai.APIConnectionError, TimeoutError) as problem:
+                self._count_if_late(problem, payload, retries)
                 wait, failure = retries.next_wait_s(reason=self._reason(problem)), problem
             except ResponseTooLargeError as problem:
                 self._give_up(problem)
@@ -265,7 +285,7 @@ class OpenAIModel:
         async with self._concurrency:
             limit = max(0.1, min(self._patience.read_timeout_s, retries.remaining_s))
             async with asyncio.timeout(limit):
-                body = await self._send("POST", path, _encoded(payload))
+                body = await self._send("POST", path, content := _encoded(payload))
         try:
             reply = chat_format.read_reply(body, self._price)
         except UnreadableReplyError:
@@ -274,6 +294,7 @@ class OpenAIModel:
             raise
         finally:
             self._count_answer(refused=False)
+        self._slowness.learn(len(content), reply.usage.prompt_tokens)
         if reply.finish_reason == "content_filter" and not (
             reply.tool_calls or (reply.content or "").strip()
         ):
@@ -316,6 +337,13 @@ class OpenAIModel:
         if isinstance(self._concurrency, AdaptiveLimit):
             self._concurrency.count_answer(refused=refused)
 
+    def _count_if_late(self, problem: Exception, payload: dict[str, Any], retries: Retries) -> None:
+        if not _is_late(problem):
+            return
+        retries.lost += self._slowness.count(len(_encoded(payload)))
+        if isinstance(self._concurrency, AdaptiveLimit):
+            self._concurrency.count_timeout()
+
     def _give_up(self, problem: Exception) -> NoReturn:
         """Raise the last failure as one of our errors."""
         endpoint, reason = self._endpoint, self._reason(problem)
@@ -350,6 +378,18 @@ class OpenAIModel:
         else:
             text = str(problem).rstrip(".")
         return refusals.in_one_line(text, key)
+
+
+def _is_late(problem: Exception) -> bool:
+    """Whether a request was sent and got no answer in time; not where there was no connection."""
+    if isinstance(problem, openai.APIConnectionError):
+        return isinstance(problem.__cause__, HttpTimeoutError) and problem.__cause__.was_sent
+    return isinstance(problem, TimeoutError)
+
+
+def _with_lost(reply: Reply, lost: Usage) -> Reply:
+    """A reply that also counts what requests before it consumed that timed out."""
+    return reply.model_copy(update={"usage": reply.usage + lost}) if lost.timed_out else reply
 
 
 def _ignores_format(text: str) -> bool:

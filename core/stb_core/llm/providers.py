@@ -31,13 +31,16 @@ def open_model(
     connections: int = 16,
     seed: int = 0,
     find: Callable[[str, Schema], dict[str, Any] | None] = find_object,
+    timeout_s: float | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> OpenAIModel:
     """Open a model by its name; no request is sent yet. Close it after use.
 
     At most ``connections`` requests are in flight, and fewer after the endpoint said "too many requests".
     ``openai/…`` is at api.openai.com unless OPENAI_BASE_URL says otherwise; any other provider is at
     ``<PROVIDER>_BASE_URL``. The key is ``<PROVIDER>_API_KEY``; your own endpoint may need
-    none. ``find`` finds the object that fits a schema in a reply, see ``OpenAIModel``.
+    none. ``find`` finds the object that fits a schema in a reply, see ``OpenAIModel``. ``timeout_s`` replaces the
+    seconds that a reply may take, and ``say`` tells the user that the endpoint is slow.
 
     Raises:
         UsageError: the name is not ``PROVIDER/MODEL``, or the provider's address is not known.
@@ -47,11 +50,12 @@ def open_model(
     return OpenAIModel(
         name,
         endpoint_of(name, settings),
-        patience=patience,
+        patience=patience.with_timeout(timeout_s),
         price=price_of(name, settings.values),
         concurrency=AdaptiveLimit(connections),
         seed=seed,
         find=find,
+        say=say,
     )
 
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+from stb_core.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,13 @@ class Patience:
     """The longest wait after the first failure; doubled after each further one."""
     longest_wait_s: float = 30.0
     """The longest wait that we choose; a longer Retry-After is obeyed."""
+
+    def with_timeout(self, timeout_s: float | None) -> Patience:
+        """The same with another timeout for a response, and with time for as many attempts; None changes nothing."""
+        if timeout_s is None:
+            return self
+        deadline_s = self.deadline_s * max(1.0, timeout_s / self.read_timeout_s)
+        return replace(self, read_timeout_s=timeout_s, deadline_s=deadline_s)
 
 
 DEFAULT_PATIENCE = Patience()
@@ -70,6 +79,8 @@ class Retries:
         self.failures = 0
         self.unreadable = 0
         """Responses that were not a completion; each may have been paid for."""
+        self.lost = Usage()
+        """What requests that timed out have consumed at least."""
 
     @property
     def remaining_s(self) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from stb_core.cli import console, current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.llm import CostLimit
@@ -85,6 +85,7 @@ from stb_evaluator.scores.tool_clusters import tool_clusters
 )
 @click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @click.option("--clustered", is_flag=True, help="Resample queries that share tools together, for sopr.")
+@timeout_option
 @with_cost_options
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of resampling and permutation.")
@@ -97,6 +98,7 @@ async def command(
     block: Block,
     switches: tuple[str, ...],
     max_connections: int,
+    model_timeout: float | None,
     retry_errors: bool,
     clustered: bool,
     max_cost: float | None,
@@ -129,6 +131,7 @@ async def command(
             evaluator=evaluator,
             limit=CostLimit(max_cost) if max_cost is not None else None,
             dry_run=dry_run,
+            timeout_s=model_timeout,
         ) as judges:
             if compared.by_one_judge and len(judges.members) > 1:
                 raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stb_core.cli import console, current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.llm import CostLimit
@@ -104,6 +104,7 @@ from stb_evaluator.scores.trial_facts import share_columns
     help="Ask a judge about some earlier answers again, with at most 12 calls, to notice that it has changed.",
 )
 @click.option("--strict", is_flag=True, help="Refuse to score with a judge that has changed.")
+@timeout_option
 @with_cost_options
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of the bootstrap.")
@@ -119,6 +120,7 @@ async def command(
     hermetic: bool,
     retry_errors: bool,
     max_connections: int,
+    model_timeout: float | None,
     limit: int | None,
     task_ids: str,
     anchors: bool,
@@ -170,6 +172,7 @@ async def command(
                 evaluator=evaluator,
                 limit=spending,
                 dry_run=dry_run,
+                timeout_s=model_timeout,
             ) as judges:
                 if dry_run:
                     lines = await _forecast(readers, judges, request, one, done=forecasts)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import orjson
 
-from stb_core.cli import console, current_settings, stb_command
+from stb_core.cli import console, current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
 from stb_core.llm import CostLimit, open_model
@@ -47,6 +47,7 @@ _WORDS = {status: word for word, status in SOLVABILITY.items()}
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the models."
 )
+@timeout_option
 @with_cost_options
 async def command(
     dataset: str,
@@ -54,6 +55,7 @@ async def command(
     output: Path | None,
     force: bool,
     max_connections: int,
+    model_timeout: float | None,
     max_cost: float | None,
     dry_run: bool,
     as_json: bool,
@@ -81,7 +83,17 @@ async def command(
             lines = [ForecastLine(dataset, SOLVABLE, model, forecast) for model, forecast in forecasts]
             show_forecasts(lines, as_json=as_json)
             return
-        models = [open_model(one, settings, connections=max_connections, find=find_reply) for one in names]
+        models = [
+            open_model(
+                one,
+                settings,
+                connections=max_connections,
+                find=find_reply,
+                timeout_s=model_timeout,
+                say=console.print_note,
+            )
+            for one in names
+        ]
         for model in models:
             stack.push_async_callback(model.close)
         with console.progress(quiet=as_json) as bar:

@@ -203,11 +203,13 @@ async def open_judges(
     evaluator: Path | None = None,
     limit: CostLimit | None = None,
     dry_run: bool = False,
+    timeout_s: float | None = None,
 ) -> AsyncGenerator[OpenedJudges]:
     """The judges of these names, separated by commas, until the block ends; none for no name.
 
     With ``evaluator``, a folder in the official form, models judge by it instead of by our rubrics.
-    ``limit`` limits what all of them cost. In a ``dry_run`` no model is opened.
+    ``limit`` limits what all of them cost. In a ``dry_run`` no model is opened. ``timeout_s`` is the longest
+    time for one reply, None for the default.
 
     Raises:
         UsageError: a name is not that of a judge, the address of its model is unknown, or its price is
@@ -231,7 +233,14 @@ async def open_judges(
             if dry_run:
                 judges.append(OpenedJudge(name, PromptMeter(name), loaded, price=price))
                 continue
-            model = open_model(name, settings, connections=connections, find=find_reply)
+            model = open_model(
+                name,
+                settings,
+                connections=connections,
+                find=find_reply,
+                timeout_s=timeout_s,
+                say=console.print_note,
+            )
             stack.push_async_callback(model.close)
             asked = BlamingModel(model, AcceptedShapes())
             judges.append(OpenedJudge(model.name, asked, loaded, model, price))

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from stb_core.cli import timeout_option
+
 if TYPE_CHECKING:
     from stb_core.settings import Settings
     from stb_server.simulators import SimulatorOptions
@@ -53,6 +55,7 @@ _FLAGS = (
         show_default=True,
         help="Maximum concurrent requests to the model.",
     ),
+    timeout_option,
 )
 
 
@@ -70,7 +73,7 @@ def options_of(simulator: str, flags: Mapping[str, Any], settings: Settings) -> 
         UsageError: no endpoint of the model is configured.
         NotFoundError: the prompt file does not exist.
     """
-    from stb_server.simulators import SimulatorSampling, Variant, read_options  # noqa: PLC0415
+    from stb_server.simulators import PATIENCE, SimulatorSampling, Variant, read_options  # noqa: PLC0415
 
     return read_options(
         simulator,
@@ -81,5 +84,6 @@ def options_of(simulator: str, flags: Mapping[str, Any], settings: Settings) -> 
         variant=Variant(flags["simulator_variant"]),
         examples=flags["simulator_examples"],
         connections=flags["simulator_connections"],
+        patience=PATIENCE.with_timeout(flags["model_timeout"]),
         sampling=SimulatorSampling(seed=flags["simulator_seed"], max_tokens=flags["simulator_max_tokens"]),
     )

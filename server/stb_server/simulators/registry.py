@@ -8,7 +8,6 @@ built-in ones. A simulator that satisfies ``ModelBacked`` is also counted in the
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stb_core.errors import NotFoundError, UsageError
-from stb_core.llm import AcceptedShapes, BlamingModel
+from stb_core.llm import AcceptedShapes, AdaptiveLimit, BlamingModel
 from stb_core.store import Store
 from stb_server.calls import Layer
 from stb_server.simulators.ask import ReplyCounts
@@ -120,7 +119,7 @@ def open_model(options: SimulatorOptions, counts: ReplyCounts) -> Replicas:
         )
     from stb_core.llm.openai_client import OpenAIModel  # noqa: PLC0415 - imports the SDK, which is slow
 
-    concurrency = asyncio.Semaphore(options.connections)
+    concurrency = AdaptiveLimit(options.connections)
     return Replicas(
         [
             OpenAIModel(

@@ -76,3 +76,32 @@ async def test_a_cancelled_request_takes_nobodys_place() -> None:
     await asyncio.wait_for(fourth, 60)
 
     assert (second.cancelled(), third.cancelled()) == (True, True)
+
+
+async def test_time_outs_lower_the_limit_for_good() -> None:
+    """A third of the places halve it at once; those that were in flight before do not count again."""
+    limit = AdaptiveLimit(16)
+    for _ in range(16):
+        await limit.__aenter__()
+
+    for _ in range(16):
+        limit.count_timeout()
+        await limit.__aexit__()
+    after_one_wave = limit.allowed
+    for _ in range(1000):
+        limit.count_answer(refused=False)
+
+    assert (8, 8) == (after_one_wave, limit.allowed)
+
+
+def test_rare_time_outs_change_nothing() -> None:
+    """Fewer than a third of the places within a window."""
+    limit = AdaptiveLimit(16)
+
+    for _ in range(10):
+        for _ in range(5):
+            limit.count_timeout()
+        for _ in range(32):
+            limit.count_answer(refused=False)
+
+    assert 16 == limit.allowed

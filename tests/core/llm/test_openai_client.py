@@ -215,6 +215,47 @@ async def test_a_silent_endpoint_is_not_waited_for_without_end(llm: LLMServer) -
     assert llm.count >= 2
 
 
+async def test_a_late_reply_is_told_and_counted_as_a_lower_bound(llm: LLMServer) -> None:
+    """With as many tokens per byte as the replies before it had; the user hears what to turn."""
+    said: list[str] = []
+    patience = Patience(deadline_s=60, read_timeout_s=1, first_wait_s=0.001)
+    model = model_at(llm.url, patience=patience, say=said.append, price=Price(input=1, output=1))
+    usage = {"prompt_tokens": 12, "completion_tokens": 3}
+    llm.rule = lambda _: text("a", usage=usage)
+    first = await model.complete(ASKED)
+    n_before = llm.count
+    llm.rule = lambda _: text("a", usage=usage, delay_s=600 if llm.count == n_before + 1 else 0.0)
+
+    second = await model.complete(ASKED)
+    await model.close()
+
+    late = second.usage.timed_out
+    assert late >= 1
+    assert llm.count == 2 + first.usage.timed_out + late
+    assert (1, 12 * (1 + late), 3) == (
+        second.usage.model_calls,
+        second.usage.prompt_tokens,
+        second.usage.completion_tokens,
+    )
+    assert pytest.approx((12 * (1 + late) + 3) / 1e6) == second.usage.cost_usd
+    assert said[0].startswith("stub/any is slow: 1 request took longer than 1 s")
+    assert "--max-connections" in said[0]
+
+
+async def test_what_timed_out_before_the_endpoint_was_given_up_is_told(llm: LLMServer) -> None:
+    """The error carries how many requests were late; their tokens are not known."""
+    model = model_at(llm.url, patience=Patience(deadline_s=3, read_timeout_s=0.1, first_wait_s=0.001))
+    llm.behaviour.latency_s = 600
+
+    with pytest.raises(ModelUnavailableError) as caught:
+        await model.complete(ASKED)
+    await model.close()
+
+    assert caught.value.usage is not None
+    assert llm.count == caught.value.usage.timed_out
+    assert 0 == caught.value.usage.total_tokens
+
+
 async def test_an_exhausted_quota_is_not_repeated(llm: LLMServer, model: OpenAIModel) -> None:
     """Waiting does not help against that 429."""
     body = {"error": {"message": "You exceeded your quota", "code": "insufficient_quota"}}

@@ -60,3 +60,12 @@ def test_retry_after_is_seconds_or_a_date(header: str, seconds: float | None) ->
     now = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
     assert retry_after_s({"retry-after": header}, now) == seconds
+
+
+def test_a_longer_timeout_leaves_time_for_as_many_attempts() -> None:
+    """A shorter one keeps the deadline; none changes nothing."""
+    patience = Patience(deadline_s=600, read_timeout_s=180)
+
+    assert patience == patience.with_timeout(None)
+    assert (360, 1200) == (patience.with_timeout(360).read_timeout_s, patience.with_timeout(360).deadline_s)
+    assert (60, 600) == (patience.with_timeout(60).read_timeout_s, patience.with_timeout(60).deadline_s)
