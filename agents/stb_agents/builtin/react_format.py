@@ -18,7 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from stb_core.values import FINISH
-from stb_core.values.functions import GIVE_ANSWER
+from stb_core.values.functions import GIVE_ANSWER, finish_name
 
 OBSERVATION = "Observation"
 STOP = (f"\n{OBSERVATION}:",)
@@ -117,7 +117,7 @@ def _function(written: str, known: Collection[str]) -> str:
     lines = written.strip(_DECORATION).splitlines()
     name = lines[0].strip(_DECORATION).removesuffix("()") if lines else ""
     bare = name.strip(f"{_DECORATION}_").removesuffix("()")
-    return bare if name not in known and bare in known else name
+    return finish_name(bare if name not in known and bare in known else name, known)
 
 
 def _object(text: str) -> str:

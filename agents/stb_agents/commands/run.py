@@ -123,6 +123,18 @@ _options = (
         help="Most cost of one trial, in USD.",
     ),
     click.option(
+        "--max-repeats",
+        type=click.IntRange(min=1),
+        help="End a trial when the very same call has failed this often.",
+    ),
+    click.option(
+        "--text-calls",
+        type=click.Choice(["off", "on"]),
+        default="off",
+        show_default=True,
+        help="Read calls that the model wrote as text, where its server's tool-call parser did not; for cot and dfsdt.",
+    ),
+    click.option(
         "--max-cost",
         type=click.FloatRange(min=0, min_open=True),
         help="Most cost of the whole run, in USD, over all its sessions; the run stops before it costs more.",
@@ -205,6 +217,11 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in refused.items())
         console.print_note(
             f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY."
+        )
+    if written := rows[-1]["trials_with_written_calls"]:
+        console.print_note(
+            f"In {written} trials the model wrote its calls as text, which its server's tool-call parser did not read:"
+            " nothing was called. Start the server with the parser of the model, or use --text-calls on or -a react."
         )
     if late := rows[-1]["timed_out_requests"]:
         console.print_note(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -31,6 +32,8 @@ class Budget:
     """Prompt and completion tokens together, over all calls."""
     max_seconds: float | None = None
     max_cost_usd: float | None = None
+    max_repeats: int | None = None
+    """Calls with the same function and arguments that fail."""
 
     def settings(self) -> dict[str, Any]:
         """The limits that are set."""
@@ -54,6 +57,7 @@ class Meter:
         self.steps = 0
         self.tool_calls = 0
         self.usage = Usage()
+        self._failed: Counter[tuple[str, str]] = Counter()
         self.spent: StopReason | None = None
         """The limit that was reached first; kept also where the agent catches ``BudgetSpent``."""
 
@@ -110,6 +114,17 @@ class Meter:
         self.check_time()
         self._check(self.tool_calls, self._budget.max_tool_calls, StopReason.MAX_TOOL_CALLS)
         self.tool_calls += 1
+
+    def count_failed_call(self, function: str, arguments: str) -> None:
+        """Count a call that failed.
+
+        Raises:
+            BudgetSpent: this very call has failed too often.
+        """
+        self._failed[function, arguments] += 1
+        limit = self._budget.max_repeats
+        if limit is not None and self._failed[function, arguments] >= limit:
+            raise self.over(StopReason.MAX_REPEATS)
 
     def add_usage(self, usage: Usage) -> None:
         """Add what a model call consumed."""

@@ -28,6 +28,7 @@ from stb_core.llm import (
     counting_failures,
     shape_of,
     was_answered,
+    with_text_calls,
 )
 from stb_core.usage import Usage
 from stb_core.values import (
@@ -40,8 +41,11 @@ from stb_core.values import (
     Step,
     StopReason,
 )
+from stb_core.values.functions import finish_name
 from stb_core.values.observations import DEFAULT_OBSERVATION, finish_step, read_call, with_observation
 from stb_core.values.trajectories import ModelCall, Timing
+
+_USUAL_ENDS = frozenset({"stop", "tool_calls", "function_call"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Sampling:
     temperature: float | None = None
     max_completion_tokens: int | None = None
     seed: int | None = None
+    text_calls: bool = False
+    """Read calls that the model wrote as text."""
 
 
 class Environment:
@@ -97,6 +103,8 @@ class Environment:
         """The last answer that was handed in."""
         self.simulator_usage = Usage()
         """What the server's simulator has consumed for calls of this trial."""
+        self.is_reply_cut = False
+        """Whether the model's last reply reached the limit on tokens, and nothing was called since."""
         self._has_answered = False
         self._proxy_fault: Exception | None = None
         self._calls_made = 0
@@ -178,6 +186,7 @@ class Environment:
         )
         self.messages = request.messages
         self.refused = None
+        self.is_reply_cut = False
         started = self.meter.seconds
         try:
             async with self.time_limit():
@@ -199,20 +208,25 @@ class Environment:
         finally:
             self._model_s += self.meter.seconds - started
         self._has_answered = True
+        self.is_reply_cut = reply.finish_reason == "length"
         self._model_times.append(
             ModelCall(
                 seconds=self.meter.seconds - started,
                 prompt_tokens=reply.usage.prompt_tokens,
                 completion_tokens=reply.usage.completion_tokens,
+                finish_reason="" if reply.finish_reason in _USUAL_ENDS else reply.finish_reason,
             )
         )
         self.meter.add_usage(reply.usage)
+        if functions and self._sampling.text_calls:
+            reply = with_text_calls(reply, {function.name for function in functions})
         return reply.model_copy(update={"tool_calls": tuple(self._renamed(c) for c in reply.tool_calls)})
 
     def _renamed(self, call: FunctionCall) -> FunctionCall:
         """The call with a new id: endpoints give random ids, these are the same in every run, and every server takes them."""
         self._calls_made += 1
-        return call.model_copy(update={"id": f"call{self._calls_made:05d}"})
+        name = finish_name(call.name, self.functions.names)
+        return call.model_copy(update={"id": f"call{self._calls_made:05d}", "name": name})
 
     async def call(self, name: str, arguments: str) -> Step:
         """Call a function with the arguments as the model wrote them, and record the step.
@@ -236,6 +250,7 @@ class Environment:
             BudgetSpent: tool calls or time are used up.
             ServiceError: the server failed.
         """
+        self.is_reply_cut = False
         allowed: list[FunctionCall] = []
         spent: BudgetSpent | None = None
         for call in calls:
@@ -259,6 +274,9 @@ class Environment:
         self._tool_times.extend(seconds for _, seconds in timed)
         if spent:
             raise spent
+        for step in steps:
+            if step.error or step.hallucinated:
+                self.meter.count_failed_call(step.function, step.arguments)
         return steps
 
     async def _steps(self, calls: Sequence[FunctionCall]) -> list[tuple[Step, float]]:
@@ -356,6 +374,7 @@ class Environment:
             BudgetSpent: it comes too late: the time is up, or another limit is reached.
         """
         self.meter.check_open()
+        self.is_reply_cut = False
         step, finished = finish_step(arguments)
         self.steps.append(step)
         if finished and finished.stop is StopReason.ANSWERED:

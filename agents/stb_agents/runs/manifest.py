@@ -40,6 +40,7 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
         "temperature": sampling.temperature,
         "max_completion_tokens": sampling.max_completion_tokens,
         "seed": sampling.seed,
+        "text_calls": sampling.text_calls or None,
     }
     return Manifest(
         dataset=selection.dataset.name,

@@ -45,6 +45,8 @@ class RunRequest:
     max_tokens: int | None = None
     max_seconds: float | None = None
     max_trial_cost: float | None = None
+    max_repeats: int | None = None
+    text_calls: str = "off"
     max_cost: float | None = None
     max_observation: int = 1024
     locked: Path | None = None
@@ -68,9 +70,12 @@ class RunRequest:
             max_tokens=self.max_tokens,
             max_seconds=self.max_seconds,
             max_cost_usd=self.max_trial_cost,
+            max_repeats=self.max_repeats,
         )
         return TrialSettings(
-            sampling=Sampling(self.temperature, self.max_completion_tokens, self.seed),
+            sampling=Sampling(
+                self.temperature, self.max_completion_tokens, self.seed, text_calls=self.text_calls == "on"
+            ),
             budget=agent.budget.with_limits(limits),
             max_observation=self.max_observation,
             connections=self.max_connections,

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stb_core.llm import REFUSED
+from stb_core.llm import REFUSED, written_calls
 from stb_core.store import Run
 from stb_core.usage import Usage
-from stb_core.values import StopReason, Trajectory, group_order
+from stb_core.values import FINISH, StopReason, Trajectory, group_order
 
 ALL = "all"
 
@@ -27,6 +27,8 @@ class Tally:
     usage: Usage = field(default_factory=Usage)
     simulator: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    n_written: int = 0
+    """Trials that called nothing, and whose model wrote calls as text."""
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one trial."""
@@ -36,6 +38,7 @@ class Tally:
         self.usage += trajectory.usage
         self.simulator += trajectory.simulator_usage or Usage()
         self.seconds += trajectory.timing.seconds
+        self.n_written += _writes_calls(trajectory)
 
     @property
     def n_done(self) -> int:
@@ -75,9 +78,20 @@ class Tally:
             "simulator_calls": self.simulator.model_calls,
             "simulator_tokens": self.simulator.total_tokens,
             "simulator_cost_usd": self.simulator.cost_usd,
+            "trials_with_written_calls": self.n_written,
             "timed_out_requests": self.usage.timed_out + self.simulator.timed_out,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _writes_calls(trajectory: Trajectory) -> bool:
+    """Whether a trial called nothing, and its model wrote calls of functions that it was offered as text."""
+    if trajectory.all_steps:
+        return False
+    known = {*trajectory.available_tools, FINISH}
+    return any(
+        written_calls(m.content, known) for m in trajectory.messages if m.role == "assistant" and m.content
+    )
 
 
 @dataclass(frozen=True)

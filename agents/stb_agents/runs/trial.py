@@ -19,6 +19,7 @@ from stb_core.telemetry import mask_secrets
 from stb_core.values import StopReason, Trajectory
 from stb_core.values.trajectories import conversation
 
+_WITHOUT_FINISH = frozenset({StopReason.NO_FINISH, StopReason.MAX_STEPS})
 _LONGEST_ERROR = 500
 _GRACE_S = 0.5
 """How long an agent may take, after its time is up, to hand in what it has."""
@@ -49,6 +50,8 @@ async def run_trial(agent: Agent, task: Task, environment: Environment, model: s
         outcome = replace(outcome, stop=environment.spent, final_answer="", error="")
     elif environment.refused is not None:
         outcome = await _refused(outcome, environment)
+    elif environment.is_reply_cut and outcome.stop in _WITHOUT_FINISH:
+        outcome = replace(outcome, stop=StopReason.REPLY_CUT)
     steps = tuple(environment.steps) if outcome.steps is None else outcome.steps
     messages = environment.messages if outcome.messages is None else outcome.messages
     messages = messages or conversation(task.text, steps)

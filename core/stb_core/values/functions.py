@@ -264,3 +264,8 @@ def _has_leading_zeros(number: str) -> bool:
 
 def _shorten(text: str, longest: int) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def finish_name(name: str, known: Collection[str]) -> str:
+    """``Finish`` for that name in any case, unless a known function has the name as it is written; else the name."""
+    return FINISH if name.lower() == FINISH.lower() and name not in known else name

@@ -45,6 +45,8 @@ class StopReason(StrEnum):
     MAX_TOKENS = "max_tokens"
     MAX_SECONDS = "max_seconds"
     MAX_COST = "max_cost"
+    MAX_REPEATS = "max_repeats"
+    """The same call failed too often."""
     EXPIRED = "expired"
     """It came over HTTP and was not heard of for longer than its server waits."""
     CONTEXT_EXCEEDED = "context_exceeded"
@@ -53,6 +55,8 @@ class StopReason(StrEnum):
     """A filter of the model's endpoint blocked its conversation; other requests were accepted."""
     REQUEST_REFUSED = "request_refused"
     """The model's endpoint refused its conversation for another reason; other requests were accepted."""
+    REPLY_CUT = "reply_cut"
+    """Its model's last reply reached the limit on tokens before it called a function, and it ended without ``Finish``."""
     AGENT_ERROR = "agent_error"
     """The agent's own code failed, or its model said something unusable to the end."""
     INFRASTRUCTURE = "infrastructure"
@@ -141,6 +145,8 @@ class ModelCall(BaseModel):
     seconds: float
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    finish_reason: str = Field(default="", exclude_if=lambda reason: not reason)
+    """Why the reply ended where that is unusual, such as ``length``; "" where the model ended it itself."""
 
 
 class Timing(BaseModel):

@@ -105,7 +105,8 @@ def openai_record(trajectory: Trajectory, functions: Sequence[Function]) -> dict
 
 def _conversation(trajectory: Trajectory) -> Sequence[Message]:
     """The messages as they were exchanged, or made from the calls where those were not kept."""
-    if any(message.tool_calls for message in trajectory.messages):
+    is_ours = trajectory.imported is None
+    if any(m.tool_calls or (is_ours and _is_said(m)) for m in trajectory.messages):
         return trajectory.messages
     made = [Message(role="user", content=trajectory.query)]
     for number, step in enumerate(finished_steps(trajectory)):
@@ -113,6 +114,11 @@ def _conversation(trajectory: Trajectory) -> Sequence[Message]:
         made.append(Message.model_validate({"role": "assistant", "tool_calls": [one]}))
         made.append(Message(role="tool", content=step.observation, tool_call_id=one["id"]))
     return made
+
+
+def _is_said(message: Message) -> bool:
+    """Whether a model has said something in it."""
+    return message.role == "assistant" and bool(message.content)
 
 
 def _message(message: Message) -> dict[str, Any]:

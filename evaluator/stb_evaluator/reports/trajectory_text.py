@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.text import Text
@@ -10,6 +11,8 @@ from stb_core.values import FINISH, Node, Step, Trajectory, Verdict
 from stb_evaluator.judges import shorten
 
 _OBSERVATION = 400
+_WORDS = 3
+"""Replies without a call that are shown unless all are asked for: the last ones."""
 # To lay out megabytes for the terminal takes minutes.
 _ANSWER = 20_000
 
@@ -24,6 +27,7 @@ def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full
         lines += [Text(), Text(f"Search tree, {len(trajectory.tree)} nodes:", style="bold")]
         lines += _draw_tree(trajectory.tree)
     lines += [Text(), _labelled("Stopped", trajectory.stop.value)]
+    lines += _draw_words(trajectory, full=full)
     if trajectory.error:
         lines.append(_labelled("Error", trajectory.error))
     answer = trajectory.final_answer or "(none)"
@@ -33,6 +37,29 @@ def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full
         cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"
         lines.append(_labelled("Used", f"{usage.model_calls} model calls, {usage.total_tokens} tokens{cost}"))
     return lines + [_draw_verdict(verdict) for verdict in verdicts]
+
+
+def _draw_words(trajectory: Trajectory, *, full: bool) -> list[Text]:
+    """What the model wrote in place of calls, where it gave no answer, and how its replies ended."""
+    if trajectory.finished:
+        return []
+    words = [
+        m.content or "(nothing)" for m in trajectory.messages if m.role == "assistant" and not m.tool_calls
+    ]
+    shown = words if full else words[-_WORDS:]
+    lines = [
+        _labelled("The model wrote", text if full else shorten(" ".join(text.split()), _OBSERVATION))
+        for text in shown
+    ]
+    if len(words) > len(shown):
+        lines.insert(
+            0, Text(f"({len(words) - len(shown)} earlier replies without a call: --full)", style="dim")
+        )
+    ends = Counter(call.finish_reason for call in trajectory.timing.model_calls if call.finish_reason)
+    for reason, count in sorted(ends.items()):
+        meaning = "reached the limit on tokens" if reason == "length" else f"ended by {reason}"
+        lines.append(_labelled("Replies", f"{count} of {len(trajectory.timing.model_calls)} {meaning}"))
+    return lines
 
 
 def _labelled(label: str, text: str) -> Text:

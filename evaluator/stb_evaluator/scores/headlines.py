@@ -27,12 +27,14 @@ UNUSABLE_FROM = 50.0
 _OWN_END = frozenset(
     {
         StopReason.NO_FINISH,
+        StopReason.REPLY_CUT,
         StopReason.GAVE_UP,
         StopReason.MAX_STEPS,
         StopReason.MAX_MODEL_CALLS,
         StopReason.MAX_TOKENS,
         StopReason.MAX_SECONDS,
         StopReason.MAX_COST,
+        StopReason.MAX_REPEATS,
     }
 )
 
@@ -115,7 +117,7 @@ def _no_calls(grounds: HeadlineGrounds) -> str:
     return (
         f"NO CALLS: in {len(silent)} of {len(grounds.trials)} answers of {grounds.run.run} no function was called"
         " and no answer given: the model may have written only words, or nothing. They count as unsolved. Check its"
-        " endpoint's tool-call parser and the limit on tokens, or use -a react."
+        " endpoint's tool-call parser and the limit on tokens, or use --text-calls on or -a react."
     )
 
 

@@ -206,3 +206,52 @@ def test_a_prompt_file_that_is_no_use_is_named(tmp_path: Path) -> None:
         Cot(system_prompt=tmp_path / "nowhere.txt").settings()
     with pytest.raises(FormatError, match="is empty"):
         Cot(system_prompt=tmp_path / "empty.txt").settings()
+
+
+WRITTEN = Reply(
+    content='Look:\n```json\n{"name": "current_for_sky_watch", "arguments": {"city": "Velmora"}}\n```'
+)
+WRITTEN_END = Reply(
+    content='{"name": "finish", "arguments": {"return_type": "give_answer", "final_answer": "Ten degrees."}}'
+)
+
+
+async def test_calls_written_as_text_are_made_where_that_is_wanted(client: VirtualClient) -> None:
+    """The conversation is then that of a server whose parser has read them; by default they are words."""
+    outcomes = []
+    for text_calls in (True, False):
+        model = ScriptedModel([WRITTEN, WRITTEN_END, WRITTEN_END])
+        environment = environment_of(client, model=model, sampling=Sampling(text_calls=text_calls))
+        outcomes.append(await Cot().solve(TASK, environment))
+
+    assert [StopReason.ANSWERED, StopReason.NO_FINISH] == [outcome.stop for outcome in outcomes]
+    assert "Ten degrees." == outcomes[0].final_answer
+    first = outcomes[0].messages[2] if outcomes[0].messages else None
+    assert first is not None
+    assert ("Look:", "current_for_sky_watch") == (first.content, first.tool_calls[0].name)
+
+
+async def test_finish_is_finish_in_any_case(client: VirtualClient) -> None:
+    """No function of the query has that name."""
+    outcome, _ = await solve(client, calling(("FINISH", ANSWER[1])))
+
+    assert (StopReason.ANSWERED, "Ten degrees.") == (outcome.stop, outcome.final_answer)
+
+
+async def test_the_same_failing_call_ends_the_trial_where_that_is_limited(client: VirtualClient) -> None:
+    """Other failing calls count for themselves, and calls that succeed do not."""
+    wrong, other = ("teleport", {}), ("teleport", {"to": "x"})
+    replies = [
+        calling(CURRENT, CURRENT, CURRENT),
+        calling(wrong),
+        calling(other),
+        calling(wrong),
+        calling(wrong),
+    ]
+
+    outcome, model = await solve(client, *replies, budget=Budget(max_repeats=3))
+
+    assert StopReason.MAX_REPEATS is outcome.stop
+    assert 5 == len(model.requests)
+    assert outcome.steps is not None
+    assert 7 == len(outcome.steps)

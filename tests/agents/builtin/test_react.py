@@ -159,6 +159,15 @@ def test_thinking_is_not_read(written: str) -> None:
     assert parse_turn(written) == CALL
 
 
+@pytest.mark.parametrize("name", ["finish", "FINISH", "**finish**"])
+def test_finish_is_read_in_any_case(name: str) -> None:
+    """Unless a function of the query has that name."""
+    written = f'Action: {name}\nAction Input: {{"return_type": "give_up_and_restart"}}'
+
+    assert "Finish" == parse_turn(written, {"search", "Finish"}).action
+    assert "finish" == parse_turn("Action: finish\nAction Input: {}", {"finish", "Finish"}).action
+
+
 def test_thinking_is_not_read_wherever_it_stands() -> None:
     """Between the sections as well."""
     thinking = "<think>\nAction: x\nObservation: y\n</think>"

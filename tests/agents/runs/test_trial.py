@@ -14,6 +14,7 @@ import pytest
 from agent_world import QUERIES, ending_when, environment_of
 from llm_server import LLMServer, raw, status, text
 from raw_server import reply, running_raw_server
+from stb_agents.builtin.cot import Cot
 from stb_agents.builtin.scripted import Scripted
 from stb_agents.custom.callables import CallableAgent, Tools
 from stb_agents.custom.remote import Remote
@@ -33,6 +34,7 @@ from stb_core.errors import (
 )
 from stb_core.llm.openai_client import OpenAIModel
 from stb_core.llm.protocol import Endpoint, Reply, Request
+from stb_core.llm.scripted import ScriptedModel
 from stb_core.values.trajectories import FunctionCall, Message, StopReason, Trajectory
 
 
@@ -442,3 +444,21 @@ async def test_a_remote_agent_that_answered_once_is_slow(llm: LLMServer, client:
     trajectory = await trial_until(lambda: llm.count == 2, Remote(f"{llm.url}/completions"), client)
 
     assert (StopReason.MAX_SECONDS, 1) == (trajectory.stop, len(trajectory.steps))
+
+
+async def test_a_reply_that_was_cut_before_a_call_is_why_the_trial_ended(client: VirtualClient) -> None:
+    """The trajectory holds what the model wrote, and that it reached the limit; a call after it is another end."""
+    cut = Reply(content="First I will", finish_reason="length")
+    called = Reply(
+        tool_calls=(FunctionCall(id="", name="search_for_inns", arguments="{}"),), finish_reason="length"
+    )
+    ends = []
+    for replies in ([cut] * 3, [cut, cut, Reply(content="Well."), cut], [cut, called] * 6):
+        model = ScriptedModel(replies)
+        trajectory = await run_trial(Cot(), Task(QUERIES[0]), environment_of(client, model=model), "m")
+        ends.append(trajectory.stop)
+
+    assert [StopReason.REPLY_CUT, StopReason.NO_FINISH, StopReason.MAX_STEPS] == ends
+    reasons = [call.finish_reason for call in trajectory.timing.model_calls]
+    assert ["length"] * 12 == reasons
+    assert "First I will" in [message.content for message in trajectory.messages]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
 from evaluator_makers import make_run, trajectory
 from stb_core.store import open_store
-from stb_core.values.trajectories import StopReason
+from stb_core.values.trajectories import Message, ModelCall, StopReason, Timing
 
 
 @pytest.fixture
@@ -123,3 +125,37 @@ def test_an_empty_store_says_what_to_do(run_stb) -> None:
     """On stderr; the list is empty."""
     assert run_stb("ls", "--json").document == {"rows": []}
     assert "There are no runs yet." in run_stb("ls").err
+
+
+def test_what_a_model_wrote_in_place_of_calls_is_shown_and_exported(
+    run_stb, sqlite_store_url: str, tmp_path: Path
+) -> None:
+    """With how its replies ended; the last ones, or all with ``--full``."""
+    said = [Message(role="assistant", content=f"words {number}") for number in range(5)]
+    silent = trajectory("1", stop=StopReason.NO_FINISH).model_copy(
+        update={
+            "steps": (),
+            "messages": (Message(role="user", content="Go."), *said),
+            "timing": Timing(
+                model_calls=(ModelCall(seconds=1, finish_reason="length"), ModelCall(seconds=1))
+            ),
+        }
+    )
+
+    async def work() -> None:
+        store = await open_store(sqlite_store_url)
+        await make_run(store, [silent], run="r")
+        await store.close()
+
+    asyncio.run(work())
+
+    shown, full = run_stb("show", "r/1").out, run_stb("show", "r/1", "--full").out
+    run_stb("export", "r", "--format", "openai-messages", "-o", "r.jsonl")
+    exported = json.loads((tmp_path / "r.jsonl").read_text())
+
+    assert "words 4" in shown
+    assert "words 0" not in shown
+    assert "(2 earlier replies without a call: --full)" in shown
+    assert "1 of 2 reached the limit on tokens" in shown
+    assert "words 0" in full
+    assert [f"words {n}" for n in range(5)] == [m["content"] for m in exported["messages"][1:]]

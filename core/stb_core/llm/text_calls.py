@@ -1,0 +1,100 @@
+"""Reads calls that a model wrote as text, because its server's tool-call parser does not fit the model.
+
+Read are JSON objects with a name and arguments, bare, fenced, in a list, or between the marks of Hermes, Qwen and
+Mistral (``<tool_call>``, ``[TOOL_CALLS]``), Llama's ``<function=name>{…}</function>``, and a reply that is nothing but
+calls in Python's notation. Only functions that were offered are called.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from stb_core import json_text
+from stb_core.llm.protocol import Reply
+from stb_core.llm.structured_output import objects_in
+from stb_core.values import FunctionCall
+from stb_core.values.functions import finish_name
+
+_TAGGED = re.compile(r"<function=([^>\s]{1,200})>\s*(\{.*?\})\s*</function>", re.DOTALL)
+_MARK = re.compile(r"```|<tool_call>|\[TOOL_CALLS\]|<function=|<\|python_tag\|>|[\[{]")
+_FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?```\Z", re.DOTALL)
+_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
+_LONGEST = 20_000
+
+
+def with_text_calls(reply: Reply, known: Collection[str]) -> Reply:
+    """The reply, with the calls of known functions in its text as calls; the words before them stay its content."""
+    text = reply.content or ""
+    if reply.tool_calls or not text:
+        return reply
+    calls = written_calls(text, known)
+    if not calls:
+        return reply
+    mark = _MARK.search(_THINKING.sub(lambda thought: "." * len(thought[0]), text))
+    before = text[: mark.start()].strip() if mark else ""
+    return reply.model_copy(update={"content": before or None, "tool_calls": calls})
+
+
+def written_calls(text: str, known: Collection[str]) -> tuple[FunctionCall, ...]:
+    """The calls of known functions that a text holds, in order; none in a very long one."""
+    if len(text) > _LONGEST:
+        return ()
+    found = [
+        FunctionCall(id="", name=name, arguments=match[2])
+        for match in _TAGGED.finditer(_THINKING.sub("", text))
+        if (name := finish_name(match[1], known)) in known
+    ]
+    if not found:
+        found = [call for value in objects_in(text) for call in _calls_of(value, known)]
+    return tuple(found or _python_calls(text, known))
+
+
+def _calls_of(value: Mapping[str, Any], known: Collection[str]) -> list[FunctionCall]:
+    several = value.get("tool_calls")
+    if isinstance(several, list):
+        return [call for one in several if isinstance(one, dict) for call in _calls_of(one, known)]
+    inner = value.get("function")
+    if isinstance(inner, dict):
+        return _calls_of(inner, known)
+    name = value.get("name", inner)
+    if not isinstance(name, str) or (name := finish_name(name, known)) not in known:
+        return []
+    given = next((value[key] for key in ("arguments", "parameters", "args") if key in value), None)
+    if given is None:
+        given = {}
+    if not isinstance(given, dict | str):
+        return []
+    arguments = given if isinstance(given, str) else _as_json(given)
+    return [FunctionCall(id="", name=name, arguments=arguments)]
+
+
+def _python_calls(text: str, known: Collection[str]) -> list[FunctionCall]:
+    """The calls of a text that is nothing but calls with literal arguments by name, such as ``[f(a=1), g()]``."""
+    bare = _THINKING.sub("", text).strip()
+    bare = bare.removeprefix("<|python_tag|>").strip()
+    fenced = _FENCE.match(bare)
+    try:
+        body = ast.parse((fenced[1] if fenced else bare).strip(), mode="eval").body
+        parts = body.elts if isinstance(body, ast.List | ast.Tuple) else [body]
+        calls = [_python_call(part, known) for part in parts]
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return []
+    return [call for call in calls if call] if all(calls) else []
+
+
+def _python_call(part: ast.expr, known: Collection[str]) -> FunctionCall | None:
+    if not (isinstance(part, ast.Call) and isinstance(part.func, ast.Name)):
+        return None
+    name = finish_name(part.func.id, known)
+    if name not in known or part.args or not all(keyword.arg for keyword in part.keywords):
+        return None
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in part.keywords}
+    return FunctionCall(id="", name=name, arguments=_as_json(given))
+
+
+def _as_json(arguments: Any) -> str:
+    return json_text.replace_surrogates(json.dumps(arguments, ensure_ascii=False))
