@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from stb_core.cli import console
-from stb_core.cli.program import current_settings, stb_command
+from stb_core.cli.demo_with_model import ModelDemo, demonstrate, show_result
+from stb_core.cli.program import current_settings, stb_command, timeout_option
 from stb_core.cli.subcommands import CommandRunner
 
 DATASET = "demo"
@@ -33,13 +34,36 @@ def demo_data() -> Path:
 
 @stb_command("demo")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="stb-demo")
-async def command(folder: Path, as_json: bool) -> None:
+@click.option(
+    "-m", "--model", default="", help="PROVIDER/MODEL that does 6 tasks and judges them; then not offline."
+)
+@click.option(
+    "-a",
+    "--agent",
+    type=click.Choice(["auto", "cot", "react"]),
+    default="auto",
+    show_default=True,
+    help="With --model: the agent; auto takes react for a model that calls no functions.",
+)
+@timeout_option
+async def command(folder: Path, model: str, agent: str, model_timeout: float | None, as_json: bool) -> None:
     """A complete evaluation, offline: import, serve, run two agents, score and compare.
 
     Needs no key, no network and no service. What it makes stays in FOLDER (stb-demo by default),
     where the other commands can read it afterwards. Run again, it gives the same numbers.
+
+    With --model your own model does 6 of the tasks and judges them, after a check of what it can.
     """
     steps = CommandRunner(folder, current_settings().environment, echo=not as_json)
+    if model:
+        await steps.run("data", "import", str(demo_data().resolve()), "--name", DATASET)
+        demo = ModelDemo(model, agent, model_timeout)
+        result = await demonstrate(steps, demo, DATASET)
+        if as_json:
+            console.emit_json({"folder": str(folder), "commands": steps.typed, **result.document()})
+        else:
+            show_result(result, demo)
+        return
     runs, rows = await _whole_job(steps)
     if as_json:
         console.emit_json({"folder": str(folder), "commands": steps.typed, "runs": runs, "rows": rows})

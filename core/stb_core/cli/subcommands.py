@@ -52,10 +52,10 @@ class CommandRunner:
                 hint="Name one that can be written.",
             ) from None
 
-    async def run(self, *args: str) -> list[dict[str, Any]]:
+    async def run(self, *args: str, may_fail: bool = False) -> list[dict[str, Any]]:
         """Run ``stb ARGS --json`` to its end and return the rows that it printed.
 
-        It is ended when the caller is cancelled.
+        It is ended when the caller is cancelled. With ``may_fail`` exit code 1 is no failure if it printed rows.
 
         Raises:
             StbError: it failed; the message ends with the last thing that it said.
@@ -66,7 +66,7 @@ class CommandRunner:
             out, err = await process.communicate()
         finally:
             await _stop(process)
-        if process.returncode:
+        if process.returncode and not (may_fail and process.returncode == 1 and out):
             raise _failed(args, process.returncode, err)
         rows: list[dict[str, Any]] = orjson.loads(out)["rows"]
         return rows

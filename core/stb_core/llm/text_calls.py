@@ -10,13 +10,15 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from stb_core import json_text
+from stb_core.errors import FormatError
 from stb_core.llm.protocol import Reply
 from stb_core.llm.structured_output import objects_in
-from stb_core.values import FunctionCall
+from stb_core.values import FunctionCall, parse_literal
 from stb_core.values.functions import finish_name
 
 _TAGGED = re.compile(r"<function=([^>\s]{1,200})>\s*(\{.*?\})\s*</function>", re.DOTALL)
@@ -78,10 +80,11 @@ def _python_calls(text: str, known: Collection[str]) -> list[FunctionCall]:
     bare = bare.removeprefix("<|python_tag|>").strip()
     fenced = _FENCE.match(bare)
     try:
-        body = ast.parse((fenced[1] if fenced else bare).strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # about escapes that Python does not know
+            body = ast.parse((fenced[1] if fenced else bare).strip(), mode="eval").body
         parts = body.elts if isinstance(body, ast.List | ast.Tuple) else [body]
         calls = [_python_call(part, known) for part in parts]
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+    except (FormatError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return []
     return [call for call in calls if call] if all(calls) else []
 
@@ -92,7 +95,7 @@ def _python_call(part: ast.expr, known: Collection[str]) -> FunctionCall | None:
     name = finish_name(part.func.id, known)
     if name not in known or part.args or not all(keyword.arg for keyword in part.keywords):
         return None
-    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in part.keywords}
+    given = {keyword.arg: parse_literal(ast.unparse(keyword.value)) for keyword in part.keywords}
     return FunctionCall(id="", name=name, arguments=_as_json(given))
 
 
