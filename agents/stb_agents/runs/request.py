@@ -81,12 +81,9 @@ class RunRequest:
             connections=self.max_connections,
             fail_fast=self.fail_fast,
             episodes=self.episodes,
+            # As long as a simulator with this timeout tries.
+            answer_timeout_s=None if self.model_timeout is None else max(_ANSWER_S, 1.5 * self.model_timeout),
         )
-
-    @property
-    def answer_timeout_s(self) -> float | None:
-        """Seconds that a call's answer may take: as long as a simulator tries with this timeout; None for the default."""
-        return None if self.model_timeout is None else max(_ANSWER_S, 1.5 * self.model_timeout)
 
     @property
     def options(self) -> dict[str, str]:

@@ -101,7 +101,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 mode=manifest.mode,
                 snapshot=manifest.snapshot_hash,
                 token="" if server.private else request.token,
-                timeout_s=request.answer_timeout_s,
+                timeout_s=prepared.trial_settings.answer_timeout_s,
             )
         )
         await client.check()

@@ -48,6 +48,8 @@ class TrialSettings:
     """Stop the run at the first trial that fails."""
     episodes: bool = False
     """Tell the server which calls belong to one trial, so that simulated answers agree with each other."""
+    answer_timeout_s: float | None = None
+    """Seconds that the server's answer to a call may take; None for the default."""
 
 
 class Runner:
