@@ -172,7 +172,7 @@ CASES = [
     Case(
         "serve --dataset demo --simulator nope",
         2,
-        "There is no simulator 'nope'. There are: llm, mirrorapi, template.",
+        "There is no simulator 'nope'. There are: auto, llm, mirrorapi, template.",
     ),
     Case(
         "serve --dataset demo --simulator llm",
