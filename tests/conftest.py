@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+import preloaded_stb
 import services
 from stb_core.store import Store, open_store
 
@@ -35,6 +36,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("linux"):
                 item.add_marker(pytest.mark.skip(reason="it looks through /proc, which only Linux has"))
+
+
+def pytest_unconfigure() -> None:
+    """No process outlives the tests."""
+    preloaded_stb.close()
 
 
 def unavailable(what: str) -> None:
@@ -175,21 +181,25 @@ def clean_environment(**extra: str) -> dict[str, str]:
 def stb(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """``stb(*args, env=…, cwd=…)`` runs the command in a process of its own, in an empty folder.
 
-    The store is ``store.db`` in that folder unless the test names another.
+    The store is ``store.db`` in that folder unless the test names another. With ``fresh=True`` the process
+    is a new interpreter; see ``preloaded_stb``.
     """
 
     def run(
-        *args: Any, env: dict[str, str] | None = None, cwd: Path = tmp_path, timeout: float = 300
+        *args: Any,
+        env: dict[str, str] | None = None,
+        cwd: Path = tmp_path,
+        timeout: float = 300,
+        fresh: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         url = f"sqlite:///{tmp_path / 'store.db'}"
-        return subprocess.run(
-            [sys.executable, "-m", "stb_core.cli", *map(str, args)],
+        return preloaded_stb.execute_stb(
+            [*map(str, args)],
             env=clean_environment(STB_DATABASE_URL=url, COLUMNS="200") | (env or {}),
             cwd=cwd,
-            capture_output=True,
             text=True,
             timeout=timeout,
-            check=False,
+            fresh=fresh,
         )
 
     return run
@@ -202,13 +212,8 @@ def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     What the demo printed stands in ``demo.json``.
     """
     folder = tmp_path_factory.mktemp("demo") / "stb-demo"
-    done = subprocess.run(
-        [sys.executable, "-m", "stb_core.cli", "demo", str(folder), "--json"],
-        env=clean_environment(),
-        cwd=folder.parent,
-        capture_output=True,
-        timeout=300,
-        check=False,
+    done = preloaded_stb.execute_stb(
+        ["demo", str(folder), "--json"], env=clean_environment(), cwd=folder.parent
     )
     assert done.returncode == 0, done.stderr.decode()
     (folder / "demo.json").write_bytes(done.stdout)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import clean_environment
+from preloaded_stb import start_stb
 from stb_core.store import open_store
 from virtual_server import put_weather, recorded
 
@@ -31,11 +31,14 @@ def make_store(folder: Path, *names: str) -> str:
     return url
 
 
-def start(url: str, *options: str, **variables: str) -> tuple[subprocess.Popen[str], dict]:
+def start(
+    url: str, *options: str, fresh: bool = False, **variables: str
+) -> tuple[subprocess.Popen[str], dict]:
     """A server process with these variables, and the line that it printed when it was ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", "serve", "--port", "0", "--json", *options],
+    process = start_stb(
+        ["serve", "--port", "0", "--json", *options],
         env=clean_environment(STB_DATABASE_URL=url, **variables),
+        fresh=fresh,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

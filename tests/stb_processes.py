@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from conftest import clean_environment
+from preloaded_stb import start_stb
 
 
 @contextmanager
@@ -20,8 +20,8 @@ def started(folder: Path, *args: str, env: dict[str, str]) -> Generator[subproce
     The store is ``store.db`` in the folder unless ``env`` names another.
     """
     url = f"sqlite:///{folder / 'store.db'}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", *args],
+    process = start_stb(
+        args,
         cwd=folder,
         env=clean_environment(STB_DATABASE_URL=url) | env,
         stdout=subprocess.PIPE,

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from conftest import clean_environment
 from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer, text
+from preloaded_stb import start_stb
 from stb_core.store import open_store
 
 QUERIES, ROUNDS, CONNECTIONS = 30, 3, 4
@@ -47,8 +47,8 @@ def test_nothing_is_lost_and_nothing_is_paid_for_twice(
         str(CONNECTIONS),
         "--json",
     ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", *command],
+    with start_stb(
+        command,
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

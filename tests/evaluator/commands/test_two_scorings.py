@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import pytest
 from conftest import clean_environment
 from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer
+from preloaded_stb import start_stb
 from stb_core.store import Store, open_store
 from stb_core.values.queries import Query
 
@@ -59,8 +59,8 @@ def in_store(url: str, work: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any
 @contextmanager
 def started(url: str, llm: LLMServer, *args: str) -> Generator[subprocess.Popen[str]]:
     """A command in a process of its own, killed at the end of the block."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", *args],
+    with start_stb(
+        args,
         env=clean_environment(STB_DATABASE_URL=url, STUB_BASE_URL=llm.url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import pytest
 
 from conftest import clean_environment
 from llm_server import Answer, LLMServer, call
+from preloaded_stb import start_stb
 from stb_core.settings import Settings
 from stb_core.store import open_store
 from stb_evaluator.judges.opening import open_judges
@@ -206,8 +206,8 @@ def test_a_comparison_that_is_killed_pays_nothing_twice(
     run_stb("score", "refdfs", "ourcot", *judged_by(folder))
     judged, before = llm.paid, llm.count
     llm.behaviour.latency_s = 0.05
-    with subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", *command],
+    with start_stb(
+        command,
         env=clean_environment(STB_DATABASE_URL=sqlite_store_url, STUB_BASE_URL=llm.url),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -18,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from conftest import clean_environment
 from llm_server import LLMServer
+from preloaded_stb import execute_stb, start_stb
 from stb_core.telemetry import logs
 from stb_server.app.request_labels import RequestLabels
 
@@ -110,9 +111,8 @@ def work(demo: Path, llm: LLMServer, **variables: str) -> None:
     environment = clean_environment(
         STB_DATABASE_URL=f"sqlite:///{demo}/.stb/stb.db", VLLM_BASE_URL=llm.url, **variables
     )
-    stb = [sys.executable, "-m", "stb_core.cli"]
-    with subprocess.Popen(
-        [*stb, "serve", "--dataset", "demo", "--port", "0", "--workers", "2", "--json"],
+    with start_stb(
+        ["serve", "--dataset", "demo", "--port", "0", "--workers", "2", "--json"],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
@@ -121,11 +121,9 @@ def work(demo: Path, llm: LLMServer, **variables: str) -> None:
         try:
             url = json.loads(server.stdout.readline())["url"]
             command = ["run", "-a", "cot", "-m", "vllm/any", "-d", "demo:G1_tool", "--limit", "2"]
-            subprocess.run(
-                [*stb, *command, "--server", url, "--name", f"traced{len(variables)}"],
-                env=environment,
-                check=True,
-            )
+            execute_stb(
+                [*command, "--server", url, "--name", f"traced{len(variables)}"], env=environment
+            ).check_returncode()
         finally:
             server.terminate()
             server.wait()

@@ -303,7 +303,7 @@ def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> No
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
     try:
-        process, served = start(url, "--dataset", "weather")
+        process, served = start(url, "--dataset", "weather", fresh=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     limits = Path(f"/proc/{served['pid']}/limits").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from conftest import clean_environment
 from hostile import KEY, RUN, put_hostile
+from preloaded_stb import start_stb
 from stb_core.store import open_store
 
 
@@ -33,8 +33,8 @@ def url(tmp_path: Path) -> str:
 
 def test_it_shows_what_was_named(url: str) -> None:
     """It serves the page at the address that it prints, and ends cleanly when told to."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stb_core.cli", "view", KEY[:16], "--no-browser", "--json"],
+    process = start_stb(
+        ["view", KEY[:16], "--no-browser", "--json"],
         env=clean_environment(STB_DATABASE_URL=url),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from conftest import clean_environment, unavailable
 from hostile import WRITE_TOKEN, put_hostile
+from preloaded_stb import execute_stb
 from stb_core.store import open_store
 from stb_server.datasets.release import find_release, import_release
 from stb_server.worker.options import ServerOptions
@@ -57,12 +56,7 @@ def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str
         (verdicts / system).mkdir(parents=True)
         shutil.copy(source, verdicts / system)
     for path in (answers, verdicts):
-        subprocess.run(
-            [sys.executable, "-m", "stb_core.cli", "import", str(path)],
-            env=clean_environment(STB_DATABASE_URL=url),
-            check=True,
-            capture_output=True,
-        )
+        execute_stb(["import", str(path)], env=clean_environment(STB_DATABASE_URL=url)).check_returncode()
     return url
 
 

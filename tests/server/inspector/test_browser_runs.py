@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -12,6 +10,7 @@ from playwright.sync_api import Page, expect
 from conftest import clean_environment
 from hostile import RUN
 from llm_server import LLMServer, call
+from preloaded_stb import execute_stb
 from stb_core.store import Store, open_store
 from stb_core.values.manifest import Manifest
 from stb_core.values.trajectories import StopReason, Trajectory
@@ -45,27 +44,14 @@ def test_a_run_of_dfsdt_shows_its_search(
     gave_up = call("Finish", return_type="give_up_and_restart")
     asked = [call("convert_for_coinage_fx_rates", amount=250, is_from="EUR", to=to) for to in ("USD", "GBP")]
     llm.answer(asked[0], gave_up, asked[1], call("Finish", return_type="give_answer", final_answer="215 GBP"))
-    subprocess.run(
+    execute_stb(
         [
-            *(
-                sys.executable,
-                "-m",
-                "stb_core.cli",
-                "run",
-                "-a",
-                "dfsdt",
-                "-m",
-                "openai/scripted",
-                "-d",
-                "demo",
-            ),
-            *("--task-ids", "101", "--name", "searched", "--agent-option", "back_after_give_up=1"),
+            *("run", "-a", "dfsdt", "-m", "openai/scripted", "-d", "demo", "--task-ids", "101"),
+            *("--name", "searched", "--agent-option", "back_after_give_up=1"),
         ],
         env=clean_environment(OPENAI_BASE_URL=llm.url, OPENAI_API_KEY="none-needed"),
         cwd=tmp_path,
-        check=True,
-        capture_output=True,
-    )
+    ).check_returncode()
 
     with served(ServerOptions(f"sqlite:///{tmp_path}/.stb/stb.db", "demo")) as address:
         page.goto(f"{address}/runs/searched")
@@ -161,12 +147,10 @@ def test_a_dataset_has_a_leaderboard(real_site: str, page: Page) -> None:
 def test_a_site_opens_from_a_disk(real_store: str, page: Page, tmp_path: Path) -> None:
     """Without a network: from the first page to scores, a filter, a branch that was left, an answer."""
     systems = ("toolllama_sft_dfs", "toolllama_sft_cot", "toolbench_example")
-    subprocess.run(
-        [sys.executable, "-m", "stb_core.cli", "report", *systems, "--site", str(tmp_path / "site")],
+    execute_stb(
+        ["report", *systems, "--site", str(tmp_path / "site")],
         env=clean_environment(STB_DATABASE_URL=real_store),
-        check=True,
-        capture_output=True,
-    )
+    ).check_returncode()
     page.context.set_offline(True)
     lost: list[str] = []
     page.on("requestfailed", lambda request: lost.append(request.url))
