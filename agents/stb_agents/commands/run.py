@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stb_core import cli
-from stb_core.cli import console, sessions, stb_command
+from stb_core.cli import console, stb_command
 from stb_core.values import DEFAULT_MODE, CacheMode
 
 if TYPE_CHECKING:
@@ -176,12 +176,13 @@ async def command(as_json: bool, **options: Any) -> None:
     # Slow to import; 'stb --help' does without.
     from stb_agents.runs import request as run_request  # noqa: PLC0415
     from stb_agents.runs import run as runs  # noqa: PLC0415
+    from stb_core.cli.sessions import stopped_by_sigterm  # noqa: PLC0415
 
     request = run_request.RunRequest(**options)
     if request.dry_run:
         show_forecast(await runs.forecast_run(cli.current_settings(), request), as_json=as_json)
         return
-    with sessions.stopped_by_sigterm():
+    with stopped_by_sigterm():
         outcome = await runs.run_agent(cli.current_settings(), request, quiet=as_json)
     show(outcome, as_json=as_json)
     if outcome.summary.missing:

@@ -340,7 +340,8 @@ async def test_a_wrong_type_is_told_to_the_model_and_marked(
     ("said", "kind"),
     [
         (status(401, "bad key"), "simulator_unavailable"),
-        (status(400, "too long"), "simulator_refused"),
+        # It has accepted nothing so far, so it is not this call that it refuses.
+        (status(400, "too long"), "simulator_unavailable"),
     ],
 )
 async def test_a_model_that_does_not_answer_is_a_decline(
