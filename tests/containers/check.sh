@@ -115,7 +115,7 @@ is "doctor notices a folder that it cannot write" "$(grep -o working-folder-unwr
 
 # 4. A run through the proxy, while a replica is killed and the databases are restarted.
 victim=$(compose ps -q server | head -n 1)
-runner run -a scripted -d demo --name disturbed --trials 60 --max-connections 4 >"$work/run.log" 2>&1 &
+runner run -a scripted -d demo --name disturbed --trials 200 --max-connections 4 >"$work/run.log" 2>&1 &
 run=$!
 until_holds "the run has begun" bash -c "docker logs $(compose ps -q proxy) >/dev/null && sleep 3"
 pid=$(docker inspect -f '{{.State.Pid}}' "$victim")
