@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from stb_core.store import Store
+from stb_core.store import Store, open_store
 from stb_core.store.runs import Run, StoredTrial
 from stb_core.store.verdicts import Mark
 from stb_core.values.manifest import Manifest
@@ -20,6 +22,19 @@ LETTERS = {
     "e": Status.ERROR,
 }
 STOPS = {"g": StopReason.GAVE_UP, "f": StopReason.NO_FINISH, "i": StopReason.INFRASTRUCTURE}
+
+
+def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
+    """Do something on a store, from a test that is no coroutine; what the work returns."""
+
+    async def run() -> Any:
+        store = await open_store(url)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
 
 
 def trajectory(

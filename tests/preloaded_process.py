@@ -83,9 +83,10 @@ def _import_all() -> None:
     import stb_agents  # noqa: PLC0415
     import stb_core  # noqa: PLC0415
     import stb_evaluator  # noqa: PLC0415
+    import stb_experiments  # noqa: PLC0415
     import stb_server  # noqa: PLC0415
 
-    for room in (stb_core, stb_server, stb_agents, stb_evaluator):
+    for room in (stb_core, stb_server, stb_agents, stb_evaluator, stb_experiments):
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)

@@ -18,7 +18,7 @@ import pytest
 from conftest import REPOSITORY
 
 ROOMS = {"core": "stb_core", "server": "stb_server", "agents": "stb_agents", "evaluator": "stb_evaluator"}
-PACKAGES = {**{package: Path(folder) / package for folder, package in ROOMS.items()}}
+PACKAGES = {package: Path(folder) / package for folder, package in ROOMS.items()}
 PACKAGES["stb_experiments"] = Path("evaluator/stb_experiments")  # one room, beside the evaluator
 MOST_ROOMS = {"stb_core": 14}
 MOST_LINES_OF_A_DOOR = 40

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 
 from stb_server.app.application import create_app
@@ -31,6 +32,13 @@ def served(options: ServerOptions, port: int = 0) -> Iterator[str]:
         yield url_of(listener)
         server.should_exit = True
         thread.join(30)
+
+
+def settled_page(address: str) -> str:
+    """A page once nothing in it is being computed."""
+    while "data-reload" in (page := httpx.get(address, timeout=60).text):
+        time.sleep(0.05)
+    return page
 
 
 def in_thread(work: Coroutine[Any, Any, None]) -> None:

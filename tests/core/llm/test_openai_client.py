@@ -244,7 +244,7 @@ async def test_a_late_reply_is_told_and_counted_as_a_lower_bound(llm: LLMServer)
 
 async def test_what_timed_out_before_the_endpoint_was_given_up_is_told(llm: LLMServer) -> None:
     """The error carries how many requests were late; their tokens are not known."""
-    model = model_at(llm.url, patience=Patience(deadline_s=3, read_timeout_s=0.1, first_wait_s=0.001))
+    model = model_at(llm.url, patience=Patience(deadline_s=3, read_timeout_s=1, first_wait_s=0.001))
     llm.behaviour.latency_s = 600
 
     with pytest.raises(ModelUnavailableError) as caught:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluator_makers import make_run, trajectory
+from evaluator_makers import make_run, on_store, trajectory
 from llm_server import LLMServer, raw, status, text
-from stb_core.store import Store, open_store
+from stb_core.store import Store
 from stb_core.values.queries import Query
 
 PRICES = '[prices]\n"stub/any" = { input = 1000.0, output = 1000.0 }\n'
@@ -24,19 +22,6 @@ CONTEXT = "This model's maximum context length is 8192 tokens, you requested {} 
 def says(body: dict[str, Any]) -> str:
     """The prompt of a request."""
     return str(body["messages"][-1]["content"])
-
-
-def fill(url: str, work: Callable[[Store], Any]) -> Any:
-    """Do something on the store."""
-
-    async def run() -> Any:
-        store = await open_store(url)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 async def six_answers(store: Store) -> None:
@@ -56,7 +41,7 @@ def _judge(
     monkeypatch.setenv("STUB_BASE_URL", llm.url)
     llm.rule = lambda _: text(SOLVED)
     (tmp_path / "stb.toml").write_text(PRICES)
-    fill(sqlite_store_url, six_answers)
+    on_store(sqlite_store_url, six_answers)
     return llm
 
 
@@ -167,7 +152,7 @@ async def a_dataset(store: Store) -> None:
 
 def test_votes_are_foreseen_and_limited(run_stb, judge: LLMServer, sqlite_store_url: str) -> None:
     """As verdicts are."""
-    fill(sqlite_store_url, a_dataset)
+    on_store(sqlite_store_url, a_dataset)
     judge.rule = lambda _: text('{"reason": "", "task_status": "solvable"}')
     command = "solvable", "d", "--judge", "stub/any", "--json"
 

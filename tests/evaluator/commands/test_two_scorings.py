@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import pytest
 
 from conftest import clean_environment
-from evaluator_makers import make_run, trajectory
+from evaluator_makers import make_run, on_store, trajectory
 from llm_server import LLMServer
 from preloaded_stb import start_stb
-from stb_core.store import Store, open_store
+from stb_core.store import Store
 from stb_core.values.queries import Query
 
 QUERIES = 6
@@ -39,21 +37,8 @@ def _filled_url(store_url: str) -> str:
                 [Query(query_id=str(n), group="G1_tool", text=f"Question {n}?", apis=()) for n in range(4)],
             )
 
-    in_store(store_url, fill)
+    on_store(store_url, fill)
     return store_url
-
-
-def in_store(url: str, work: Callable[[Store], Coroutine[Any, Any, Any]]) -> Any:
-    """Do something in a store."""
-
-    async def do() -> Any:
-        store = await open_store(url)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(do())
 
 
 @contextmanager
@@ -94,7 +79,7 @@ def verdicts(url: str) -> int:
     async def count(store: Store) -> int:
         return sum(judged.verdicts for judged in await store.verdicts.judges())
 
-    found: int = in_store(url, count)
+    found: int = on_store(url, count)
     return found
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import zipfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from evaluator_makers import make_run, trajectory
+from evaluator_makers import make_run, on_store, trajectory
 from llm_server import LLMServer, text
-from stb_core.store import Store, open_store
+from stb_core.store import Store
 from stb_core.store.runs import Run
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
@@ -24,17 +22,6 @@ from stb_evaluator.commands.export import file_name, file_names
 from stb_evaluator.judges.rubrics import load_rubric
 from stb_evaluator.transfer.bundles import write_bundle
 from stb_evaluator.transfer.proofs import bundle_of, parse_bundle
-
-
-def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        store = await open_store(url)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 @pytest.fixture(name="judged")

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import zipfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluator_makers import make_run, trajectory
-from stb_core.store import Store, open_store
+from evaluator_makers import make_run, on_store, trajectory
+from stb_core.store import Store
 from stb_core.values import Status, Trajectory, Verdict
 from stb_evaluator.transfer.bundles import FORMAT, FORMAT_WITH_SCHEME
 from stb_evaluator.transfer.proofs import bundle_of
 
 ANSWERS = [trajectory("1", answer="No idea."), trajectory("2"), trajectory("3")]
 SOLVED, UNSOLVED = Status.SOLVED, Status.UNSOLVED
-
-
-def on_store(url: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
-    async def run() -> Any:
-        store = await open_store(url)
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 def given(answer: Trajectory, status: Status, run: str = "mine", **more: Any) -> Verdict:

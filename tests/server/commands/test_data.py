@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +12,11 @@ import pytest
 import services
 import small_release
 from command_line import Ended
-from conftest import REPOSITORY, clean_environment, unavailable
+from conftest import REPOSITORY, unavailable
 from small_release import write
-from stb_core.store import open_store
+from stb_core.cli import store as command_store
+from stb_core.errors import StoreUnreachableError
+from stb_core.store import Store, open_store
 
 Stb = Callable[..., Ended]
 GOLDEN = REPOSITORY / "tests" / "golden" / "0.1.0.dev0"
@@ -263,26 +263,30 @@ def test_the_command_works_as_a_program(stb: Callable[..., object], release: Pat
     assert ended.stderr == ""  # type: ignore[attr-defined]
 
 
-def test_an_import_waits_for_a_database_that_starts(tmp_path: Path) -> None:
+def test_an_import_waits_for_a_database_that_starts(
+    in_process: Stb, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With --wait it begins as soon as PostgreSQL can be reached; without, it fails at once."""
     if not services.Postgres.installed():
         unavailable("PostgreSQL")
-    release = small_release.write_release(tmp_path / "spring")
+    refused = 0
     with tempfile.TemporaryDirectory(prefix="stb-late-") as folder, services.Postgres(Path(folder)) as server:
-        url = server.create_database("late")
-        server.stop()
-        command = [sys.executable, "-m", "stb_core.cli", "data", "import", str(release)]
-        environment = clean_environment(STB_DATABASE_URL=url)
-        early = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        waiting = subprocess.Popen(
-            [*command, "--wait", "120"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        server.start()
-        out, err = waiting.communicate(timeout=180)
 
-    assert (1, True) == (early.returncode, "cannot be reached" in early.stderr)
-    assert (0, True) == (waiting.returncode, "Imported into spring." in out), err
+        async def open_and_start(url: str) -> Store:
+            """PostgreSQL starts after it could not be reached once."""
+            nonlocal refused
+            try:
+                return await open_store(url)
+            except StoreUnreachableError:
+                refused += 1
+                await asyncio.to_thread(server.start)
+                raise
+
+        monkeypatch.setenv("STB_DATABASE_URL", server.create_database("late"))
+        server.stop()
+        early = in_process("data", "import", release)
+        monkeypatch.setattr(command_store, "open_store", open_and_start)
+        late = in_process("data", "import", release, "--wait", "120")
+
+    assert (1, True) == (early.code, "cannot be reached" in early.err)
+    assert (0, True, 1) == (late.code, "Imported into spring." in late.out, refused), late.err

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-import httpx
 import pytest
 
 from evaluator_makers import make_run, trajectory
 from stb_core.store import Store, open_store
 from stb_core.values import FINISH, Status, Step, Verdict
 from stb_server.worker.options import ServerOptions
-from threaded_server import in_thread, served
+from threaded_server import in_thread, served, settled_page
 from virtual_server import put_weather
 
 LINE = "MISSES: 50 % of the calls of poor had no recording: this measures the recordings more than the agent."
@@ -56,22 +55,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
         yield address
 
 
-def text_of(address: str) -> str:
-    """A page once nothing in it is being computed."""
-    while "refreshes by itself" in (page := httpx.get(address, timeout=60).text):
-        pass
-    return page
-
-
 def test_the_page_of_a_run_says_it(site: str) -> None:
     """The sentence of stb score; nothing where there is nothing to say."""
-    assert LINE in text_of(f"{site}/runs/poor")
-    assert "MISSES" not in text_of(f"{site}/runs/good")
+    assert LINE in settled_page(f"{site}/runs/poor")
+    assert "MISSES" not in settled_page(f"{site}/runs/good")
 
 
 def test_the_leaderboard_says_it_and_has_a_column_of_misses(site: str) -> None:
     """Once above the table, with each run's own share in its row."""
-    page = text_of(f"{site}/compare?dataset=weather")
+    page = settled_page(f"{site}/compare?dataset=weather")
 
     assert page.count(LINE) == 1
     assert "50.0 %" in page
@@ -80,12 +72,12 @@ def test_the_leaderboard_says_it_and_has_a_column_of_misses(site: str) -> None:
 
 def test_a_comparison_says_it(site: str) -> None:
     """Of runs that somebody chose, as of all on a dataset."""
-    assert LINE in text_of(f"{site}/compare?run=poor&run=good")
+    assert LINE in settled_page(f"{site}/compare?run=poor&run=good")
 
 
 def test_the_leaderboard_gives_the_places_that_a_run_may_have(site: str) -> None:
     """Two runs with the same score, which nothing tells apart, may both have either place."""
-    page = text_of(f"{site}/compare?dataset=weather")
+    page = settled_page(f"{site}/compare?dataset=weather")
 
     assert page.count('title="by the score alone 1">1\u20132</span>') == 2
     assert "Not ranked" not in page
@@ -93,8 +85,8 @@ def test_the_leaderboard_gives_the_places_that_a_run_may_have(site: str) -> None
 
 def test_a_foreign_verdict_is_shown_as_one_and_counted_nowhere(site: str) -> None:
     """On the page of the trajectory, with what brought it; the run has no such judge."""
-    trial = text_of(f"{site}/runs/good/G1_tool/1")
+    trial = settled_page(f"{site}/runs/good/G1_tool/1")
 
     assert "from forged.zip" in trial
     assert trial.count("foreign, not counted") == 1
-    assert "their/model" not in text_of(f"{site}/runs/good")
+    assert "their/model" not in settled_page(f"{site}/runs/good")
