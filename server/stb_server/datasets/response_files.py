@@ -132,7 +132,10 @@ def _repeated(raw: bytes) -> list[tuple[str, Any]]:
         objects[:] = [members]  # the outermost comes last
         return dict(members)
 
-    json.loads(raw, object_pairs_hook=read)
+    try:
+        json.loads(raw, object_pairs_hook=read)
+    except RecursionError:  # the deep entry is skipped when it is written
+        return []
     last = {name: number for number, (name, _) in enumerate(objects[0])}
     return [(name, value) for number, (name, value) in enumerate(objects[0]) if number < last[name]]
 

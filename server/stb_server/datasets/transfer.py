@@ -137,10 +137,10 @@ async def load(
             advance(len(chunk))
         late, pairs = unique(late)
         fresh = [response for response in late if replace and response.key not in keys]
+        rest = [response for response in late if not replace or response.key in keys]
         if fresh:
             await _replace(store, connection, dataset_id, fresh, loaded)
         keys.update(response.key for response in late)
-        rest = [response for response in late if not (replace and response in fresh)]
         await _merge(store, connection, dataset_id, rest, loaded)
         for _, further in pairs:
             await _merge(store, connection, dataset_id, [further], loaded)

@@ -11,8 +11,6 @@ from stb_core.llm.chat_format import error_of, status_of_error
 from stb_core.llm.refusals import describe_error, is_refusal, reason_of
 from stb_core.values.episodes import FailedCall
 
-BLOCKED = "its content filter blocked the reply"
-
 
 def failure_of_answer(
     model: str, request: dict[str, Any], status: int, content: bytes, key: str | None
@@ -35,7 +33,7 @@ def failure_of_answer(
     if isinstance(document, dict) and (document.get("choices") or "output" in document):
         if status_of_error(content):
             return _failure(model, request, 502, content, key)
-        return _blocked(model, request) if is_blocked(document) else None
+        return _blocked(model, request) if _is_blocked(document) else None
     if found := status_of_error(content):
         return _failure(model, request, found, content, key)
     return FailedCall(message=f"{model} is not available: its answer is not a completion.")
@@ -53,18 +51,19 @@ def failure_of_event(
     return _failure(model, request, status_of_error(content) or 502, content, key)
 
 
-def is_blocked(document: dict[str, Any]) -> bool:
+def _is_blocked(document: dict[str, Any]) -> bool:
     """Whether a filter has taken the whole reply away."""
-    choice = (document.get("choices") or [{}])[0]
+    choices = document.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict) or choice.get("finish_reason") != "content_filter":
         return False
-    message = choice.get("message") or {}
-    return not (message.get("content") or message.get("tool_calls"))
+    message = choice.get("message")
+    return not (isinstance(message, dict) and (message.get("content") or message.get("tool_calls")))
 
 
 def _blocked(model: str, request: dict[str, Any]) -> FailedCall:
     return FailedCall(
-        message=f"{model} gave no reply: {BLOCKED}.",
+        message=f"{model} gave no reply: its content filter blocked the reply.",
         is_refusal=True,
         reason="content_filter",
         shape=shape_of_body(request),

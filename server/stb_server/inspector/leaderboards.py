@@ -10,11 +10,10 @@ from stb_core.plugins import ScoreRow
 from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.run_rows import RunRow, describe_state, make_run_rows
+from stb_server.inspector.run_rows import TOTAL, RunRow, describe_state, make_run_rows
 from stb_server.inspector.verdicts import NOBODY, JudgeName
 
 MOST_RUNS = 12
-TOTAL = "macro"
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from stb_server.inspector.run_digests import RunDigest
 from stb_server.inspector.standings import Whisker
 from stb_server.inspector.verdicts import JudgeName
 
-_TOTAL = "macro"
+TOTAL = "macro"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ async def make_run_rows(
             score_rows = await inspector.standings.scores(
                 inspector.store, run.run, describe_state(row), until=until
             )
-            totals = [one for one in score_rows or () if one["group"] == _TOTAL]
+            totals = [one for one in score_rows or () if one["group"] == TOTAL]
             scores = {
                 JudgeName(one.row["judge"], one.row["rubric"]): one
                 for one in standings.draw_whiskers(totals, "run")

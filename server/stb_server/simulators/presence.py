@@ -21,18 +21,22 @@ class Presence:
     def __init__(self, urls: Sequence[str]) -> None:
         self.hosts = tuple(dict.fromkeys(urlsplit(url).hostname or "" for url in urls))
         self.is_there = False
+        self._searches: dict[str, asyncio.Task[bool]] = {}
 
     async def look(self) -> bool:
         """Look the hosts up; returns whether the answer has changed."""
-        found = await asyncio.gather(*map(_exists, self.hosts))
-        before, self.is_there = self.is_there, any(found)
+        for host in self.hosts:
+            # A search that hangs keeps its thread, so none is started beside it.
+            if host not in self._searches or self._searches[host].done():
+                self._searches[host] = asyncio.create_task(_exists(host))
+        ended, _ = await asyncio.wait([self._searches[host] for host in self.hosts], timeout=_TIMEOUT_S)
+        before, self.is_there = self.is_there, any(search.result() for search in ended)
         return before != self.is_there
 
 
 async def _exists(host: str) -> bool:
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:  # also TimeoutError
+        await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # UnicodeError: no name of a host
         return False
     return True

@@ -1,5 +1,3 @@
 """Real APIs: reached directly or through a proxy, guarded on the way out and judged on the way in."""
 
 from stb_server.upstream.answer_quality import Quality, Rule, assess
-from stb_server.upstream.configuration import read_upstream_config
-from stb_server.upstream.layer import Upstream

@@ -70,4 +70,4 @@ class ServerOptions:
     health_interval_s: float = 5.0
     """How often a worker tries whether the store can be read and written."""
     metrics_folder: Path | None = None
-    """Where workers exchange their numbers; None if there is only one worker."""
+    """Where workers exchange their numbers; None outside ``stb serve``."""

@@ -11,7 +11,8 @@ from stb_server.cache import MemoryCache, RedisCache, RedisLink, StoreWriter, Ti
 from stb_server.calls import Layer
 from stb_server.pipeline import EpisodeLedger, Locks, MissLedger, RedisLocks, StoreLocks
 from stb_server.simulators import Context, open_simulator
-from stb_server.upstream import Upstream, read_upstream_config
+from stb_server.upstream.configuration import read_upstream_config
+from stb_server.upstream.layer import Upstream
 from stb_server.worker.options import ServerOptions
 from stb_server.worker.store_health import StoreHealth
 

@@ -359,6 +359,21 @@ def test_it_tells_what_a_simulator_or_judge_can(
     assert "only agents need them" in found(ended, "model judge/any: function calls")
 
 
+def test_it_checks_a_model_with_several_roles_once(
+    in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an agent, which needs the most; no role is said to need less."""
+    llm.rule = obliging
+    monkeypatch.setenv("JUDGE_BASE_URL", llm.url)
+    monkeypatch.setenv("STB_MODEL_IF_THERE", "judge/any")
+
+    ended = in_process("doctor", "--json", "--model", "judge/any", "--judge", "judge/any")
+
+    checks = [row["check"] for row in ended.document["rows"] if row["check"].startswith("model judge/any")]
+    assert len(checks) == len(set(checks))
+    assert "model judge/any: function calls" in checks
+
+
 @pytest.mark.linux
 def test_it_notices_a_working_folder_that_takes_no_files(tmp_path: Path) -> None:
     """As the runner's folder is where Docker made it: it belongs to another user."""

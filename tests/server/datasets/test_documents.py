@@ -160,3 +160,18 @@ async def test_members_within_an_answer_are_no_repeated_entries(sqlite_store: St
     found = await imported(sqlite_store, tmp_path)
 
     assert ([], 2) == (found.conflicts, found.responses.added)
+
+
+async def test_a_deep_answer_is_skipped_alone(sqlite_store: Store, tmp_path: Path) -> None:
+    """Also where names have to be counted, which takes another reader; the other entries are taken."""
+    deep = b"[" * 1000 + b'{"response":1}' + b"]" * 1000
+    write(
+        cache_file(tmp_path, "Weather", "sky_watch", "current"),
+        b'{"{\'a\': 1}": {"error":"","response":%b}, "{\'b\': 1}": {"error":"","response":"sun"}}' % deep,
+    )
+
+    await imported(sqlite_store, tmp_path)
+
+    dataset = await sqlite_store.datasets.get("d")
+    responses = await sqlite_store.responses.of_api(dataset.id, "Weather", "sky_watch", "current")
+    assert [b'{"b":1}'] == [one.arguments for one in responses]

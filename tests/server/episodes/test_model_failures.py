@@ -117,6 +117,25 @@ async def test_a_failure_that_was_repeated_is_over(server: Running, llm: LLMServ
     assert "answered" == (await player.finish("Rain.")).json()["stop"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"choices": {"a": 1}},
+        {"choices": [{"finish_reason": "content_filter", "message": "x"}]},
+        {"choices": [None]},
+        {"choices": "none"},
+    ],
+)
+async def test_an_odd_answer_is_handed_on(server: Running, llm: LLMServer, content: Any) -> None:
+    """The agent gets what its provider said, and the episode goes on."""
+    llm.answer(raw(json.dumps(content).encode()), text("Rain."))
+    player = await open_episode(server, run="r")
+    odd, usual = await ask(player), await ask(player)
+
+    assert ([200, 200], content) == ([odd.status_code, usual.status_code], odd.json())
+    assert "answered" == (await player.finish("Rain.")).json()["stop"]
+
+
 async def test_an_error_within_a_stream_is_a_failure(server: Running, llm: LLMServer) -> None:
     """It is counted, as the provider may have counted it, and the agent sees it as it came."""
     llm.answer(raw(ERROR_IN_STREAM))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from stb_core.llm.protocol import Endpoint
 from stb_core.settings import Settings
 from stb_core.store import Store
 from stb_core.values.provenance import CacheMode
+from stb_server.simulators import presence as presence_module
 from stb_server.simulators.options import SimulatorOptions, read_options
 from stb_server.simulators.presence import Presence
 from stb_server.worker.options import ServerOptions
@@ -132,3 +134,29 @@ def test_auto_needs_a_model() -> None:
 def test_the_chain_is_the_one_of_auto() -> None:
     """What the server does by default once a simulator is there."""
     assert "recordings, the real API, a simulator" == CacheMode.AUTO.rules.answered_by
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64])
+async def test_what_no_host_can_be_called_is_absent(host: str) -> None:
+    """A slip in an address stops neither the server nor doctor."""
+    presence = Presence([f"http://{host}:8000/v1"])
+
+    assert not await presence.look()
+    assert not presence.is_there
+
+
+async def test_a_search_that_hangs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a thread of all other searches, so none is started beside it; its host counts as absent."""
+    monkeypatch.setattr(presence_module, "_TIMEOUT_S", 0.01)
+    searches = 0
+
+    async def hang(*_: Any, **__: Any) -> None:
+        nonlocal searches
+        searches += 1
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hang, raising=False)
+    presence = Presence([NOWHERE])
+    changes = [await presence.look() for _ in range(3)]
+
+    assert ([False] * 3, False, 1) == (changes, presence.is_there, searches)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from stb_core.errors import StbError, UsageError
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 from stb_server.commands.serve import is_loopback
-from stb_server.upstream import read_upstream_config
+from stb_server.upstream.configuration import read_upstream_config
 
 _LEAST_TOKEN = 16
 _SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")

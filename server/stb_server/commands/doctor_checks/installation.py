@@ -88,6 +88,6 @@ def _temporary_files() -> CheckResult:
             "temporary files",
             "temporary-unwritable",
             f"temporary files cannot be created ({problem.strerror or problem})",
-            "Make /tmp writable, or set TMPDIR to another folder; several workers need it.",
+            "Make /tmp writable, or set TMPDIR to another folder; stb serve needs it.",
         )
     return CheckResult("temporary files", f"can be created in {folder}")

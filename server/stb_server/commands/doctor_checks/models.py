@@ -74,12 +74,11 @@ class NamedModels:
 async def check_models(settings: Settings, named: NamedModels) -> list[CheckResult]:
     """Send requests to each model, at the providers of the settings."""
     results = []
-    for name in dict.fromkeys(filter(None, named.agents)):
-        results += await _of_provider(settings, name, calls_functions=True)
-    for name in dict.fromkeys(filter(None, named.judges)):
-        results += await _of_provider(settings, name)
+    for name in dict.fromkeys(filter(None, (*named.agents, *named.judges))):
+        results += await _of_provider(settings, name, calls_functions=name in named.agents)
     results += await _check_simulator(settings, named)
-    for name in named.if_there:
+    checked = {*named.agents, *named.judges, *(() if named.urls else (named.simulator,))}
+    for name in dict.fromkeys(name for name in named.if_there if name not in checked):
         results += await _of_provider(settings, name, may_be_absent=True)
     return results or [
         CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")

@@ -16,9 +16,9 @@ from stb_core.plugins import Figure, ScoreRow
 from stb_core.store import Run
 from stb_server.inspector import standings, verdicts
 from stb_server.inspector.context import Inspector
-from stb_server.inspector.leaderboards import MOST_RUNS, TOTAL, RunComparison, compare_runs, find_places
+from stb_server.inspector.leaderboards import MOST_RUNS, RunComparison, compare_runs, find_places
 from stb_server.inspector.rendering import HEADERS, page, url
-from stb_server.inspector.run_rows import RunRow, describe_state, load_doubts, make_run_rows
+from stb_server.inspector.run_rows import TOTAL, RunRow, describe_state, load_doubts, make_run_rows
 from stb_server.inspector.verdicts import JudgeName
 
 _PATIENCE_S = 120

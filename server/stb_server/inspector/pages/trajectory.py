@@ -31,7 +31,10 @@ _CHUNK = 400
 _PAGE_NODES = 1_000
 _PAGE_TEXT = 80_000
 _MAX_ROWS = 150
-_CALLS: dict[str, Any] = {"steps": True, "tree": {"__all__": {"step"}}}
+_CALLS: dict[str, Any] = {
+    "steps": {"__all__": {"function"}},
+    "tree": {"__all__": {"step": {"function"}}},
+}
 _LIMITS = {
     "width": "children of a node",
     "depth": "turns of depth",
