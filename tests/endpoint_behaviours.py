@@ -30,6 +30,7 @@ import agent_world as world
 import stb_core.llm
 import virtual_server
 from llm_server import Answer, LLMServer, raw, sample, status, text
+from stb_agents.runs import run as run_module
 from stb_agents.runs.request import RunRequest
 from stb_agents.runs.run import RunOutcome, run_agent
 from stb_core.llm.protocol import Endpoint
@@ -311,7 +312,7 @@ def _patience_for(behaviour: EndpointBehaviour) -> Generator[Patience]:
     patience = _HASTY if behaviour.is_lasting else _PATIENT
     opened = partial(stb_core.llm.providers.open_model, patience=patience)
     with ExitStack() as stack:
-        for place in (stb_core.llm, opening):
+        for place in (stb_core.llm, run_module, opening):
             stack.enter_context(mock.patch.object(place, "open_model", opened))
         yield patience
 

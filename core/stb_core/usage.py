@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 _MOST_TOKENS = 1e15
 """A larger number cannot be what one call consumed."""
@@ -24,15 +22,8 @@ class Usage(BaseModel):
     completion_tokens: int = 0
     cached_tokens: int = 0
     cost_usd: float | None = None
-    timed_out: int = 0
-
-    @model_serializer(mode="wrap")
-    def _without_zero(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """As every version has written it, where nothing timed out."""
-        document: dict[str, Any] = handler(self)
-        if not self.timed_out:
-            document.pop("timed_out", None)
-        return document
+    # Left out when 0, as older versions wrote it.
+    timed_out: int = Field(default=0, exclude_if=lambda count: not count)
 
     @property
     def total_tokens(self) -> int:

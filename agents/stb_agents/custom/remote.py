@@ -45,7 +45,7 @@ from stb_agents.environment import (
 )
 from stb_core.errors import FormatError, ServiceError
 from stb_core.http import HttpClient, HttpError, ResponseTooLargeError
-from stb_core.llm import Patience, RefusedRequest, Retries, blame, retry_after_s
+from stb_core.llm import Patience, Retries, retry_after_s
 from stb_core.values import Finished, FunctionCall, StopReason
 
 FORMAT = "stabletoolbench-turn/1"
@@ -215,20 +215,18 @@ class Remote:
     async def _turn_or_fault(
         self, http: HttpClient, document: dict[str, Any], environment: Environment
     ) -> dict[str, Any] | None:
-        """As ``_turn``; what answers no turn in the whole run is not an agent, but a wrong address or a broken set-up.
+        """As ``_turn``; what answers no turn in the whole session is no agent: the address or the set-up is wrong.
 
         Raises:
-            ServiceError: as ``_turn``, and where nothing has answered with a turn in this run.
+            ServiceError: as ``_turn``, and where nothing has answered with a turn in this session.
             FormatError: this agent has answered other turns.
         """
         try:
             turn = await self._turn(http, document)
         except FormatError as problem:
-            refused = RefusedRequest(problem.message, "", _TURN)
-            if await blame(refused, environment.accepted) is StopReason.INFRASTRUCTURE:
-                hint = "Check what answers at the address."
-                raise ServiceError(problem.message, hint=hint) from None
-            raise
+            if environment.accepted.in_session(_TURN):
+                raise
+            raise ServiceError(problem.message, hint="Check what answers at the address.") from None
         environment.accepted.add(_TURN)
         return turn
 

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from rich.progress import Progress
 
@@ -14,13 +13,12 @@ from stb_core.cli import console
 from stb_core.llm import REFUSED
 from stb_core.store import Run
 from stb_core.usage import Usage
-from stb_core.values import Provenance, StopReason, Trajectory, count_provenances
+from stb_core.values import Provenance, StopReason, Trajectory
 
 FAILED = frozenset({StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED})
 """Why a trial stopped that did not end as its agent meant it to."""
 
 _LINE_EVERY_S = 30.0
-_CALLS: dict[str, Any] = {"steps": True, "tree": {"__all__": {"step"}}, "imported": True}
 
 
 class RunProgress:
@@ -45,8 +43,7 @@ class RunProgress:
         """Count one more trial."""
         self._n_now += 1
         self._n_failed += trajectory.stop in FAILED
-        if self._progress.disable:  # then lines tell of misses
-            self._n_misses += count_provenances(trajectory.model_dump(include=_CALLS))[Provenance.MISS]
+        self._n_misses += sum(step.provenance == Provenance.MISS for step in trajectory.all_steps)
         self._usage += trajectory.usage
         cost = "" if self._usage.cost_usd is None else f", ${self._usage.cost_usd:.2f}"
         note = f"{self._usage.total_tokens:,} tokens{cost}" if self._usage.model_calls else ""

@@ -24,7 +24,7 @@ from stb_agents.runs.runner import Runner
 from stb_agents.runs.server import reach_server
 from stb_agents.runs.summary import Summary, summarise
 from stb_core.cli import console
-from stb_core.llm import Model
+from stb_core.llm import Model, open_model
 from stb_core.settings import Settings
 from stb_core.store import Run, Store
 from stb_core.values import DEFAULT_MODE
@@ -165,8 +165,6 @@ async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
 
 async def _open_model(request: RunRequest, settings: Settings, stack: AsyncExitStack) -> OpenAIModel:
     """Open the model and check that it can be reached."""
-    from stb_core.llm import open_model  # noqa: PLC0415 - slow to import, and not always needed
-
     assert request.model
     model = open_model(
         request.model,

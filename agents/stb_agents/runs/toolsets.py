@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stb_agents.runs.selection import Selection
-from stb_core.retrieval import Retriever
+from stb_core.retrieval import Retriever, open_retriever
 from stb_core.settings import Settings
 from stb_core.store import Dataset, Store
 from stb_core.values import ToolDocument
@@ -48,8 +48,6 @@ async def open_toolset(store: Store, dataset: Dataset, k: int, embedding: str, s
         embedding: ``PROVIDER/MODEL`` that finds them by meaning; "" finds them by words, with BM25.
         settings: where the embedding's endpoint is.
     """
-    from stb_core.retrieval import open_retriever  # noqa: PLC0415 - not always needed
-
     tools = tuple(await store.datasets.tools(dataset.id))
     retriever = open_retriever(tools, embedding, settings)
     note = {"retriever": retriever.name, "k": k, "index_hash": retriever.index_hash}

@@ -1,6 +1,6 @@
 """``stb demo``: a complete evaluation, offline, on the bundled dataset.
 
-Rooms do not import each other, so each step is a separate process; the output shows
+Packages beside each other do not import each other, so each step is a separate process; the output shows
 the commands in the order in which a real evaluation needs them.
 """
 

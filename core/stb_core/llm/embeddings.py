@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stb_core.errors import ModelUnavailableError
 from stb_core.llm.protocol import Endpoint
-from stb_core.telemetry import mask_secrets
+from stb_core.llm.refusals import in_one_line
 
 Vectors = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class EndpointEmbedding:
                     reply = await client.embeddings.create(model=model, input=batch, encoding_format="float")
                     rows += [item.embedding for item in sorted(reply.data, key=lambda item: item.index)]
         except openai.OpenAIError as problem:
-            reason = " ".join(str(mask_secrets(str(problem))).split())[:300]
+            reason = in_one_line(str(problem), self._endpoint.api_key)
             raise ModelUnavailableError(
                 f"{self._name} returns no embeddings: {reason}.", hint=f"Check {self._endpoint.url_variable}."
             ) from None

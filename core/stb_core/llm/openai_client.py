@@ -176,12 +176,22 @@ class OpenAIModel:
         return reply
 
     async def _complete(self, request: Request) -> Reply:
+        """As ``complete``; reply or failure also counts what requests consumed that timed out."""
         retries = Retries(self._patience, self._rng)
+        try:
+            reply = await self._ask_as_requested(request, retries)
+        except ModelError as problem:
+            if retries.lost.timed_out:
+                problem.add_usage(retries.lost)
+            raise
+        if retries.lost.timed_out:
+            return reply.model_copy(update={"usage": reply.usage + retries.lost})
+        return reply
+
+    async def _ask_as_requested(self, request: Request, retries: Retries) -> Reply:
         if request.response_schema is None:
             body = chat_format.request_body(request, self._name)
-            return _with_lost(
-                await self._ask(body, retries, path=chat_format.request_path(request)), retries.lost
-            )
+            return await self._ask(body, retries, path=chat_format.request_path(request))
         structured_output.check_schema(request.response_schema)
         return await self._ask_for_object(request, request.response_schema, retries)
 
@@ -211,10 +221,9 @@ class OpenAIModel:
             answer = self._find(text, schema)
             if answer is not None:
                 self._proven = form if self._proven is None else min(form, self._proven)
-                reply = reply.model_copy(
+                return reply.model_copy(
                     update={"content": _text_of(answer), "usage": usage, "repeats": repeats.count}
                 )
-                return _with_lost(reply, retries.lost)
             unusable.append(text)
             repeats.count_unusable(reply)
             if self._proven is not None:
@@ -225,25 +234,13 @@ class OpenAIModel:
             f"{self._name} gave {len(unusable)} replies, none of them the JSON that was requested.",
             reply=unusable[-1],
             hint="Try again, or use another model.",
-            usage=usage + retries.lost,
+            usage=usage,
         )
 
     async def _ask(
         self, payload: dict[str, Any], retries: Retries, *, form: Format = Format.WORDS, path: str = _CHAT
     ) -> Reply:
         """One readable reply, with as many attempts as the deadline allows."""
-        try:
-            return await self._ask_until_readable(payload, retries, form, path)
-        except RequestRefusedError:
-            raise  # another request may follow, and its reply or its failure carries what was lost
-        except ModelError as problem:
-            if retries.lost.timed_out:
-                problem.add_usage(retries.lost)
-            raise
-
-    async def _ask_until_readable(
-        self, payload: dict[str, Any], retries: Retries, form: Format, path: str
-    ) -> Reply:
         while True:
             try:
                 return await self._exchange(path, payload, retries)
@@ -291,9 +288,9 @@ class OpenAIModel:
         except UnreadableReplyError:
             if status := chat_format.status_of_error(body):  # an error that was sent with status 200
                 raise self._status_error(HttpResponse(status, {}, body)) from None
-            raise
-        finally:
             self._count_answer(refused=False)
+            raise
+        self._count_answer(refused=False)
         self._slowness.learn(len(content), reply.usage.prompt_tokens)
         if reply.finish_reason == "content_filter" and not (
             reply.tool_calls or (reply.content or "").strip()
@@ -385,11 +382,6 @@ def _is_late(problem: Exception) -> bool:
     if isinstance(problem, openai.APIConnectionError):
         return isinstance(problem.__cause__, HttpTimeoutError) and problem.__cause__.was_sent
     return isinstance(problem, TimeoutError)
-
-
-def _with_lost(reply: Reply, lost: Usage) -> Reply:
-    """A reply that also counts what requests before it consumed that timed out."""
-    return reply.model_copy(update={"usage": reply.usage + lost}) if lost.timed_out else reply
 
 
 def _ignores_format(text: str) -> bool:

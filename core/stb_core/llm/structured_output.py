@@ -158,7 +158,7 @@ def objects_in(text: str) -> list[dict[str, Any]]:
     """
     whole = _decode_reply(text)
     if whole is None:
-        text = _without_thinking(text)
+        text = without_thinking(text)
         whole = _decode_reply(text)
     if whole is not None:
         return [whole]
@@ -166,11 +166,16 @@ def objects_in(text: str) -> list[dict[str, Any]]:
 
 
 def _decode_reply(text: str) -> dict[str, Any] | None:
+    return _decode(unfenced(text))
+
+
+def unfenced(text: str) -> str:
+    """What a text holds that is a fenced block as a whole; any other text as it is."""
     fenced = _FENCE.match(text)
-    return _decode(fenced[1] if fenced else text)
+    return fenced[1] if fenced else text
 
 
-def _without_thinking(text: str) -> str:
+def without_thinking(text: str) -> str:
     """The text after a leading ``<think>…</think>``; nothing if it does not end.
 
     Some templates put ``<think>`` into the prompt, so the reply has only its end.

@@ -17,14 +17,12 @@ from typing import Any
 from stb_core import json_text
 from stb_core.errors import FormatError
 from stb_core.llm.protocol import Reply
-from stb_core.llm.structured_output import objects_in
+from stb_core.llm.structured_output import objects_in, unfenced, without_thinking
 from stb_core.values import FunctionCall, parse_literal
 from stb_core.values.functions import finish_name
 
 _TAGGED = re.compile(r"<function=([^>\s]{1,200})>\s*(\{.*?\})\s*</function>", re.DOTALL)
 _MARK = re.compile(r"```|<tool_call>|\[TOOL_CALLS\]|<function=|<\|python_tag\|>|[\[{]")
-_FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?```\Z", re.DOTALL)
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _LONGEST = 20_000
 
 
@@ -36,7 +34,7 @@ def with_text_calls(reply: Reply, known: Collection[str]) -> Reply:
     calls = written_calls(text, known)
     if not calls:
         return reply
-    mark = _MARK.search(_THINKING.sub(lambda thought: "." * len(thought[0]), text))
+    mark = _MARK.search(text, len(text) - len(without_thinking(text)))
     before = text[: mark.start()].strip() if mark else ""
     return reply.model_copy(update={"content": before or None, "tool_calls": calls})
 
@@ -47,7 +45,7 @@ def written_calls(text: str, known: Collection[str]) -> tuple[FunctionCall, ...]
         return ()
     found = [
         FunctionCall(id="", name=name, arguments=match[2])
-        for match in _TAGGED.finditer(_THINKING.sub("", text))
+        for match in _TAGGED.finditer(without_thinking(text))
         if (name := finish_name(match[1], known)) in known
     ]
     if not found:
@@ -76,12 +74,10 @@ def _calls_of(value: Mapping[str, Any], known: Collection[str]) -> list[Function
 
 def _python_calls(text: str, known: Collection[str]) -> list[FunctionCall]:
     """The calls of a text that is nothing but calls with literal arguments by name, such as ``[f(a=1), g()]``."""
-    bare = _THINKING.sub("", text).strip()
-    bare = bare.removeprefix("<|python_tag|>").strip()
-    fenced = _FENCE.match(bare)
+    bare = without_thinking(text).strip().removeprefix("<|python_tag|>").strip()
     try:
         with warnings.catch_warnings(action="ignore"):  # about escapes that Python does not know
-            body = ast.parse((fenced[1] if fenced else bare).strip(), mode="eval").body
+            body = ast.parse(unfenced(bare).strip(), mode="eval").body
         parts = body.elts if isinstance(body, ast.List | ast.Tuple) else [body]
         calls = [_python_call(part, known) for part in parts]
     except (FormatError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import NotFoundError, suggest_near
 from stb_core.store import schema
+from stb_core.store.database import bytes_contain
 from stb_core.store.datasets import Dataset
 from stb_core.store.responses import Response, response_from_row
 from stb_core.store.store import Store
@@ -78,7 +79,11 @@ async def state(connection: AsyncConnection, dataset_id: int) -> tuple[Fingerpri
 async def holds_null(store: Store, connection: AsyncConnection, dataset_id: int) -> bool:
     """Whether the arguments of a response in force hold a null."""
     r = schema.responses.c
-    here = (r.dataset_id == dataset_id, r.superseded_at.is_(None), _contains(store, r.arguments, NULL_MEMBER))
+    here = (
+        r.dataset_id == dataset_id,
+        r.superseded_at.is_(None),
+        bytes_contain(r.arguments, NULL_MEMBER, is_sqlite=store.is_sqlite),
+    )
     return await connection.scalar(sa.select(r.id).where(*here).limit(1)) is not None
 
 
@@ -168,16 +173,14 @@ def _conditions(store: Store, dataset_id: int, wanted: ResponseFilter) -> list[s
         found.append(r.pinned == 1)
     if wanted.text:
         found.append(
-            sa.or_(*(_contains(store, column, wanted.text.encode()) for column in (r.arguments, r.body)))
+            sa.or_(
+                *(
+                    bytes_contain(column, wanted.text.encode(), is_sqlite=store.is_sqlite)
+                    for column in (r.arguments, r.body)
+                )
+            )
         )
     return found
-
-
-def _contains(store: Store, column: sa.Column[bytes], text: bytes) -> sa.ColumnElement[bool]:
-    needle = sa.literal(text, sa.LargeBinary)
-    if store.is_sqlite:
-        return sa.func.instr(column, needle) > 0
-    return sa.func.position(needle.op("IN")(column)) > 0
 
 
 @dataclass(frozen=True)

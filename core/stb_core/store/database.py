@@ -160,6 +160,14 @@ def _explain(problem: BaseException, place: str) -> StoreError:
     return StoreError(f"The store {place} failed: {text}.", hint="Check that it is running and reachable.")
 
 
+def bytes_contain(column: sa.Column[bytes], text: bytes, *, is_sqlite: bool) -> sa.ColumnElement[bool]:
+    """Whether a column of bytes contains a text."""
+    needle = sa.literal(text, sa.LargeBinary)
+    if is_sqlite:
+        return sa.func.instr(column, needle) > 0
+    return sa.func.position(needle.op("IN")(column)) > 0
+
+
 def sqlite_url(path: Path) -> str:
     """The database URL of an SQLite file."""
     return f"sqlite+aiosqlite:///{path}"

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from stb_core.store import schema
+from stb_core.store.database import bytes_contain
 from stb_core.values import (
     NULL_MEMBER,
     ApiDocument,
@@ -92,10 +93,7 @@ class _Documents:
 
 
 def _with_nulls(connection: sa.Connection, column: sa.Column[bytes]) -> sa.ColumnElement[bool]:
-    needle = sa.literal(NULL_MEMBER, sa.LargeBinary)
-    if connection.dialect.name == "sqlite":
-        return sa.func.instr(column, needle) > 0
-    return sa.func.position(needle.op("IN")(column)) > 0
+    return bytes_contain(column, NULL_MEMBER, is_sqlite=connection.dialect.name == "sqlite")
 
 
 def _renew_responses(connection: sa.Connection, dataset_id: int, documents: _Documents) -> list[MergedCall]:
@@ -175,7 +173,11 @@ def _move(
 
 def _renew_misses(connection: sa.Connection, dataset_id: int, documents: _Documents) -> None:
     m = schema.misses
-    columns = [column.label("times") if column is m.c.count else column for column in m.c]
+    # Named one by one: a migration calls this, when later columns are not there yet.
+    columns: list[sa.ColumnElement[Any]] = [
+        *(m.c.key, m.c.category, m.c.tool, m.c.api, m.c.arguments),
+        *(m.c["count"].label("times"), m.c.first_at, m.c.last_at),
+    ]
     statement = sa.select(*columns).where(
         m.c.dataset_id == dataset_id, _with_nulls(connection, m.c.arguments)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -122,40 +123,34 @@ class Verdicts:
         """Readable verdicts of the first round on answers of runs that no bundle brought, by the answers' hashes."""
         v = schema.verdicts.c
         others = [run.run for run in await self._runs.all() if run.brought]
-        async with self._database.reading() as connection:
-            rows = await connection.execute(
-                sa.select(v.document, v.source, v.is_foreign)
-                .where(
-                    v.metric == metric,
-                    v.judge == judge,
-                    v.rubric == rubric,
-                    v.round == 0,
-                    v.status != Status.ERROR.value,
-                    v.is_foreign == 0,
-                    v.run.not_in(others),
-                )
-                .order_by(v.answer_hash, v.id)
-                .limit(limit)
-            )
-            return [_verdict(*row) for row in rows]
+        where = [
+            v.metric == metric,
+            v.judge == judge,
+            v.rubric == rubric,
+            v.round == 0,
+            v.status != Status.ERROR.value,
+            v.is_foreign == 0,
+            v.run.not_in(others),
+        ]
+        return await self._read(where, v.answer_hash, v.id, limit=limit)
 
     async def latest(self, *, metric: str, judge: str, rubric: str, limit: int) -> list[Verdict]:
         """The latest verdicts of one judge and rubric, of all runs, the latest first; no foreign ones."""
         v = schema.verdicts.c
-        async with self._database.reading() as connection:
-            rows = await connection.execute(
-                sa.select(v.document, v.source, v.is_foreign)
-                .where(v.metric == metric, v.judge == judge, v.rubric == rubric, v.is_foreign == 0)
-                .order_by(v.id.desc())
-                .limit(limit)
-            )
-            return [_verdict(*row) for row in rows]
+        where = [v.metric == metric, v.judge == judge, v.rubric == rubric, v.is_foreign == 0]
+        return await self._read(where, v.id.desc(), limit=limit)
 
-    async def _read(self, where: Sequence[sa.ColumnElement[bool]]) -> list[Verdict]:
+    async def _read(
+        self,
+        where: Sequence[sa.ColumnElement[bool]],
+        *order: sa.ColumnElement[Any],
+        limit: int | None = None,
+    ) -> list[Verdict]:
+        """Verdicts in an order, by default in that in which they were written."""
         v = schema.verdicts.c
-        columns = sa.select(v.document, v.source, v.is_foreign)
+        statement = sa.select(v.document, v.source, v.is_foreign).where(*where)
         async with self._database.reading() as connection:
-            rows = await connection.execute(columns.where(*where).order_by(v.id))
+            rows = await connection.execute(statement.order_by(*(order or (v.id,))).limit(limit))
             return [_verdict(*row) for row in rows]
 
     async def marks(self, run: str, *, metric: str, judge: str, rubric: str, source: str = "") -> list[Mark]:

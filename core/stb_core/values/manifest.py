@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field
 
 from stb_core.errors import UsageError
 from stb_core.values.calls import content_hash
@@ -50,15 +50,8 @@ class Manifest(BaseModel):
     trials: int = 1
     seed: int = 0
     imported_from: str = ""
-    agent_version: str = ""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_members(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Members that older manifests do not have are left out when empty: so old runs keep their hashes."""
-        document: dict[str, Any] = handler(self)
-        if not self.agent_version:
-            document.pop("agent_version", None)
-        return document
+    # Older manifests do not have it; left out when empty, so that old runs keep their hashes.
+    agent_version: str = Field(default="", exclude_if=lambda version: not version)
 
     @property
     def hash(self) -> str:

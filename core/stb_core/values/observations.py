@@ -34,7 +34,7 @@ class Outgoing:
 def read_call(functions: Functions, name: str, arguments: str, limit: int) -> Outgoing | Step:
     """What a call of an agent means; a finished step where it means nothing.
 
-    An unknown function and unusable arguments are not errors: the agent is text in the observation,
+    An unknown function and unusable arguments are not errors: the agent is told in the observation,
     as it is of a tool's own failure.
 
     Args:

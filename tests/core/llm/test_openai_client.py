@@ -39,6 +39,18 @@ def model_at(url: str, **options: Any) -> OpenAIModel:
     return OpenAIModel("stub/any", endpoint, **{"patience": HASTY} | options)
 
 
+class RecordingLimit(AdaptiveLimit):
+    """Remembers for each answer whether it was a refusal."""
+
+    def __init__(self, maximum: int) -> None:
+        super().__init__(maximum)
+        self.refusals: list[bool] = []
+
+    def count_answer(self, *, refused: bool) -> None:
+        self.refusals.append(refused)
+        super().count_answer(refused=refused)
+
+
 @pytest.fixture
 async def model(llm: LLMServer) -> AsyncGenerator[OpenAIModel]:
     opened = model_at(llm.url)
@@ -254,6 +266,33 @@ async def test_what_timed_out_before_the_endpoint_was_given_up_is_told(llm: LLMS
     assert caught.value.usage is not None
     assert llm.count == caught.value.usage.timed_out
     assert 0 == caught.value.usage.total_tokens
+
+
+async def test_what_timed_out_before_a_refusal_is_told(llm: LLMServer) -> None:
+    """The endpoint has worked for it, and a limit on tokens or cost has to know."""
+    model = model_at(llm.url, patience=Patience(deadline_s=60, read_timeout_s=1, first_wait_s=0.001))
+    refused = status(400, "the context is too long")
+    llm.rule = lambda _: text("a", delay_s=600) if llm.count == 1 else refused
+
+    with pytest.raises(RequestRefusedError) as caught:
+        await model.complete(ASKED)
+    await model.close()
+
+    assert caught.value.usage is not None
+    assert caught.value.usage.timed_out >= 1
+
+
+async def test_an_error_within_a_200_is_one_answer(llm: LLMServer) -> None:
+    """As the same error with its own status: the share of refusals, which lowers the limit, is that of the answers."""
+    body = json.dumps({"error": {"message": "slow down", "code": 429}}).encode()
+    within, own = RecordingLimit(8), RecordingLimit(8)
+    for limit, answer in ((within, raw(body)), (own, status(429, "slow down"))):
+        model = model_at(llm.url, concurrency=limit)
+        llm.answer(answer, answer, text("a"))
+        await model.complete(ASKED)
+        await model.close()
+
+    assert [True, True, False] == own.refusals == within.refusals
 
 
 async def test_an_exhausted_quota_is_not_repeated(llm: LLMServer, model: OpenAIModel) -> None:

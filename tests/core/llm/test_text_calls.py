@@ -17,6 +17,27 @@ CALL = '{"name": "read_weather", "arguments": {"city": "Bonn"}}'
 
 
 @pytest.mark.parametrize(
+    "thought",
+    [
+        f"<think>Maybe {CALL}",
+        'Maybe <function=read_weather>{"city": "Bonn"}</function>? No.</think>I cannot do it.',
+        '<think>Maybe <function=read_weather>{"city": "Bonn"}</function> hm',
+    ],
+)
+def test_no_call_is_read_out_of_a_thought(thought: str) -> None:
+    """Also out of one without an end, or whose beginning stands in the prompt."""
+    assert () == written_calls(thought, KNOWN)
+
+
+@pytest.mark.parametrize("thought", ["plan [1]</think>\n", "<think>plan [1]</think>\n"])
+def test_a_call_after_a_thought_is_read(thought: str) -> None:
+    """In Python's notation too; the thought stays in the content."""
+    reply = with_text_calls(Reply(content=f"{thought}read_weather(city='Bonn')"), KNOWN)
+
+    assert ["read_weather"] == [call.name for call in reply.tool_calls]
+
+
+@pytest.mark.parametrize(
     "text",
     [
         CALL,
