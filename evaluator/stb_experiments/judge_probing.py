@@ -84,14 +84,18 @@ async def probe_judge(
     _, anchors = load_undisputed()
     async with ask_alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
         sessions = await load_sessions(store, judge, UNDISPUTED)
-        await ask_anchors(
-            store, judge, UNDISPUTED, anchors, len(sessions), connections=connections, tally=tally
+        given = await ask_anchors(
+            store,
+            judge,
+            UNDISPUTED,
+            anchors,
+            len(sessions),
+            connections=connections,
+            tally=tally,
+            lease=lease,
         )
         known = await _ask(store, judge, trials, connections, tally, advance, lease)
-    n_before = len(sessions)
-    sessions = await load_sessions(store, judge, UNDISPUTED)
-    now = sessions[n_before] if len(sessions) > n_before else {}
-    found = Findings(_anchor_rows(anchors, sessions[:n_before], now))
+    found = Findings(_anchor_rows(anchors, sessions, {one.answer_hash: one.status for one in given}))
     for number, probe in enumerate(PROBES):
         mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
         after = [known.get(trial.trajectory.answer_hash, Status.ERROR) for trial in mine]

@@ -18,6 +18,7 @@ from stb_core.llm.protocol import Endpoint, Model, Reply, Request
 from stb_core.llm.providers import endpoint_of, open_model, price_of, provider_address
 from stb_core.llm.repeats import Repeats, repeat_request
 from stb_core.llm.retries import Patience, Retries, counting_failures, retry_after_s
+from stb_core.llm.scripted import ScriptedModel
 from stb_core.llm.structured_output import Schema, fits, objects_in
 from stb_core.llm.text_calls import with_text_calls, written_calls
 from stb_core.llm.token_usage import usage_of_document

@@ -243,6 +243,17 @@ class Datasets:
             found = [Query.model_validate(document) for document in await connection.scalars(statement)]
         return sorted(found, key=lambda query: group_order(query.group))
 
+    async def query_counts(self) -> dict[str, int]:
+        """How many queries each dataset has, by name."""
+        d, q = schema.datasets.c, schema.queries.c
+        statement = (
+            sa.select(d.name, sa.func.count(q.dataset_id).label("n"))
+            .select_from(schema.datasets.outerjoin(schema.queries, q.dataset_id == d.id))
+            .group_by(d.id, d.name)
+        )
+        async with self._database.reading() as connection:
+            return {row.name: row.n for row in await connection.execute(statement)}
+
     async def counts(self, dataset_id: int) -> dict[str, int]:
         """How many tools, APIs, queries, responses and misses it holds."""
         found: dict[str, int] = {}

@@ -133,11 +133,9 @@ async def command(
             dry_run=dry_run,
             timeout_s=model_timeout,
         ) as judges:
-            if compared.by_one_judge and len(judges.members) > 1:
-                raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
+            if compared.by_one_judge:
+                _check_one_judge(judges)
             sides: list[Side] = []
-            doubts: list[str] = []
-            coverage: dict[str, Coverage] = {}
             forecasts: list[ForecastLine] = []
             readers = {run.run: RunReader(store, run) for run in chosen}
             for reader in readers.values():
@@ -150,10 +148,6 @@ async def command(
                     await judge_run(judges, reader, rounds)
                 table = await reader.verdict_table(judges.panel(), rounds=judges.rounds(rounds))
                 sides.append(Side(reader.run, table))
-                doubts += await run_headlines(reader)
-                counts = await reader.brought_verdicts(judges.panel(), SOPR)
-                doubts += foreign_lines({reader.run.run: counts})
-                coverage[reader.run.run] = coverage_of_side(sides[-1], len(await reader.queries()) or None)
             request = _Request(store, readers, sides, judges, block, settings, pair_rounds, clustered, seed)
             if dry_run:
                 if compared.forecast:
@@ -161,6 +155,8 @@ async def command(
                 show_forecasts(forecasts, as_json=as_json)
                 return
             rows = await compared.rows(request)
+            # After the rows: those of sowr need all trajectories, which then are read once.
+            doubts, coverage = await _doubts_and_coverage(request)
     show(
         rows,
         [*comparison_warnings(sides), *doubts, *_notes(rows)],
@@ -186,6 +182,29 @@ class _Request:
     seed: int
 
 
+def _check_one_judge(judges: OpenedJudges) -> None:
+    """Check that the judges are one that compares pairs."""
+    if len(judges.members) > 1:
+        raise UsageError("Pairs are compared by one judge.", hint="Name one with --judge.")
+    if is_imported(judges.members[0].name):
+        raise UsageError(
+            "Imported verdicts on pairs cannot be chosen.", hint="Use --judge recorded, or a model."
+        )
+
+
+async def _doubts_and_coverage(request: _Request) -> tuple[list[str], dict[str, Coverage]]:
+    """What casts doubt on the runs, in lines, and by run how much of its dataset it covers."""
+    doubts: list[str] = []
+    coverage: dict[str, Coverage] = {}
+    for side in request.sides:
+        reader = request.readers[side.run.run]
+        doubts += await run_headlines(reader)
+        counts = await reader.brought_verdicts(request.judges.panel(), SOPR)
+        doubts += foreign_lines({side.run.run: counts})
+        coverage[side.run.run] = coverage_of_side(side, len(await reader.queries()) or None)
+    return doubts, coverage
+
+
 async def _pass_rate_differences(request: _Request) -> list[ResultRow]:
     """Differences of pass rates of every two runs."""
     clusters = None
@@ -198,10 +217,6 @@ async def _win_rates(request: _Request) -> list[ResultRow]:
     """Win rates of every two runs, with p-values adjusted over all pairs."""
     judges = request.judges
     (opened,) = judges.members
-    if is_imported(opened.name):
-        raise UsageError(
-            "Imported verdicts on pairs cannot be chosen.", hint="Use --judge recorded, or a model."
-        )
     judge, checker = _pair_judges(request)
     rows: list[ResultRow] = []
     for one, other in combinations(request.sides, 2):

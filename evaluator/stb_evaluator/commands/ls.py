@@ -6,7 +6,7 @@ from typing import Any
 
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
-from stb_evaluator.commands.show import count_queries, run_row
+from stb_evaluator.commands.show import run_row
 from stb_evaluator.judges import MODE as VOTES
 
 
@@ -15,7 +15,7 @@ async def command(as_json: bool) -> None:
     """List the runs in the store, oldest first."""
     async with opened_store() as store:
         runs = [run for run in await store.runs.all() if run.manifest.mode != VOTES]
-        sizes = await count_queries(store)
+        sizes = await store.datasets.query_counts()
         rows = [await run_row(store, run, n_dataset=sizes.get(run.dataset)) for run in runs]
     if as_json:
         console.emit_json({"rows": rows})

@@ -24,7 +24,7 @@ async def command(what: str, full: bool, as_json: bool) -> None:
     async with opened_store() as store:
         run, group, query_id = await _find(store, what)
         if not query_id:
-            row = await run_row(store, run, n_dataset=(await count_queries(store)).get(run.dataset))
+            row = await run_row(store, run, n_dataset=(await store.datasets.query_counts()).get(run.dataset))
             _show_run(run, row, await _group_rows(store, run), as_json=as_json)
             return
         found = await _trajectories(store, run, group, query_id)
@@ -81,11 +81,6 @@ async def run_row(store: Store, run: Run, *, n_dataset: int | None = None) -> di
 
 def _counted(verdicts: BroughtVerdicts) -> str:
     return f", not counted without --judge {IMPORTED}{verdicts.source}" if verdicts.is_foreign else ""
-
-
-async def count_queries(store: Store) -> dict[str, int]:
-    """How many queries each dataset of the store has, by name."""
-    return {one.name: (await store.datasets.counts(one.id))["queries"] for one in await store.datasets.all()}
 
 
 async def _group_rows(store: Store, run: Run) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ class AnswerRecord:
     verdicts: dict[int, Status] = field(default_factory=dict)
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in a file.
+def read_json(path: Path) -> tuple[bytes, Any]:
+    """The text of a file, and the JSON value in it.
 
     Raises:
         FormatError: it cannot be read or is not JSON.
@@ -39,9 +39,9 @@ def read_json(path: Path) -> Any:
     except OSError as problem:
         raise FormatError(f"{path} cannot be read: {problem.strerror}.") from None
     try:
-        return orjson.loads(data)
+        return data, orjson.loads(data)
     except orjson.JSONDecodeError as problem:
-        return _read_lax_json(data, f"{path} is not JSON: {str(problem).split(': line', 1)[0]}.")
+        return data, _read_lax_json(data, f"{path} is not JSON: {str(problem).split(': line', 1)[0]}.")
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def find_repeats(data: bytes, value: Any) -> RepeatedNames:
     Raises:
         FormatError: it is nested too deeply for a closer look.
     """
-    # A member that was dropped took its quotation marks along.
-    if rb"\u0022" not in data and data.count(b'"') == orjson.dumps(value).count(b'"'):
-        return RepeatedNames()
     try:
+        # A member that was dropped took its quotation marks along.
+        if rb"\u0022" not in data and data.count(b'"') == _count_quotes(value):
+            return RepeatedNames()
         document = json.loads(data, object_pairs_hook=_read_object)
         if not isinstance(document, dict):
             return RepeatedNames()
@@ -84,6 +84,14 @@ def find_repeats(data: bytes, value: Any) -> RepeatedNames:
     except RecursionError:
         raise FormatError("it is nested too deeply") from None
     return RepeatedNames(document.repeated if isinstance(document, _Torn) else frozenset(), inner)
+
+
+def _count_quotes(value: Any) -> int:
+    """How many quotation marks the text of a JSON value has."""
+    try:
+        return orjson.dumps(value).count(b'"')
+    except orjson.JSONEncodeError:  # deeper than orjson writes
+        return json.dumps(value, ensure_ascii=False).count('"')
 
 
 def _read_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -69,15 +69,15 @@ def read_source(path: Path) -> AnswerSource:
     Raises:
         FormatError: it is not JSON, or none of the kinds that are known.
     """
-    document = read_json(path)
+    data, document = read_json(path)
     if raw_in.is_record(document):
-        name = find_repeats(path.read_bytes(), document).first
+        name = find_repeats(data, document).first
         repeated = {_id_of(path): _TWICE.format(name)} if name else {}
         return AnswerSource(path, raw_in.KIND, path.parent.parent.name, path.parent.name, document, repeated)
     if not isinstance(document, dict) or not document:
         raise FormatError("it holds no answers by query id")
     system, group = path.parent.name, group_of(path)
-    repeats = find_repeats(path.read_bytes(), document)
+    repeats = find_repeats(data, document)
     repeated = {query_id: _TWICE.format(name) for query_id, name in repeats.within.items()}
     repeated |= dict.fromkeys(repeats.names, "the file has different answers to it")
     for record in document.values():  # the first readable one decides

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from stb_core.llm import CostLimit, Reply, Request, Spending, most_cost_usd
+from stb_core.llm import CostLimit, Reply, Request, ScriptedModel, Spending, most_cost_usd
 from stb_core.store import Store
 from stb_core.usage import Price
 from stb_core.values import FunctionCall, Status
@@ -26,28 +26,22 @@ _N_EARLIER = 1000
 AnyJudge = TypeVar("AnyJudge", bound=AskingJudge)
 
 
-class PromptMeter:
+class PromptMeter(ScriptedModel):
     """A model that asks nobody: it keeps the requests, and is always unsure, so that every stage is built."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
-        self.requests: list[Request] = []
+        super().__init__(_reply_undecided, name)
 
-    @property
-    def name(self) -> str:
-        """``PROVIDER/MODEL`` of the model that it stands for."""
-        return self._name
 
-    async def complete(self, request: Request) -> Reply:
-        """A reply that is readable, and decides nothing."""
-        self.requests.append(request)
-        schema: Any = request.response_schema or {}
-        if request.functions:
-            schema = request.functions[0].parameters
-        reply = json.dumps({name: _undecided(shape) for name, shape in schema.get("properties", {}).items()})
-        if request.functions:
-            return Reply(tool_calls=(FunctionCall(id="0", name=request.functions[0].name, arguments=reply),))
-        return Reply(content=reply)
+def _reply_undecided(request: Request) -> Reply:
+    """A reply that is readable, and decides nothing."""
+    schema: Any = request.response_schema or {}
+    if request.functions:
+        schema = request.functions[0].parameters
+    reply = json.dumps({name: _undecided(shape) for name, shape in schema.get("properties", {}).items()})
+    if request.functions:
+        return Reply(tool_calls=(FunctionCall(id="0", name=request.functions[0].name, arguments=reply),))
+    return Reply(content=reply)
 
 
 def _undecided(shape: Any) -> Any:

@@ -67,6 +67,11 @@ class JudgeWatch:
             if line := await _fitness_warning(self._store, judge):
                 self.lines.append(line)
 
+    def is_due(self, judge: Judge) -> bool:
+        """Whether a judge is still to be asked about anchors; one without a model cannot change."""
+        was_asked = (judge.name, judge.rubric) in self._asked
+        return self._is_asking and isinstance(judge, AskingJudge) and not was_asked
+
     async def look_for_drift(
         self, judge: Judge, metric: str, *, connections: int, allowance: Allowance | None = None
     ) -> None:
@@ -75,8 +80,7 @@ class JudgeWatch:
         Raises:
             StbError: it has drifted, and drift is refused.
         """
-        is_done = (judge.name, judge.rubric) in self._asked
-        if is_done or not self._is_asking:
+        if not self.is_due(judge):
             return
         self._asked.add((judge.name, judge.rubric))
         anchors = await choose_earlier(self._store, judge, metric)
@@ -100,8 +104,7 @@ class JudgeWatch:
         allowance: Allowance | None,
     ) -> list[Verdict]:
         """Ask about anchors as long as ``MAX_CALLS`` suffice, even if every verdict takes all stages."""
-        if not isinstance(judge, AskingJudge):  # a judge without a model cannot change
-            return []
+        assert isinstance(judge, AskingJudge)
         n_stages = len(await build_prompts(judge, _asking(anchors[0])))
         verdicts: list[Verdict] = []
         tally = JudgingTally()

@@ -8,6 +8,7 @@ from stb_core.store import Store
 from stb_core.usage import Price
 from stb_core.values import SOWR, Judgement, Status, Trajectory, TrialPlace, Verdict
 from stb_evaluator.judges import (
+    RECORDED,
     Allowance,
     AskingJudge,
     Case,
@@ -26,7 +27,6 @@ from stb_evaluator.scores.win_verdicts import WinComparison
 
 CHECKS = "sowr-answer"
 """Metric of the verdicts on single answers that a comparison asks for; SoPR never counts them."""
-RECORDED = "recorded"
 
 PairJob = tuple[TrialPlace, Pair, int]
 """A pair as it is shown, and the round."""

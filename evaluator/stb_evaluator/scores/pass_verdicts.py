@@ -56,7 +56,9 @@ async def judge_run(
         number = judges.rounds(rounds, metric) or 1
         if watch:
             await watch.tell_fitness(judge)
-            if await _questions(reader, judge, number, metric, retry_errors=judges.retry_errors):
+            if watch.is_due(judge) and await _questions(
+                reader, judge, number, metric, retry_errors=judges.retry_errors
+            ):
                 await watch.look_for_drift(
                     judge, metric, connections=judges.connections, allowance=judges.allowance(opened)
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,11 +34,6 @@ class Coverage:
     n_dataset: int | None = None
     lacks: str = ""
 
-    @property
-    def is_subset(self) -> bool:
-        """Whether the dataset has more queries."""
-        return self.n_dataset is not None and self.n_total < self.n_dataset
-
 
 def coverage_of_rows(scores: Sequence[ResultRow]) -> dict[str, Coverage]:
     """The coverage of runs from their faithful rows."""
@@ -50,10 +46,7 @@ def coverage_of_rows(scores: Sequence[ResultRow]) -> dict[str, Coverage]:
 
 def coverage_of_side(side: Side, n_dataset: int | None) -> Coverage:
     """The coverage of a run that is compared; ``n_dataset`` counts the queries of its dataset."""
-    counts: dict[str, int] = {}
-    for group in side.table.expected:
-        for name, count in faithful_table(side.table, group).counts.items():
-            counts[name] = counts.get(name, 0) + count
+    counts = sum((faithful_table(side.table, group).counts for group in side.table.expected), Counter[str]())
     n_total = sum(map(len, side.table.expected.values()))
     return Coverage(n_total, n_dataset, lacks_in_words(counts))
 

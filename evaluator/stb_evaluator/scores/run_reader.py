@@ -111,7 +111,7 @@ class RunReader:
     async def _read_log(self, metric: str, member: PanelMember) -> list[Mark]:
         run, marks = self.run, self.store.verdicts.marks
         if is_imported(member.judge):
-            asked = await find_brought(self.store, run, member.judge, metric)
+            asked = find_brought(await self._brought(), run.run, member.judge, metric)
             return await marks(
                 run.run, metric=metric, judge=asked.judge, rubric=asked.rubric, source=asked.source
             )
@@ -125,7 +125,7 @@ class RunReader:
         counts: dict[str, int] = {}
         for member in panel.members:
             if is_imported(member.judge):
-                found = [await find_brought(self.store, self.run, member.judge, metric)]
+                found = [find_brought(await self._brought(), self.run.run, member.judge, metric)]
             else:
                 named = (metric, member.judge, member.rubric)
                 found = [

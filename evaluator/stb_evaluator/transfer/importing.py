@@ -12,9 +12,9 @@ from stb_core.store import Dataset, Store
 from stb_core.values import SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
 from stb_core.values.queries import STANDARD_GROUPS
 from stb_evaluator.formats import AnswerRecord, ReadAnswers, Skipped, read_all, resolve_steps
+from stb_evaluator.judges import RECORDED
 from stb_evaluator.transfer.votes import ImportedVotes, import_votes, source_name
 
-RECORDED = "recorded"
 NO_DATASET = "none"
 _UNKNOWN = "unknown"
 _ENOUGH = 0.9  # share of imported queries that a dataset must have, word for word, to be theirs

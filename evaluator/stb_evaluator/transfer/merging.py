@@ -30,7 +30,7 @@ _SOURCE_LENGTH = 200
 class Merged:
     """The result of merging a bundle.
 
-    ``new_verdicts`` counts all that were added, ``foreign`` those among them that do not belong to the run;
+    ``new_verdicts`` counts all that were added, ``foreign`` those of the bundle's that do not belong to the run;
     ``refused`` counts those that were left out, by reason. ``source`` is what the log calls the bundle.
     """
 

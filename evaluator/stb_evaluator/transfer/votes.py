@@ -9,9 +9,8 @@ from stb_core.errors import NotFoundError, UsageError
 from stb_core.store import Store
 from stb_core.values import SOWR, Judgement, Status, Trajectory, Verdict
 from stb_evaluator.formats import Votes
-from stb_evaluator.judges import Pair
+from stb_evaluator.judges import RECORDED, Pair
 
-RECORDED = "recorded"
 _SOURCE_LENGTH = 100
 
 

@@ -116,4 +116,4 @@ def test_runs_that_are_compared_in_pairs_are_read_once_each(
     ended = run_stb("compare", "a", "b", "c", "--metric", "sowr", "--judge", "rules")
 
     assert ended.code == 0
-    assert reads["trajectories"] == 6
+    assert reads["trajectories"] == 3

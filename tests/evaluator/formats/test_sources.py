@@ -231,6 +231,22 @@ def test_a_raw_search_leads_to_its_answer(tmp_path: Path) -> None:
     assert record.trajectory.available_tools == ("f_for_t", "g_for_t")
 
 
+def test_a_long_search_is_read(tmp_path: Path) -> None:
+    """Each call nests the next: two hundred are deeper than the fast writer of JSON goes."""
+    chain = node("Action", "Finish", node("Action Input", json.dumps(FINISH), observation="{}"))
+    for number in range(200):
+        chain = node(
+            "Action", "f_for_t", node("Action Input", f'{{"n": {number}}}', chain, observation="seen")
+        )
+    path = write(
+        tmp_path / "sys" / "G2" / "12_DFS_woFilter_w2.json", raw(tree={"tree": node("Thought", "", chain)})
+    )
+
+    (record,) = records(read_source(path))
+
+    assert 201 == len(record.trajectory.steps)
+
+
 def test_of_several_tries_the_first_that_answered_counts(tmp_path: Path) -> None:
     """Not the one that a directory happens to list first."""
 

@@ -98,6 +98,16 @@ def test_verdicts_of_others_count_only_where_they_are_asked_for(run_stb, mine: s
     assert line in reported.document["headline"]
 
 
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_pairs_cannot_be_compared_by_them(run_stb, mine: str, flags: tuple[str, ...]) -> None:
+    """That is said before anything is read, or foretold."""
+    on_store(mine, lambda store: make_run(store, ANSWERS, run="other"))
+
+    ended = run_stb("compare", "mine", "other", "--metric", "sowr", "--judge", "imported:forged.zip", *flags)
+
+    assert (2, True) == (ended.code, "Imported verdicts on pairs cannot be chosen." in ended.err)
+
+
 def test_a_comparison_by_them_says_so(run_stb, mine: str) -> None:
     """A line for each run."""
 
