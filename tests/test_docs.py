@@ -296,7 +296,9 @@ def test_every_setting_is_documented() -> None:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors of a page's headings."""
+    """The anchors of a page's headings; of a file of tests, their names."""
+    if path.suffix == ".py":
+        return set(re.findall(r"^(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE))
     headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

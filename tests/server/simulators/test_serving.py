@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ from stb_core.llm.retries import Patience
 from stb_core.store import Store, schema
 from stb_core.usage import Price, Usage
 from stb_core.values.functions import Functions, OfferedApi
-from stb_core.values.provenance import CacheMode
+from stb_core.values.provenance import CacheMode, Provenance
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_core.values.trajectories import StopReason
@@ -245,3 +246,20 @@ async def test_the_examples_of_a_snapshot_are_those_of_the_snapshot(
     prompts = [request["messages"][1]["content"] for request in llm.requests]
     assert [False, False, True] == ["Late" in prompts[0], "Newer" in prompts[0], "1979" in prompts[0]]
     assert [True, True, False] == ["Late" in prompts[1], "Newer" in prompts[1], "1979" in prompts[1]]
+
+
+async def test_invented_answers_are_no_examples(
+    llm: LLMServer, sqlite_store: Store, sqlite_store_url: str
+) -> None:
+    """A model is shown what real APIs said, and never what a model made up."""
+    dataset = await sim_world.build(sqlite_store)
+    llm.rule = echo
+    invented = sim_world.recording(
+        sim_world.call("search", title="Metropolit"), sim_world.film("Invented", 2)
+    )
+    await sqlite_store.responses.keep(dataset.id, [replace(invented, provenance=Provenance.SIMULATED)])
+    async with serving(sqlite_store_url, llm, examples=9) as server:
+        await server.call(search("Metropolis"))
+
+    prompt = llm.requests[0]["messages"][1]["content"]
+    assert [False, True] == ["Invented" in prompt, "1979" in prompt]
