@@ -210,7 +210,7 @@ PAGES = {
     "simulator": "How like the real answers are a simulator's?",
     "judge": "How far do verdicts on record agree with each other?",
     "judge-of-scripts": "Are planted faults of a judge found?",
-    "variance": "Whose chance does a score depend on, and what would a dollar buy?",
+    "variance": "Where does the variance of a score come from, and what would a dollar buy?",
     "variance-of-scripts": "The same with trials, simulators and judges that differ on purpose",
 }
 

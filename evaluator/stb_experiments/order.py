@@ -63,7 +63,7 @@ async def measure_order(
     )
     return Result(
         name="order",
-        title="Other orders, other company",
+        title="Order and concurrency",
         rows=rows,
         tables={
             "": (

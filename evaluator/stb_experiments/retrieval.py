@@ -96,7 +96,7 @@ async def measure_retrieval(
     )
     return Result(
         name="retrieval",
-        title="Tools that nobody names",
+        title="Retrieving tools",
         rows=rows,
         shown=_wide(rows),
         tables={

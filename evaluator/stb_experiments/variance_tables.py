@@ -20,7 +20,7 @@ from stb_evaluator.statistics import (
 from stb_experiments.output import ExperimentRow
 from stb_experiments.plots import LineChart
 
-SHARES = "Whose chance a single verdict depends on"
+SHARES = "Sources of the variance of a single verdict"
 OFFERS = "What more would buy: the standard error of the macro score, in points"
 TABLES = {
     SHARES: (

@@ -18,6 +18,7 @@ from stb_core.values.manifest import Manifest
 from stb_core.values.names import standardize_api, standardize_category, standardize_tool
 from stb_core.values.nulls import NULL_MEMBER, canonical_without_nulls, without_nulls
 from stb_core.values.observations import Finished
+from stb_core.values.plain_text import count_noun
 from stb_core.values.provenance import DEFAULT_MODE, NOT_STATED, CacheMode, Provenance
 from stb_core.values.python_notation import parse_literal
 from stb_core.values.queries import Query, group_order

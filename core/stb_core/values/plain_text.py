@@ -1,4 +1,6 @@
-r"""Text as a terminal may be given it: nothing in it is obeyed, and what an encoding lacks is in plain words.
+r"""Text for people: counts with their nouns, and text as a terminal may be given it.
+
+A terminal obeys nothing in it, and what an encoding lacks is in plain words.
 
 What cannot be shown is written as in JSON, ``\u001b``: so a JSON document stays the same document.
 """
@@ -24,6 +26,11 @@ _PLAIN_WORDS = {
     "≤": "<=",
     "≥": ">=",
 }
+
+
+def count_noun(count: int, noun: str) -> str:
+    """A count and what it counts: ``1 answer``, ``3 answers``. The noun is one whose plural ends in s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def escape_control_characters(text: str) -> str:

@@ -15,7 +15,7 @@ from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_core.llm import CostLimit
 from stb_core.store import Store
-from stb_core.values import SOPR, SOWR
+from stb_core.values import SOPR, SOWR, count_noun
 from stb_evaluator.commands.compare_tables import show
 from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
 from stb_evaluator.judges import (
@@ -310,11 +310,15 @@ def _notes(rows: Sequence[ResultRow]) -> list[str]:
             continue
         counts: list[str] = []
         if row["n_error"]:
-            counts.append(f"{row['n_error']} verdicts failed, missing or lost to infrastructure (not scored)")
+            counts.append(
+                f"{count_noun(row['n_error'], 'verdict')} failed, missing or lost to infrastructure (not scored)"
+            )
         if row["n"] < row["n_total"]:
             left_out = row["n_total"] - row["n"]
             counts.append(f"{left_out} of {row['n_total']} queries cannot be compared (left out)")
         if row["missing"] or row["missing_b"]:
-            counts.append(f"{row['missing']} and {row['missing_b']} answers missing (counted as unsolved)")
+            counts.append(
+                f"{row['missing']} and {count_noun(row['missing_b'], 'answer')} missing (counted as unsolved)"
+            )
         notes.append(f"INCOMPLETE: {row['run']} and {row['run_b']}: {', '.join(counts)}.")
     return notes

@@ -184,7 +184,7 @@ def _matrix(figure_class: type[Canvas], report: Report) -> Figure | None:
         "matrix",
         "Paired differences",
         f"Macro SoPR of the row minus that of the column. A star: p below {ALPHA} after Holm's adjustment over"
-        " all pairs. Without a star no difference is shown.",
+        " all pairs. Without a star the difference is not significant.",
         _save(figure),
     )
 

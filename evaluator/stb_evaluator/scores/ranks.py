@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from stb_core.values import count_noun
 from stb_evaluator.scores.comparison import Side
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow
 from stb_evaluator.scores.points import faithful_table
@@ -13,12 +14,13 @@ from stb_evaluator.statistics import rank_bounds
 
 # Differences that are 0 but for rounding; in points.
 _TIE = 1e-9
+# What a score may lack: the noun that is counted, and what became of it.
 _LACKS = {
-    "missing": "answers missing",
-    "infrastructure": "lost to infrastructure",
-    "error": "verdicts failed",
-    "unjudged": "verdicts missing",
-    "unknown_groups": "groups of unknown queries",
+    "missing": ("answer", "missing"),
+    "infrastructure": ("trial", "lost to infrastructure"),
+    "error": ("verdict", "failed"),
+    "unjudged": ("verdict", "missing"),
+    "unknown_groups": ("group", "of unknown queries"),
 }
 
 
@@ -53,7 +55,11 @@ def coverage_of_side(side: Side, n_dataset: int | None) -> Coverage:
 
 def lacks_in_words(counts: Mapping[str, int]) -> str:
     """What is missing of a score, as ``3 answers missing``; "" if it is complete."""
-    return ", ".join(f"{counts[name]} {words}" for name, words in _LACKS.items() if counts.get(name))
+    return ", ".join(
+        f"{count_noun(counts[name], noun)} {fate}"
+        for name, (noun, fate) in _LACKS.items()
+        if counts.get(name)
+    )
 
 
 def rank_runs(differences: Sequence[ResultRow], coverage: Mapping[str, Coverage]) -> list[ResultRow]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from stb_core.store import Run
-from stb_core.values import SOPR, StopReason
+from stb_core.values import SOPR, StopReason, count_noun
 from stb_evaluator.judges import METRICS, Panel
 from stb_evaluator.scores.costs import Account
 from stb_evaluator.scores.pass_rate import BLOCKS, MACRO, MICRO, Block, ResultRow, Score, score
@@ -215,13 +215,15 @@ def foreign_lines(brought: Mapping[str, Mapping[str, int]]) -> list[str]:
 def _fault(row: ResultRow) -> str:
     counts, is_reference = row["counts"], row["block"] == "reference"
     names = {
-        "missing": f"answers missing ({'left out' if is_reference else 'counted as unsolved'})",
-        "infrastructure": "lost to infrastructure failures (not scored)",
-        "error": "verdicts failed (not scored)",
-        "unjudged": "verdicts missing (not scored)",
-        "unknown_groups": "groups of which neither answers nor queries can be read (not scored)",
+        "missing": ("answer", f"missing ({'left out' if is_reference else 'counted as unsolved'})"),
+        "infrastructure": ("trial", "lost to infrastructure failures (not scored)"),
+        "error": ("verdict", "failed (not scored)"),
+        "unjudged": ("verdict", "missing (not scored)"),
+        "unknown_groups": ("group", "of which neither answers nor queries can be read (not scored)"),
     }
-    found = [f"{counts[name]} {words}" for name, words in names.items() if counts.get(name)]
+    found = [
+        f"{count_noun(counts[name], noun)} {fate}" for name, (noun, fate) in names.items() if counts.get(name)
+    ]
     if not found:
         return ""
     return f"INCOMPLETE: {row['run']}: {', '.join(found)}, of {row['n_total'] * row['trials']} answers."

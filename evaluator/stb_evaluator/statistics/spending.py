@@ -1,4 +1,4 @@
-"""Whose chance a score depends on, and what an extra dollar would buy: queries, trials or rounds; pure.
+"""Where the variance of a score comes from, and what an extra dollar would buy: queries, trials or rounds; pure.
 
 Scores of a system are labelled by query, simulator, trial, judge and round. Which of them can be told
 apart depends on which have several levels: with one trial per query the agent's own chance is a part of

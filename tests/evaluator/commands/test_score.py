@@ -128,7 +128,7 @@ def test_recorded_verdicts_need_no_judge(run_stb, sqlite_store_url: str) -> None
     assert {row["run"] for row in ended.document["rows"]} == {"old"}
     found = {r["block"]: (r["value"], r["missing"]) for r in ended.document["rows"] if r["group"] == "macro"}
     assert found == {"faithful": (pytest.approx(200 / 3), 1), "reference": (100.0, 1)}
-    assert ended.document["headline"][0].startswith("INCOMPLETE: old: 1 answers missing")
+    assert ended.document["headline"][0].startswith("INCOMPLETE: old: 1 answer missing")
 
 
 def test_recorded_is_the_default_where_it_can_be(run_stb, sqlite_store_url: str) -> None:

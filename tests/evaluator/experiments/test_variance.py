@@ -33,7 +33,7 @@ def test_what_real_verdicts_say(run_stb: Callable[..., Any], real_data: Path) ->
     )
 
     assert ended.code == 0
-    mean = {row["whose"]: row["share"] for row in of(ended, "Whose") if row["system"] == "mean of all"}
+    mean = {row["whose"]: row["share"] for row in of(ended, "Sources of") if row["system"] == "mean of all"}
     assert mean == {"query": pytest.approx(82.7, abs=0.1), "judge": pytest.approx(17.3, abs=0.1)}
     query, rounds = (row for row in of(ended, "What") if row["system"] == "mean of all")
     assert (query["now"], rounds["limit"]) == pytest.approx((1.77, 1.71), abs=0.01)
@@ -96,7 +96,7 @@ def test_runs_with_other_simulators_are_one_system(
     )
 
     assert ended.code == 0, ended.err
-    shares = of(ended, "Whose")
+    shares = of(ended, "Sources of")
     assert {row["whose"] for row in shares} == {"query", "simulator", "trial of the agent", "judge"}
     assert {row["levels"] for row in shares} == {8, 2, 4}
     assert sum(row["share"] for row in shares) == pytest.approx(100)

@@ -93,7 +93,7 @@ def test_an_incomplete_run_has_no_place() -> None:
 
     assert found == {
         "a": (1, 1, 1),
-        "lost": "incomplete: 1 lost to infrastructure",
-        "missing": "incomplete: 1 answers missing",
-        "judge": "incomplete: 1 verdicts failed",
+        "lost": "incomplete: 1 trial lost to infrastructure",
+        "missing": "incomplete: 1 answer missing",
+        "judge": "incomplete: 1 verdict failed",
     }

@@ -114,7 +114,7 @@ def test_a_missing_trial_makes_it_incomplete(run_stb: Callable[..., Any], sqlite
     rows = run_stb(*flags, "pass@k,trajectory,sopr", "--json").document["rows"]
 
     line = (
-        "INCOMPLETE: r: 1 answers missing (counted as unsolved), 1 lost to infrastructure failures (not scored),"
+        "INCOMPLETE: r: 1 answer missing (counted as unsolved), 1 trial lost to infrastructure failures (not scored),"
         " of 4 answers."
     )
     assert (shown.code, shown.out.count(line)) == (1, 1)

@@ -1,4 +1,4 @@
-"""Whose chance a score depends on, and what more of it would buy."""
+"""Where the variance of a score comes from, and what more would buy."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_a_run_that_covers_less_has_no_place_anywhere(site: str) -> None:
     rows = [row_of(listed, "few"), row_of(board, "few")]
 
     assert all("not ranked: 4 of 6 queries" in row and "SUBSET 4 of 6 queries" in row for row in rows)
-    assert "not ranked: incomplete: 1 answers missing" in row_of(listed, "torn")
+    assert "not ranked: incomplete: 1 answer missing" in row_of(listed, "torn")
     assert board.index("Not ranked") > board.index('href="/runs/silent"')
     assert board.index("Not ranked") < min(board.index(f'href="/runs/{run}"') for run in ("few", "torn"))
     assert ">SUBSET<" in settled_page(f"{site}/runs/few")

@@ -54,7 +54,7 @@ def test_refusals_are_in_the_words_of_python(problems, text):
 
 
 def test_refusals_equal_the_recorded_ones(real_data):
-    """Of the recorded refusals of unknown and missing arguments nine in ten are foretold to the letter."""
+    """Of the recorded refusals of unknown and missing arguments nine in ten are predicted exactly."""
     release = real_data / "release"
     documents = {
         (file.parent.name, file.stem, standardize_api(api["name"])): ApiDocument.model_validate(api)
