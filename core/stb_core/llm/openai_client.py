@@ -38,7 +38,7 @@ from stb_core.llm.protocol import Endpoint, Reply, Request
 from stb_core.llm.repeats import MAX_REQUESTS, Repeats
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience, Retries, retry_after_s
 from stb_core.llm.slowness import Slowness
-from stb_core.telemetry import traces
+from stb_core.telemetry import mask_of, traces
 from stb_core.usage import Price, Usage
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class OpenAIModel:
             http_client=httpx2.AsyncClient(transport=httpx2.AsyncBaseTransport()),  # never used
         )
         headers = {**sdk.default_headers, **sdk.auth_headers}
+        self._mask = mask_of(endpoint.api_key or "")
         self._http = HttpClient(
             str(sdk.base_url).rstrip("/"),
             headers={name: value for name, value in headers.items() if isinstance(value, str)},
@@ -319,7 +320,7 @@ class OpenAIModel:
         except HttpError as problem:
             raise openai.APIConnectionError(request=self._sdk_request) from problem
         if 200 <= response.status < 300:
-            return response.content
+            return self._mask.body(response.content)
         raise self._status_error(response)
 
     def _status_error(self, response: HttpResponse) -> openai.APIStatusError:
@@ -327,7 +328,7 @@ class OpenAIModel:
         return openai.APIStatusError(
             f"HTTP {response.status}",
             response=httpx2.Response(response.status, headers=headers, request=self._sdk_request),
-            body=chat_format.error_of(response.text),
+            body=chat_format.error_of(self._mask.json(response.text)),
         )
 
     def _count_answer(self, *, refused: bool) -> None:

@@ -13,6 +13,7 @@ from stb_core.llm.protocol import Endpoint
 from stb_core.llm.retries import DEFAULT_PATIENCE, Patience
 from stb_core.llm.structured_output import Schema, find_object
 from stb_core.settings import Settings, provider_prefix
+from stb_core.telemetry import remember_secrets
 from stb_core.usage import Price
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def provider_address(provider: str, settings: Settings) -> tuple[str, str | None
             hint=f"Set {provider_prefix(provider)}_BASE_URL to its OpenAI-compatible address, "
             "such as http://127.0.0.1:8000/v1.",
         )
+    remember_secrets(key or "")
     return url or _OPENAI_URL, key
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from stb_core.errors import RefusalReason
 from stb_core.llm.chat_format import error_text
-from stb_core.telemetry import mask_secrets
+from stb_core.telemetry import mask_of, mask_secrets
 
 _MAX_ERROR_TEXT = 2000
 """Characters of an error's text that are searched; some endpoints append the whole request to it."""
@@ -103,7 +103,7 @@ def describe_error(status: int, body: Any, key: str | None = None) -> str:
 def in_one_line(text: str, key: str | None = None) -> str:
     """The beginning of a text, without secrets, line breaks and a full stop at its end."""
     if key:
-        text = text.replace(key, "***")
+        text = mask_of(key).text(text)
     return " ".join(str(mask_secrets(text)).split())[:_LONGEST_DESCRIPTION].rstrip(".")
 
 

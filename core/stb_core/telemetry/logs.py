@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import UsageError
+from stb_core.telemetry.secrets import MASK, mask_known
 
 _LEVELS = {"debug", "info", "warning", "error"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -64,15 +65,15 @@ class JsonLines(logging.Formatter):
         }
         for name, value in vars(record).items():
             if name not in _STANDARD and not name.startswith("_"):
-                fields[name] = "***" if _SECRET_NAMES.fullmatch(name) else mask_secrets(value)
+                fields[name] = MASK if _SECRET_NAMES.fullmatch(name) else mask_secrets(value)
         if record.exc_info:
             fields["error"] = mask_secrets(self.formatException(record.exc_info))
-        return orjson.dumps(fields, default=str).decode()
+        return mask_known(orjson.dumps(fields, default=str).decode())
 
 
 def mask_secrets(value: Any) -> Any:
-    """``value`` with anything that looks like a credential hidden, if it is text."""
-    return _SECRET_VALUES.sub("***", value) if isinstance(value, str) else value
+    """``value`` without known secrets and anything that looks like a credential, if it is text."""
+    return _SECRET_VALUES.sub(MASK, mask_known(value)) if isinstance(value, str) else value
 
 
 def configure(level: str) -> None:

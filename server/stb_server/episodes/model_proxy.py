@@ -22,6 +22,7 @@ from starlette.types import Receive, Scope, Send
 from stb_core.errors import StoreError
 from stb_core.llm import price_of, provider_address, shape_of_body, usage_of_document
 from stb_core.settings import Settings
+from stb_core.telemetry import SecretMask, mask_of
 from stb_core.usage import Price, Usage
 from stb_core.values import Episode
 from stb_core.values.episodes import FailedCall, ProxiedCall
@@ -56,7 +57,12 @@ class _Call:
     price: Price | None
     started: float
     hides_usage: bool
-    key: str | None
+    key: str
+
+    @property
+    def mask(self) -> SecretMask:
+        """Masks the key in what the provider answers."""
+        return mask_of(self.key)
 
     @property
     def is_stream(self) -> bool:
@@ -126,6 +132,7 @@ class ModelProxy:
             episode, "model", ProxiedCall(model=model).model_dump_json()
         )
         assert isinstance(number, int)
+        key = authorization.removeprefix("Bearer ")
         call = _Call(episode, number, model, original, body, price, monotonic(), body is not original, key)
         headers = {"content-type": "application/json"}
         if authorization:
@@ -142,7 +149,7 @@ class ModelProxy:
             if answer.status_code == 200 and call.is_stream:
                 return _Stream(self._passing(call, answer), headers=passed_on)
             try:
-                content = await answer.aread()
+                content = call.mask.body(await answer.aread())
             finally:
                 await answer.aclose()
         except httpx2.HTTPError as problem:
@@ -167,7 +174,7 @@ class ModelProxy:
         reader, is_recorded = UsageReader(call.price, hides_usage=call.hides_usage), False
         try:
             async for chunk in answer.aiter_bytes():
-                passed = reader.pass_on(chunk)
+                passed = call.mask.body(reader.pass_on(chunk))
                 if reader.is_over and not is_recorded:
                     is_recorded = True
                     await self._record_stream(call, reader)
@@ -176,7 +183,7 @@ class ModelProxy:
             if not is_recorded:
                 is_recorded = True
                 await self._record_stream(call, reader)
-            yield reader.rest()
+            yield call.mask.body(reader.rest())
         except httpx2.HTTPError as problem:
             failure = FailedCall(message=f"{call.model} broke off its reply ({type(problem).__name__}).")
             if not is_recorded:

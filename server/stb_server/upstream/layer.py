@@ -12,6 +12,7 @@ import httpx
 import orjson
 
 from stb_core import json_text
+from stb_core.telemetry import mask_of, remember_secrets
 from stb_core.values import ApiDocument, ApiRef, Provenance
 from stb_server.calls import Answer, CallRequest, Decline, Documents, parse_template
 from stb_server.upstream.answer_quality import Quality, assess
@@ -21,7 +22,7 @@ from stb_server.upstream.direct_apis import direct_request
 from stb_server.upstream.fetch import Fetcher
 from stb_server.upstream.network_guard import Resolver, resolve
 from stb_server.upstream.toolbench_proxy import proxy_request, read_proxy_answer
-from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest, mask_secrets
+from stb_server.upstream.values import UpstreamError, UpstreamReply, UpstreamRequest
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Upstream:
         """
         self._config = config
         self._secrets = config.secrets(environment)
+        remember_secrets(*self._secrets.values())
         self._documents = documents
         self._direct = config.direct_apis()
         hosts = {name: host.limits() for name, host in config.hosts.items()}
@@ -125,7 +127,7 @@ class Upstream:
         if not 200 <= reply.status < 300:
             return reply, Content("", "", is_json=False)  # its body is not used
         text = decode_text(reply.body, reply.content_type)
-        return reply, parse_content(mask_secrets(text, secrets))
+        return reply, parse_content(mask_of(*secrets).json(text))
 
 
 def _promises_json(document: ApiDocument | None) -> bool:

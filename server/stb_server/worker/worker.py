@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from stb_core.errors import NotFoundError, StoreError
 from stb_core.store import Dataset, Snapshot
+from stb_core.telemetry import remember_secrets
 from stb_core.values import CacheMode, Provenance
 from stb_server.cache import MemoryCache
 from stb_server.calls import (
@@ -43,6 +44,7 @@ class Worker:
 
     def __init__(self, options: ServerOptions) -> None:
         self.options = options
+        remember_secrets(options.token, options.write_token)
         self.memory = MemoryCache(options.memory_bytes)
         self.faults = Faults(options.faults) if options.faults else None
         self.times = RequestTimes()

@@ -344,6 +344,19 @@ async def test_secrets_are_in_no_error_and_no_log(
     assert all(KEY not in str(vars(record)) for record in caplog.records if record.name.startswith("stb_"))
 
 
+@pytest.mark.parametrize("spelled", [str, lambda key: "".join(f"\\u{ord(char):04x}" for char in key)])
+async def test_a_reply_that_repeats_the_key_is_masked(
+    llm: LLMServer, model: OpenAIModel, spelled: Callable[[str], str]
+) -> None:
+    """However it is spelled: what a model says is recorded, shown and published."""
+    said = f'{{"choices": [{{"message": {{"content": "I was asked with {spelled(KEY)}."}}}}], "usage": null}}'
+    llm.answer(raw(said.encode()))
+
+    reply = await model.complete(ASKED)
+
+    assert "I was asked with ***." == reply.content
+
+
 async def test_an_endpoint_that_is_not_there_is_named(llm: LLMServer) -> None:
     """The address, and the variable that holds it."""
     model = model_at("http://127.0.0.1:9/v1", patience=Patience(deadline_s=5, first_wait_s=0.001))

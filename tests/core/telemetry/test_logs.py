@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stb_core.errors import UsageError
-from stb_core.telemetry import logs
+from stb_core.telemetry import logs, secrets
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,16 @@ def test_secrets_are_masked() -> None:
     found = line("Bearer abc", url="postgresql://stb:hush@db/stb", api_key="anything")
 
     assert ("***", "postgresql***db/stb", "***") == (found["event"], found["url"], found["api_key"])
+
+
+def test_secrets_of_this_process_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever brings them into a line, a value within another one too."""
+    monkeypatch.setattr(secrets, "_known", set())
+    secrets.remember_secrets("no-known-form-1", "")
+
+    found = line("got no-known-form-1", reason={"said": ["no%2Dknown-form-1"]}, url="a\\u006eb")
+
+    assert ("got ***", {"said": ["***"]}, "a\\u006eb") == (found["event"], found["reason"], found["url"])
 
 
 async def test_fields_stand_in_all_lines_of_their_block() -> None:

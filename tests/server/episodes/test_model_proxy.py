@@ -324,6 +324,26 @@ async def test_what_the_proxy_does_not_know_is_refused_by_any_method(server: Run
             await client.models.list()
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_servers_key_does_not_come_back(server: Running, llm: LLMServer, stream: bool) -> None:
+    """A provider that repeats the key, in whatever spelling, tells it to no agent."""
+    key = "".join(f"\\u{ord(char):04x}" for char in "sk-of-the-server")
+    choice = (
+        f'{{"index": 0, "{"delta" if stream else "message"}": {{"content": "{key} sk%2Dof-the-server"}}}}'
+    )
+    document = f'{{"id": "1", "choices": [{choice}], "usage": null}}'
+    llm.answer(raw((f"data: {document}\n\ndata: [DONE]\n\n" if stream else document).encode()))
+    player = await open_episode(server)
+
+    answer = await server.client.post(
+        f"{player.opened['proxy_url']}/chat/completions",
+        json={"model": "m", "messages": QUESTION, "stream": stream},
+    )
+
+    said = json.loads(answer.text.split("\n\n")[0].removeprefix("data: "))["choices"][0]
+    assert "*** ***" == said["delta" if stream else "message"]["content"]
+
+
 async def test_the_agents_own_key_is_used_where_the_server_has_none(
     sqlite_store: Store, sqlite_store_url: str, llm: LLMServer, caplog: pytest.LogCaptureFixture
 ) -> None:

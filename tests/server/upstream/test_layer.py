@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import orjson
 import pytest
@@ -191,7 +194,28 @@ async def echo_wide(heard: Heard, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
 
 
-@pytest.mark.parametrize("echo", [echo, echo_wide])
+async def echo_spelled(heard: Heard, writer: asyncio.StreamWriter) -> None:
+    """The same in the spellings that escape a search for the key as it is."""
+    said = str(heard.headers)
+    escaped = "".join(f"\\u{ord(char):04x}" for char in said)
+    percent = "".join(f"%{byte:02X}" for byte in said.encode())
+    encoded = base64.b64encode(said.encode()).decode()
+    body = f'{{"error": "", "response": ["{escaped}", "{percent}", "{encoded}"]}}'
+    writer.write(reply(body=body.encode()))
+    await writer.drain()
+
+
+def decoded_base64(text: str) -> list[str]:
+    """What the parts of a text that may be base64 stand for."""
+    parts = re.findall(r"[A-Za-z0-9+/]{24,}", text)
+    return [
+        base64.b64decode(part + "=" * (-len(part) % 4)).decode(errors="replace")
+        for part in parts
+        if len(part) % 4 != 1
+    ]
+
+
+@pytest.mark.parametrize("echo", [echo, echo_wide, echo_spelled])
 @pytest.mark.parametrize("tool", ["films", "books"])
 async def test_keys_appear_nowhere_but_in_the_request(
     tool: str, echo: Say, caplog: pytest.LogCaptureFixture
@@ -205,7 +229,10 @@ async def test_keys_appear_nowhere_but_in_the_request(
 
     assert isinstance(outcome, Answer)
     assert key in str(server.heard[0].headers)
-    for place in (outcome.body.decode(), repr(outcome), caplog.text, repr(layer.counts), repr(asked(tool))):
+    said = outcome.body.decode()
+    decoded = repr(orjson.loads(said))
+    texts = [said, decoded, unquote(decoded), *decoded_base64(decoded)]
+    for place in (*texts, repr(outcome), caplog.text, repr(layer.counts), repr(asked(tool))):
         assert key not in place
 
 
