@@ -24,6 +24,9 @@ Written by `docs/generate.py` from the commands' own help; do not edit.
 Every command takes `--json`, which prints one JSON document with a table under `rows` on stdout;
 progress and logs go to stderr. Exit codes: 0 done, 1 incomplete or a check failed, 2 bad usage.
 
+A table that is wider than the terminal (or than `COLUMNS`; 200 where the output is no terminal) is arranged so that it can
+be read: what every row says is told above it, a table of figures is turned, and any other is written record by record.
+
 Control characters, and characters that change the direction of text, are written out on both, as `\\u001b`. So is
 what the encoding of the terminal or file lacks (`PYTHONIOENCODING`, or the locale); `±` is `+/-` there. A JSON document
 is the same document in every encoding.

@@ -2,7 +2,7 @@
 
 Fences in Markdown mean: ``sh`` is executed; ``sh background`` is started and left running until the
 page ends; ``text`` after ``sh`` shows output, each line of which must come (``…`` stands for anything);
-``python`` is executed; ``json`` and ``toml`` must parse. A page starts in a copy of the folder that
+``python`` is executed; ``json``, ``toml`` and ``yaml`` must parse. A page starts in a copy of the folder that
 ``stb demo`` makes. Language models are played by a scripted server.
 """
 
@@ -24,6 +24,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 import services
 from conftest import REPOSITORY, clean_environment
@@ -173,6 +174,8 @@ def test_examples_run(path: Path, demo_folder: Path, tmp_path: Path, models: LLM
                 json.loads(block.text)
             elif block.language == "toml":
                 tomllib.loads(block.text)
+            elif block.language == "yaml":
+                yaml.safe_load(block.text)
     finally:
         page.close()
 

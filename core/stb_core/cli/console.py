@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stb_core.cli.output import GuardedStream, guard
+from stb_core.cli.tables import TextTable, fit_table
 from stb_core.values.plain_text import fit_encoding
 
 _WIDTH_OF_FILES = 200
@@ -61,16 +63,39 @@ def emit_table(
 ) -> None:
     """Print rows as a table; a column may be given as ``"name"`` or ``"name:Heading"``.
 
-    Fractions are shown with ``digits`` digits after the point.
+    Fractions are shown with ``digits`` digits after the point. What is too wide for the terminal is arranged
+    otherwise, see ``fit_table``.
     """
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     named = [(column.split(":", 1)[0], column.split(":", 1)[-1]) for column in columns]
-    for name, heading in named:
-        numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
-        table.add_column(heading, justify="right" if numeric and rows else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(_cell(row.get(name), digits))) for name, _ in named))
-    _stdout().print(table)
+    cells = [[_shown(_cell(row.get(name), digits)) for name, _ in named] for row in rows]
+    numeric = {
+        heading
+        for name, heading in named
+        if rows and all(isinstance(row.get(name), int | float | None) for row in rows)
+    }
+    out = _stdout()
+    for table in fit_table(TextTable([heading for _, heading in named], cells), out.width):
+        if table.facts:
+            out.print(Text("; ".join(f"{head}: {cell}" for head, cell in table.facts)))
+        out.print(_drawn(table, numeric, title=title))
+
+
+def _drawn(table: TextTable, numeric: Container[str], *, title: str) -> Table:
+    drawn = Table(
+        box=None if table.is_record else box.SIMPLE_HEAD,
+        show_header=not table.is_record,
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+        padding=(0, 0) if table.is_close else (0, 1),
+    )
+    for head in table.heads:
+        drawn.add_column(head, justify="right" if head in numeric else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    if table.is_record:
+        drawn.add_row()
+    return drawn
 
 
 def print_texts(texts: Iterable[Text]) -> None:
@@ -82,7 +107,8 @@ def print_texts(texts: Iterable[Text]) -> None:
 
 def _stdout() -> Console:
     out = GuardedConsole(highlight=False)
-    return out if out.is_terminal else GuardedConsole(highlight=False, width=_WIDTH_OF_FILES)
+    is_set = out.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return out if is_set else GuardedConsole(highlight=False, width=_WIDTH_OF_FILES)
 
 
 def _cell(value: Any, digits: int) -> str:

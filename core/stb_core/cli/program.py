@@ -33,6 +33,16 @@ from stb_core.telemetry import logs, traces
 from stb_core.values.plain_text import decode_name
 
 ENTRY_POINTS = "stabletoolbench.commands"
+# How ``stb --help`` arranges the commands; one that is in no section stands under "Other".
+_SECTIONS = {
+    "Start": ("demo", "doctor"),
+    "Data": ("data", "cache"),
+    "Evaluate": ("run", "worker", "ps", "score", "compare", "report", "ls", "show", "rm"),
+    "Serve": ("serve", "view"),
+    "Share": ("export", "import", "lock", "verify"),
+    "Keep": ("backup", "restore"),
+    "Research": ("experiment", "solvable"),
+}
 _OURS = "stabletoolbench"
 _LONGEST_NAME = 200
 _OWN_NAME = re.compile(r"^``stb [^`]*``: ")
@@ -89,11 +99,26 @@ class Commands(click.Group):
         return sorted({*super().list_commands(context), *self._entries})
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in ``stb --help``; nothing is imported for it."""
-        width = formatter.width - 6 - max(map(len, self.list_commands(context)), default=0)
-        rows = [(name, self._short_help(name, width)) for name in self.list_commands(context)]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+        """The list in ``stb --help``, by section; nothing is imported for it."""
+        names = self.list_commands(context)
+        longest = max(map(len, names), default=0)
+        for title, members in self._sections(context, names).items():
+            rows = [
+                (name.ljust(longest), self._short_help(name, formatter.width - 6 - longest))
+                for name in members
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def _sections(self, context: click.Context, names: Sequence[str]) -> dict[str, list[str]]:
+        if context.parent is not None:
+            return {"Commands": list(names)}
+        placed = {name for members in _SECTIONS.values() for name in members}
+        sections = {
+            title: [name for name in members if name in names] for title, members in _SECTIONS.items()
+        }
+        sections["Other"] = [name for name in names if name not in placed]
+        return {title: members for title, members in sections.items() if members}
 
     def _short_help(self, name: str, width: int) -> str:
         if name in self.commands:
@@ -175,7 +200,7 @@ def exit_with(code: int) -> NoReturn:
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings from a TOML file, over stb.toml.")
 @click.option("--log-level", default="warning", show_default=True, help="debug, info, warning or error.")
-@click.version_option(package_name="stabletoolbench", prog_name="stb")
+@click.version_option(None, "-V", "--version", package_name="stabletoolbench", prog_name="stb")
 @click.pass_context
 def stb(context: click.Context, config: Path | None, log_level: str) -> None:
     """A stable benchmark for tool-using LLM agents."""

@@ -22,6 +22,9 @@ _ROWS = 50
 _BROUGHT = "brought_by_a_bundle"
 _REPEATS = "repeats_run"
 
+LATEST = "@latest"
+"""The name of whichever run was made last."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -166,12 +169,16 @@ class Runs:
     async def get(self, run: str) -> Run:
         """One run by its id or, where that is unambiguous, its name or the beginning of its id.
 
+        ``@latest`` is the run that was made last, unless one has that name.
+
         Raises:
             NotFoundError: no run fits, or more than one.
         """
         there = await self.all()
         exact = [r for r in there if r.run == run] or [r for r in there if r.name == run]
         matches = exact or [r for r in there if run and r.run.startswith(run)]
+        if run == LATEST and not matches:
+            matches = there[-1:]
         if len(matches) == 1:
             return matches[0]
         if matches:

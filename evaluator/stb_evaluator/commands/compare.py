@@ -54,6 +54,7 @@ from stb_evaluator.scores import (
     run_headlines,
     set_switches,
     win_rows,
+    worse_runs,
 )
 from stb_evaluator.scores.tool_clusters import tool_clusters
 
@@ -88,6 +89,16 @@ from stb_evaluator.scores.tool_clusters import tool_clusters
 @timeout_option
 @with_cost_options
 @evaluator_option
+@click.option(
+    "--fail-if-worse",
+    is_flag=True,
+    help="Fail (exit code 1) if the first run is worse than another: the whole interval says so.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 100),
+    help="With --fail-if-worse: so many points worse are accepted.",
+)
 @click.option("--seed", type=int, default=0, help="Seed of resampling and permutation.")
 async def command(
     runs: tuple[str, ...],
@@ -104,6 +115,8 @@ async def command(
     max_cost: float | None,
     dry_run: bool,
     evaluator: Path | None,
+    fail_if_worse: bool,
+    margin: float | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -113,10 +126,9 @@ async def command(
     Missing verdicts are asked for, as in stb score.
     """
     compared = _COMPARED[metric]
-    if (switches or block != "faithful") and not compared.has_blocks:
-        raise UsageError("Differences are compared by the faithful rules only.", hint="Use --metric sowr.")
-    if switches and block != "reference":
-        raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
+    _check_rules(compared, block, switches)
+    if margin is not None and not fail_if_worse:
+        raise UsageError("A margin says how much worse is accepted.", hint="Add --fail-if-worse.")
     settings = OURS if block == "faithful" else set_switches(switches)
     async with opened_store() as store:
         chosen = list({run.run: run for run in [await store.runs.get(name) for name in runs]}.values())
@@ -157,13 +169,14 @@ async def command(
             rows = await compared.rows(request)
             # After the rows: those of sowr need all trajectories, which then are read once.
             doubts, coverage = await _doubts_and_coverage(request)
+    worse = worse_runs(rows, chosen[0].run, margin or 0.0) if fail_if_worse else []
     show(
         rows,
-        [*comparison_warnings(sides), *doubts, *_notes(rows)],
+        [*worse, *comparison_warnings(sides), *doubts, *_notes(rows)],
         coverage,
         as_json=as_json,
     )
-    if not all(row["complete"] for row in rows):
+    if worse or not all(row["complete"] for row in rows):
         sys.exit(1)
 
 
@@ -299,6 +312,14 @@ _COMPARED = {
     SOPR: _ComparedMetric(_pass_rate_differences),
     SOWR: _ComparedMetric(_win_rates, _forecast_win_rates, has_blocks=True, by_one_judge=True),
 }
+
+
+def _check_rules(compared: _ComparedMetric, block: Block, switches: Sequence[str]) -> None:
+    """Check that the metric can be compared by these rules."""
+    if (switches or block != "faithful") and not compared.has_blocks:
+        raise UsageError("Differences are compared by the faithful rules only.", hint="Use --metric sowr.")
+    if switches and block != "reference":
+        raise UsageError("The faithful rules have no switches.", hint="Add --block reference.")
 
 
 def _notes(rows: Sequence[ResultRow]) -> list[str]:

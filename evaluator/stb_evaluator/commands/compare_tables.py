@@ -9,7 +9,7 @@ import click
 
 from stb_core.cli import console
 from stb_core.values import SOPR, SOWR, p_text, score_text, score_with_interval
-from stb_evaluator.scores import MACRO, Coverage, ResultRow, rank_runs
+from stb_evaluator.scores import EVEN, MACRO, Coverage, ResultRow, rank_runs
 
 _ALPHA = 0.05
 
@@ -123,6 +123,6 @@ class _Shown:
 
 
 _SHOWN = {
-    SOPR: _Shown(_show_differences, "{:+.1f} points", 0, is_ranked=True),
-    SOWR: _Shown(_show_wins, "wins {:.1f} %", 50, is_ranked=False),
+    SOPR: _Shown(_show_differences, "{:+.1f} points", EVEN[SOPR], is_ranked=True),
+    SOWR: _Shown(_show_wins, "wins {:.1f} %", EVEN[SOWR], is_ranked=False),
 }

@@ -16,7 +16,7 @@ from stb_core.errors import UsageError
 from stb_core.store import Run, Store
 from stb_evaluator.commands.export import write_file
 from stb_evaluator.judges import default_judge, logged_panel
-from stb_evaluator.reports import Report, as_csv, as_html, as_json, as_markdown, gather
+from stb_evaluator.reports import Report, as_csv, as_html, as_json, as_junit, as_latex, as_markdown, gather
 from stb_evaluator.scores import Side, load_verdict_table
 
 WRITERS: dict[str, Callable[[Report], bytes]] = {
@@ -24,6 +24,8 @@ WRITERS: dict[str, Callable[[Report], bytes]] = {
     ".md": as_markdown,
     ".csv": as_csv,
     ".json": as_json,
+    ".tex": as_latex,
+    ".xml": as_junit,
 }
 
 

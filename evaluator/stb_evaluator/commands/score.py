@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
-from stb_core.cli import console, current_settings, stb_command, timeout_option
+from stb_core.cli import current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError, UsageError
 from stb_core.llm import CostLimit
 from stb_core.store import Run, Store
-from stb_core.values import SOPR, group_order, measure_text, score_text, score_with_interval
+from stb_core.values import SOPR
 from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
+from stb_evaluator.commands.score_tables import show
 from stb_evaluator.judges import (
     METRICS,
     RECORDED,
@@ -28,13 +28,6 @@ from stb_evaluator.judges import (
 from stb_evaluator.judges import MODE as VOTES
 from stb_evaluator.scores import (
     BLOCKS,
-    CORRECTED,
-    MACRO,
-    MICRO,
-    QUALITY,
-    TRAJECTORY,
-    TRIALS,
-    UNSIMULATED,
     Block,
     JudgeWatch,
     LabelSet,
@@ -43,10 +36,9 @@ from stb_evaluator.scores import (
     ScoreMetric,
     ScoreRequest,
     choose_queries,
-    faults,
     forecast_anchors,
     forecast_run,
-    headline,
+    low_scores,
     read_labels,
     run_headlines,
     set_switches,
@@ -54,7 +46,6 @@ from stb_evaluator.scores import (
 )
 from stb_evaluator.scores.headlines import beyond_recordings
 from stb_evaluator.scores.score_metrics import score_metrics
-from stb_evaluator.scores.trial_facts import share_columns
 
 
 @stb_command("score")
@@ -104,6 +95,14 @@ from stb_evaluator.scores.trial_facts import share_columns
     help="Ask a judge about some earlier answers again, with at most 12 calls, to notice that it has changed.",
 )
 @click.option("--strict", is_flag=True, help="Refuse to score with a judge that has changed.")
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 100),
+    help="Fail (exit code 1) if a macro score is below this many percent.",
+)
+@click.option(
+    "--ci", is_flag=True, help="Hold the lower end of the 95 % interval against --fail-under, not the score."
+)
 @timeout_option
 @with_cost_options
 @evaluator_option
@@ -125,6 +124,8 @@ async def command(
     task_ids: str,
     anchors: bool,
     strict: bool,
+    fail_under: float | None,
+    ci: bool,
     max_cost: float | None,
     dry_run: bool,
     evaluator: Path | None,
@@ -139,6 +140,7 @@ async def command(
     if strict and not anchors:
         raise UsageError("Without anchors no change of a judge is noticed.", hint="Leave --no-anchors out.")
     metrics = _metrics(metric)
+    _check_gate(metric, fail_under, by_interval=ci)
     async with opened_store() as store:
         watch = JudgeWatch(store, is_strict=strict, is_asking=anchors)
         request = ScoreRequest(
@@ -186,10 +188,18 @@ async def command(
             return
         doubts = [line for reader in readers for line in await run_headlines(reader)]
         impure = [line for reader in readers if (line := await beyond_recordings(reader))] if hermetic else []
-    notes = [*watch.lines, *doubts, *impure, *_notes(request.labels, chosen)]
+    low = low_scores(rows, fail_under, by_interval=ci) if fail_under is not None else []
+    notes = [*low, *watch.lines, *doubts, *impure, *_notes(request.labels, chosen)]
     show(rows, notes, watch.rows, as_json=as_json)
-    if impure or not all(row["complete"] for row in rows):
+    if low or impure or not all(row["complete"] for row in rows):
         sys.exit(1)
+
+
+def _check_gate(metrics: str, fail_under: float | None, *, by_interval: bool) -> None:
+    if fail_under is None and by_interval:
+        raise UsageError("There is no threshold.", hint="Name one with --fail-under.")
+    if fail_under is not None and METRICS.keys().isdisjoint(_names(metrics)):
+        raise UsageError("There is no score that could be below --fail-under.", hint=f"Add --metric {SOPR}.")
 
 
 async def _forecast(
@@ -227,11 +237,14 @@ async def _forecast_anchors(
 
 def _metrics(names: str) -> list[ScoreMetric]:
     known = score_metrics()
-    chosen = list(dict.fromkeys(part.strip() for part in names.split(",")))
-    for name in chosen:
+    for name in _names(names):
         if name not in known:
             raise UsageError(f"There is no metric {name!r}.", hint=f"There are: {', '.join(known)}.")
-    return [known[name] for name in chosen]
+    return [known[name] for name in _names(names)]
+
+
+def _names(metrics: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in metrics.split(",")))
 
 
 def _blocks(name: str, switches: Sequence[str]) -> Sequence[Block]:
@@ -271,85 +284,3 @@ def _notes(labels: LabelSet | None, runs: Sequence[Run]) -> list[str]:
         return []
     of_all = f"{unknown} of {len(labels.points)} labels"
     return [f"NOTE: {of_all} are for queries or runs that are not scored here (left out)."]
-
-
-def show(
-    rows: Sequence[ResultRow],
-    notes: Sequence[str] = (),
-    anchors: Sequence[Mapping[str, Any]] = (),
-    *,
-    as_json: bool,
-) -> None:
-    """Print rows: one JSON document, or headline and notes, then one table per metric and block.
-
-    ``anchors`` says what judges were asked again; the table has no place for it, a note has told it.
-    """
-    scores = [row for row in rows if row["block"] in BLOCKS]
-    tried = [row for row in rows if row["block"] == TRIALS]
-    lines = list(dict.fromkeys([*headline(scores), *faults(tried), *notes]))
-    if as_json:
-        console.emit_json({"headline": lines, "rows": rows, "anchors": list(anchors)})
-        return
-    for line in lines:
-        click.echo(line)
-    for metric, block in dict.fromkeys((row["metric"], row["block"]) for row in scores):
-        mine = [row for row in scores if (row["metric"], row["block"]) == (metric, block)]
-        console.emit_table(*_table(mine, f"{block} {METRICS[metric].label}, %"))
-    totals = {row["run"]: row for row in scores if row["group"] == MICRO and row["n_calls"]}
-    if totals:
-        console.emit_table(*_origins(list(totals.values())))
-    unsimulated = [row for row in rows if row["block"] == UNSIMULATED]
-    for metric in dict.fromkeys(row["metric"] for row in unsimulated):
-        mine = [row for row in unsimulated if row["metric"] == metric]
-        title = f"{METRICS[metric].label} of trials without made-up answers, %"
-        console.emit_table(*_table(mine, title))
-    corrected = [row for row in rows if row["block"] in {CORRECTED, QUALITY}]
-    if corrected:
-        shown = [{**row, **_measure_cells(row)} for row in corrected]
-        columns = "run", "judge", "metric", "block", "group", "value", "interval:95 %", "n", "n_labelled"
-        console.emit_table(shown, columns)
-    tried = [row for row in tried if row["group"] in {MACRO, MICRO}]
-    if tried:
-        shown = [{**row, **_measure_cells(row)} for row in tried]
-        columns = "run", "judge", "metric", "group", "value", "interval:95 %", "trials", "n", "n_total"
-        console.emit_table(shown, columns)
-    measured = [row for row in rows if row["block"] == TRAJECTORY and row["group"] == MICRO]
-    if measured:
-        shown = [{**row, **_measure_cells(row)} for row in measured]
-        console.emit_table(shown, ("run", "metric:measure", "value", "interval:95 %", "unit", "n"))
-
-
-def _table(rows: Sequence[ResultRow], title: str) -> tuple[list[dict[str, Any]], list[str]]:
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    groups.sort(key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
-    lines: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in rows:
-        line = lines.setdefault((row["run"], row["judge"]), {"run": row["run"], "judge": row["judge"]})
-        line[row["group"]] = _cell(row)
-    return list(lines.values()), [f"run:{title}", "judge", *groups]
-
-
-def _origins(rows: Sequence[ResultRow]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Where the answers to the calls of each run came from."""
-    columns = share_columns(rows)
-    lines = [
-        {"run": row["run"], "calls": row["n_calls"], **{name: f"{row[name]:.1f}" for name in columns}}
-        for row in rows
-    ]
-    heads = [f"{name}:{words}" for name, words in columns.items()]
-    return lines, ["run:provenance of answers, %", "calls", *heads]
-
-
-def _cell(row: ResultRow) -> str:
-    if row["value"] is None:
-        return "?"
-    mark = "" if row["complete"] else "*"
-    if row["block"] == "reference":
-        return f"{score_text(row['value'])}±{score_text(row['std_rounds'])}{mark}"
-    return score_with_interval(row["value"], row["ci_low"], row["ci_high"]) + mark
-
-
-def _measure_cells(row: ResultRow) -> dict[str, str]:
-    """Value and interval of a measure, with the same digits; an incomplete value carries a star."""
-    value, _, ends = measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"]).partition(" ")
-    return {"value": value if row["complete"] or not value else f"{value}*", "interval": ends}

@@ -22,6 +22,7 @@ from stb_evaluator.scores import (
     compare_runs,
     comparison_warnings,
     coverage_of_rows,
+    faithful_table,
     headline,
     measure_rows,
     rank_runs,
@@ -58,6 +59,7 @@ class Report:
     published: list[Published] = field(default_factory=list)
     ranks: list[ResultRow] = field(default_factory=list)
     unsimulated: list[ResultRow] = field(default_factory=list)
+    queries: list[ResultRow] = field(default_factory=list)
 
     @property
     def complete(self) -> bool:
@@ -98,7 +100,23 @@ async def gather(
         published=load_published() if published else [],
         unsimulated=unsimulated,
         ranks=rank_runs(comparisons, coverage_of_rows(scores)) if len(sides) > 2 else [],
+        queries=[row for side in sides for row in query_rows(side)],
     )
+
+
+def query_rows(side: Side) -> list[ResultRow]:
+    """The faithful score of every query of a run, in percent; None where verdicts or a trial are lost."""
+    return [
+        {
+            "run": side.run.run,
+            "group": group,
+            "query_id": query_id,
+            "value": None if np.isnan(value) else float(value) * 100,
+        }
+        for group in side.table.expected
+        for table in [faithful_table(side.table, group)]
+        for query_id, value in zip(table.ids, table.all_queries, strict=True)
+    ]
 
 
 def _run_row(side: Side, panel: Panel) -> ResultRow:

@@ -86,11 +86,28 @@ def tables_of(report: Report) -> list[tuple[str, list[list[str]]]]:
         ("Consistency of the judge", _consistency_table(report.consistency)),
         ("Runs", _run_table(report.runs)),
     ]
-    for one in report.published:
-        heads = ["system", *one.groups]
-        rows = [[name, *cells] for name, cells in one.rows.items()]
-        tables.append((f"{one.title} (judge {one.judge}, {one.date}; {one.source})", [heads, *rows]))
+    tables += _published_tables(report)
     return [(title, table) for title, table in tables if len(table) > 1]
+
+
+def paper_tables(report: Report) -> list[tuple[str, list[list[str]]]]:
+    """The tables that a paper shows: scores, published scores and paired differences, as texts."""
+    judges = ", ".join(sorted({row["judge"] for row in report.scores}))
+    scores = _score_table(report.scores, "faithful")
+    tables = [(f"Solvable pass rate, % [95 % interval]; judge {judges}", scores), *_published_tables(report)]
+    if report.comparisons:
+        tables.append(("Paired differences of the macro score, in points", _pair_table(report.comparisons)))
+    return tables
+
+
+def _published_tables(report: Report) -> list[tuple[str, list[list[str]]]]:
+    return [
+        (
+            f"{one.title} (judge {one.judge}, {one.date}; {one.source})",
+            [["system", *one.groups], *([name, *cells] for name, cells in one.rows.items())],
+        )
+        for one in report.published
+    ]
 
 
 def groups_of(rows: Iterable[ResultRow]) -> list[str]:

@@ -7,6 +7,7 @@ from stb_evaluator.scores.comparison import (
     compare_runs,
     comparison_warnings,
 )
+from stb_evaluator.scores.gates import EVEN, low_scores, worse_runs
 from stb_evaluator.scores.headlines import run_headlines
 from stb_evaluator.scores.judge_watch import JudgeWatch, forecast_anchors
 from stb_evaluator.scores.labels import CORRECTED, QUALITY, LabelSet, corrected_rows, read_labels

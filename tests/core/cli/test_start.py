@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -50,6 +51,36 @@ def test_a_name_that_is_near_is_suggested() -> None:
         stb.main(["scor"], standalone_mode=False)
 
     assert "No such command 'scor'. Did you mean 'score'?" == refused.value.format_message()
+
+
+def test_the_help_lists_commands_by_what_they_are_for() -> None:
+    """Each of ours once and in a section; one of others under Other. A group lists its members in one."""
+    stb = Commands("stb")
+    ours = {
+        one.name for one in importlib.metadata.entry_points(group=cli.ENTRY_POINTS) if "." not in one.name
+    }
+    for name in (*ours, "theirs"):
+        stb.add_entry(entry(name, "a_module_that_is_not_there:command"))
+
+    text = stb.get_help(click.Context(stb))
+    sections = re.split(r"^(\w+):$", text, flags=re.MULTILINE)[1:]
+    listed = dict(
+        zip(
+            sections[::2],
+            (re.findall(r"^  (\S+)", part, re.MULTILINE) for part in sections[1::2]),
+            strict=True,
+        )
+    )
+    group = Commands("group")
+    group.add_entry(entry("run", "a_module_that_is_not_there:command"))
+    nested = group.get_help(click.Context(group, parent=click.Context(stb)))
+
+    assert ["theirs"] == listed.pop("Other")
+    assert sorted(ours) == sorted(
+        name for title, names in listed.items() if title != "Options" for name in names
+    )
+    assert listed["Evaluate"][0] == "run"
+    assert "Commands:\n  run" in nested
 
 
 def test_others_add_to_groups_of_ours(

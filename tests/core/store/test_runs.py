@@ -70,6 +70,22 @@ async def test_queries_are_kept_with_a_run(store: Store) -> None:
     assert [] == await store.runs.queries("r")
 
 
+async def test_the_latest_run_has_a_name(sqlite_store: Store) -> None:
+    """The one made last, unless a run has that name; without runs there is none."""
+    manifest = Manifest(dataset="d", dataset_hash="", agent="a")
+    with pytest.raises(NotFoundError, match="There is no run '@latest'"):
+        await sqlite_store.runs.get("@latest")
+    for name in ("b", "c", "a"):
+        await sqlite_store.runs.create(name, manifest, {})
+
+    latest = await sqlite_store.runs.get("@latest")
+    await sqlite_store.runs.create("@latest", manifest, {})
+    await sqlite_store.runs.create("z", manifest, {})
+
+    assert latest.run == "a"
+    assert (await sqlite_store.runs.get("@latest")).run == "@latest"
+
+
 async def test_a_name_that_is_near_is_suggested(sqlite_store: Store) -> None:
     """Of runs and of datasets; nothing is suggested where nothing is near."""
     await sqlite_store.datasets.create("spring")

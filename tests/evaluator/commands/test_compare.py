@@ -29,6 +29,23 @@ def _imported(run_stb, real_data: Path) -> None:
 
 
 @pytest.mark.usefixtures("imported")
+def test_a_worse_run_fails_the_comparison(run_stb) -> None:
+    """A chain of thought against its own tree search: worse by about 8 points, which a margin of 20 accepts."""
+    worse, better = "toolllama_sft_cot", "toolllama_sft_dfs"
+
+    failed = run_stb("compare", worse, better, "--fail-if-worse", "--json")
+    accepted = run_stb("compare", worse, better, "--fail-if-worse", "--margin", "20", "--json")
+    reverse = run_stb("compare", better, worse, "--fail-if-worse")
+    lone = run_stb("compare", better, worse, "--margin", "2")
+
+    assert failed.document["headline"][0].startswith(f"FAILED: {worse} is worse than {better}: macro sopr -")
+    assert "FAILED" not in " ".join(accepted.document["headline"]) + reverse.out
+    assert failed.code == 1
+    assert accepted.code == reverse.code
+    assert (lone.code, "Add --fail-if-worse." in lone.err) == (2, True)
+
+
+@pytest.mark.usefixtures("imported")
 def test_every_pair_of_six_systems_has_interval_and_p(run_stb) -> None:
     """Fifteen pairs; no two of the three CoT systems can be told apart, each search beats its CoT twin."""
     document = run_stb("compare", *SYSTEMS, *SEARCHERS, "--json").document

@@ -106,6 +106,29 @@ def test_judge_errors_make_the_score_incomplete(run_stb, sqlite_store_url: str, 
     assert mended.out.splitlines()[0] == "complete: 3 answers in 1 run(s), all present and judged."
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "line"),
+    [
+        (["--fail-under", "60"], 0, ""),
+        (["--fail-under", "70"], 1, "FAILED: r: macro sopr 66.7 is below 70."),
+        (["--fail-under", "60", "--ci"], 1, "FAILED: r: the lower end of macro sopr 66.7 ["),
+        (["--fail-under", "60", "--metric", "pass@k"], 2, "no score that could be below --fail-under"),
+        (["--ci"], 2, "There is no threshold."),
+    ],
+)
+def test_a_low_score_fails_the_command(
+    run_stb, sqlite_store_url: str, stub: LLMServer, options: list[str], code: int, line: str
+) -> None:
+    """Exit code 1 and a line that says which score was too low; two of three queries are solved."""
+    fill(sqlite_store_url, three_answers)
+
+    ended = run_stb("score", "--judge", "stub/any", "--rounds", "1", *options)
+
+    assert ended.code == code
+    assert line in (ended.err if code == 2 else ended.out)
+    assert ("FAILED" in ended.out) == (code == 1)
+
+
 def test_rules_are_labelled_as_not_comparable(run_stb, sqlite_store_url: str) -> None:
     """In the first line, and in every row."""
     fill(sqlite_store_url, three_answers)

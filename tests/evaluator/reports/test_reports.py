@@ -73,7 +73,7 @@ def test_the_page_opens_from_a_file_without_a_network(run_stb, tmp_path: Path) -
 @pytest.mark.usefixtures("small")
 def test_the_same_runs_are_the_same_bytes(run_stb, tmp_path: Path) -> None:
     """In every form, plots included."""
-    for ending in ("html", "md", "csv", "json"):
+    for ending in ("html", "md", "csv", "json", "tex", "xml"):
         for name in ("one", "two"):
             run_stb("report", "plain", HOSTILE, "-o", f"{name}.{ending}")
 
