@@ -289,7 +289,7 @@ CASES = [
     Case(
         "report {run} -o x.doc",
         2,
-        "'x.doc' has no extension of a report format. Use .html, .md, .csv, .json.",
+        "'x.doc' has no extension of a report format. Use .html, .md, .csv, .json, .tex, .xml.",
     ),
     Case(
         "report {run} --judge rules -o /proc/x.html",
