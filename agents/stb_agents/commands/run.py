@@ -235,7 +235,8 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
             f"{len(missing)} of {run.n_expected} trials have no result. The same command again repeats them."
         )
     else:
-        console.print_note(f"Next: stb score {run.run} --judge rules")
+        # Rules are no judge of a model's words: they suit scripts alone.
+        console.print_note(f"Next: stb score {run.run} --judge {'PROVIDER/MODEL' if run.model else 'rules'}")
 
 
 def _describe_nothing_run(run: str, nothing: NothingRun) -> str:

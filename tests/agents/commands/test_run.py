@@ -141,7 +141,7 @@ async def test_an_endpoint_that_refuses_everything_is_exit_code_1_with_its_words
 async def test_queries_that_the_model_refuses_are_named_by_kind(
     stb: Stb, cot: tuple[str, ...], llm: LLMServer
 ) -> None:
-    """The run is complete, and its table, the line below it and stb show count them."""
+    """The run is complete, and its table, the line below it and stb show count them; a model is to judge it."""
     too_long = status(400, "maximum context length is 4096 tokens")
     llm.rule = lambda body: too_long if "Osterby" in str(body["messages"]) else obliging(body)
     env = {"STUB_BASE_URL": llm.url}
@@ -152,6 +152,7 @@ async def test_queries_that_the_model_refuses_are_named_by_kind(
     assert done.returncode == 0
     assert "answered 3, context_exceeded 1" in done.stdout
     assert "Refused by the model's endpoint, and unsolved: context_exceeded 1." in done.stderr
+    assert done.stderr.endswith("Next: stb score r --judge PROVIDER/MODEL\n")
     (row,) = json.loads(shown.stdout)["rows"]
     assert (row["answered"], row["context_exceeded"]) == (3, 1)
 
