@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from stb_core import cli
 from stb_core.cli import console, stb_command
 from stb_core.values import DEFAULT_MODE, CacheMode
+from stb_core.values.observations import ObservationForm
 
 if TYPE_CHECKING:
     from stb_agents.runs import Forecast, NothingRun, RunOutcome
@@ -152,6 +153,13 @@ _options = (
         default=1024,
         show_default=True,
         help="Most characters of a tool's answer that the agent sees.",
+    ),
+    click.option(
+        "--observation",
+        type=click.Choice(get_args(ObservationForm)),
+        default="plain",
+        show_default=True,
+        help="Form of a tool's answer: as the server sends it, or as the client of ToolBench writes it.",
     ),
     click.option(
         "-o", "--agent-option", multiple=True, metavar="NAME=VALUE", help="An option of the agent itself."

@@ -42,7 +42,7 @@ from stb_core.values import (
     StopReason,
 )
 from stb_core.values.functions import finish_name
-from stb_core.values.observations import DEFAULT_OBSERVATION, finish_step, read_call, with_observation
+from stb_core.values.observations import PLAIN, ObservationStyle, finish_step, read_call, with_observation
 from stb_core.values.trajectories import ModelCall, Timing
 
 _USUAL_ENDS = frozenset({"stop", "tool_calls", "function_call"})
@@ -68,7 +68,7 @@ class Environment:
         model: that ``ask`` asks; None for agents without one.
         sampling: settings of each request to the model.
         budget: limits of this trial.
-        max_observation: most characters of an observation that the agent sees.
+        observations: how the agent is shown what its calls return.
         episode: names this attempt to the server; "" for calls that are independent of each other.
         accepted: shapes of requests that the model's endpoint accepts, shared by all trials of a run.
     """
@@ -81,7 +81,7 @@ class Environment:
         model: Model | None = None,
         sampling: Sampling = Sampling(),
         budget: Budget = UNLIMITED,
-        max_observation: int = DEFAULT_OBSERVATION,
+        observations: ObservationStyle = PLAIN,
         episode: str = "",
         accepted: AcceptedShapes | None = None,
     ) -> None:
@@ -89,7 +89,7 @@ class Environment:
         self._client = client
         self._model = model
         self._sampling = sampling
-        self._max_observation = max_observation
+        self._observations = observations
         self._episode = episode
         self.meter = Meter(budget)
         self.steps: list[Step] = []
@@ -291,7 +291,7 @@ class Environment:
         return step, self.meter.seconds - started
 
     async def _step(self, call: FunctionCall) -> Step:
-        read = read_call(self.functions, call.name, call.arguments, self._max_observation)
+        read = read_call(self.functions, call.name, call.arguments, self._observations)
         if isinstance(read, Step):
             return read
         with self.attempts(f"The server at {self._client.url}"):
@@ -300,7 +300,7 @@ class Environment:
         return with_observation(
             read.step,
             answer.body,
-            self._max_observation,
+            self._observations,
             error=answer.error,
             key=answer.key,
             provenance=answer.provenance or None,
@@ -318,7 +318,7 @@ class Environment:
             "agent": agent,
             "group": group,
             "query_id": query_id,
-            "max_observation": self._max_observation,
+            **self._observations.settings(),
             "stateful": bool(self._episode),
             "budget": self.meter.remaining,
         }
@@ -375,7 +375,7 @@ class Environment:
         """
         self.meter.check_open()
         self.is_reply_cut = False
-        step, finished = finish_step(arguments)
+        step, finished = finish_step(arguments, self._observations)
         self.steps.append(step)
         if finished and finished.stop is StopReason.ANSWERED:
             self.answer = finished

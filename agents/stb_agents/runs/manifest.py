@@ -50,7 +50,7 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
         agent_settings={
             **agent.settings(),
             "budget": trial_settings.budget.settings(),
-            "max_observation": trial_settings.max_observation,
+            **trial_settings.observations.settings(),
         },
         agent_hash=prepared.agent.code.identity,
         agent_version=request.agent_version,

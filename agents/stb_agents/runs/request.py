@@ -9,6 +9,7 @@ from pathlib import Path
 from stb_agents.environment import Agent, Budget, Sampling
 from stb_agents.runs.runner import TrialSettings
 from stb_core.errors import UsageError
+from stb_core.values.observations import ObservationForm, ObservationStyle
 
 GIVEN = "given"
 _ANSWER_S = 120.0
@@ -49,6 +50,7 @@ class RunRequest:
     text_calls: str = "off"
     max_cost: float | None = None
     max_observation: int = 1024
+    observation: ObservationForm = "plain"
     locked: Path | None = None
     fail_fast: bool = False
     dry_run: bool = False
@@ -77,7 +79,7 @@ class RunRequest:
                 self.temperature, self.max_completion_tokens, self.seed, text_calls=self.text_calls == "on"
             ),
             budget=agent.budget.with_limits(limits),
-            max_observation=self.max_observation,
+            observations=ObservationStyle(self.max_observation, self.observation),
             connections=self.max_connections,
             fail_fast=self.fail_fast,
             episodes=self.episodes,

@@ -30,6 +30,7 @@ from stb_core.llm import AcceptedShapes, Model, RefusedRequest, ShapeRecordingMo
 from stb_core.store import GroupCommit, Lease, Run, ShieldedTasks, Store
 from stb_core.telemetry import logs, traces
 from stb_core.values import Functions, Query, StopReason, Trajectory, TrialPlace
+from stb_core.values.observations import ObservationStyle
 
 _MAX_LOST_IN_A_ROW = 20
 """After this many trials in a row were lost to infrastructure, the run stops: the rest would be lost too."""
@@ -41,7 +42,7 @@ class TrialSettings:
 
     sampling: Sampling
     budget: Budget
-    max_observation: int
+    observations: ObservationStyle
     connections: int
     """Concurrent trials."""
     fail_fast: bool = False
@@ -161,7 +162,7 @@ class Runner:
             model=model,
             sampling=with_seed(self._settings.sampling, task.seed),
             budget=self._settings.budget,
-            max_observation=self._settings.max_observation,
+            observations=self._settings.observations,
             episode=self._episode(query, trial),
             accepted=self._accepted,
         )

@@ -14,6 +14,7 @@ from stb_core.llm import price_of
 from stb_core.store import Dataset, Run
 from stb_core.values import Episode, Finished, Manifest, Query, StopReason, clock
 from stb_core.values.manifest import run_id, slug
+from stb_core.values.observations import ObservationStyle
 from stb_core.values.provenance import is_frozen
 from stb_server.calls import BadRequestError
 from stb_server.episodes.requests import Opening
@@ -63,7 +64,7 @@ async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
         "mode": mode,
         "snapshot": snapshot,
         "stateful": opening.stateful,
-        "max_observation": opening.max_observation,
+        **ObservationStyle(opening.max_observation, opening.observation).settings(),
         "budget": budget,
     }
     # Freeze what the run sees now, whatever is recorded later.
@@ -137,7 +138,7 @@ def _manifest(options: ServerOptions, opening: Opening, terms: dict[str, Any]) -
         agent_settings={
             "over": "http",
             "budget": terms["budget"],
-            "max_observation": opening.max_observation,
+            **ObservationStyle(opening.max_observation, opening.observation).settings(),
         },
         model=opening.model,
         mode=terms["mode"],

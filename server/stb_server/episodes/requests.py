@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from stb_core.values import CacheMode, FunctionSchema
-from stb_core.values.observations import DEFAULT_OBSERVATION
+from stb_core.values.observations import DEFAULT_OBSERVATION, ObservationForm
 
 ToolFormat = Literal["openai", "responses", "anthropic", "mcp"]
 
@@ -73,6 +73,10 @@ class Opening(_Body):
         ge=16,
         le=10**9,
         description="Maximum characters of a tool's answer that the agent sees.",
+    )
+    observation: ObservationForm = Field(
+        default="plain",
+        description="Form of a tool's answer: as the server sends it, or as the client of ToolBench writes it.",
     )
     budget: EpisodeLimits = EpisodeLimits()
     record: bool = Field(

@@ -6,6 +6,7 @@ from typing import Any
 
 from stb_core.values import Episode, Functions
 from stb_core.values.episodes import EpisodeRecord
+from stb_core.values.observations import ObservationStyle
 from stb_server.episodes.requests import ToolFormat, tools_as
 from stb_server.episodes.service import CallOutcome
 
@@ -36,6 +37,7 @@ def episode_view(episode: Episode) -> dict[str, Any]:
         "snapshot": terms["snapshot"],
         "stateful": terms["stateful"],
         "max_observation": terms["max_observation"],
+        "observation": ObservationStyle.of_settings(terms).form,
         "budget": terms["budget"],
         "status": "open" if episode.stop is None else "ended",
         "stop": episode.stop,

@@ -20,7 +20,14 @@ from stb_core.store import ShieldedTasks
 from stb_core.values import FINISH, ApiRef, Episode, Functions, Query, Step, StopReason, clock
 from stb_core.values.episodes import later
 from stb_core.values.functions import OfferedApi
-from stb_core.values.observations import Outgoing, finish_arguments, finish_step, read_call, with_observation
+from stb_core.values.observations import (
+    ObservationStyle,
+    Outgoing,
+    finish_arguments,
+    finish_step,
+    read_call,
+    with_observation,
+)
 from stb_server.calls import SIMULATOR_UNAVAILABLE, BadRequestError, VirtualRequest
 from stb_server.episodes.accounting import EpisodeAccounting, ended_error
 from stb_server.episodes.opening import hash_of, open_episode, plan_episode
@@ -154,12 +161,13 @@ class EpisodeService:
 
     async def _call(self, episode: Episode, name: str, arguments: str, call_id: str) -> CallOutcome:
         if name == FINISH:
-            step, finished = finish_step(arguments)
+            step, finished = finish_step(arguments, ObservationStyle.of_settings(episode.terms))
             if finished:
                 return CallOutcome(step, await self._finish(episode, arguments))
             read: Step | Outgoing = step
         else:
-            read = read_call(await self.functions(episode), name, arguments, episode.terms["max_observation"])
+            style = ObservationStyle.of_settings(episode.terms)
+            read = read_call(await self.functions(episode), name, arguments, style)
         if isinstance(read, Step):
             begun = await self.accounting.begin(
                 episode, "tool", read.model_dump_json(), call_id, answered=True
@@ -186,7 +194,7 @@ class EpisodeService:
         step = with_observation(
             read.step,
             answer.body.decode(),
-            episode.terms["max_observation"],
+            ObservationStyle.of_settings(episode.terms),
             error=error_of_body(answer.body),
             key=key or None,
             provenance=answer.provenance.value,

@@ -19,6 +19,7 @@ from stb_agents.environment.environment import Environment
 from stb_agents.environment.server_client import VirtualClient
 from stb_agents.runs.trial import run_trial
 from stb_core.errors import FormatError
+from stb_core.values.observations import ObservationStyle
 from stb_core.values.trajectories import StopReason, Trajectory
 
 TASK = Task(QUERIES[0])
@@ -76,7 +77,7 @@ def player() -> Generator[Player]:
 
 @pytest.fixture
 async def environment(client: VirtualClient) -> Environment:
-    return environment_of(client, max_observation=40)
+    return environment_of(client, observations=ObservationStyle(40))
 
 
 async def solve(player: Player, environment: Environment, play: Callable[[dict[str, Any]], Reply]) -> Outcome:

@@ -18,7 +18,7 @@ from stb_core.llm.retries import Patience
 from stb_core.llm.scripted import ScriptedModel
 from stb_core.usage import Usage
 from stb_core.values.calls import ToolCall
-from stb_core.values.observations import Finished, read_finish, truncate
+from stb_core.values.observations import Finished, ObservationStyle, read_finish, truncate
 from stb_core.values.trajectories import FunctionCall, Message, StopReason
 
 VELMORA = '{"city": "Velmora"}'
@@ -107,7 +107,9 @@ async def test_every_call_and_question_is_measured(client: VirtualClient) -> Non
 
 async def test_a_long_observation_is_cut_and_says_so(client: VirtualClient) -> None:
     """The first characters, then how many there were."""
-    step = await environment_of(client, max_observation=20).call("current_for_sky_watch", VELMORA)
+    step = await environment_of(client, observations=ObservationStyle(20)).call(
+        "current_for_sky_watch", VELMORA
+    )
 
     assert (step.observation, step.truncated) == ('{"error": "", "respo… [20 of 61 characters]', True)
     assert truncate("x" * 20, 20) == "x" * 20

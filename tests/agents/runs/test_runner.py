@@ -456,6 +456,19 @@ async def test_the_manifest_holds_what_could_change_the_score(carry: Carry) -> N
     assert len(manifest.snapshot_hash) == 64
 
 
+async def test_the_form_of_observations_is_a_setting_of_the_run(carry: Carry) -> None:
+    """An agent sees what the published client writes, and such a run is another run."""
+    usual = await carry("scripted", limit=1)
+    other = await carry("scripted", limit=1, observation="reference")
+
+    assert other.run.run != usual.run.run
+    assert other.run.manifest.agent_settings == {
+        "budget": {},
+        "max_observation": 1024,
+        "observation": "reference",
+    }
+
+
 async def test_a_summary_counts_by_group(carry: Carry) -> None:
     """Outcomes, calls by provenance, tokens and cost; all groups together last."""
     done = await carry()

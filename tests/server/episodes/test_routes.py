@@ -80,6 +80,19 @@ async def test_an_observation_is_what_built_in_agents_see(server: Running) -> No
     assert ("recorded", seen["key"]) == (answer.headers["x-stb-provenance"], answer.headers["x-stb-key"])
 
 
+async def test_an_observation_can_have_the_form_of_the_published_client(server: Running) -> None:
+    """JSON with spaces, cut with three dots; the episode says so."""
+    player = await open_episode(server, max_observation=100, observation="reference")
+    seen = (await player.call(arguments={"city": "Rome"})).json()
+    unknown = (await player.call("rain_for_sky_watch")).json()
+    state = await player.show()
+
+    assert seen["observation"].startswith('{"error": "", "response": ')
+    assert (len(seen["observation"]), seen["observation"][-3:], seen["truncated"]) == (103, "...", True)
+    assert unknown["observation"] == '{"error": "No such function name: rain_for_sky_watch", "response": ""}'
+    assert state["observation"] == "reference"
+
+
 async def test_mistakes_are_observations_and_counted(server: Running, store: Store) -> None:
     """A function that is not offered, arguments that are no object, a miss, and Finish without an answer."""
     player = await open_episode(server, run="r")
