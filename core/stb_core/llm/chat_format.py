@@ -55,7 +55,8 @@ def request_body(request: Request, model_name: str) -> dict[str, Any]:
         is_word = request.tool_choice in {"auto", "none", "required"}
         body["tool_choice"] = request.tool_choice if is_word else function
     # OpenAI's newer models refuse the old name; other servers may not know the new one.
-    limit = "max_completion_tokens" if provider == "openai" else "max_tokens"
+    is_newer = provider == "openai" and not request.older_limit
+    limit = "max_completion_tokens" if is_newer else "max_tokens"
     optional = {"temperature": request.temperature, limit: request.max_tokens, "seed": request.seed}
     body |= {name: value for name, value in optional.items() if value is not None}
     if request.stop:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stb_core.usage import Usage
 from stb_core.values import FunctionCall, FunctionSchema, Message
@@ -22,6 +22,7 @@ class Request(BaseModel):
     ``response_schema`` asks for JSON that fits the schema (structured output, with the name ``schema_name``);
     ``tool_choice`` is ``"auto"``, ``"none"``, ``"required"`` or the name of one function. ``prompt``
     is one text for the model to continue, for models without a chat format: it is sent in place of the messages.
+    ``older_limit`` sends ``max_tokens`` under this name to every endpoint, also where it has a newer one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +37,8 @@ class Request(BaseModel):
     response_schema: dict[str, Any] | None = None
     schema_name: str = "answer"
     prompt: str | None = None
+    # Younger than stored hashes of requests: left out where false, so that these stay the same.
+    older_limit: bool = Field(default=False, exclude_if=lambda older: not older)
 
     @property
     def hash(self) -> str:

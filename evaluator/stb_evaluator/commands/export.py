@@ -26,6 +26,7 @@ from stb_evaluator.formats import (
     offer_of,
     openai_record,
     pass_rate_record,
+    pass_rate_table,
     raw_record,
 )
 from stb_evaluator.judges import panel_of_one
@@ -89,19 +90,21 @@ async def _toolbench(
     files = _by_query(
         first, folder / "answer" / named, method, lambda t: raw_record(t, method, offer.functions(t))
     )
-    files |= _by_group(
+    converted = _by_group(
         first,
         folder / "model_predictions_converted" / named,
-        lambda t: converted_record(t, offer.functions(t)),
+        lambda t: converted_record(t, offer.functions(t), method),
     )
+    files |= {path: _json(one) for path, one in converted.items()}
     judges = [one for one in await store.verdicts.judges(run.run, metric=SOPR) if judge in {"", one.judge}]
     if judges:
         table = await load_verdict_table(
             store, run, panel_of_one(judges[-1].judge, judges[-1].rubric), rounds=None
         )
-        files |= _by_group(
-            first, folder / "pass_rate_results" / named, lambda t: pass_rate_record(t, _rounds(t, table))
-        )
+        judged = folder / "pass_rate_results" / named
+        records = _by_group(first, judged, lambda t: pass_rate_record(t, _rounds(t, table)), with_system=True)
+        files |= {path: _json(one) for path, one in records.items()}
+        files |= {path.with_suffix(".csv"): pass_rate_table(one, named) for path, one in records.items()}
     return files
 
 
@@ -130,14 +133,17 @@ def _by_query(
     return files
 
 
-def _by_group(trajectories: list[Trajectory], folder: Path, record: _Record) -> dict[Path, bytes]:
-    files: dict[Path, bytes] = {}
+def _by_group(
+    trajectories: list[Trajectory], folder: Path, record: _Record, *, with_system: bool = False
+) -> dict[Path, dict[str, Mapping[str, Any]]]:
+    """Records by query id for each file, ``<group>.json`` or ``<group>_<system>.json``."""
+    files: dict[Path, dict[str, Mapping[str, Any]]] = {}
     groups = _grouped(trajectories)
     for group, named in file_names(groups).items():
         # Readers of these files remove the system's name from the end of the file name, once.
         system = f"_{folder.name}"
-        path = folder / f"{named}{system if named.endswith(system) else ''}.json"
-        files[path] = _json({query_id: record(t) for query_id, t in groups[group].items()})
+        path = folder / f"{named}{system if with_system or named.endswith(system) else ''}.json"
+        files[path] = {query_id: record(t) for query_id, t in groups[group].items()}
     return files
 
 

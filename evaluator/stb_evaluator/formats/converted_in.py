@@ -9,6 +9,7 @@ from stb_core.values import Message, Step, Trajectory
 from stb_evaluator.formats.finish import ended
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, to_messages, to_nodes
+from stb_evaluator.formats.published import keep_published
 from stb_evaluator.formats.records import AnswerRecord, object_field, text_field
 from stb_evaluator.formats.steps import make_step, read_call
 
@@ -48,7 +49,7 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         final_answer=final,
         imported={"method": str(answer.get("method", "")), "total_steps": answer.get("total_steps")},
     )
-    return AnswerRecord(trajectory)
+    return AnswerRecord(keep_published(trajectory, answer))
 
 
 def _branches(details: Any, tools: tuple[str, ...]) -> list[Branch]:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from stb_core.values import FINISH, Message, Status, Step, Trajectory
 from stb_evaluator.formats.offered import OfferedFunctions
-from stb_evaluator.formats.raw_out import answer_of, path_of, points_of
+from stb_evaluator.formats.raw_out import answer_of, method_of_agent, path_of, points_of
 
 Function = dict[str, Any]
 """Name, description and parameters, as ``OfferedFunctions.functions`` gives them."""
 
+_COLUMNS = (
+    "query",
+    "available_tools",
+    "model_intermediate_steps",
+    "model_final_step",
+    "model",
+    "query_id",
+    "is_solved",
+)
 _WORDS = {
     Status.SOLVED: "AnswerStatus.Solved",
     Status.UNSURE: "AnswerStatus.Unsure",
@@ -22,35 +33,30 @@ _WORDS = {
 
 
 def converted_record(
-    trajectory: Trajectory, functions: Sequence[Function] | None = None, *, with_thoughts: bool = True
+    trajectory: Trajectory, functions: Sequence[Function] | None = None, method: str = ""
 ) -> dict[str, Any]:
     """One converted answer; the path that led to the answer, as a chain of messages.
 
-    Without ``functions`` their names alone are written; without thoughts there is what an answer's hash covers.
+    Without ``functions`` their names alone are written. ``method`` is that of the run, for answers that name none.
     """
+    named = (trajectory.imported or {}).get("method")
     details: list[dict[str, Any]] = []
-    path = [point for point in path_of(points_of(trajectory)) if point.step or with_thoughts]
+    path = path_of(points_of(trajectory))
     for point in reversed(path):
         role, message = ("tool", _call(point.step)) if point.step else ("assistant", point.thought)
         details = [{"role": role, "message": message, "next": details}]
-    details = [{"role": "user", "message": trajectory.query, "next": details}]
+    details = [{"role": "user", "message": "", "next": details}]
     details = [{"role": "system", "message": "", "next": details}]
     return {
         "query": trajectory.query,
         "available_tools": OfferedFunctions().functions(trajectory) if functions is None else list(functions),
         "answer": {
-            "method": _method_of(trajectory),
+            "method": str(named or method or method_of_agent(trajectory.agent)),
             "total_steps": len(path) + 2,
             "final_answer": answer_of(trajectory, path),
             "answer_details": details,
         },
     }
-
-
-def _method_of(trajectory: Trajectory) -> str:
-    """The method that an imported converted answer named, otherwise the agent's name."""
-    method = (trajectory.imported or {}).get("method")
-    return trajectory.agent if method is None else str(method)
 
 
 def pass_rate_record(trajectory: Trajectory, rounds: Sequence[Status | None]) -> dict[str, Any]:
@@ -72,6 +78,17 @@ def pass_rate_record(trajectory: Trajectory, rounds: Sequence[Status | None]) ->
         "final_step": f"Final step: {texts[-1] if texts else ''}",
         "is_solved": verdicts,
     }
+
+
+def pass_rate_table(records: Mapping[str, Mapping[str, Any]], system: str) -> bytes:
+    """Records of ``pass_rate_results`` by query id as the table beside them, which ToolBench's comparison reads."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, delimiter="\t")
+    rows.writerow(_COLUMNS)
+    for query_id, one in records.items():
+        steps = one["query"], one["tool_names"], one["answer_steps"], one["final_step"]
+        rows.writerow((*steps, system, query_id, one["is_solved"]))
+    return text.getvalue().encode("utf-8", "replace")
 
 
 def finished_steps(trajectory: Trajectory) -> tuple[Step, ...]:

@@ -7,10 +7,12 @@ from typing import Any
 
 from stb_core.errors import FormatError
 from stb_core.usage import Usage
-from stb_core.values import Message, Trajectory
-from stb_evaluator.formats.finish import ended
+from stb_core.values import FINISH, Message, Trajectory
+from stb_evaluator.formats.finish import GIVE_ANSWER, ended, read_finish
 from stb_evaluator.formats.functions import offered_names
 from stb_evaluator.formats.paths import Branch, choose_path, gives_answer, to_messages, to_nodes
+from stb_evaluator.formats.published import convert_raw, keep_published
+from stb_evaluator.formats.raw_out import COT, DFS
 from stb_evaluator.formats.records import AnswerRecord, object_field, text_field
 from stb_evaluator.formats.steps import make_step
 
@@ -22,8 +24,13 @@ def is_record(value: Any) -> bool:
     return isinstance(value, dict) and "answer_generation" in value and ("trys" in value or "tree" in value)
 
 
-def read_record(record: dict[str, Any], system: str, group: str, query_id: str) -> AnswerRecord:
+def read_record(
+    record: dict[str, Any], system: str, group: str, query_id: str, method: str = ""
+) -> AnswerRecord:
     """One answer: of several tries the first that ended with an answer, or else the last.
+
+    ``method`` is the one that the file's name holds. What a ``Finish`` with an answer returned is left out, as in
+    converted answers.
 
     Raises:
         FormatError: a field is missing or malformed.
@@ -31,7 +38,9 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
     generation = object_field(record, "answer_generation")
     query = text_field(generation, "query")
     tools = tuple(offered_names(generation.get("function") or []))
-    branches = _tree(record["tree"], tools) if "tree" in record else _tries(record["trys"], tools)
+    is_search = "tree" in record
+    branches = _tree(record["tree"], tools) if is_search else _tries(record["trys"], tools)
+    method = method or (DFS if is_search else COT)
     path = choose_path(branches)
     steps = tuple(step for i in path if (step := branches[i].step) is not None)
     stop, final = ended(steps, generation.get("final_answer"))
@@ -47,9 +56,10 @@ def read_record(record: dict[str, Any], system: str, group: str, query_id: str) 
         stop=stop,
         final_answer=final,
         usage=Usage(model_calls=_count(generation.get("query_count"))),
-        imported={"total_tokens": _count(generation.get("total_tokens"))},
+        imported={"total_tokens": _count(generation.get("total_tokens")), "method": method},
     )
-    return AnswerRecord(trajectory)
+    published = convert_raw(generation, method)
+    return AnswerRecord(keep_published(trajectory, published) if published else trajectory)
 
 
 def _count(value: Any) -> int:
@@ -120,7 +130,9 @@ class _Reader:
             return parent, text
         pruned = bool(node.get("pruned"))
         if kind == "Action Input":
-            call = {"name": name, "arguments": text, "response": node.get("observation")}
+            is_answer = name == FINISH and read_finish(text).return_type == GIVE_ANSWER
+            response = "" if is_answer else node.get("observation")
+            call = {"name": name, "arguments": text, "response": response}
             self._found.append(Branch(parent, step=make_step(call, self._tools), pruned=pruned))
         elif kind == "Thought":
             self._found.append(Branch(parent, message=Message(role="assistant", content=text), pruned=pruned))

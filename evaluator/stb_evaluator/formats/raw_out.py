@@ -1,12 +1,13 @@
 """Writing runs as ToolBench's raw answers: one file per query, with every try or the whole search.
 
-``Thought``, ``Action`` and ``Action Input`` stand below each other, as ToolBench's agents write them. A run
-whose answers branch only at their root is written as tries (``CoT``), any other as a tree (``DFS``): words
-that ToolBench's converter looks for in the names of files.
+``Thought``, ``Action`` and ``Action Input`` stand below each other, as ToolBench's agents write them. A search is
+written as a tree, any other run as tries: the name of the method, which ToolBench's converter looks for in the
+names of files, says which.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ import orjson
 from stb_core.values import FINISH, Message, Step, Trajectory
 from stb_evaluator.formats.finish import GIVE_ANSWER, read_finish
 
-COT, DFS = "CoT", "DFS"
+COT, DFS = "CoT@1", "DFS_woFilter_w2"
+"""The methods by the names that ToolBench's commands use."""
+_METHOD = re.compile(r"(?:CoT@\d+|DFS_woFilter_w\d+|DFS_w\d+)$")
+_SEARCHING_AGENTS = frozenset({"dfsdt"})
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,22 @@ def _arguments(answer: str) -> str:
     return orjson.dumps({"return_type": GIVE_ANSWER, "final_answer": answer}).decode()
 
 
+def method_of_agent(agent: str) -> str:
+    """ToolBench's name for an agent's method: a search for those of ours that search, else a chain; "" for no agent."""
+    return DFS if agent in _SEARCHING_AGENTS else COT if agent else ""
+
+
 def method_of(trajectories: Iterable[Trajectory]) -> str:
-    """``DFS`` where any of them branches below its root, else ``CoT``."""
+    """The method of a run: as imported answers name it, or a search where the agent searches or any answer branches.
+
+    A search that never branched is still a search; answers that branch only at their root are tries.
+    """
     for trajectory in trajectories:
+        named = str((trajectory.imported or {}).get("method") or "")
+        if found := _METHOD.search(named):
+            return found[0]
+        if method_of_agent(trajectory.agent) == DFS:
+            return DFS
         below = Counter(point.parent for point in points_of(trajectory) if point.parent is not None)
         if any(count > 1 for count in below.values()):
             return DFS
@@ -82,7 +99,7 @@ def raw_record(trajectory: Trajectory, method: str, functions: Sequence[dict[str
     points = points_of(trajectory)
     path = path_of(points)
     total = trajectory.usage.total_tokens or (trajectory.imported or {}).get("total_tokens") or 0
-    if method == COT:
+    if "CoT" in method:
         chains = _chains(points)
         body: dict[str, Any] = {
             "try_count": len(chains),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 _READERS = {module.KIND: module.read_record for module in (pass_rates, converted_in, raw_in)}
 # Words that ToolBench's own scripts look for in the names of raw answers.
 _RAW_NAME = re.compile(r"[^_]+_(?:CoT|DFS|BFS)(?![A-Za-z]).*")
+_RAW_METHOD = re.compile(r"(?<=_)(?:CoT|DFS|BFS)(?![A-Za-z]).*")
 _RAW_ID = re.compile(r"(?P<id>[^_]+)_.+|(?P<whole>.+)")
 _TWICE = "{!r} stands in one object of it twice, with different values"
 
@@ -104,6 +106,8 @@ def unread_answer(path: Path) -> tuple[str, str, str] | None:
 def read_records(source: AnswerSource) -> Iterator[AnswerRecord | Skipped]:
     """The records of a file, in order; a broken one is named and the rest are read."""
     read: Callable[..., AnswerRecord] = _READERS[source.kind]
+    if source.kind == raw_in.KIND and (named := _RAW_METHOD.search(source.path.stem)):
+        read = partial(read, method=named[0])
     records = {_id_of(source.path): source.document} if source.kind == raw_in.KIND else source.document
     for query_id, record in records.items():
         if query_id in source.repeated:

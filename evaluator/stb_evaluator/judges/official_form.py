@@ -3,7 +3,8 @@
 ``template.txt`` holds blocks ``<function><name>…</name><description>…</description></function>``: the
 description is the prompt, with places such as ``{query}``; ``config.yaml`` holds the JSON Schema of each
 function under ``completions_kwargs.functions`` (ToolBench, arXiv:2307.16789, appendix A.5). Such a judge
-asks in the words of the published code, without the markers that our own rubrics put around quoted material.
+asks in the words of the published code, without the markers that our own rubrics put around quoted material,
+and shows of an answer the same bytes. Our requests also have a seed, so that a round can be asked again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from stb_core.json_text import replace_surrogates
 from stb_core.llm import Model, Repeats, Reply, Request
 from stb_core.usage import Usage
 from stb_core.values import FunctionSchema, Judgement, Message, Status, Trajectory
-from stb_evaluator.formats import converted_record
+from stb_evaluator.formats import published_answer
 from stb_evaluator.judges.ask import REFUSED, SEEDS_PER_ROUND, refusal_of
 from stb_evaluator.judges.judge import AskingJudge, Case, paid_before
 from stb_evaluator.judges.pairs import Pair, final_text
@@ -36,6 +37,12 @@ ANSWER, TRAJECTORY, BETTER, SOLVABLE = (
     "select_better_answer",
     "check_task_solvable",
 )
+
+_FORM = "answers byte for byte"
+"""How answers are shown; another word for it makes another rubric."""
+
+# The newer name of ``max_tokens``. Endpoints that take no other name it in their refusal.
+_NEWER_LIMIT = "max_completion_tokens"
 
 _FUNCTION = re.compile(r"<function>(.*?)</function>", re.DOTALL)
 _NAME = re.compile(r"<name>(.*?)</name>", re.DOTALL)
@@ -55,8 +62,8 @@ class Evaluator:
     max_tokens: int | None
     hash: str
 
-    def request(self, function: str, seed: int, **values: str) -> Request:
-        """The request that calls one function.
+    def request(self, function: str, seed: int, *, with_reason: bool, **values: str) -> Request:
+        """The request that calls one function; ``with_reason`` asks for its reason, too.
 
         Raises:
             FormatError: the evaluator has no such function.
@@ -69,10 +76,11 @@ class Evaluator:
         text = _PLACE.sub(lambda found: values.get(found[1], found[0]), self.templates[function])
         return Request(
             messages=(Message(role="user", content=text),),
-            functions=(self.functions[function],),
+            functions=(_asking_why(self.functions[function]) if with_reason else self.functions[function],),
             tool_choice=function,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
+            older_limit=True,
             seed=seed,
         )
 
@@ -113,6 +121,17 @@ def load_evaluator(folder: Path) -> Evaluator:
     )
 
 
+def _asking_why(function: FunctionSchema) -> FunctionSchema:
+    """A function that also takes the reason, as the published code adds it."""
+    properties = {
+        **function.parameters.get("properties", {}),
+        "reason": {"type": "string", "description": "explain your answer."},
+    }
+    required = [*function.parameters.get("required", []), "reason"]
+    parameters = {**function.parameters, "properties": properties, "required": required}
+    return function.model_copy(update={"parameters": parameters})
+
+
 def _templates(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for block in _FUNCTION.findall(text):
@@ -125,45 +144,58 @@ def _templates(text: str) -> dict[str, str]:
 class OfficialJudge(AskingJudge):
     """Judges answers by an evaluator folder; a reply is read as everywhere."""
 
+    _gives_reason = True
+    """Whether the judge is asked why an answer is solved or not."""
+
     def __init__(self, model: Model, evaluator: Evaluator) -> None:
         super().__init__(model)
         self._evaluator = evaluator
+        self._has_newer_limit = False
 
     @property
     def rubric(self) -> str:
-        """SHA-256 of the evaluator's files."""
-        return self._evaluator.hash
+        """SHA-256 of the evaluator's files and of how answers are shown."""
+        return _hash(f"{self._evaluator.hash}:{_FORM}")
 
     async def judge(self, case: Case, number: int) -> Judgement:
         """Ask about the final answer; if unsure, about the whole answer in its converted form."""
         trajectory = case.trajectory
         answer = self._shown(trajectory)
-        found = await self._ask(
-            ANSWER, "answer_status", _STATUSES, number, query=trajectory.query, answer=answer["final_answer"]
-        )
+        found = await self._ask_status(ANSWER, trajectory, str(answer["final_answer"]), number)
         if found.status is not Status.UNSURE:
             return found
         whole = json.dumps(answer)
         with paid_before(found.usage):
-            again = await self._ask(
-                TRAJECTORY, "answer_status", _STATUSES, number, query=trajectory.query, answer=whole
-            )
+            again = await self._ask_status(TRAJECTORY, trajectory, whole, number)
         return replace(again, raw=found.raw + again.raw, usage=found.usage + again.usage)
+
+    async def _ask_status(self, function: str, trajectory: Trajectory, answer: str, number: int) -> Judgement:
+        values = {"query": trajectory.query, "answer": answer}
+        return await self._ask(
+            function, "answer_status", _STATUSES, number, values, with_reason=self._gives_reason
+        )
 
     def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
         """An answer as this judge sees it."""
-        answer: dict[str, Any] = converted_record(trajectory, with_thoughts=False)["answer"]
-        return answer
+        return published_answer(trajectory)
 
     async def _ask(
-        self, function: str, field: str, words: Mapping[Any, Status], number: int, **values: str
+        self,
+        function: str,
+        field: str,
+        words: Mapping[Any, Status],
+        number: int,
+        values: Mapping[str, str],
+        *,
+        with_reason: bool,
     ) -> Judgement:
         said: list[str] = []
         usage, problem = Usage(), ""
-        repeats = Repeats(self._evaluator.request(function, number * SEEDS_PER_ROUND, **values))
+        seed = number * SEEDS_PER_ROUND
+        repeats = Repeats(self._evaluator.request(function, seed, with_reason=with_reason, **values))
         while (request := repeats.request) is not None:
             try:
-                reply = await self._model.complete(request)
+                reply = await self._complete(request)
             except RequestRefusedError as error:
                 total = usage + (error.usage or Usage())
                 return Judgement(
@@ -181,6 +213,17 @@ class OfficialJudge(AskingJudge):
             repeats.count_unusable(reply)
         return Judgement(Status.ERROR, problem, tuple(said), usage)
 
+    async def _complete(self, request: Request) -> Reply:
+        """Ask, with the limit on tokens under the name that the endpoint takes."""
+        if not self._has_newer_limit:
+            try:
+                return await self._model.complete(request)
+            except ModelError as error:
+                if _NEWER_LIMIT not in error.message:
+                    raise
+                self._has_newer_limit = True
+        return await self._model.complete(request.model_copy(update={"older_limit": False}))
+
 
 class OfficialPairJudge(OfficialJudge):
     """Compares two answers by an evaluator folder, and judges one of a pair as a comparison shows it.
@@ -189,6 +232,8 @@ class OfficialPairJudge(OfficialJudge):
     length of a final answer, in characters.
     """
 
+    _gives_reason = False
+
     def __init__(self, model: Model, evaluator: Evaluator, *, limit: int | None = None) -> None:
         super().__init__(model, evaluator)
         self._limit = limit
@@ -196,23 +241,25 @@ class OfficialPairJudge(OfficialJudge):
     @property
     def rubric(self) -> str:
         """SHA-256 of the evaluator's files and of how answers are shown."""
-        shown = f"{self._evaluator.hash}:pairs without method, cut {self._limit}"
-        return hashlib.sha256(shown.encode()).hexdigest()
+        return _hash(f"{self._evaluator.hash}:{_FORM}, pairs without method, cut {self._limit}")
 
     async def prefer(self, pair: Pair, number: int) -> Judgement:
         """Which of two converted answers is better; the official form knows no tie."""
         answers = [
             json.dumps(self._shown(t)) if t is not None else final_text(t) for t in (pair.first, pair.second)
         ]
+        values = {"query": pair.text, "answer_0": answers[0], "answer_1": answers[1]}
         indexes = {0: Status.SOLVED, 1: Status.UNSOLVED}
-        return await self._ask(
-            BETTER, "index", indexes, number, query=pair.text, answer_0=answers[0], answer_1=answers[1]
-        )
+        return await self._ask(BETTER, "index", indexes, number, values, with_reason=True)
 
     def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
         answer = super()._shown(trajectory)
-        del answer["method"]
-        return {**answer, "final_answer": answer["final_answer"][: self._limit]}
+        answer.pop("method", None)
+        return {**answer, "final_answer": str(answer["final_answer"])[: self._limit]}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _status_in(reply: Reply, field: str, words: Mapping[Any, Status]) -> Status:

@@ -122,9 +122,10 @@ def read_solvability(reply: str) -> ReadVerdict:
 def read_by_words(reply: str) -> Status:
     """What the published code makes of a reply about correctness: it searches it for a word.
 
-    So "Solved, no part was left unsolved" is unsolved.
+    So "Solved, no part was left unsolved" is unsolved, and so is a reply without the word.
     """
-    return Status.UNSOLVED if "unsolved" in reply.lower() else Status.SOLVED
+    words = reply.lower()
+    return Status.SOLVED if "solved" in words and "unsolved" not in words else Status.UNSOLVED
 
 
 def read_preference(reply: str) -> ReadVerdict:

@@ -25,6 +25,8 @@ SWITCHES: Mapping[str, tuple[str, ...]] = {
     "sowr.identical": ("tie", "coin"),
     # A pair is shown in both orders, or in one that a coin chooses.
     "sowr.order": ("both", "one"),
+    # A query on which neither run wins: half a win, or none.
+    "sowr.ties": ("half", "none"),
     # Text shown of an answer: as for SoPR, or 1,000 characters.
     "sowr.text": ("full", "cut"),
     # The grade of final-answer correctness: from its field, or from words anywhere in the reply.

@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 
 from stb_core.store import BroughtVerdicts, Mark, Run, Store, StoredTrial
-from stb_core.values import SOPR, Query, Status, Step, StopReason, Trajectory, TrialPlace, Verdict
+from stb_core.values import SOPR, Message, Query, Status, Step, StopReason, Trajectory, TrialPlace, Verdict
 from stb_core.values.verdicts import unfinished
+from stb_evaluator.formats import kept_final_answer
 from stb_evaluator.judges import (
     RECORDED,
     Panel,
@@ -47,7 +48,8 @@ class TrajectorySummary:
         group, query_id, steps = trajectory["group"], trajectory["query_id"], trajectory["steps"]
         self.accounts[group].add_trajectory(trajectory)
         last = Step.model_validate(steps[-1]) if steps else None
-        self.worded[group, query_id, trajectory["trial"]] = gate_by_words(last)
+        final = kept_final_answer(trajectory.get("imported"))
+        self.worded[group, query_id, trajectory["trial"]] = gate_by_words(last, final)
         self.trials[group, query_id, trajectory["trial"]] = TrialFacts.of(trajectory)
         self.texts[group, query_id] = trajectory["query"]
 
@@ -199,10 +201,10 @@ class RunReader:
         self._trajectories = kept if self._keep else None
 
     async def answers(self) -> Mapping[TrialPlace, Trajectory]:
-        """The trajectory of every trial without messages and search tree: what a judge of answers is shown."""
+        """The trajectory of every trial with what a judge of answers is shown: the steps, and what the agent said."""
         if self._shown is None:
             self._shown = {
-                (one.group, one.query_id, one.trial): one.model_copy(update={"messages": ()})
+                (one.group, one.query_id, one.trial): one.model_copy(update={"messages": _said_by_agent(one)})
                 async for one in self.trajectories()
             }
         return self._shown
@@ -274,6 +276,12 @@ async def load_verdict_table(
 async def load_queries(store: Store, run: Run) -> dict[tuple[str, str], Query]:
     """The queries of a run of which nothing else is needed; see ``RunReader.queries``."""
     return await RunReader(store, run).queries()
+
+
+def _said_by_agent(trajectory: Trajectory) -> tuple[Message, ...]:
+    """The agent's messages; none if they hold nothing beside the calls."""
+    said = tuple(message for message in trajectory.messages if message.role == "assistant")
+    return said if any(message.content for message in said) else ()
 
 
 def without_agent_name(run: Run, trajectory: Trajectory) -> Trajectory:

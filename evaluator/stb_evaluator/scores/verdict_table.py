@@ -68,13 +68,13 @@ def gate(answer: StoredTrial) -> str:
     return "gave_up" if answer.stop is StopReason.GAVE_UP else "no_finish"
 
 
-def gate_by_words(last: Step | None) -> bool:
+def gate_by_words(last: Step | None, final: str | None = None) -> bool:
     """Whether the published code takes an answer as finished: it searches the text of the last step.
 
     So a tool response that quotes a call of ``Finish`` passes, and an answer that mentions giving up
-    does not.
+    does not. ``final`` is the final answer that an imported file gives beside its calls, if it differs from them.
     """
-    if last is None:
+    if last is None or final == "" or "give_up_and_restart" in (final or ""):
         return False
     text = str({"name": last.function, "arguments": last.arguments, "response": last.observation})
     return "'name': 'Finish'" in text and "give_up_and_restart" not in text

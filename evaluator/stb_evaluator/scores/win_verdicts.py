@@ -141,6 +141,8 @@ def win_rows(
     others, those that either run lacks.
     """
     scores = _by_query(comparison.outcomes)
+    worth = 0.0 if comparison.switches["sowr.ties"] == "none" else 0.5
+    values = _by_query({place: worth if one == 0.5 else one for place, one in comparison.outcomes.items()})
     groups = sorted({group for group, _ in scores}, key=group_order)
     errors = _errors(comparison, scores)
     rows: list[ResultRow] = []
@@ -156,7 +158,7 @@ def win_rows(
                 "metric": SOWR,
                 "block": block,
                 "group": name,
-                **_fields(decided, micro=name == MICRO, seed=seed),
+                **_fields({place: values[place] for place in decided}, micro=name == MICRO, seed=seed),
                 "wins": sum(score > 0.5 for score in decided.values()),
                 "ties": sum(score == 0.5 for score in decided.values()),
                 "losses": sum(score < 0.5 for score in decided.values()),
@@ -210,11 +212,11 @@ def _by_query(outcomes: Mapping[TrialPlace, WinOutcome]) -> dict[tuple[str, str]
     }
 
 
-def _fields(decided: Mapping[tuple[str, str], float], *, micro: bool, seed: int) -> ResultRow:
+def _fields(decided: Mapping[tuple[str, str], float | None], *, micro: bool, seed: int) -> ResultRow:
     names = "value", "ci_low", "ci_high", "interval_method", "p", "p_holm", "test"
     if not decided:
         return dict.fromkeys(names)
-    values = np.array(list(decided.values()))
+    values = np.array(list(decided.values()), dtype=float)
     groups = [group for group, _ in decided]
     weighting = "micro" if micro else "macro"
     found = compare(values, np.full(len(values), 0.5), groups=groups, weighting=weighting, seed=seed)  # type: ignore[arg-type]

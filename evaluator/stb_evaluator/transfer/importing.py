@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stb_core.errors import ConflictError, UsageError
 from stb_core.store import Dataset, Store
-from stb_core.values import SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
+from stb_core.values import FINISH, SOPR, Judgement, Manifest, Query, Status, Trajectory, Verdict, group_order
 from stb_core.values.queries import STANDARD_GROUPS
 from stb_evaluator.formats import AnswerRecord, ReadAnswers, Skipped, read_all, resolve_steps
 from stb_evaluator.judges import RECORDED
@@ -213,6 +214,7 @@ async def _prepare(
         for place, record in records.items()
     }
     held, given = await _held(store, run, manifest)
+    held |= await _read_alike(store, run, held, resolved)
     _refuse_changes(run, resolved, held, given)
     new = [record.trajectory for place, record in resolved.items() if place not in held]
     verdicts = [
@@ -240,6 +242,39 @@ async def _held(
     held = {(d.group, d.query_id): d.content_hash for d in await store.runs.done(run)}
     marks = await store.verdicts.marks(run, metric=SOPR, judge=RECORDED, rubric=RECORDED)
     return held, {(m.group, m.query_id, m.round): m.status.value for m in marks}
+
+
+async def _read_alike(
+    store: Store,
+    run: str,
+    held: dict[tuple[str, str], str],
+    records: dict[tuple[str, str], AnswerRecord],
+) -> dict[tuple[str, str], str]:
+    """The new content hashes of answers that an earlier version read from the same files, and kept less of."""
+    changed = {
+        place: record.trajectory
+        for place, record in records.items()
+        if place in held and held[place] != record.trajectory.content_hash
+    }
+    if not changed:
+        return {}
+    return {
+        place: changed[place].content_hash
+        async for old in store.runs.trajectories(run)
+        if (place := (old.group, old.query_id)) in changed
+        and _as_earlier_read(old) == _as_earlier_read(changed[place])
+    }
+
+
+def _as_earlier_read(trajectory: Trajectory) -> dict[str, Any]:
+    """The content without what earlier versions did not keep, and without what ``Finish`` returned, which they kept."""
+    content = trajectory.content()
+    imported = content["imported"] or {}
+    content["imported"] = {name: one for name, one in imported.items() if name not in {"answer", "method"}}
+    for step in [*content["steps"], *(node["step"] for node in content["tree"] or ())]:
+        if step and step["function"] == FINISH:
+            step["observation"] = ""
+    return content
 
 
 def _refuse_changes(

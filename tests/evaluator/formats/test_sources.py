@@ -224,7 +224,7 @@ def test_a_raw_search_leads_to_its_answer(tmp_path: Path) -> None:
     assert record.trajectory.query_id == "12"
     assert [(s.function, s.arguments, s.observation) for s in record.trajectory.steps] == [
         ("g_for_t", '{"a": 1}', "seen"),
-        ("Finish", json.dumps(FINISH), "{}"),
+        ("Finish", json.dumps(FINISH), ""),
     ]
     assert record.trajectory.tree
     assert [bool(n.pruned) for n in record.trajectory.tree] == [False, True, False, False]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluator_makers import make_run, trajectory
-from llm_server import Answer, Json, LLMServer, call, sample, text
+from llm_server import Answer, Json, LLMServer, call, sample, status, text
 from stb_core.errors import FormatError, NotFoundError
 from stb_core.llm.protocol import Reply, Request
 from stb_core.llm.scripted import ScriptedModel
@@ -171,7 +171,7 @@ def test_score_takes_a_folder(
     ]
 
     assert rows[0]["value"] == 100.0
-    assert rows[0]["rubric"] == load_evaluator(folder).hash
+    assert rows[0]["rubric"] == OfficialJudge(ScriptedModel([]), load_evaluator(folder)).rubric
     assert llm.requests[0]["tools"][0]["type"] == "function"
 
 
@@ -259,7 +259,7 @@ def test_a_judge_is_told_the_method_that_an_imported_answer_names(
     run_stb("score", *systems, "--judge", "stub/any", "--rounds", "1", "--evaluator", folder)
 
     whole = [text for body in llm.requests if "ALL" in (text := body["messages"][0]["content"])]
-    methods = [json.loads(text[text.index("{") :])["method"] for text in whole]
+    methods = [json.loads(text[text.index("{") :]).get("method", "") for text in whole]
     assert methods == ["DFS_woFilter_w2", "", ""]
 
 
@@ -281,7 +281,52 @@ def test_requests_are_hashable(folder: Path) -> None:
     """The same question is the same request."""
     evaluator = load_evaluator(folder)
 
-    one, other = (evaluator.request("check_answer_status", 0, query="q", answer="a") for _ in range(2))
+    one, other = (
+        evaluator.request("check_answer_status", 0, with_reason=True, query="q", answer="a") for _ in range(2)
+    )
 
     assert isinstance(one, Request)
     assert one.hash == other.hash
+
+
+async def test_a_judge_is_asked_why_where_the_published_code_asks(folder: Path) -> None:
+    """Of a single answer and of two, but not when an answer is judged again within a pair."""
+    model = ScriptedModel(lambda request: says(index=0, answer_status="Solved"))
+    evaluator = load_evaluator(folder)
+    answer, pairs = trajectory(), OfficialPairJudge(model, evaluator)
+
+    await OfficialJudge(model, evaluator).judge(Case(answer), 0)
+    await pairs.judge(Case(answer), 0)
+    await pairs.prefer(Pair(answer, trajectory(answer="two"), "What?"), 0)
+
+    required = [request.functions[0].parameters["required"] for request in model.requests]
+    assert required == [["answer_status", "reason"], ["answer_status"], ["index", "reason"]]
+    assert "reason" not in str(evaluator.functions["check_answer_status"].parameters)
+
+
+def test_the_limit_has_the_name_that_the_folder_uses(
+    run_stb, folder: Path, sqlite_store_url: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the newer name once an endpoint has refused the older."""
+    refusal = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+
+    async def fill() -> None:
+        store = await open_store(sqlite_store_url)
+        await make_run(store, [trajectory("1"), trajectory("2")])
+        await store.close()
+
+    def strict(body: Json) -> Answer:
+        name = body["tool_choice"]["function"]["name"]
+        return status(400, refusal) if "max_tokens" in body else call(name, answer_status="Solved")
+
+    asyncio.run(fill())
+    monkeypatch.setenv("OPENAI_BASE_URL", llm.url)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    llm.rule = strict
+    by = "--judge", "openai/any-2024-01-01", "--evaluator", folder, "--max-connections", "1"
+
+    found = run_stb("score", *by, "--rounds", "1", "--no-anchors", "--json")
+
+    asked = [[name for name in body if name.startswith("max_")] for body in llm.requests]
+    assert found.document["rows"][0]["value"] == 100.0
+    assert asked == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]

@@ -469,7 +469,7 @@ def test_a_group_with_a_path_in_its_name_stays_in_the_folder(
 
     files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.json"))
     assert files == [
-        "out/deep/answer/r/_.._evil~0fbfd372a4/1_CoT.json",
+        "out/deep/answer/r/_.._evil~0fbfd372a4/1_CoT@1.json",
         "out/deep/model_predictions_converted/r/_.._evil~0fbfd372a4.json",
     ]
 

@@ -63,6 +63,38 @@ async def test_the_same_import_twice_adds_nothing(store: Store, tmp_path: Path) 
     assert [(r.queries, r.new_queries, r.new_verdicts) for r in second.runs] == [(3, 0, 0), (3, 0, 0)]
 
 
+async def test_what_an_earlier_version_imported_is_the_same_answer(
+    sqlite_store: Store, tmp_path: Path
+) -> None:
+    """It kept what ``Finish`` returned, and not the text of the answer; the run stays as it is."""
+    write_raw(tmp_path, "a", "2")
+    path = tmp_path / "a" / "G1_tool" / "2_CoT@1.json"
+    document = json.loads(path.read_text())
+    chain = [
+        {"node_type": "Action", "description": "Finish"},
+        {"node_type": "Action Input", "description": FINISH, "observation": '{"response": "thank you"}'},
+    ]
+    path.write_text(json.dumps({**document, "trys": [{"chain": chain}]}))
+    await import_answers(sqlite_store, tmp_path)
+    (now,) = [t async for t in sqlite_store.runs.trajectories("a")]
+    (step,) = now.steps
+    earlier = now.model_copy(
+        update={
+            "steps": (step.model_copy(update={"observation": '{"response": "thank you"}'}),),
+            "imported": {"total_tokens": 0},
+        }
+    )
+    await sqlite_store.runs.put_trajectories("a", [earlier])
+
+    again = await import_answers(sqlite_store, tmp_path)
+
+    assert step.observation == ""
+    assert [(r.queries, r.new_queries) for r in again.runs] == [(1, 0)]
+    path.write_text(path.read_text().replace("thank you", "no").replace("42", "43"))
+    with pytest.raises(ConflictError, match="1 changed"):
+        await import_answers(sqlite_store, tmp_path)
+
+
 async def test_without_a_dataset_the_denominator_is_the_union_of_all_systems(
     sqlite_store: Store, tmp_path: Path
 ) -> None:
