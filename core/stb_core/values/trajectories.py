@@ -215,7 +215,7 @@ class Trajectory(BaseModel):
 
     @property
     def answer_hash(self) -> str:
-        """SHA-256 of all that a judge may see: query, answer, calls and observations.
+        """SHA-256 of what a verdict rests on: query, answer, calls and observations.
 
         Two trajectories with the same hash deserve the same verdict. Empty when there is nothing
         to judge: no answer was given, or a blank one.

@@ -19,23 +19,30 @@ _KEPT = "answer"
 
 
 def published_answer(trajectory: Trajectory) -> dict[str, Any]:
-    """The ``answer`` of a converted answer, its members in order: as it was imported, or made from the trajectory."""
+    """The ``answer`` of a converted answer, its members in order: as it was imported, or made from the trajectory.
+
+    It is made, too, where the file has an empty final answer beside a call that gives one.
+    """
     kept = (trajectory.imported or {}).get(_KEPT)
-    answer: dict[str, Any] = json.loads(kept) if kept else converted_record(trajectory)["answer"]
+    answer: dict[str, Any] = json.loads(kept) if kept else {}
+    if not answer or (trajectory.finished and not answer["final_answer"]):
+        answer = converted_record(trajectory)["answer"]
     return answer
 
 
 def kept_final_answer(imported: Mapping[str, Any] | None) -> str | None:
     """The final answer in the text that was kept of an imported answer; None if none was kept."""
     kept = (imported or {}).get(_KEPT)
-    return str(json.loads(kept).get("final_answer", "")) if kept else None
+    return str(json.loads(kept)["final_answer"]) if kept else None
 
 
 def keep_published(trajectory: Trajectory, answer: dict[str, Any]) -> Trajectory:
     """The trajectory with the text of its ``answer``, if that cannot be made from the rest of it.
 
-    A search tree does not count: judges are not shown it.
+    A search tree does not count: judges are not shown it. An answer whose final answer is no text is not kept.
     """
+    if not isinstance(answer.get("final_answer"), str):
+        return trajectory
     try:
         text = json.dumps(answer)
         rest = trajectory.model_copy(update={"tree": None})
@@ -66,7 +73,7 @@ def convert_raw(generation: dict[str, Any], method: str) -> dict[str, Any] | Non
     return {
         "method": method,
         "total_steps": len(nodes) + 2,
-        "final_answer": generation["final_answer"],
+        "final_answer": generation.get("final_answer"),
         "answer_details": details,
     }
 

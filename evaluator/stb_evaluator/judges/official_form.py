@@ -161,7 +161,7 @@ class OfficialJudge(AskingJudge):
         """Ask about the final answer; if unsure, about the whole answer in its converted form."""
         trajectory = case.trajectory
         answer = self._shown(trajectory)
-        found = await self._ask_status(ANSWER, trajectory, str(answer["final_answer"]), number)
+        found = await self._ask_status(ANSWER, trajectory, answer["final_answer"], number)
         if found.status is not Status.UNSURE:
             return found
         whole = json.dumps(answer)
@@ -255,7 +255,7 @@ class OfficialPairJudge(OfficialJudge):
     def _shown(self, trajectory: Trajectory) -> dict[str, Any]:
         answer = super()._shown(trajectory)
         answer.pop("method", None)
-        return {**answer, "final_answer": str(answer["final_answer"])[: self._limit]}
+        return {**answer, "final_answer": answer["final_answer"][: self._limit]}
 
 
 def _hash(text: str) -> str:
