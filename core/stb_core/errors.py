@@ -7,7 +7,6 @@
     ├── FormatError             a file or body from outside is not in the form it claims
     ├── CallError               a tool call cannot be identified: its arguments are unusable
     ├── StoreError              the store cannot be opened, read or written
-    ├── BusyError               another session is doing this very work
     ├── ServiceError            a server, ours or not, does not answer as agreed
     └── ModelError              a language model gave nothing usable
         ├── ModelUnavailableError   refused, overloaded or unreachable after all retries
@@ -72,10 +71,6 @@ class StoreError(StbError):
 
 class StoreUnreachableError(StoreError):
     """The store's database server does not answer, or is still starting."""
-
-
-class BusyError(StbError):
-    """Another session is doing this very work, or has taken it over."""
 
 
 class ServiceError(StbError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stb_core.store import Run, Store
 from stb_core.values import POINTS, SOWR, Judgement, Status, Trajectory, TrialPlace, Verdict
-from stb_evaluator.judges import JudgingTally, Pair, PairJudge, ask_alone, judge_all
+from stb_evaluator.judges import JudgingTally, Pair, PairJudge, claim_questions, judge_all
 from stb_evaluator.scores import preferences
 from stb_evaluator.statistics import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
@@ -95,9 +95,6 @@ async def ask_both_ways(
     """Ask about each pair in both orders. Verdicts are stored with those of comparisons, and asked for once.
 
     ``against`` names the other run that answers are from, if there is one.
-
-    Raises:
-        BusyError: a verdict is missing, and another session is asking this judge for it.
     """
     shown = [(place, one) for place, pair in pairs.items() for one in (pair, pair.swapped)]
 
@@ -105,17 +102,22 @@ async def ask_both_ways(
         known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
         return [(place, pair) for place, pair in shown if (pair.hash, 0) not in known]
 
-    if await missing():
-        async with ask_alone(store, [(judge.name, judge.rubric)], SOWR, [run.run, *against]) as lease:
+    def verdict(job: tuple[TrialPlace, Pair], judgement: Judgement) -> Verdict:
+        return _verdict(run, judge, *job, judgement)
+
+    if jobs := await missing():
+        named = min([run.run, *against])
+        async with claim_questions(
+            store, named, jobs, missing, verdict, connections=connections, by_answer=True
+        ) as questions:
             await judge_all(
                 store,
-                await missing(),
+                questions,
                 lambda job: judge.prefer(job[1], 0),
-                lambda job, judgement: _verdict(run, judge, *job, judgement),
+                verdict,
                 connections=connections,
                 tally=tally,
                 advance=advance,
-                lease=lease,
             )
     known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
     return count_swaps(

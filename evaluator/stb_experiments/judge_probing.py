@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from stb_core.store import Lease, Run, Store
+from stb_core.store import Run, Store, WorkPlace, claim_once
+from stb_core.store.work import ANCHORS
 from stb_core.values import Judgement, Query, Status, Trajectory, Verdict
 from stb_evaluator.judges import (
     Anchor,
@@ -15,7 +16,8 @@ from stb_evaluator.judges import (
     Judge,
     JudgingTally,
     Panel,
-    ask_alone,
+    Questions,
+    claim_questions,
     judge_all,
     load_undisputed,
 )
@@ -67,10 +69,7 @@ async def probe_judge(
 
     Verdicts on probes are stored and asked for once. Anchors are asked about every time, so that a change of the
     judge shows. ``chosen`` holds answers with the verdicts that they got, see ``judged_answers``; ``queries`` are those
-    of the run that are known, by group and id.
-
-    Raises:
-        BusyError: another session is trying this judge on this run.
+    of the run that are known, by group and id. Processes that do it at the same time share the questions.
     """
     trials = [
         ProbeTrial(
@@ -81,21 +80,29 @@ async def probe_judge(
         for change in PROBES.values()
         for t, _ in chosen
     ]
-    _, anchors = load_undisputed()
-    async with ask_alone(store, [(judge.name, judge.rubric)], PROBE, [run.run]) as lease:
-        sessions = await load_sessions(store, judge, UNDISPUTED)
-        given = await ask_anchors(
+
+    async def missing() -> list[ProbeTrial]:
+        there = await _known(store, judge, trials)
+        return [trial for trial in trials if trial.trajectory.answer_hash not in there]
+
+    def verdict(trial: ProbeTrial, judgement: Judgement) -> Verdict:
+        return _verdict(judge, trial, judgement)
+
+    async with claim_questions(
+        store, run.run, await missing(), missing, verdict, connections=connections, by_answer=True
+    ) as questions:
+        anchored = await _ask_undisputed(store, run, judge, questions, connections, tally)
+        await judge_all(
             store,
-            judge,
-            UNDISPUTED,
-            anchors,
-            len(sessions),
+            questions,
+            lambda trial: judge.judge(Case(trial.trajectory, trial.query), 0),
+            verdict,
             connections=connections,
             tally=tally,
-            lease=lease,
+            advance=advance,
         )
-        known = await _ask(store, judge, trials, connections, tally, advance, lease)
-    found = Findings(_anchor_rows(anchors, sessions, {one.answer_hash: one.status for one in given}))
+    known = await _known(store, judge, trials)
+    found = Findings(anchored)
     for number, probe in enumerate(PROBES):
         mine = trials[number * len(chosen) : (number + 1) * len(chosen)]
         after = [known.get(trial.trajectory.answer_hash, Status.ERROR) for trial in mine]
@@ -170,40 +177,37 @@ def _flip_row(probe: str, flips: Flips, note: str = "") -> ExperimentRow:
     )
 
 
-async def _ask(
+async def _ask_undisputed(
     store: Store,
+    run: Run,
     judge: Judge,
-    trials: Sequence[ProbeTrial],
+    questions: Questions[ProbeTrial],
     connections: int,
     tally: JudgingTally,
-    advance: Callable[[int, int], None],
-    lease: Lease | None,
-) -> dict[str, Status]:
-    """The verdict on each changed answer, by its hash; asks the judge where none is stored."""
+) -> list[ExperimentRow]:
+    """Ask about the anchors, unless another process that tries the judge on the run has just done so."""
+    _, anchors = load_undisputed()
+    item = f"{UNDISPUTED} {judge.name} {judge.rubric}"
+    place = WorkPlace(run.run, ANCHORS)
+    async with claim_once(store.work, place, item, again=not questions.is_joining) as is_mine:
+        if is_mine:
+            number = len(await load_sessions(store, judge, UNDISPUTED))
+            await ask_anchors(store, judge, UNDISPUTED, anchors, number, connections=connections, tally=tally)
+    sessions = await load_sessions(store, judge, UNDISPUTED)
+    return _anchor_rows(anchors, sessions[:-1], sessions[-1] if sessions else {})
+
+
+async def _known(store: Store, judge: Judge, trials: Sequence[ProbeTrial]) -> dict[str, Status]:
+    """The verdict on each changed answer, by its hash, where one is stored."""
     runs = {trial.run for trial in trials}
     hashes = [trial.trajectory.answer_hash for trial in trials]
-
-    async def known() -> dict[str, Status]:
-        found: dict[str, Status] = {}
-        for verdict in await store.verdicts.by_answers(
-            hashes, metric=PROBE, judge=judge.name, rubric=judge.rubric, own=runs
-        ):
-            if verdict.status is not Status.ERROR and not verdict.round:
-                found.setdefault(verdict.answer_hash, verdict.status)
-        return found
-
-    before = await known()
-    await judge_all(
-        store,
-        [trial for trial in trials if trial.trajectory.answer_hash not in before],
-        lambda trial: judge.judge(Case(trial.trajectory, trial.query), 0),
-        lambda trial, judgement: _verdict(judge, trial, judgement),
-        connections=connections,
-        tally=tally,
-        advance=advance,
-        lease=lease,
-    )
-    return await known()
+    found: dict[str, Status] = {}
+    for verdict in await store.verdicts.by_answers(
+        hashes, metric=PROBE, judge=judge.name, rubric=judge.rubric, own=runs
+    ):
+        if verdict.status is not Status.ERROR and not verdict.round:
+            found.setdefault(verdict.answer_hash, verdict.status)
+    return found
 
 
 def _verdict(judge: Judge, trial: ProbeTrial, judgement: Judgement) -> Verdict:

@@ -184,7 +184,7 @@ async def command(as_json: bool, **options: Any) -> None:
     # Slow to import; 'stb --help' does without.
     from stb_agents.runs import request as run_request  # noqa: PLC0415
     from stb_agents.runs import run as runs  # noqa: PLC0415
-    from stb_core.cli.sessions import stopped_by_sigterm  # noqa: PLC0415
+    from stb_core.cli.stopping import stopped_by_sigterm  # noqa: PLC0415
 
     request = run_request.RunRequest(**options)
     if request.dry_run:

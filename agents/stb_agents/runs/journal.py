@@ -48,13 +48,13 @@ class Journal:
         self._is_new: bool | None = None
         self._checking = asyncio.Lock()
 
-    async def replies(self, group: str, query_id: str, trial: int) -> Replies:
-        """The replies that a trial got in earlier sessions of the run.
+    async def replies(self, group: str, query_id: str, trial: int, *, was_begun: bool = False) -> Replies:
+        """The replies that a trial got in earlier sessions of the run; ``was_begun`` if it may have some of this one.
 
         Raises:
             StoreError: they cannot be read.
         """
-        if await self._began_empty():
+        if not was_begun and await self._began_empty():
             return {}
         reading = self._store.runs.journalled(self._run, group, query_id, trial)
         texts = await self._tasks.finish(reading)

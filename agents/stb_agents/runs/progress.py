@@ -15,7 +15,7 @@ from stb_core.store import Run
 from stb_core.usage import Usage
 from stb_core.values import Provenance, StopReason, Trajectory
 
-FAILED = frozenset({StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED})
+FAILURES = frozenset({StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED})
 """Why a trial stopped that did not end as its agent meant it to."""
 
 _LINE_EVERY_S = 30.0
@@ -38,16 +38,24 @@ class RunProgress:
         self._n_before = n_done
         self._n_now = self._n_failed = self._n_misses = 0
         self._began = time.monotonic()
+        self._is_waiting = False
 
     def advance(self, trajectory: Trajectory) -> None:
         """Count one more trial."""
         self._n_now += 1
-        self._n_failed += trajectory.stop in FAILED
+        self._n_failed += trajectory.stop in FAILURES
         self._n_misses += sum(step.provenance == Provenance.MISS for step in trajectory.all_steps)
         self._usage += trajectory.usage
         cost = "" if self._usage.cost_usd is None else f", ${self._usage.cost_usd:.2f}"
         note = f"{self._usage.total_tokens:,} tokens{cost}" if self._usage.model_calls else ""
         self._progress.update(self._task, advance=1, note=note)
+
+    def wait_for(self, n: int) -> None:
+        """Say once that this process has nothing to do until others end, and show how far they are."""
+        self._progress.update(self._task, completed=self._run.n_expected - n)
+        if not self._is_waiting:
+            self._is_waiting = True
+            console.print_note(f"Waiting for {n} trials that other processes are doing.")
 
     @property
     def line(self) -> str:

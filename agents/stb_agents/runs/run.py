@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stb_agents.custom import check_agent
 from stb_agents.environment import ServedDataset, VirtualClient
 from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
@@ -73,7 +74,6 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         NotFoundError: there is no such agent, dataset, group or query.
         ModelUnavailableError, ServiceError: the model or the server cannot be reached.
         StoreError: the store cannot be read or written.
-        BusyError: another session is doing the run, or has taken it over.
     """
     async with AsyncExitStack() as stack:
         prepared = await prepare_run(settings, request, stack)
@@ -106,28 +106,36 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         )
         await client.check()
         agent, repeats = prepared.agent.agent, first if name != first else ""
-        trials, lease = await claim_trials(store, name, selection.queries, request.trials, agent, stack)
+        left = await trials_left(store, name, selection.queries, request.trials)
+        if left:
+            await check_agent(agent)
         run = await store.runs.create(name, manifest, selection.expected, repeats=repeats)
         if model and prepared.price and request.max_cost is not None:
             model = await limit_cost(model, request.max_cost, prepared.price, store, name)
-        if prepared.toolset and trials:
-            selection = await prepared.toolset.retrieve(selection)
-        n_done = run.n_expected - len(trials)
-        progress = await stack.enter_async_context(shown_progress(run, n_done, quiet=quiet))
-        runner = Runner(
-            store,
-            run,
-            selection,
-            agent,
-            client,
-            model,
-            prepared.trial_settings,
-            on_finished=progress.advance,
-            lease=lease,
-        )
-        stopped = await runner.run(trials)
+        stopped = ""
+        if left:
+            if prepared.toolset:
+                selection = await prepared.toolset.retrieve(selection)
+            progress = await stack.enter_async_context(
+                shown_progress(run, run.n_expected - len(left), quiet=quiet)
+            )
+            slots = prepared.trial_settings.connections
+            claims = await claim_trials(store, name, left, slots, stack)
+            claims.on_waiting = progress.wait_for
+            runner = Runner(
+                store,
+                run,
+                selection,
+                agent,
+                client,
+                model,
+                prepared.trial_settings,
+                claims,
+                on_finished=progress.advance,
+            )
+            stopped = await runner.run()
         summary = await summarise(run, store.runs.trajectories(run.run))
-        nothing = None if trials else await _nothing_run(store, name)
+        nothing = None if left else await _nothing_run(store, name)
         return RunOutcome(run, summary, stopped, nothing, tuple(warnings_of(prepared)))
 
 

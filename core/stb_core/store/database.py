@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -23,11 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from stb_core.errors import StoreError, StoreUnreachableError
 from stb_core.store import schema
-from stb_core.store.lease import Lease
 from stb_core.values import clock
+
+T = TypeVar("T")
 
 _BUSY_TIMEOUT_S = 60
 _RETRY_S = 0.5
+# A process that stands still within a transaction loses it, and with it what it has locked.
+_NOT_FOR_EVER = sa.text("SET LOCAL idle_in_transaction_session_timeout = '30s'")
 _NOT_NOW = {"57P01", "57P02", "57P03"}
 """PostgreSQL's states while it stops, has crashed, and starts."""
 
@@ -80,29 +83,28 @@ class Database:
                     raise
             await asyncio.sleep(_RETRY_S)
 
-    async def write(
-        self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None = None
-    ) -> int:
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do work in one transaction; on disk when this returns.
+
+        For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
+        one for each of its ten steps. So the work must not touch what belongs to the thread of the caller.
+        """
+        if self._direct is None or self._sqlite_turn is None:
+            async with self.writing() as connection:
+                await connection.execute(_NOT_FOR_EVER)
+                return await connection.run_sync(work)
+        with _as_store_error(self.place):
+            async with self._sqlite_turn:
+                return await asyncio.to_thread(_transact, self._direct, work)
+
+    async def write(self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> int:
         """Execute a statement for all rows in one transaction; on disk when this returns.
 
         Returns how many rows it wrote, if the statement returns a value of each; otherwise how many it was given.
-
-        For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
-        one for each of its ten steps.
-
-        Raises:
-            BusyError: ``lease`` was lost to another session; nothing is written.
         """
         if not rows:
             return 0
-        if self._direct is None or self._sqlite_turn is None:
-            async with self.writing() as connection:
-                if lease:
-                    lease.check((await connection.scalars(lease.holding)).all())
-                return _count(await connection.execute(statement, rows), rows)
-        with _as_store_error(self.place):
-            async with self._sqlite_turn:
-                return await asyncio.to_thread(_write, self._direct, statement, rows, lease)
+        return await self.transact(lambda connection: _count(connection.execute(statement, rows), rows))
 
     async def try_write(self) -> None:
         """Write a row, delete it and commit, to see that the database takes writes now.
@@ -225,18 +227,15 @@ def _prepare(engine: sa.Engine) -> None:
     sa.event.listen(engine, "begin", _begin_sqlite)
 
 
-def _write(
-    engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]], lease: Lease | None
-) -> int:
+def _transact(engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
     with engine.connect() as connection:
         connection.execution_options(stb_writes=True)
         with connection.begin():
-            if lease:
-                lease.check(connection.scalars(lease.holding).all())
-            return _count(connection.execute(statement, rows), rows)
+            return work(connection)
 
 
 def _count(result: sa.CursorResult[Any], rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many rows a statement wrote, if it returns a value of each; otherwise how many it was given."""
     return len(result.all()) if result.returns_rows else len(rows)
 
 

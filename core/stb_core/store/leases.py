@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.store.lease import Lease
 
 CLOCKS_APART_S = 5.0
 """How far clocks may be apart. A lease that ends later than that after the end of a new one is from a clock
@@ -37,15 +36,12 @@ async def take_all(
     connection: AsyncConnection,
     wanted: Sequence[tuple[str, str]],
     seconds: float,
-    *,
-    now: datetime | None = None,
 ) -> list[bool]:
     """As ``take``, for many (name, token) in one statement; of several tokens for a name the first counts.
 
-    All who take leases of a name take them for the same time. ``now`` is by the clock of this machine unless
-    it is given.
+    All who take leases of a name take them for the same time.
     """
-    now = now or datetime.now(UTC)
+    now = datetime.now(UTC)
     until, at_most = now + timedelta(seconds=seconds), now + timedelta(seconds=seconds + CLOCKS_APART_S)
     t = schema.leases
     first = dict(reversed(wanted))
@@ -60,18 +56,6 @@ async def take_all(
     rows = [{"name": name, "token": token, "expires_at": _text(until)} for name, token in first.items()]
     taken = set(await connection.scalars(statement, rows))
     return [name in taken and first[name] == token for name, token in wanted]
-
-
-async def renew(connection: AsyncConnection, lease: Lease, seconds: float, now: datetime) -> None:
-    """Hold a lease for ``seconds`` more from ``now``, within the caller's transaction.
-
-    Raises:
-        BusyError: another session has taken one of its names, even where it has given it back since.
-    """
-    lease.check((await connection.scalars(lease.holding)).all())
-    t = schema.leases
-    until = _text(now + timedelta(seconds=seconds))
-    await connection.execute(t.update().where(t.c.name.in_(lease.names)).values(expires_at=until))
 
 
 async def give_back(connection: AsyncConnection, name: str, token: str) -> None:

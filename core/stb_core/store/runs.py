@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from stb_core.errors import ConflictError, NotFoundError, suggest_near
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.store.lease import Lease
+from stb_core.store.work import EndedClaim, Work
 from stb_core.values import Manifest, Query, StopReason, Trajectory, TrialPlace, clock
 
 # Documents fetched at a time; a search tree may be megabytes.
@@ -105,8 +105,9 @@ class JournalEntry:
 class Runs:
     """Reads and writes runs, their trajectories and the journal of their model calls."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, work: Work) -> None:
         self._database = database
+        self._work = work
 
     async def create(
         self,
@@ -227,14 +228,32 @@ class Runs:
             return [Query.model_validate_json(document) for document in documents]
 
     async def put_trajectories(
-        self, run: str, trajectories: Sequence[Trajectory], lease: Lease | None = None
-    ) -> None:
+        self, run: str, trajectories: Sequence[Trajectory], ended: Sequence[EndedClaim] | None = None
+    ) -> list[bool]:
         """Add trajectories in one transaction; each becomes the next attempt of its trial.
 
-        Raises:
-            BusyError: ``lease`` was lost to another session; nothing is added.
+        Args:
+            run: whose they are.
+            trajectories: of different trials.
+            ended: the claims under which they were made, one for each, if they were claimed.
+
+        Returns:
+            For each whether it was added; one whose claim was lost to another process is not.
         """
-        await self._database.write(_NEXT_ATTEMPT, [_trajectory_row(run, t) for t in trajectories], lease)
+        rows = [_trajectory_row(run, trajectory) for trajectory in trajectories]
+        if not rows:
+            return []
+
+        def put(connection: sa.Connection) -> list[bool]:
+            kept = [True] * len(rows)
+            if ended is not None:
+                mine = self._work.end_within(connection, ended)
+                kept = [one.claim.item in mine for one in ended]
+            if added := [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]:
+                connection.execute(_NEXT_ATTEMPT, added)
+            return kept
+
+        return await self._database.transact(put)
 
     async def put_within(
         self, connection: AsyncConnection, run: str, trajectories: Sequence[Trajectory]

@@ -205,6 +205,82 @@ runs = Table(
     Column("created_at", String(32), nullable=False),
 )
 
+# What is to be done for a run, see docs/decisions/claims.md.
+work = Table(
+    "work",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    # JSON: a trial's place, or a question to a judge.
+    Column("item", Text, primary_key=True),
+    # Pieces of a kind are claimed in this order.
+    Column("position", BigInteger, nullable=False),
+    # open, claimed, done or failed.
+    Column("state", String(8), nullable=False, default="open", server_default="open"),
+    # 1 while open or claimed. Beside the state, so that no index holds what a claim changes.
+    Column("is_left", Integer, nullable=False, default=1, server_default="1"),
+    # The worker that holds it, or held it last.
+    Column("owner", String(32), nullable=False, default="", server_default=""),
+    # When the lease ends: seconds since 1970 by the clock of the database.
+    Column("until", Float, nullable=False, default=0.0, server_default="0"),
+    # Grows with every claim; a result counts only with the number of the claim under which it was made.
+    Column("fence", BigInteger, nullable=False, default=0, server_default="0"),
+    # How often it was claimed without being given back.
+    Column("tries", Integer, nullable=False, default=0, server_default="0"),
+    Index(
+        "ix_work_left",
+        *("run", "kind", "position"),
+        sqlite_where=text("is_left = 1"),
+        postgresql_where=text("is_left = 1"),
+    ),
+    postgresql_with={"fillfactor": 70},
+)
+
+# Processes that do work of a run now; times are seconds since 1970 by the clock of the database.
+workers = Table(
+    "workers",
+    metadata,
+    # See stb_core.values.processes.
+    Column("owner", String(32), primary_key=True),
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), nullable=False, index=True),
+    Column("kind", String(32), nullable=False),
+    # Which work of that kind: of a judge, its metric, name and rubric.
+    Column("part", Text, nullable=False, default="", server_default=""),
+    Column("machine", String(200), nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("slots", Integer, nullable=False),
+    # Results that counted.
+    Column("done", BigInteger, nullable=False, default=0, server_default="0"),
+    # What it may still spend of the run's budget, in USD.
+    Column("reserved_usd", Float, nullable=False, default=0.0, server_default="0"),
+    Column("started_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# How the work of a run is to be done, for workers that are not told on their command line.
+work_orders = Table(
+    "work_orders",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("part", Text, primary_key=True),
+    # What the command was asked to do, without secrets.
+    Column("document", JSON, nullable=False),
+    # go, paused or drained.
+    Column("mode", String(8), nullable=False, default="go", server_default="go"),
+    # Results that were dropped because their claim was lost.
+    Column("late", BigInteger, nullable=False, default=0, server_default="0"),
+)
+
+# What a run may cost over all processes, in USD.
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    Column("limit_usd", Float, nullable=False),
+    Column("spent_usd", Float, nullable=False, default=0.0, server_default="0"),
+)
+
 # Queries that came with a run whose dataset may not be here.
 run_queries = Table(
     "run_queries",

@@ -15,6 +15,7 @@ from stb_core.store.responses import Responses
 from stb_core.store.runs import Runs
 from stb_core.store.snapshots import Snapshots
 from stb_core.store.verdicts import Verdicts
+from stb_core.store.work import Work
 
 
 class Store(Database):
@@ -28,9 +29,10 @@ class Store(Database):
         self.snapshots = Snapshots(self)
         self.misses = Misses(self)
         self.episodes = EpisodeCalls(self)
-        self.runs = Runs(self)
+        self.work = Work(self)
+        self.runs = Runs(self, self.work)
         self.episode_records = EpisodeRecords(self, self.runs)
-        self.verdicts = Verdicts(self, self.runs)
+        self.verdicts = Verdicts(self, self.runs, self.work)
 
 
 async def open_store(url: str, *, migrate: bool = True, keep_copy: bool = True) -> Store:

@@ -10,11 +10,13 @@ import sqlalchemy as sa
 
 from stb_core.store import schema
 from stb_core.store.database import Database
-from stb_core.store.lease import Lease
 from stb_core.store.runs import Runs
+from stb_core.store.work import EndedClaim, Work
 from stb_core.values import Status, Verdict, clock
 
 _CHUNK = 500
+_QUESTION = ("metric", "judge", "rubric", "group", "query_id", "trial", "round", "answer_hash")
+"""What identifies a verdict among those that are added together."""
 _IN_COLUMNS = {"source", "is_foreign"}
 
 
@@ -57,40 +59,40 @@ class BroughtVerdicts:
 class Verdicts:
     """Reads and appends verdicts."""
 
-    def __init__(self, database: Database, runs: Runs) -> None:
+    def __init__(self, database: Database, runs: Runs, work: Work) -> None:
         self._database = database
         self._runs = runs
+        self._work = work
 
-    async def append(self, verdicts: Sequence[Verdict], lease: Lease | None = None) -> int:
+    async def append(self, verdicts: Sequence[Verdict]) -> int:
         """Add verdicts to the log, in one transaction.
 
         A readable verdict on a question that the log answers already is dropped; returns how many were.
-
-        Raises:
-            BusyError: ``lease`` was lost to another session; nothing is added.
         """
-        rows = [
-            {
-                "run": verdict.run,
-                "group": verdict.group,
-                "query_id": verdict.query_id,
-                "trial": verdict.trial,
-                "metric": verdict.metric,
-                "judge": verdict.judge,
-                "rubric": verdict.rubric,
-                "round": verdict.round,
-                "status": verdict.status.value,
-                "answer_hash": verdict.answer_hash,
-                "document": verdict.model_dump_json(exclude=_IN_COLUMNS),
-                "created_at": clock.now(),
-                "source": verdict.source,
-                "is_foreign": int(verdict.is_foreign),
-            }
-            for verdict in verdicts
-        ]
+        rows = [_verdict_row(verdict) for verdict in verdicts]
         insert = self._database.insert(schema.verdicts).on_conflict_do_nothing()
-        written = await self._database.write(insert.returning(schema.verdicts.c.id), rows, lease)
-        return len(rows) - written
+        return len(rows) - await self._database.write(insert.returning(schema.verdicts.c.id), rows)
+
+    async def append_claimed(
+        self, verdicts: Sequence[Verdict], ended: Sequence[EndedClaim | None]
+    ) -> list[bool]:
+        """As ``append``, for verdicts that were given under claims, one or None for each.
+
+        Returns for each whether it was added; one whose claim was lost to another process is not either.
+        """
+        rows = [_verdict_row(verdict) for verdict in verdicts]
+        insert = self._database.insert(schema.verdicts).on_conflict_do_nothing()
+        insert = insert.returning(*(schema.verdicts.c[name] for name in _QUESTION))
+
+        def append(connection: sa.Connection) -> list[bool]:
+            mine = self._work.end_within(connection, [one for one in ended if one])
+            held = [
+                row for row, one in zip(rows, ended, strict=True) if one is None or one.claim.item in mine
+            ]
+            added = {tuple(row) for row in connection.execute(insert, held)} if held else set()
+            return [tuple(row[name] for name in _QUESTION) in added for row in rows]
+
+        return await self._database.transact(append)
 
     async def of_run(
         self,
@@ -224,6 +226,25 @@ class Verdicts:
                 )
                 found += [_verdict(*row) for row in rows]
         return [verdict for verdict in found if verdict.run not in others]
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "run": verdict.run,
+        "group": verdict.group,
+        "query_id": verdict.query_id,
+        "trial": verdict.trial,
+        "metric": verdict.metric,
+        "judge": verdict.judge,
+        "rubric": verdict.rubric,
+        "round": verdict.round,
+        "status": verdict.status.value,
+        "answer_hash": verdict.answer_hash,
+        "document": verdict.model_dump_json(exclude=_IN_COLUMNS),
+        "created_at": clock.now(),
+        "source": verdict.source,
+        "is_foreign": int(verdict.is_foreign),
+    }
 
 
 def _verdict(document: str, source: str, is_foreign: int) -> Verdict:

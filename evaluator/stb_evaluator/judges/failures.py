@@ -18,7 +18,7 @@ def report_failures(what: str, tally: JudgingTally) -> None:
         )
     if tally.dropped:
         console.print_note(
-            f"{what}: {tally.dropped} verdicts were given by another session meanwhile; those count."
+            f"{what}: {tally.dropped} verdicts were given by another process meanwhile; those count."
         )
     if tally.errors:
         console.print_note(f"{what}: {_describe_errors(tally)}")

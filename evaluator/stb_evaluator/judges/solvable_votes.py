@@ -20,7 +20,7 @@ from stb_core.usage import Price
 from stb_core.values import ApiRef, Judgement, Manifest, Query, Status, Verdict, content_hash
 from stb_core.values.verdicts import SOLVABLE
 from stb_evaluator.judges.ask import ReplyForm
-from stb_evaluator.judges.ask_many import JudgingTally, ask_alone, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, claim_questions, judge_all
 from stb_evaluator.judges.forecast import Allowance, VerdictForecast, forecast_verdicts
 from stb_evaluator.judges.judge import RubricJudge
 from stb_evaluator.judges.quoting import shorten
@@ -102,12 +102,9 @@ async def collect_votes(
     allowances: Mapping[str, Allowance] | None = None,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> tuple[list[Vote], JudgingTally]:
-    """Have every model vote on every task that it has not voted on yet.
+    """Have every model vote on every task that it has not voted on yet, together with others that do the same.
 
     ``allowances`` say by the names of models what they may cost.
-
-    Raises:
-        BusyError: a vote is missing, and another session is asking one of these models for votes.
     """
     run = _run_of(dataset)
     manifest = Manifest(dataset=dataset.name, dataset_hash="", agent=MODE, mode=MODE)
@@ -135,17 +132,17 @@ async def collect_votes(
         )
 
     if jobs := await missing():
-        voters = [(name, rubric.hash) for name in sorted({model.name for _, model in jobs})]
-        async with ask_alone(store, voters, SOLVABLE, [run]) as lease:
+        async with claim_questions(
+            store, run, jobs, missing, verdict, connections=connections, by_answer=True
+        ) as questions:
             await judge_all(
                 store,
-                await missing(),
+                questions,
                 lambda job: _voting(job[0])(SolvabilityVoter(job[1], rubric)),
                 verdict,
                 connections=connections,
                 tally=tally,
                 advance=advance,
-                lease=lease,
                 reserve=reserve if allowances else None,
             )
     known = await _known(store, run, tasks, models, rubric)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stb_core.store import Lease, Store
+from stb_core.store import Store
 from stb_core.values import POINTS, Judgement, Manifest, Status, Verdict
 from stb_evaluator.judges import MODE, Anchor, Case, Judge, JudgingTally, judge_all
 from stb_evaluator.judges.ask_many import Reserve
@@ -52,7 +52,6 @@ async def ask_anchors(
     tally: JudgingTally,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
     reserve: Reserve[Anchor] | None = None,
-    lease: Lease | None = None,
 ) -> list[Verdict]:
     """Ask a judge about anchors, as session number ``session``; the verdicts are logged.
 
@@ -84,7 +83,6 @@ async def ask_anchors(
         tally=tally,
         advance=advance,
         reserve=reserve,
-        lease=lease,
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from stb_core.cli import console
 from stb_core.errors import StbError
-from stb_core.store import Store
+from stb_core.store import Store, WorkPlace, claim_once
+from stb_core.store.work import ANCHORS
 from stb_core.usage import Price, Usage
 from stb_core.values import Judgement, Verdict
 from stb_evaluator.judges import (
@@ -28,6 +29,7 @@ from stb_evaluator.scores.anchors import (
     MAX_CALLS,
     UNDISPUTED,
     AnchorChanges,
+    AnchorSession,
     ask_anchors,
     choose_earlier,
     count_changes,
@@ -73,9 +75,24 @@ class JudgeWatch:
         return self._is_asking and isinstance(judge, AskingJudge) and not was_asked
 
     async def look_for_drift(
-        self, judge: Judge, metric: str, *, connections: int, allowance: Allowance | None = None
+        self,
+        judge: Judge,
+        metric: str,
+        *,
+        run: str,
+        is_joining: bool = False,
+        connections: int,
+        allowance: Allowance | None = None,
     ) -> None:
-        """Ask a judge about anchors, unless that was done in this command.
+        """Ask a judge about anchors, unless that was done in this command or by another that judges the same.
+
+        Args:
+            judge: that is asked.
+            metric: by which it is to judge.
+            run: whose answers it is to judge.
+            is_joining: whether other processes have begun to ask it about that run, and still do.
+            connections: concurrent requests.
+            allowance: what it may cost.
 
         Raises:
             StbError: it has drifted, and drift is refused.
@@ -83,17 +100,26 @@ class JudgeWatch:
         if not self.is_due(judge):
             return
         self._asked.add((judge.name, judge.rubric))
-        anchors = await choose_earlier(self._store, judge, metric)
-        if not anchors:
-            return
-        sessions = await load_sessions(self._store, judge, EARLIER)
-        verdicts = await self._ask(judge, anchors, len(sessions), connections, allowance)
-        if not verdicts:
+        item = f"{EARLIER} {judge.name} {judge.rubric}"
+        async with claim_once(
+            self._store.work, WorkPlace(run, ANCHORS), item, again=not is_joining
+        ) as is_mine:
+            anchors = await choose_earlier(self._store, judge, metric)
+            sessions = [*await load_sessions(self._store, judge, EARLIER)]
+            now: AnchorSession = {}
+            usage: Usage | None = None
+            if is_mine:
+                if not anchors:
+                    return
+                verdicts = await self._ask(judge, anchors, len(sessions), connections, allowance)
+                now = {verdict.answer_hash: verdict.status for verdict in verdicts}
+                usage = sum((verdict.usage for verdict in verdicts), Usage())
+            else:
+                *sessions, now = [{}, *sessions]
+        if not now:
             return
         first = {anchor.trajectory.answer_hash: anchor.expected for anchor in anchors}
-        now = {verdict.answer_hash: verdict.status for verdict in verdicts}
-        changes = count_changes(last_agreeing(first, sessions), now)
-        self._report(judge, metric, changes, sum((verdict.usage for verdict in verdicts), Usage()))
+        self._report(judge, metric, count_changes(last_agreeing(first, sessions), now), usage)
 
     async def _ask(
         self,
@@ -126,7 +152,29 @@ class JudgeWatch:
             calls_left -= sum(max(1, verdict.usage.model_calls) for verdict in given)
         return verdicts
 
-    def _report(self, judge: Judge, metric: str, changes: AnchorChanges, usage: Usage) -> None:
+    def _report(self, judge: Judge, metric: str, changes: AnchorChanges, usage: Usage | None) -> None:
+        """Say what has changed, and what it cost to find out; None where another process has asked."""
+        if usage:
+            self._report_cost(judge, metric, changes, usage)
+        if not changes.changes:
+            return
+        said = (
+            f"of {changes.n} earlier answers, {changes.n_better} got a better verdict and"
+            f" {changes.n_worse} a worse one than before ({changes.in_words}; McNemar p = {changes.p:.2g})"
+        )
+        if not changes.is_drift:
+            self.lines.append(f"NOTE: {judge.name}: {said}, which chance explains.")
+            return
+        if self._is_strict:
+            raise StbError(
+                f"{judge.name} has drifted: {said}.",
+                hint="Use a dated version of the model, or leave --strict out to score with a warning.",
+            )
+        self.lines.append(
+            f"DRIFT: {judge.name} does not judge as before: {said}. Its verdicts from before and after do not compare."
+        )
+
+    def _report_cost(self, judge: Judge, metric: str, changes: AnchorChanges, usage: Usage) -> None:
         self.rows.append(
             {
                 "judge": judge.name,
@@ -144,23 +192,6 @@ class JudgeWatch:
         console.print_note(
             f"{judge.name} was asked about {changes.n} earlier answers again, to notice drift:"
             f" {usage.model_calls} calls, {usage.total_tokens:,} tokens{cost}."
-        )
-        if not changes.changes:
-            return
-        said = (
-            f"of {changes.n} earlier answers, {changes.n_better} got a better verdict and"
-            f" {changes.n_worse} a worse one than before ({changes.in_words}; McNemar p = {changes.p:.2g})"
-        )
-        if not changes.is_drift:
-            self.lines.append(f"NOTE: {judge.name}: {said}, which chance explains.")
-            return
-        if self._is_strict:
-            raise StbError(
-                f"{judge.name} has drifted: {said}.",
-                hint="Use a dated version of the model, or leave --strict out to score with a warning.",
-            )
-        self.lines.append(
-            f"DRIFT: {judge.name} does not judge as before: {said}. Its verdicts from before and after do not compare."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from stb_core.store import Store
 from stb_core.usage import Price
@@ -17,11 +18,12 @@ from stb_evaluator.judges import (
     Pair,
     PairJudge,
     VerdictForecast,
-    ask_alone,
+    claim_questions,
     forecast_verdicts,
     judge_all,
     reserving,
 )
+from stb_evaluator.judges.ask_many import Reserve
 from stb_evaluator.scores.win_rate import decide_outcome
 from stb_evaluator.scores.win_verdicts import WinComparison
 
@@ -30,6 +32,7 @@ CHECKS = "sowr-answer"
 
 PairJob = tuple[TrialPlace, Pair, int]
 """A pair as it is shown, and the round."""
+Job = TypeVar("Job")
 CheckJob = tuple[TrialPlace, Pair, Trajectory, int]
 """An answer of a pair as it is shown, and the round."""
 
@@ -48,10 +51,7 @@ async def ask_for_preferences(
     """Ask for missing preferences and fill in ``comparison.outcomes``; no judge for recorded votes.
 
     ``checker`` judges single answers again where the comparison's switches say so. A question on which a
-    judge failed is asked again with ``retry_errors`` only.
-
-    Raises:
-        BusyError: preferences are missing, and another session is asking a judge for them.
+    judge failed is asked again with ``retry_errors`` only. Processes that ask at the same time share the questions.
     """
     tally = JudgingTally()
     if checker is not None:
@@ -66,20 +66,25 @@ async def ask_for_preferences(
         )
     name, rubric = (judge.name, judge.rubric) if judge else (RECORDED, RECORDED)
     asked = [pair for _, (pair, _) in comparison.questions()]
-    if judge is not None and await _missing_questions(store, comparison, judge, retry_errors=retry_errors):
-        runs = [comparison.one.run.run, comparison.other.run.run]
-        async with ask_alone(store, [(name, rubric)], SOWR, runs) as lease:
-            await judge_all(
-                store,
-                await _missing_questions(store, comparison, judge, retry_errors=retry_errors),
-                lambda job: judge.prefer(*job[1:]),
-                lambda job, judgement: _verdict(comparison, judge, *job, judgement),
-                connections=connections,
-                tally=tally,
-                advance=advance,
-                lease=lease,
-                reserve=reserving(allowance, judge, _preferring),
-            )
+    if judge is not None:
+
+        async def missing() -> list[PairJob]:
+            return await _missing_questions(store, comparison, judge, retry_errors=retry_errors)
+
+        def verdict(job: PairJob, judgement: Judgement) -> Verdict:
+            return _verdict(comparison, judge, *job, judgement)
+
+        await _ask(
+            store,
+            comparison,
+            missing,
+            lambda job: judge.prefer(*job[1:]),
+            verdict,
+            connections=connections,
+            tally=tally,
+            advance=advance,
+            reserve=reserving(allowance, judge, _preferring),
+        )
     known = await preferences(store, asked, name, rubric, comparison.brought)
     if comparison.rounds is None:
         comparison.rounds = max((number + 1 for _, number in known), default=1) if judge is None else 1
@@ -108,22 +113,54 @@ async def _check(
     async def missing() -> list[CheckJob]:
         return await _missing_checks(store, comparison, checker, retry_errors=retry_errors)
 
-    if await missing():
-        runs = [comparison.one.run.run, comparison.other.run.run]
-        async with ask_alone(store, [(checker.name, checker.rubric)], CHECKS, runs) as lease:
-            await judge_all(
-                store,
-                await missing(),
-                lambda job: _checking(job)(checker),
-                lambda job, judgement: _verdict_on_answer(comparison, checker, *job, judgement),
-                connections=connections,
-                tally=tally,
-                advance=advance,
-                lease=lease,
-                reserve=reserving(allowance, checker, _checking),
-            )
+    def verdict(job: CheckJob, judgement: Judgement) -> Verdict:
+        return _verdict_on_answer(comparison, checker, *job, judgement)
+
+    await _ask(
+        store,
+        comparison,
+        missing,
+        lambda job: _checking(job)(checker),
+        verdict,
+        connections=connections,
+        tally=tally,
+        advance=advance,
+        reserve=reserving(allowance, checker, _checking),
+    )
     comparison.checks = _readable(await _logged_checks(store, comparison, checker))
     return tally
+
+
+async def _ask(
+    store: Store,
+    comparison: WinComparison,
+    missing: Callable[[], Awaitable[list[Job]]],
+    judge: Callable[[Job], Awaitable[Judgement]],
+    verdict: Callable[[Job, Judgement], Verdict],
+    *,
+    connections: int,
+    tally: JudgingTally,
+    advance: Callable[[int, int], None],
+    reserve: Reserve[Job] | None,
+) -> None:
+    """Ask for what is missing, together with others that compare the same runs, in whatever order they name them."""
+    jobs = await missing()
+    if not jobs:
+        return
+    run = min(comparison.one.run.run, comparison.other.run.run)
+    async with claim_questions(
+        store, run, jobs, missing, verdict, connections=connections, by_answer=True
+    ) as questions:
+        await judge_all(
+            store,
+            questions,
+            judge,
+            verdict,
+            connections=connections,
+            tally=tally,
+            advance=advance,
+            reserve=reserve,
+        )
 
 
 async def forecast_preferences(

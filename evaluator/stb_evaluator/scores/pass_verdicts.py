@@ -19,14 +19,16 @@ from stb_evaluator.judges import (
     JudgingTally,
     OpenedJudges,
     PanelMember,
+    Questions,
     VerdictForecast,
-    ask_alone,
+    claim_questions,
     forecast_verdicts,
     judge_all,
     panel_of_one,
     report_failures,
     reserving,
 )
+from stb_evaluator.judges.opening import OpenedJudge
 from stb_evaluator.scores.judge_watch import JudgeWatch
 from stb_evaluator.scores.run_reader import RunReader, without_agent_name
 
@@ -56,12 +58,20 @@ async def judge_run(
         number = judges.rounds(rounds, metric) or 1
         if watch:
             await watch.tell_fitness(judge)
-            if watch.is_due(judge) and await _questions(
-                reader, judge, number, metric, retry_errors=judges.retry_errors
-            ):
+
+        async def look_for_drift(
+            questions: Questions[AnswerQuestion], judge: Judge = judge, opened: OpenedJudge = opened
+        ) -> None:
+            if watch:
                 await watch.look_for_drift(
-                    judge, metric, connections=judges.connections, allowance=judges.allowance(opened)
+                    judge,
+                    metric,
+                    run=reader.run.run,
+                    is_joining=questions.is_joining,
+                    connections=judges.connections,
+                    allowance=judges.allowance(opened),
                 )
+
         with console.progress(quiet=judges.quiet) as bar:
             task = bar.add_task(f"{opened.name} judges {reader.run.run}", total=None, note="")
             tally = await fill_verdicts(
@@ -73,6 +83,7 @@ async def judge_run(
                 retry_errors=judges.retry_errors,
                 allowance=judges.allowance(opened),
                 advance=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
+                before=look_for_drift,
             )
         report_failures(reader.run.run, tally)
 
@@ -87,45 +98,52 @@ async def fill_verdicts(
     retry_errors: bool = False,
     allowance: Allowance | None = None,
     advance: Callable[[int, int], None] = lambda _done, _all: None,
+    before: Callable[[Questions[AnswerQuestion]], Awaitable[None]] | None = None,
 ) -> JudgingTally:
     """Have one judge give every answer of a run its verdict in each of the first ``rounds`` rounds.
 
-    Any number of times: the judge is asked only for what is missing. Each verdict is on disk before it is
-    counted. A judge that fails many times in a row is not asked any more; the verdicts that are then missing
-    are counted as ``unavailable``, and the next call asks for them. So are those that ``allowance`` does not
-    pay for, counted as ``unasked``.
-
-    Raises:
-        BusyError: verdicts are missing, and another session is asking this judge for them.
+    Any number of times, and in any number of processes at once: the judge is asked only for what is missing. Each
+    verdict is on disk before it is counted. A judge that fails many times in a row is not asked any more; the verdicts
+    that are then missing are counted as ``unavailable``, and the next call asks for them. So are those that
+    ``allowance`` does not pay for, counted as ``unasked``. ``before`` is called before the first question is asked.
     """
     tally, member = JudgingTally(), PanelMember(judge.name, judge.rubric)
-    if not await _missing(reader, member, rounds, metric, retry_errors=retry_errors):
-        return tally
-    async with ask_alone(reader.store, [(judge.name, judge.rubric)], metric, [reader.run.run]) as lease:
-        # Another session may have asked before this one got the lease.
+
+    async def missing() -> list[AnswerQuestion]:
         reader.forget(metric, member)
-        questions = await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
-        reused, questions = await _find_reusable(reader, judge, metric, questions)
-        await reader.store.verdicts.append(reused, lease)
+        return await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
+
+    reused, jobs = await _find_reusable(
+        reader, judge, metric, await _missing(reader, member, rounds, metric, retry_errors=retry_errors)
+    )
+    if reused:
+        await reader.store.verdicts.append(reused)
         reader.add_verdicts(reused)
         tally.reused = len(reused)
-        if not questions:
-            return tally
-        cases = await _load_cases(reader, questions)
+    if not jobs:
+        return tally
 
+    def verdict(question: AnswerQuestion, judgement: Judgement) -> Verdict:
+        return _verdict(reader, judge, metric, *question, judgement)
+
+    async with claim_questions(
+        reader.store, reader.run.run, jobs, missing, verdict, connections=connections
+    ) as questions:
+        if before:
+            await before(questions)
+        cases = await _load_cases(reader, jobs)
         given = await judge_all(
             reader.store,
             questions,
             lambda question: _asking(cases, question)(judge),
-            lambda question, judgement: _verdict(reader, judge, metric, *question, judgement),
+            verdict,
             connections=connections,
             tally=tally,
             advance=advance,
-            lease=lease,
             reserve=reserving(allowance, judge, lambda question: _asking(cases, question)),
         )
-    if tally.dropped:
-        reader.forget(metric, member)  # what another session wrote counts
+    if tally.dropped or questions.is_shared:
+        reader.forget(metric, member)  # what other processes wrote counts
     else:
         reader.add_verdicts(given)
     return tally

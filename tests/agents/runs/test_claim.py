@@ -1,4 +1,4 @@
-"""Which trials of a run are left, and that one session at a time does them."""
+"""Which trials of a run are left, and that each is done by one process."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from stb_agents.builtin.scripted import Scripted
-from stb_agents.runs.claim import claim_trials, trials_left
-from stb_core.errors import BusyError
-from stb_core.store import Store
+from stb_agents.runs.claim import claim_trials, place_of, trials_left
+from stb_core.store import ClaimQueue, Store
+from stb_core.store.work import FAILED
 from stb_core.values.manifest import Manifest
 from stb_core.values.queries import Query
 from stb_core.values.trajectories import StopReason, Trajectory
 
-AGENT = Scripted()
 QUERIES = [Query(query_id=str(number), group="G1_tool", text="?", apis=()) for number in (1, 2)]
 
 
@@ -41,22 +39,40 @@ async def test_what_has_no_result_is_left(sqlite_store: Store, run: str) -> None
     assert left == [("G1_tool", "2", 0), ("G1_tool", "1", 1), ("G1_tool", "2", 1)]
 
 
-async def test_one_session_at_a_time_claims_trials(sqlite_store: Store, run: str) -> None:
-    """The second is refused until the first has ended."""
-    async with AsyncExitStack() as first, AsyncExitStack() as second:
-        left, lease = await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, first)
-        with pytest.raises(BusyError, match="Another session is doing the run r"):
-            await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, second)
-    async with AsyncExitStack() as third:
-        again, _ = await claim_trials(sqlite_store, run, QUERIES, 2, AGENT, third)
-
-    assert lease is not None
-    assert again == left
+async def claimed(store: Store, run: str, slots: int, stack: AsyncExitStack) -> ClaimQueue:
+    return await claim_trials(store, run, await trials_left(store, run, QUERIES, 2), slots, stack)
 
 
-async def test_a_run_without_trials_left_takes_no_lease(sqlite_store: Store, run: str) -> None:
-    """So it can be shown while another session works on it."""
+async def test_processes_share_what_is_left(
+    sqlite_store: Store, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second says that it joins; what the first gives back at its end is done by the second."""
+    async with AsyncExitStack() as second:
+        async with AsyncExitStack() as first:
+            theirs = await (await claimed(sqlite_store, run, 1, first)).next()
+            queue = await claimed(sqlite_store, run, 2, second)
+            mine = [await queue.next(), await queue.next()]
+        last = await queue.next()
+
+    items = [claim and place_of(claim.item) for claim in (theirs, *mine, last)]
+    assert items == [("G1_tool", "2", 0), ("G1_tool", "1", 1), ("G1_tool", "2", 1), ("G1_tool", "2", 0)]
+    assert capsys.readouterr().err == "Joining the run r: another process does trials of it already.\n"
+
+
+async def test_what_was_lost_is_done_again_by_the_next_session(sqlite_store: Store, run: str) -> None:
+    """And what came with an import meanwhile is not."""
     async with AsyncExitStack() as stack:
-        claim = await claim_trials(sqlite_store, run, QUERIES[:1], 1, AGENT, stack)
+        queue = await claimed(sqlite_store, run, 1, stack)
+        claim = await queue.next()
+        assert claim
+        await queue.end(claim, FAILED)
+    imported = Trajectory(
+        group="G1_tool", query_id="1", query="?", agent="a", trial=1, stop=StopReason.ANSWERED
+    )
+    await sqlite_store.runs.put_trajectories("r", [imported])
 
-    assert claim == ([], None)
+    async with AsyncExitStack() as stack:
+        queue = await claimed(sqlite_store, run, 1, stack)
+        again = [await queue.next(), await queue.next()]
+
+    assert [claim and place_of(claim.item) for claim in again] == [("G1_tool", "2", 0), ("G1_tool", "2", 1)]

@@ -19,8 +19,8 @@ from stb_agents.runs.run import RunOutcome, forecast_run, run_agent
 from stb_core.errors import ConflictError, ModelUnavailableError, ServiceError, UsageError
 from stb_core.settings import Settings
 from stb_core.store import Store, open_store
-from stb_core.store.lease import Lease
 from stb_core.store.runs import Runs
+from stb_core.store.work import EndedClaim
 from stb_core.values.trajectories import StopReason, Trajectory
 
 Carry = Callable[..., Any]
@@ -247,9 +247,11 @@ async def test_a_trial_is_written_down_while_the_next_is_done(
     put = Runs.put_trajectories
     needed = 4  # calls of the model in the first trial
 
-    async def put_slowly(runs: Runs, run: str, finished: Sequence[Trajectory], lease: Lease | None) -> None:
+    async def put_slowly(
+        runs: Runs, run: str, finished: Sequence[Trajectory], ended: Sequence[EndedClaim]
+    ) -> list[bool]:
         await until(lambda: llm.count > needed)
-        await put(runs, run, finished, lease)
+        return await put(runs, run, finished, ended)
 
     monkeypatch.setattr(Runs, "put_trajectories", put_slowly)
 

@@ -1,4 +1,4 @@
-"""Two sessions of one run never do its work twice."""
+"""Processes that do one run share its trials: each is done once, and all processes tell of the whole run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 import agent_world as world
 from stb_core.store import Store, schema
-from stb_core.values import processes
 from stb_processes import started, wait_for
 
 Stb = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,6 +30,16 @@ async def solve(task, tools):
         asked.write("x\\n")
     while not (HERE / "go").exists():
         await asyncio.sleep(0.01)
+    return "done"
+"""
+
+# An agent whose process dies at the first query.
+KILLER = """
+import os, signal
+
+async def solve(task, tools):
+    if task.query.query_id == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
     return "done"
 """
 
@@ -54,10 +63,12 @@ class Twin:
         """Let the agent answer."""
         (self.folder / "go").touch()
 
-    async def leases(self) -> int:
-        """How many leases there are."""
+    async def held(self) -> tuple[int, int]:
+        """How many trials are claimed, and how many workers there are."""
+        claimed = sa.select(sa.func.count()).where(schema.work.c.state == "claimed")
         async with self.store.reading() as connection:
-            return await connection.scalar(sa.select(sa.func.count()).select_from(schema.leases)) or 0
+            workers = await connection.scalar(sa.select(sa.func.count()).select_from(schema.workers))
+            return await connection.scalar(claimed) or 0, workers or 0
 
     async def attempts(self) -> list[int]:
         """The attempts of all trials that have a result."""
@@ -73,74 +84,104 @@ async def twin(tmp_path: Path, store: Store, store_url: str) -> AsyncGenerator[T
         yield Twin(tmp_path, store, store_url, server)
 
 
-async def test_two_sessions_of_one_run_ask_for_each_query_once(stb: Stb, twin: Twin) -> None:
-    """The second is refused in one line with exit code 1; the first goes on, and then nothing is left."""
-    with started(twin.folder, *twin.args, env=twin.env) as first:
+async def test_two_processes_share_a_run(twin: Twin) -> None:
+    """Each trial is done once, and both wait for the last one and print the same."""
+    with started(twin.folder, *twin.args, "--json", env=twin.env) as first:
         await wait_for(lambda: twin.asked() == 4, first)
-        second = await asyncio.to_thread(stb, *twin.args, env=twin.env)
-        twin.go()
-        await asyncio.to_thread(first.communicate)
+        with started(twin.folder, *twin.args, "--json", env=twin.env) as second:
+            await wait_for(lambda: twin.asked() == 8, second)
+            twin.go()
+            said, noted = await asyncio.to_thread(second.communicate)
+        other, _ = await asyncio.to_thread(first.communicate)
 
-    again = await asyncio.to_thread(stb, *twin.args, "--json", env=twin.env)
-
-    assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr == (
-        f"stb: Another session is doing the run twin (process {first.pid} on this machine)."
-        " Wait until it ends, or stop it; then run the same command again.\n"
-    )
-    assert (first.returncode, again.returncode, json.loads(again.stdout)["complete"]) == (0, 0, True)
-    assert (twin.asked(), await twin.attempts()) == (8, [0] * 8)
-
-
-async def test_a_run_that_was_killed_goes_on_at_once(stb: Stb, twin: Twin) -> None:
-    """After SIGKILL the same command neither waits nor is refused."""
-    with started(twin.folder, *twin.args, env=twin.env) as first:
-        await wait_for(lambda: twin.asked() == 4, first)
-    twin.go()
-    left = await twin.leases()
-
-    second = await asyncio.to_thread(stb, *twin.args, env=twin.env)
-
-    assert (left, second.returncode, await twin.leases()) == (1, 0, 0)
-    assert "session" not in second.stderr
-    assert (twin.asked(), await twin.attempts()) == (4 + 8, [0] * 8)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert json.loads(said)["complete"]
+    assert json.loads(said) == json.loads(other)
+    assert "Joining the run twin: another process does trials of it already." in noted
+    assert (twin.asked(), await twin.attempts(), await twin.held()) == (8, [0] * 8, (0, 0))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-async def test_a_run_that_is_told_to_stop_gives_its_lease_back(
+async def test_a_process_that_is_told_to_stop_leaves_its_trials_to_others(
     twin: Twin, number: signal.Signals, code: int
 ) -> None:
-    """It says in one line that what was finished is kept."""
-    with started(twin.folder, *twin.args, env=twin.env) as process:
-        await wait_for(lambda: twin.asked() == 4, process)
-        process.send_signal(number)
-        _, said = await asyncio.to_thread(process.communicate)
-
-    assert (process.returncode, await twin.leases()) == (code, 0)
-    assert said.strip() == "stb: stopped. What was finished is kept; run the same command again to continue."
-
-
-async def test_results_of_a_session_that_lost_its_lease_do_not_count(stb: Stb, twin: Twin) -> None:
-    """It ends with exit code 1 and leaves the work to the session that has it."""
-    mark = processes.make_mark()
+    """It gives its claims back, says in one line that what was finished is kept, and the other does all trials."""
     with started(twin.folder, *twin.args, env=twin.env) as first:
         await wait_for(lambda: twin.asked() == 4, first)
-        async with twin.store.writing() as connection:
-            await connection.execute(schema.leases.update().values(token=mark))
-        twin.go()
-        _, said = await asyncio.to_thread(first.communicate)
-    lost = await twin.attempts()
-    async with twin.store.writing() as connection:
-        await connection.execute(schema.leases.delete().where(schema.leases.c.token == mark))
+        with started(twin.folder, *twin.args, "--json", env=twin.env) as second:
+            await wait_for(lambda: twin.asked() == 8, second)
+            first.send_signal(number)
+            _, stopped = await asyncio.to_thread(first.communicate)
+            held = await twin.held()
+            twin.go()
+            said, _ = await asyncio.to_thread(second.communicate)
+
+    assert (first.returncode, held) == (code, (4, 1))
+    assert stopped.strip() == (
+        "stb: stopped. What was finished is kept; run the same command again to continue."
+    )
+    assert (second.returncode, json.loads(said)["complete"]) == (0, True)
+    assert (twin.asked(), await twin.attempts()) == (4 + 8, [0] * 8)
+
+
+async def test_a_process_alone_that_is_told_to_stop_gives_all_back(twin: Twin) -> None:
+    """Nobody has to wait for what it held."""
+    with started(twin.folder, *twin.args, env=twin.env) as process:
+        await wait_for(lambda: twin.asked() == 4, process)
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(process.communicate)
+
+    assert (process.returncode, await twin.held()) == (143, (0, 0))
+
+
+async def test_a_run_that_was_killed_goes_on_at_once(stb: Stb, twin: Twin) -> None:
+    """After SIGKILL the same command does not wait."""
+    with started(twin.folder, *twin.args, env=twin.env) as first:
+        await wait_for(lambda: twin.asked() == 4, first)
+    twin.go()
+    left = await twin.held()
 
     second = await asyncio.to_thread(stb, *twin.args, env=twin.env)
 
-    assert (first.returncode, lost) == (1, [])
-    assert said.strip().startswith("stb: Another session took over the run twin while this one stood still")
-    assert (second.returncode, await twin.attempts()) == (0, [0] * 8)
+    assert (left, second.returncode, await twin.held()) == ((4, 1), 0, (0, 0))
+    assert "process" not in second.stderr
+    assert (twin.asked(), await twin.attempts()) == (4 + 8, [0] * 8)
 
 
-async def test_two_runs_at_once_do_not_mind_each_other(twin: Twin, stb: Stb) -> None:
+async def test_a_trial_that_ends_its_process_is_given_up_after_three_times(twin: Twin, stb: Stb) -> None:
+    """It ends as an infrastructure failure that says why, and the rest goes on."""
+    killer = twin.folder / "killer.py"
+    killer.write_text(KILLER)
+    args = ("run", "-a", "killer.py:solve", *twin.args[3:], "--max-connections", "1", "--json")
+    codes = [(await asyncio.to_thread(stb, *args, env=twin.env)).returncode for _ in range(3)]
+
+    last = await asyncio.to_thread(stb, *args, env=twin.env)
+
+    said = json.loads(last.stdout)
+    assert (codes, last.returncode) == ([-9] * 3, 1)
+    assert [(one["query_id"], one["reason"]) for one in said["missing"]] == [
+        ("1", "The trial was begun 3 times, and each time its process ended without a result.")
+    ]
+
+
+async def test_late_results_do_not_count(twin: Twin, stb: Stb) -> None:
+    """A process that stood still for longer than its lease has its trials done by others; what it brings is dropped."""
+    with started(twin.folder, *twin.args, "--json", env=twin.env) as first:
+        await wait_for(lambda: twin.asked() == 4, first)
+        first.send_signal(signal.SIGSTOP)
+        async with twin.store.writing() as connection:  # as after 30 seconds
+            await connection.execute(schema.work.update().values(until=schema.work.c.until - 1000))
+        twin.go()
+        second = await asyncio.to_thread(stb, *twin.args, "--json", env=twin.env)
+        first.send_signal(signal.SIGCONT)
+        said, _ = await asyncio.to_thread(first.communicate)
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert json.loads(said) == json.loads(second.stdout)
+    assert (twin.asked(), await twin.attempts()) == (4 + 8, [0] * 8)
+
+
+async def test_two_runs_at_once_do_not_mind_each_other(twin: Twin) -> None:
     """One of another name is another run."""
     with started(twin.folder, *twin.args, env=twin.env) as first:
         await wait_for(lambda: twin.asked() == 4, first)

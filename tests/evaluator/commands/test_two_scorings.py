@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Generator
@@ -83,37 +84,78 @@ def verdicts(url: str) -> int:
     return found
 
 
+def sessions_of_anchors(url: str) -> set[int]:
+    """How often judges were asked about the undisputed answers."""
+
+    async def count(store: Store) -> set[int]:
+        return {judged.rounds for judged in await store.verdicts.judges(metric="anchor")}
+
+    found: set[int] = on_store(url, count)
+    return found
+
+
+def workers(url: str) -> int:
+    """How many processes do work, each part of it counted."""
+
+    async def count(store: Store) -> int:
+        return len(await store.work.workers())
+
+    found: int = on_store(url, count)
+    return found
+
+
 def test_two_scorings_pay_the_judge_once(filled_url: str, llm: LLMServer) -> None:
-    """The second is refused in one line with exit code 1; the first goes on, and then nothing is left."""
+    """They share the questions, wait for the last verdict, and print the same."""
     llm.behaviour.held = True
-    with started(filled_url, llm, *SCORE) as first:
-        wait_for(lambda: llm.count > 0, first)
-        second = done(filled_url, llm, *SCORE)
-        llm.behaviour.held = False
-        first.communicate(timeout=300)
+    with started(filled_url, llm, *SCORE, "--json") as first:
+        wait_for(lambda: llm.count == 2, first)
+        with started(filled_url, llm, *SCORE, "--json") as second:
+            wait_for(lambda: llm.count == 4, second)
+            llm.behaviour.held = False
+            said, noted = second.communicate(timeout=300)
+        other, _ = first.communicate(timeout=300)
 
-    again = done(filled_url, llm, *SCORE)
-
-    assert (second.returncode, second.stdout) == (1, "")
-    assert second.stderr == (
-        f"stb: Another session is doing the sopr verdicts of stub/any on one (process {first.pid} on this"
-        " machine). Wait until it ends, or stop it; then run the same command again.\n"
-    )
-    assert (first.returncode, again.returncode) == (0, 0)
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert json.loads(said) == json.loads(other)
+    assert "Joining: another process asks for these verdicts already." in noted
     assert (llm.paid, verdicts(filled_url)) == (2 * QUERIES, 2 * QUERIES)
 
 
-def test_a_scoring_that_was_killed_goes_on_at_once(filled_url: str, llm: LLMServer) -> None:
-    """After SIGKILL the same command neither waits nor is refused."""
+def test_anchors_are_asked_once_by_all_who_score_a_run(filled_url: str, llm: LLMServer) -> None:
+    """By the first; the others wait until it knows whether the judge has changed, and say the same."""
+    done(filled_url, llm, "score", "two", "--judge", "stub/any", "--rounds", "1")
+    before = llm.paid
+    llm.behaviour.held = True
+    with started(filled_url, llm, *SCORE, "--json") as first:
+        wait_for(lambda: llm.count == before + 2, first)
+        with started(filled_url, llm, *SCORE, "--json") as second:
+            wait_for(lambda: workers(filled_url) == 4, second)
+            llm.behaviour.held = False
+            said, _ = second.communicate(timeout=300)
+        other, _ = first.communicate(timeout=300)
+
+    asked = json.loads(other)["anchors"][0]["n"]
+    assert (first.returncode, second.returncode, asked) == (0, 0, QUERIES)
+    assert json.loads(said)["headline"] == json.loads(other)["headline"]
+    assert (llm.paid - before, json.loads(said)["anchors"]) == (2 * QUERIES + QUERIES, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_scoring_that_was_stopped_goes_on_at_once(
+    filled_url: str, llm: LLMServer, number: signal.Signals
+) -> None:
+    """The same command does not wait."""
     llm.behaviour.held = True
     with started(filled_url, llm, *SCORE) as first:
-        wait_for(lambda: llm.count > 0, first)
+        wait_for(lambda: llm.count == 2, first)
+        first.send_signal(number)
+        first.communicate(timeout=300)
     llm.behaviour.held = False
 
     second = done(filled_url, llm, *SCORE)
 
     assert (second.returncode, verdicts(filled_url)) == (0, 2 * QUERIES)
-    assert "session" not in second.stderr
+    assert "process" not in second.stderr
 
 
 def test_other_judges_and_other_runs_may_be_scored_at_the_same_time(filled_url: str, llm: LLMServer) -> None:
@@ -171,15 +213,17 @@ def test_no_other_command_pays_twice(
     """Pairs in the other order are the same pairs, and a panel of voters has voters of another panel."""
     judge = ("--judge", "stub/any", "--max-connections", "1")
     for run in ("one", "two"):
-        done(filled_url, llm, "score", run, *judge)
-    before = llm.count
+        done(filled_url, llm, "score", run, *judge, "--no-anchors")
+    paid, there = llm.paid, verdicts(filled_url)
     llm.behaviour.held = True
     with started(filled_url, llm, *args, *judge) as first:
-        wait_for(lambda: llm.count > before, first)
-        second = done(filled_url, llm, *other, *(() if "--judge" in other else judge))
-        llm.behaviour.held = False
+        wait_for(lambda: llm.count > paid, first)
+        with started(filled_url, llm, *other, *(() if "--judge" in other else judge)) as second:
+            wait_for(lambda: llm.count > paid + 1 or workers(filled_url) > 2, second)
+            llm.behaviour.held = False
+            second.communicate(timeout=300)
         first.communicate(timeout=300)
 
-    assert (first.returncode, second.returncode, second.stdout) == (0, 1, "")
-    assert second.stderr.startswith("stb: Another session is doing the ")
-    assert second.stderr.count("\n") == 1
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert llm.paid - paid == verdicts(filled_url) - there
+    assert sessions_of_anchors(filled_url) == ({1} if "experiment" in args else set())

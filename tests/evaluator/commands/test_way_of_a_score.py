@@ -78,14 +78,12 @@ def test_several_metrics_share_what_was_read(run_stb, judge: LLMServer, reads: C
     assert reads == {"answers": 1, "verdicts": 4, "trajectories": 1}
 
 
-def test_what_is_asked_for_is_looked_up_again_under_the_lease(
-    run_stb, judge: LLMServer, reads: Counter[str]
-) -> None:
-    """Another session may have asked meanwhile; the trajectories serve judge, accounts and measures."""
+def test_what_is_asked_for_is_looked_up_once(run_stb, judge: LLMServer, reads: Counter[str]) -> None:
+    """Where no other process asks; the trajectories serve judge, accounts and measures."""
     first = run_stb("score", "--judge", "stub/any", "--metric", "sopr,trajectory")
 
     assert (first.code, judge.count) == (0, 6)
-    assert reads == {"answers": 2, "verdicts": 2, "trajectories": 1}
+    assert reads == {"answers": 1, "verdicts": 1, "trajectories": 1}
 
 
 def test_what_was_just_judged_is_scored_as_when_it_is_read(
