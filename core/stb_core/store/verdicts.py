@@ -81,8 +81,8 @@ class Verdicts:
         Returns for each whether it was added; one whose claim was lost to another process is not either.
         """
         rows = [_verdict_row(verdict) for verdict in verdicts]
-        insert = self._database.insert(schema.verdicts).on_conflict_do_nothing()
-        insert = insert.returning(*(schema.verdicts.c[name] for name in _QUESTION))
+        columns = [schema.verdicts.c[name] for name in _QUESTION]
+        insert = self._database.insert(schema.verdicts).on_conflict_do_nothing().returning(*columns)
 
         def append(connection: sa.Connection) -> list[bool]:
             mine = self._work.end_within(connection, [one for one in ended if one])
