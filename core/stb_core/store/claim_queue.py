@@ -44,6 +44,7 @@ class ClaimQueue:
         self._ready: deque[Claim] = deque()
         self._held: dict[str, Claim] = {}
         self._waiting = 0
+        self._is_alone = False
         self._refilling: asyncio.Task[None] | None = None
         self._tasks = ShieldedTasks()
         self._renewed_at = time.monotonic()
@@ -163,8 +164,7 @@ class ClaimQueue:
     async def _claim(self) -> list[Claim]:
         if self._named is not None:
             return await self._claim_named(self._named)
-        ahead = min(self._slots // 4, (self._last - self._reached) // (16 * self._slots))
-        n = max(1, self._waiting) + max(0, ahead)
+        n = max(1, self._waiting) + self._ahead()
         claims = await self._work.claim(self._place, self.owner, n, after=self._after)
         if not claims and self._after >= 0:
             self._after = -1
@@ -173,6 +173,13 @@ class ClaimQueue:
             self._after = max(claim.position for claim in claims)
             self._reached = max(self._reached, self._after)
         return claims
+
+    def _ahead(self) -> int:
+        """How many pieces are claimed before a slot is free for them: few enough to leave others their share."""
+        n = self._slots // 8
+        if self._is_alone:
+            return n
+        return max(0, min(n, (self._last - self._reached) // (16 * self._slots)))
 
     async def _claim_named(self, named: deque[str]) -> list[Claim]:
         """Claim some of the named pieces; those that others hold go to the end."""
@@ -201,6 +208,7 @@ class ClaimQueue:
     async def _free_those_of_the_dead(self, workers: Sequence[WorkerRow]) -> None:
         """What a process of this machine held that is gone is free at once."""
         gone = [one.owner for one in workers if one.is_gone]
+        self._is_alone = len(workers) - len(gone) <= 1
         if gone:
             await self._work.free_those_of(gone, self._place)
 
