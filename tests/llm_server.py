@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server for tests: real HTTP on the loopback, no model behind it.
+"""A scripted server of OpenAI's and Anthropic's APIs for tests: real HTTP on the loopback, no model behind it.
 
     def test_something(llm):                     # the fixture below
         llm.answer(call("Finish", final_answer="42"), status(429, retry_after=0), text("hello"))
@@ -21,13 +21,14 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import pytest
 import uvicorn
 
-from llm_stream import send_stream
+import llm_dialects
+from llm_stream import send_pieces, send_stream
 
 Json = dict[str, Any]
 
@@ -216,6 +217,8 @@ class LLMServer:
         self.rule: Callable[[Json], Answer] = obliging
         self.requests: list[Json] = []
         self.headers: list[dict[str, str]] = []
+        self.targets: list[str] = []
+        """Path and query of all requests."""
         self.clients: list[tuple[str, int]] = []
         self._counters = Counters()
         self._queue: deque[Answer] = deque()
@@ -242,6 +245,7 @@ class LLMServer:
             if not message.get("more_body"):
                 break
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.targets.append(scope["path"] + ("?" + scope["query_string"].decode()).rstrip("?"))
         if self.behaviour.required_key not in headers.get("authorization", ""):
             await _send(send, status(401, f"Incorrect API key provided: {headers.get('authorization')}"))
         elif scope["path"].endswith("/models"):
@@ -250,13 +254,15 @@ class LLMServer:
             await _send(send, raw(json.dumps({"object": "list", "data": [entry]}).encode()))
         elif scope["path"].endswith("/embeddings"):
             await _send(send, raw(_embeddings(json.loads(body))))
-        elif scope["path"].endswith(("/completions", "/responses")):
+        elif scope["path"].endswith("/messages/count_tokens"):
+            await _send(send, raw(b'{"input_tokens": 42}'))
+        elif scope["path"].endswith(("/completions", "/responses", "/messages")):
             self.clients.append(tuple(scope["client"]))
-            await self._complete(json.loads(body), headers, send)
+            await self._complete(json.loads(body), headers, send, scope["path"].rpartition("/")[2])
         else:
             await _send(send, status(404, "no such path"))
 
-    async def _complete(self, body: Json, headers: dict[str, str], send: Any) -> None:
+    async def _complete(self, body: Json, headers: dict[str, str], send: Any, dialect: str) -> None:
         self.requests.append(body)
         self.headers.append(headers)
         counters = self._counters  # those of this test, even if the request outlives it
@@ -267,11 +273,11 @@ class LLMServer:
                 await asyncio.sleep(0.01)
             if self.behaviour.allowance is not None:
                 self.behaviour.allowance -= 1
-            answer = self._decide(body)
+            answer = self._decide(llm_dialects.as_chat(body, dialect))
             await asyncio.sleep(answer.delay_s or self._latency_s())
         finally:
             counters.in_flight -= 1  # before the client has the answer and can send the next request
-        await _send(send, answer, body)
+        await _send(send, answer, body, dialect)
         counters.paid += answer.status == 200 and not answer.drop
 
     def _latency_s(self) -> float:
@@ -300,7 +306,13 @@ class LLMServer:
         return self.rule(body)
 
 
-async def _send(send: Any, answer: Answer, request: Json | None = None) -> None:
+async def _send(send: Any, answer: Answer, request: Json | None = None, dialect: str = "") -> None:
+    if answer.body is None and answer.message is not None and dialect in {"messages", "responses"}:
+        reply = llm_dialects.written(json.loads(_completion(answer, request or {})), dialect)
+        if request and request.get("stream"):
+            await send_pieces(send, llm_dialects.events(reply, dialect))
+            return
+        answer = replace(answer, body=json.dumps(reply).encode())
     if request and request.get("stream") and answer.body is None:
         await send_stream(send, json.loads(_completion(answer, request)), request)
         return
@@ -317,7 +329,9 @@ def _embeddings(request: Json) -> bytes:
         {"object": "embedding", "index": index, "embedding": list(hashlib.sha256(given.encode()).digest())}
         for index, given in enumerate(request["input"])
     ]
-    return json.dumps({"object": "list", "model": request["model"], "data": data}).encode()
+    tokens = sum(len(given) for given in request["input"])
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return json.dumps({"object": "list", "model": request["model"], "data": data, "usage": usage}).encode()
 
 
 def _completion(answer: Answer, request: Json) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 _PIECE = 7
@@ -10,10 +11,17 @@ _PIECE = 7
 
 async def send_stream(send: Any, completion: dict[str, Any], request: dict[str, Any]) -> None:
     """Send a completion in pieces, its usage at the end where that is asked for."""
+    asks_usage = (request.get("stream_options") or {}).get("include_usage")
+    found = chunks(completion, asks_usage=asks_usage)
+    texts = (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode() for chunk in found)
+    await send_pieces(send, (b"data: " + text + b"\n\n" for text in texts))
+
+
+async def send_pieces(send: Any, events: Iterable[bytes]) -> None:
+    """Send a stream of events, each in pieces."""
     headers = [(b"content-type", b"text/event-stream")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    for chunk in chunks(completion, asks_usage=(request.get("stream_options") or {}).get("include_usage")):
-        event = b"data: " + (chunk if isinstance(chunk, bytes) else json.dumps(chunk).encode()) + b"\n\n"
+    for event in events:
         for start in range(0, len(event), 20):  # cut anywhere, as networks do
             body = event[start : start + 20]
             await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -21,4 +21,4 @@ from stb_core.llm.retries import Patience, Retries, counting_failures, retry_aft
 from stb_core.llm.scripted import ScriptedModel
 from stb_core.llm.structured_output import Schema, fits, objects_in
 from stb_core.llm.text_calls import with_text_calls, written_calls
-from stb_core.llm.token_usage import usage_of_document
+from stb_core.llm.token_usage import merged_counts, usage_of_document

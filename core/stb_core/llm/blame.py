@@ -24,6 +24,7 @@ _WITHOUT_ANSWER = frozenset(
     {StopReason.NO_FINISH, StopReason.GAVE_UP, StopReason.AGENT_ERROR, StopReason.EXPIRED}
 )
 _WORDS = frozenset({"auto", "none", "required"})
+_ANTHROPIC_WORDS = {"auto": "auto", "none": "none", "any": "required"}
 
 
 def shape_of(request: Request) -> str:
@@ -41,16 +42,24 @@ def shape_of(request: Request) -> str:
     )
 
 
-def shape_of_body(body: Mapping[str, Any]) -> str:
-    """As ``shape_of``, of a request that a client has written in OpenAI's format, for chat or responses."""
+def shape_of_body(body: Mapping[str, Any], kind: str) -> str:
+    """As ``shape_of``, of a request that a client has written.
+
+    Args:
+        body: of the request, in the format of OpenAI's or Anthropic's API.
+        kind: a word for the API: chat, text, responses, messages or embeddings.
+    """
     text = body.get("text")
     form = body.get("response_format") or (text.get("format") if isinstance(text, Mapping) else None)
+    choice = body.get("tool_choice") or "auto"
+    if isinstance(choice, Mapping):
+        choice = _ANTHROPIC_WORDS.get(str(choice.get("type")), "named")
     return _shape(
-        "chat" if "messages" in body else "responses",
+        kind,
         functions=bool(body.get("tools") or body.get("functions")),
-        choice=body.get("tool_choice") or "auto",
+        choice=choice,
         schema=isinstance(form, Mapping) and form.get("type") in {"json_schema", "json_object"},
-        stop=bool(body.get("stop")),
+        stop=bool(body.get("stop") or body.get("stop_sequences")),
     )
 
 

@@ -65,6 +65,10 @@ class EpisodeRecords:
         async with self._database.reading() as connection:
             return record_of(episode, await self._events(connection, episode.id))
 
+    async def said_within(self, connection: AsyncConnection, episode: Episode) -> Finished | None:
+        """The answer in the replies of an episode's model, where the episode takes it from there."""
+        return record_of(episode, await self._events(connection, episode.id)).said
+
     async def open_at_within(self, connection: AsyncConnection, place: Place) -> Episode | None:
         """The open episode of a trial, which nobody else changes until the transaction ends."""
         e = schema.episodes.c
@@ -237,7 +241,8 @@ class EpisodeRecords:
         }
         await connection.execute(e.update().where(e.c.id == episode.id).values(values))
         if found.run:
-            await self._runs.put_within(connection, found.run, [trajectory_of(found, record)])
+            source = finished.answer_source if found.stop is finished.stop else ""
+            await self._runs.put_within(connection, found.run, [trajectory_of(found, record, source)])
         return found
 
     async def _after_failure(

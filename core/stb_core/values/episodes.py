@@ -10,12 +10,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stb_core.errors import RefusalReason
 from stb_core.usage import Usage
 from stb_core.values import clock
-from stb_core.values.trajectories import FINISH, ModelCall, Step, StopReason, Timing, Trajectory, conversation
+from stb_core.values.observations import Finished
+from stb_core.values.trajectories import (
+    FINISH,
+    AnswerSource,
+    Message,
+    ModelCall,
+    Step,
+    StopReason,
+    Timing,
+    Trajectory,
+    conversation,
+)
 
 EventKind = Literal["tool", "model", "simulator", "failure"]
 Place = tuple[str, str, str, int]
@@ -54,6 +65,16 @@ class Episode:
         return limits
 
     @property
+    def ends_by_text(self) -> bool:
+        """Whether the last words of its model can be its answer."""
+        return bool(self.terms.get("finish") == "text")
+
+    @property
+    def answer_function(self) -> str:
+        """The agent's own function for its answer; "" if it has none."""
+        return str(self.terms.get("answer_function", ""))
+
+    @property
     def ends_at(self) -> str | None:
         """When its time is up; None without a limit."""
         seconds = self.budget.get("max_seconds")
@@ -69,6 +90,8 @@ class ProxiedCall(BaseModel):
     """What a call of a model through the server's proxy consumed; ``model`` as the endpoint named it.
 
     ``shape`` is what the endpoint supports, as ``stb_core.llm.shape_of_body`` says it; "" where that is not known.
+    ``answer`` is an answer for the user in the reply, where the episode takes it from there, and
+    ``answer_source`` says where in the reply it was.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -76,6 +99,9 @@ class ProxiedCall(BaseModel):
     model: str = ""
     usage: Usage = Usage()
     shape: str = ""
+    # Left out where they are empty, as older versions wrote it.
+    answer: str = Field(default="", exclude_if=lambda answer: not answer)
+    answer_source: AnswerSource = Field(default="", exclude_if=lambda source: not source)
 
 
 class FailedCall(BaseModel):
@@ -142,6 +168,8 @@ class EpisodeRecord:
     """Calls that got no answer and were not made again."""
     failure: FailedCall | None = None
     shapes: tuple[str, ...] = ()
+    said: Finished | None = None
+    """The answer in the replies of its model, where the episode takes it from there."""
 
 
 def later(moment: str, seconds: float) -> str:
@@ -196,13 +224,32 @@ def record_of(episode: Episode, events: Sequence[EpisodeEvent]) -> EpisodeRecord
         unanswered=tuple(unanswered),
         failure=failure,
         shapes=tuple(dict.fromkeys(made.shape for made in asked if made.shape)),
+        said=_said(asked),
     )
 
 
-def trajectory_of(episode: Episode, record: EpisodeRecord) -> Trajectory:
-    """The trajectory of an episode that has ended."""
+def _said(asked: Sequence[ProxiedCall]) -> Finished | None:
+    """The answer in a model's replies: its last call of the agent's own function for that, else its last words.
+
+    Words count only if they are the last reply. Where the model was offered functions, replies to requests
+    without functions do not count: agents use these for titles and summaries.
+    """
+    by_function = [made for made in asked if made.answer_source == "function"]
+    replies = [made for made in asked if not made.shape.startswith("embeddings")]
+    replies = [made for made in replies if "functions:" in made.shape] or replies
+    for made in (by_function or replies)[-1:]:
+        if made.answer:
+            return Finished(StopReason.ANSWERED, made.answer, made.answer_source)
+    return None
+
+
+def trajectory_of(episode: Episode, record: EpisodeRecord, answer_source: AnswerSource = "") -> Trajectory:
+    """The trajectory of an episode that has ended, with an answer from there."""
     terms = episode.terms
     assert episode.stop
+    messages = conversation(terms["query"], record.steps)
+    if answer_source:
+        messages = (*messages, Message(role="assistant", content=episode.final_answer))
     return Trajectory(
         group=episode.group,
         query_id=episode.query_id,
@@ -211,10 +258,11 @@ def trajectory_of(episode: Episode, record: EpisodeRecord) -> Trajectory:
         agent=terms["agent"],
         model=record.model,
         available_tools=tuple(terms["available_tools"]),
-        messages=conversation(terms["query"], record.steps),
+        messages=messages,
         steps=record.steps,
         stop=episode.stop,
         final_answer=episode.final_answer,
+        answer_source=answer_source,
         usage=record.usage,
         simulator_usage=record.simulator_usage,
         timing=record.timing,

@@ -17,7 +17,7 @@ from stb_core.errors import CallError, FormatError
 from stb_core.values.calls import parse_arguments
 from stb_core.values.functions import GIVE_ANSWER, GIVE_UP, Functions
 from stb_core.values.tools import ApiRef
-from stb_core.values.trajectories import FINISH, Step, StopReason
+from stb_core.values.trajectories import FINISH, AnswerSource, Step, StopReason
 
 DEFAULT_OBSERVATION = 1024
 """Characters of an observation that an agent is shown by default."""
@@ -160,10 +160,14 @@ def _published_finish_problem(arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a call of ``Finish`` means: ``stop`` is answered or gave up."""
+    """What a call of ``Finish`` means: ``stop`` is answered or gave up.
+
+    An episode can end in other ways, and its answer can come from elsewhere.
+    """
 
     stop: StopReason
     final_answer: str = ""
+    answer_source: AnswerSource = ""
 
 
 def read_finish(arguments: str) -> Finished | str:

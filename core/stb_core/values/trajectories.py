@@ -26,6 +26,11 @@ Text = Annotated[str, AfterValidator(replace_surrogates)]
 """Text that an agent wrote, whatever it is."""
 
 
+AnswerSource: TypeAlias = Literal["", "text", "function"]
+"""What an answer was taken from: "" a call of ``Finish`` (or what a format of others takes for it), ``text`` the last
+words of the agent's model, ``function`` its call of a function of the agent's own."""
+
+
 TrialPlace: TypeAlias = tuple[str, str, int]
 """Which trial of a run: (group, query id, number of the trial)."""
 
@@ -187,6 +192,8 @@ class Trajectory(BaseModel):
     tree: tuple[Node, ...] | None = None
     stop: StopReason
     final_answer: Text = ""
+    # Younger than the format: left out where empty, so that older bundles stay the same bytes.
+    answer_source: AnswerSource = Field(default="", exclude_if=lambda source: not source)
     usage: Usage = Usage()
     # Younger than the format: left out where unknown, so that older bundles stay the same bytes.
     simulator_usage: Usage | None = Field(default=None, exclude_if=lambda usage: usage is None)

@@ -23,7 +23,7 @@ from stb_server.app.stop_guard import StopGuard
 from stb_server.app.token_guard import TokenGuard
 from stb_server.app.virtual_endpoint import VirtualEndpoint
 from stb_server.calls import BadRequestError
-from stb_server.episodes import EpisodeService, McpEndpoint, ModelProxy
+from stb_server.episodes import MCP_PATHS, EpisodeService, McpEndpoint, ModelProxy
 from stb_server.episodes import routes as episodes
 from stb_server.inspector import json_api
 from stb_server.inspector import site as inspector
@@ -88,8 +88,9 @@ def create_app(options: ServerOptions, *, ready: Callable[[], None] | None = Non
     app.include_router(json_api.router)
     app.include_router(health.router)
     app.include_router(episodes.router)
-    app.router.routes.append(Route("/mcp/e/{token}", mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
-    app.router.routes.append(Route("/proxy/e/{token}/v1/{path:path}", proxy, name="proxy"))  # all methods
+    for path in MCP_PATHS:
+        app.router.routes.append(Route(path, mcp, methods=["GET", "POST", "DELETE"], name="mcp"))
+    app.router.routes.append(Route("/proxy/e/{token}/{path:path}", proxy, name="proxy"))  # all methods
     inspector.mount(app, worker)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
     app.add_middleware(TokenGuard, token=options.token)

@@ -11,7 +11,7 @@ from stb_server.inspector import sign_in
 
 _OPEN = frozenset({"/healthz"})
 # Episodes have their own tokens; only opening one needs the server's.
-_OPEN_BELOW = ("/v1/episodes/", "/mcp/e/", "/proxy/e/")
+_OPEN_BELOW = ("/v1/episodes/", "/e/", "/mcp/e/", "/proxy/e/")
 
 
 def is_authorized(presented: bytes, token: str) -> bool:

@@ -17,9 +17,13 @@ from stb_core.values.episodes import EpisodeEvent, EventKind, FailedCall, Proxie
 from stb_server.calls import BadRequestError
 from stb_server.worker import Worker
 
+ENDED = "ended"
+"""The kind of refusal of what is asked of an episode that has ended."""
 MODEL_TIMEOUT_S = 600.0
 """Seconds without data from a provider after which its call counts as interrupted."""
 _POLL_S = 0.05
+_WITHOUT_WORDS = frozenset({StopReason.EXPIRED, StopReason.MAX_SECONDS, StopReason.NO_FINISH})
+"""How an episode ends in which nothing more comes from the agent."""
 
 
 class EpisodeAccounting:
@@ -29,6 +33,8 @@ class EpisodeAccounting:
         self._worker = worker
         self.longest_call_s = 30.0
         """Seconds that ending an episode waits for a call in progress; after that the call counts as interrupted."""
+        self.text_settles_s = 30.0
+        """Seconds without a request after which an answer in a model's reply ends an episode that takes it from there."""
         self.longest_model_call_s = MODEL_TIMEOUT_S
         """Seconds for which a model call in progress keeps its episode from expiring."""
 
@@ -71,7 +77,14 @@ class EpisodeAccounting:
         return outcome
 
     async def answer(
-        self, episode: Episode, number: int, document: str, seconds: float, simulator: Usage | None = None
+        self,
+        episode: Episode,
+        number: int,
+        document: str,
+        seconds: float,
+        *,
+        simulator: Usage | None = None,
+        may_be_last: bool = False,
     ) -> None:
         """Complete what ``begin`` counted.
 
@@ -81,14 +94,17 @@ class EpisodeAccounting:
             document: a step, or a model call.
             seconds: how long it took.
             simulator: what the server's simulator consumed for it.
+            may_be_last: whether the agent may have given its answer with it, so that nothing more may come.
 
         Raises:
             StoreError: the store does not answer.
         """
         records, idle_s = self._worker.resources.store.episode_records, self._worker.options.episode_idle_s
 
+        wait_s = min(idle_s, self.text_settles_s) if may_be_last else idle_s
+
         async def work(connection: AsyncConnection) -> None:
-            until = episode.left_alone_at(clock.now(), idle_s)
+            until = episode.left_alone_at(clock.now(), wait_s)
             await records.answer_within(connection, episode.id, number, document, seconds, expires_at=until)
             if simulator:
                 await records.note_simulator_within(connection, episode.id, simulator)
@@ -127,7 +143,8 @@ class EpisodeAccounting:
     ) -> Episode:
         """End an episode, or check whether its time is up; returns its new state.
 
-        This waits for calls in progress, because they were made before the end.
+        This waits for calls in progress, because they were made before the end. Where the episode takes its
+        answer from the replies of its model, an end without an answer becomes one with it.
 
         Args:
             episode: the episode; it may have ended meanwhile.
@@ -148,10 +165,11 @@ class EpisodeAccounting:
             since = later(now, -self.longest_call_s)
             if await records.under_way_within(connection, episode.id, "tool", since=since):
                 return None
-            if late:
-                return await records.end_within(connection, found, Finished(late))
-            assert finished
-            if step:
+            ending = Finished(late) if late else finished
+            assert ending
+            if found.ends_by_text and ending.stop in _WITHOUT_WORDS:
+                ending = await records.said_within(connection, found) or ending
+            if step and not late:
                 await records.begin_within(
                     connection,
                     found,
@@ -161,7 +179,7 @@ class EpisodeAccounting:
                     answered=True,
                     counted=False,
                 )
-            return await records.end_within(connection, found, finished)
+            return await records.end_within(connection, found, ending)
 
         while True:
             if ended := await self._worker.resources.writer.do(work):
@@ -204,4 +222,4 @@ def ended_error(episode: Episode) -> BadRequestError:
     """The error for any request to an episode that has ended."""
     assert episode.stop
     why = episode.stop.value + (f" ({episode.error.rstrip('.')})" if episode.error else "")
-    return BadRequestError(409, "ended", f"The episode has ended: {why}. Open another one.")
+    return BadRequestError(409, ENDED, f"The episode has ended: {why}. Open another one.")

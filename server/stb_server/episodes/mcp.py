@@ -1,4 +1,4 @@
-"""``/mcp/e/{token}``: an episode as an MCP server over streamable HTTP, by the official SDK.
+"""``/e/{token}/mcp``: an episode as an MCP server over streamable HTTP, by the official SDK.
 
 It offers the tools of the episode's query and ``Finish``, and nothing else. It keeps no sessions, so any
 worker can answer any request, and clients of the 2025 and 2026 protocols are served alike. The SDK comes
@@ -11,6 +11,7 @@ import asyncio
 import importlib.util
 import json
 import logging
+from importlib.metadata import version
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+MCP_PATHS = tuple(
+    path + slash for path in ("/e/{token}/mcp", "/mcp/e/{token}", "/mcp/e/{token}/mcp") for slash in ("", "/")
+)
+"""The first is the one that clients get. Some append ``/mcp`` to any address that does not end with it."""
 _EPISODE = "stb_episode"
 _HANDED_IN = "Done: the task is over."
 
@@ -96,7 +101,13 @@ class McpEndpoint:
         from mcp.server import Server, streamable_http_manager  # noqa: PLC0415 - comes with an extra
 
         return streamable_http_manager.StreamableHTTPSessionManager(
-            Server("stabletoolbench", on_list_tools=self._list_tools, on_call_tool=self._call_tool),
+            Server(
+                "stabletoolbench",
+                version=version("stabletoolbench"),
+                title="StableToolBench",
+                on_list_tools=self._list_tools,
+                on_call_tool=self._call_tool,
+            ),
             stateless=True,
             json_response=True,
             max_request_body_size=self._episodes.worker.options.max_body_bytes,

@@ -1,8 +1,8 @@
 """``/proxy/e/{token}/v1``: forwards an agent's model calls and counts them in its episode.
 
-An agent that uses an OpenAI-compatible endpoint only needs another URL. Calls go to the one provider that
+An agent that uses OpenAI's or Anthropic's API only needs another URL. Calls go to the one provider that
 the server was started with, with the server's key or else the caller's. Keys and conversations are neither
-stored nor logged.
+stored nor logged; of an episode that ends by text the agent's last words are stored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import orjson
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
@@ -27,19 +27,20 @@ from stb_core.usage import Price, Usage
 from stb_core.values import Episode
 from stb_core.values.episodes import FailedCall, ProxiedCall
 from stb_server.calls import BadRequestError
-from stb_server.episodes.accounting import MODEL_TIMEOUT_S
+from stb_server.episodes.accounting import ENDED, MODEL_TIMEOUT_S
+from stb_server.episodes.closing_replies import closing_reply
+from stb_server.episodes.model_apis import ModelApi, ProxyTarget, refusal, target_of
 from stb_server.episodes.model_failures import failure_of_answer, failure_of_event
+from stb_server.episodes.provider_requests import headers_for, headers_from, secrets_in, url_of
+from stb_server.episodes.reply_reader import ReplyReader
 from stb_server.episodes.service import EpisodeService
 from stb_server.episodes.usage_stream import UsageReader
 
 _log = logging.getLogger(__name__)
 
-_CHAT = "chat/completions"
-_PATHS = frozenset({_CHAT, "responses"})
 _MAX_BODY_BYTES = 32 << 20
 _TIMEOUT = httpx2.Timeout(MODEL_TIMEOUT_S, connect=10)
 _NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-_PASSED_ON = ("content-type", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry")
 
 
 @dataclass(frozen=True)
@@ -51,23 +52,34 @@ class _Call:
 
     episode: Episode
     number: int
+    api: ModelApi
     model: str
     original: dict[str, Any]
     body: dict[str, Any]
     price: Price | None
     started: float
     hides_usage: bool
-    key: str
+    secrets: tuple[str, ...]
+    """The keys that the provider is sent."""
 
     @property
     def mask(self) -> SecretMask:
-        """Masks the key in what the provider answers."""
-        return mask_of(self.key)
+        """Masks the keys in what the provider answers."""
+        return mask_of(*self.secrets)
 
     @property
     def is_stream(self) -> bool:
         """Whether the answer comes in pieces."""
         return bool(self.body.get("stream"))
+
+    @property
+    def shape(self) -> str:
+        """What the endpoint must support to accept it."""
+        return shape_of_body(self.original, self.api.kind)
+
+    def reply_reader(self) -> ReplyReader | None:
+        """Reads what the model says; None if the episode does not take its answer from there."""
+        return ReplyReader(self.api) if self.episode.ends_by_text else None
 
 
 class _Stream(StreamingResponse):
@@ -95,12 +107,15 @@ class ModelProxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one call."""
         request = Request(scope, receive)
+        is_anthropic = "anthropic-version" in request.headers
+        target = target_of(request.method, request.path_params["path"], is_anthropic=is_anthropic)
         try:
-            response = await self._answer(request)
+            response = await self._answer(request, target)
         except BadRequestError as problem:
-            response = _refusal(problem.status, problem.message, problem.kind)
+            response = _refusal(target, problem.status, problem.message, problem.kind)
         except StoreError:
-            response = _refusal(503, "The store does not answer; try again later.", "store_unavailable")
+            text = "The store does not answer; try again later."
+            response = _refusal(target, 503, text, "store_unavailable")
         await response(scope, receive, send)
 
     async def close(self) -> None:
@@ -108,23 +123,43 @@ class ModelProxy:
         if self._http:
             await self._http.aclose()
 
-    async def _answer(self, request: Request) -> Response:
-        path, options = request.path_params["path"], self._episodes.worker.options
+    async def _answer(self, request: Request, target: ProxyTarget | None) -> Response:
         if not self._provider:
             text = "This server does not forward model calls. Start it with --proxy PROVIDER."
             raise BadRequestError(501, "no_proxy", text)
-        if path not in _PATHS or request.method != "POST":
-            text = (
-                f"{request.method} {path[:80]!r} is not supported, only POST {' and '.join(sorted(_PATHS))}."
-            )
+        if target is None:
+            asked = f"{request.method} {request.path_params['path'][:80]!r}"
+            known = ", ".join(sorted(ModelApi))
+            text = f"{asked} is not supported, only GET models and POST {known}, messages/count_tokens."
             raise BadRequestError(404, "unknown_path", text)
         episode = await self._episodes.find(request.path_params["token"])
-        original = await _body_of(request)
-        url, key = provider_address(self._provider, Settings("", {}, options.environment))
-        authorization = f"Bearer {key}" if key else request.headers.get("authorization", "")
-        body = _with_usage(original) if path == _CHAT and original.get("stream") else original
+        original = await _body_of(request) if request.method == "POST" else {}
+        url, key = provider_address(
+            self._provider, Settings("", {}, self._episodes.worker.options.environment)
+        )
+        url = url_of(url, target, request.url.query)
+        headers = headers_for(url, target, request.headers, key)
+        if target.api is None:
+            return await self._ask(request.method, target, url, headers, original)
+        try:
+            call = await self._begin(episode, target.api, original, secrets_in(headers))
+        except BadRequestError as problem:
+            episode = await self._episodes.find(request.path_params["token"])
+            if problem.kind == ENDED and await self._episodes.is_finished(episode):
+                closing = closing_reply(target.api, original, episode.answer_function)
+                if closing:
+                    return closing
+            raise
+        return await self._forward(call, target, url, headers)
+
+    async def _begin(
+        self, episode: Episode, api: ModelApi, original: dict[str, Any], secrets: tuple[str, ...]
+    ) -> _Call:
+        """Count a call that is about to be made."""
+        has_usage = not (api.reports_usage_on_request and original.get("stream"))
+        body = original if has_usage else _with_usage(original)
         model = f"{self._provider}/{original['model']}"
-        price = price_of(model, {"prices": options.prices})
+        price = price_of(model, {"prices": self._episodes.worker.options.prices})
         if price is None and "max_cost_usd" in episode.budget:
             text = f"The episode has a limit on cost: the server's [prices] must have {model[:200]!r}."
             raise BadRequestError(400, "no_price", text)
@@ -132,20 +167,37 @@ class ModelProxy:
             episode, "model", ProxiedCall(model=model).model_dump_json()
         )
         assert isinstance(number, int)
-        key = authorization.removeprefix("Bearer ")
-        call = _Call(episode, number, model, original, body, price, monotonic(), body is not original, key)
-        headers = {"content-type": "application/json"}
-        if authorization:
-            headers["authorization"] = authorization
-        return await self._forward(call, f"{url.rstrip('/')}/{path}", headers)
+        return _Call(
+            episode, number, api, model, original, body, price, monotonic(), body is not original, secrets
+        )
 
-    async def _forward(self, call: _Call, url: str, headers: dict[str, str]) -> Response:
+    async def _ask(
+        self, method: str, target: ProxyTarget, url: str, headers: dict[str, str], body: dict[str, Any]
+    ) -> Response:
+        """Forward a request that runs no model, such as for the list of models."""
+        content = orjson.dumps(body) if body else None
+        try:
+            answer = await self._client().request(method, url, content=content, headers=headers)
+        except httpx2.HTTPError:
+            return self._unavailable(target)
+        content = mask_of(*secrets_in(headers)).body(answer.content)
+        return Response(content, answer.status_code, headers_from(answer.headers))
+
+    def _client(self) -> httpx2.AsyncClient:
         if self._http is None:
             self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
-        request = self._http.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
+        return self._http
+
+    def _unavailable(self, target: ProxyTarget) -> Response:
+        text = f"The provider {self._provider} does not answer."
+        return _refusal(target, 502, text, "provider_unavailable")
+
+    async def _forward(self, call: _Call, target: ProxyTarget, url: str, headers: dict[str, str]) -> Response:
+        client = self._client()
+        request = client.build_request("POST", url, content=orjson.dumps(call.body), headers=headers)
         try:
-            answer = await self._http.send(request, stream=True)
-            passed_on = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+            answer = await client.send(request, stream=True)
+            passed_on = headers_from(answer.headers)
             if answer.status_code == 200 and call.is_stream:
                 return _Stream(self._passing(call, answer), headers=passed_on)
             try:
@@ -157,32 +209,37 @@ class ModelProxy:
             await self._fail(
                 call, FailedCall(message=f"{call.model} does not answer ({type(problem).__name__}).")
             )
-            return _refusal(502, f"The provider {self._provider} does not answer.", "provider_unavailable")
+            return self._unavailable(target)
         if call.hides_usage and answer.status_code in {400, 422} and b"stream_options" in content:
             # The endpoint cannot report the usage of a stream: only the call is counted.
-            return await self._forward(replace(call, body=call.original, hides_usage=False), url, headers)
-        usage = usage_of_document(_document(content), call.price)
-        failure = failure_of_answer(call.model, call.original, answer.status_code, content, call.key)
+            as_asked = replace(call, body=call.original, hides_usage=False)
+            return await self._forward(as_asked, target, url, headers)
+        document = _document(content)
+        usage = usage_of_document(document, call.price)
+        failure = failure_of_answer(call.model, call.shape, answer.status_code, content)
         if failure:
             await self._fail(call, failure, usage if answer.status_code == 200 else None)
         else:
-            await self._record(call, usage)
+            if reply := call.reply_reader():
+                reply.read(document)
+            await self._record(call, usage, reply)
         return Response(content, answer.status_code, passed_on)
 
     async def _passing(self, call: _Call, answer: httpx2.Response) -> AsyncGenerator[bytes]:
         """The stream for the client; the usage is recorded before the client sees the end."""
-        reader, is_recorded = UsageReader(call.price, hides_usage=call.hides_usage), False
+        reply, is_recorded = call.reply_reader(), False
+        reader = UsageReader(call.api, call.price, hides_usage=call.hides_usage, reply=reply)
         try:
             async for chunk in answer.aiter_bytes():
                 passed = call.mask.body(reader.pass_on(chunk))
                 if reader.is_over and not is_recorded:
                     is_recorded = True
-                    await self._record_stream(call, reader)
+                    await self._record_stream(call, reader, reply)
                 if passed:
                     yield passed
             if not is_recorded:
                 is_recorded = True
-                await self._record_stream(call, reader)
+                await self._record_stream(call, reader, reply)
             yield call.mask.body(reader.rest())
         except httpx2.HTTPError as problem:
             failure = FailedCall(message=f"{call.model} broke off its reply ({type(problem).__name__}).")
@@ -192,25 +249,38 @@ class ModelProxy:
             raise
         finally:  # also if the client has disconnected; then this must not wait
             if not is_recorded:
-                self._episodes.tasks.begin(self._record_stream(call, reader))
+                self._episodes.tasks.begin(self._record_stream(call, reader, reply))
             self._episodes.tasks.begin(answer.aclose())
 
-    async def _record(self, call: _Call, usage: Usage | None) -> None:
+    async def _record(self, call: _Call, usage: Usage | None, reply: ReplyReader | None) -> None:
         """Record a call; if the provider reported no usage, only the call itself counts."""
         usage = usage or Usage(model_calls=1)
-        made = ProxiedCall(model=call.model, usage=usage, shape=shape_of_body(call.original))
-        seconds = monotonic() - call.started
+        answer, source = reply.answer(call.episode.answer_function) if reply else ("", "")
+        made = ProxiedCall(
+            model=call.model,
+            usage=usage,
+            shape=call.shape,
+            answer=call.mask.text(answer),
+            answer_source=source,
+        )
         await self._episodes.tasks.finish(
-            self._episodes.accounting.answer(call.episode, call.number, made.model_dump_json(), seconds)
+            self._episodes.accounting.answer(
+                call.episode,
+                call.number,
+                made.model_dump_json(),
+                monotonic() - call.started,
+                may_be_last=bool(answer),
+            )
         )
 
-    async def _record_stream(self, call: _Call, reader: UsageReader) -> None:
+    async def _record_stream(self, call: _Call, reader: UsageReader, reply: ReplyReader | None) -> None:
         """Record a call whose answer came in pieces; an error among them is a failure."""
-        failure = reader.error and failure_of_event(call.model, call.original, reader.error, call.key)
+        error = call.mask.value(reader.error)
+        failure = error and failure_of_event(call.model, call.shape, error)
         if failure:
             await self._fail(call, failure, reader.usage or Usage(model_calls=1))
         else:
-            await self._record(call, reader.usage)
+            await self._record(call, reader.usage, reply)
 
     async def _fail(self, call: _Call, failure: FailedCall, usage: Usage | None = None) -> None:
         """Record a call that brought no reply; it counts only if the provider has counted it (``usage``)."""
@@ -255,10 +325,5 @@ def _document(raw: bytes) -> Any:
         return None
 
 
-def _refusal(status: int, message: str, kind: str) -> Response:
-    """An error in OpenAI's form; it says when a retry is useless, because clients retry a 409."""
-    error = {"message": message, "type": kind, "param": None, "code": kind}
-    headers = {"x-stb-error": kind}
-    if status < 500:
-        headers["x-should-retry"] = "false"
-    return JSONResponse({"error": error}, status, headers)
+def _refusal(target: ProxyTarget | None, status: int, message: str, kind: str) -> Response:
+    return refusal(status, message, kind, is_anthropic=bool(target and target.is_anthropic))

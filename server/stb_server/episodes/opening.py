@@ -47,6 +47,14 @@ async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
             "no_such_trial",
             f"Trials are numbered from 0 to {opening.trials - 1}; set their number with trials.",
         )
+    if opening.finish == "text" and not worker.options.proxy:
+        text = (
+            "An episode that ends by text needs the recording proxy: start the server with --proxy PROVIDER."
+        )
+        raise BadRequestError(400, "no_proxy", text)
+    if opening.answer_function and opening.finish != "text":
+        text = "A function for the answer (answer_function) needs finish=text."
+        raise BadRequestError(400, "no_text", text)
     mode = (opening.mode or worker.mode).value
     view = await worker.view(ViewRequest(opening.dataset, mode, opening.snapshot))
     store = worker.resources.store
@@ -66,6 +74,7 @@ async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
         "stateful": opening.stateful,
         **ObservationStyle(opening.max_observation, opening.observation).settings(),
         "budget": budget,
+        **_ending(opening),
     }
     # Freeze what the run sees now, whatever is recorded later.
     await worker.view(ViewRequest(dataset.name, mode, snapshot))
@@ -80,6 +89,13 @@ async def plan_episode(worker: Worker, opening: Opening) -> EpisodePlan:
         text = f"A run's name has up to {_LONGEST_RUN} letters, digits, '.', '_' and '-'; set one with run."
         raise BadRequestError(400, "bad_name", text)
     return EpisodePlan(query, terms, manifest, run)
+
+
+def _ending(opening: Opening) -> dict[str, str]:
+    """How an agent ends where that is not by ``Finish`` alone."""
+    if opening.finish == "call":
+        return {}
+    return {"finish": opening.finish, "answer_function": opening.answer_function}
 
 
 async def _query(worker: Worker, dataset: Dataset, opening: Opening) -> Query:
@@ -139,6 +155,7 @@ def _manifest(options: ServerOptions, opening: Opening, terms: dict[str, Any]) -
             "over": "http",
             "budget": terms["budget"],
             **ObservationStyle(opening.max_observation, opening.observation).settings(),
+            **_ending(opening),
         },
         model=opening.model,
         mode=terms["mode"],

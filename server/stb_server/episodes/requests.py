@@ -78,6 +78,14 @@ class Opening(_Body):
         default="plain",
         description="Form of a tool's answer: as the server sends it, or as the client of ToolBench writes it.",
     )
+    finish: Literal["call", "text"] = Field(
+        default="call",
+        description="How the agent ends: by a call of Finish, or also by the last words of its model, which"
+        " are then its answer. The latter needs the recording proxy.",
+    )
+    answer_function: StorableName = Field(
+        default="", description="With finish=text: the agent's own function for its answer, if it has one."
+    )
     budget: EpisodeLimits = EpisodeLimits()
     record: bool = Field(
         default=True, description="Store the trajectory in a run; use false if the client stores it."
@@ -103,7 +111,9 @@ class Finish(_Body):
     """The end of an episode: an answer, or null to give up."""
 
     answer: Annotated[JsonValue, AfterValidator(_is_storable)] = Field(
-        description="Text or any other JSON value; null gives up."
+        default=None,
+        description="Text or any other JSON value; null gives up. Needed, except with finish=text: without it"
+        " the last words of the agent's model are its answer.",
     )
 
 

@@ -15,7 +15,7 @@ def addresses(base_url: str, token: str, *, proxy: bool) -> dict[str, str | None
     """Further URLs of an episode; ``proxy_url`` is None if no provider is configured."""
     base = base_url.rstrip("/")
     return {
-        "mcp_url": f"{base}/mcp/e/{token}",
+        "mcp_url": f"{base}/e/{token}/mcp",
         "proxy_url": f"{base}/proxy/e/{token}/v1" if proxy else None,
     }
 
@@ -39,6 +39,8 @@ def episode_view(episode: Episode) -> dict[str, Any]:
         "max_observation": terms["max_observation"],
         "observation": ObservationStyle.of_settings(terms).form,
         "budget": terms["budget"],
+        "finish": terms.get("finish", "call"),
+        "answer_function": episode.answer_function,
         "status": "open" if episode.stop is None else "ended",
         "stop": episode.stop,
         "final_answer": episode.final_answer,

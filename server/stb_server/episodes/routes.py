@@ -137,6 +137,8 @@ async def finish_episode(request: Request, episode_id: EpisodeIdParameter, end: 
     """Submit an answer, or give up with null. Submitting the same answer again is allowed."""
     episodes = _episodes(request)
     episode = await episodes.find(_token(request), episode_id)
+    if "answer" not in end.model_fields_set:
+        return episode_view(await episodes.finish_as_said(episode))
     return episode_view(await episodes.finish(episode, end.answer))
 
 

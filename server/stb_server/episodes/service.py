@@ -17,7 +17,7 @@ import orjson
 from stb_core.errors import StoreError
 from stb_core.llm import REFUSED
 from stb_core.store import ShieldedTasks
-from stb_core.values import FINISH, ApiRef, Episode, Functions, Query, Step, StopReason, clock
+from stb_core.values import FINISH, ApiRef, Episode, Finished, Functions, Query, Step, StopReason, clock
 from stb_core.values.episodes import later
 from stb_core.values.functions import OfferedApi
 from stb_core.values.observations import (
@@ -40,6 +40,9 @@ _SWEEPS = 600
 """Number of sweeps after which old episodes are deleted."""
 _ENDING_S = 2.0
 """How long what is under way may take when the server has to stop."""
+_CLOSING_S = 600.0
+"""Seconds after the end in which model calls of an agent get closing words; later ones are refused."""
+_ENDED_BY_AGENT = frozenset({StopReason.ANSWERED, StopReason.GAVE_UP, StopReason.NO_FINISH})
 _KEPT_S = 24 * 3600.0
 """Seconds for which an ended episode can be read."""
 
@@ -136,6 +139,32 @@ class EpisodeService:
         """
         return await self.tasks.finish(self._finish(episode, finish_arguments(answer)))
 
+    async def finish_as_said(self, episode: Episode) -> Episode:
+        """End an episode with the answer in the replies of its model; without one it has no answer.
+
+        Raises:
+            BadRequestError: the episode does not take its answer from there, or has ended in another way.
+            StoreError: the store does not answer.
+        """
+        if not episode.ends_by_text:
+            text = "The member answer is missing; only an episode opened with finish=text ends without it."
+            raise BadRequestError(422, "wrong_form", text)
+        return await self.tasks.finish(self.accounting.end(episode, Finished(StopReason.NO_FINISH)))
+
+    async def is_finished(self, episode: Episode) -> bool:
+        """Whether its agent has ended an episode, a short while ago, and may not know yet that it is over.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        if episode.stop is None or later(episode.ended_at or "", _CLOSING_S) < clock.now():
+            return False
+        if episode.stop in _ENDED_BY_AGENT:
+            return True
+        # Its model's endpoint may have decided how it counts.
+        record = await self.worker.resources.store.episode_records.record(episode)
+        return any(step.function == FINISH and not step.error for step in record.steps[-1:])
+
     async def close(self) -> None:
         """Wait a moment for the calls that are under way, and cancel those that take longer."""
         await self.tasks.close(_ENDING_S)
@@ -201,7 +230,7 @@ class EpisodeService:
         )
         seconds = monotonic() - started
         self.worker.times.histogram(answer.provenance, answer.tier, 200, answer.error).observe(seconds)
-        await self.accounting.answer(episode, number, step.model_dump_json(), seconds, answer.usage)
+        await self.accounting.answer(episode, number, step.model_dump_json(), seconds, simulator=answer.usage)
         return CallOutcome(step, episode, answer.tier, answer.error)
 
     async def _finish(self, episode: Episode, arguments: str) -> Episode:

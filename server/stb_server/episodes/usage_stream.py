@@ -1,4 +1,4 @@
-"""Reads a model's stream of events while it is forwarded: its token usage, and an error in it."""
+"""Reads a model's stream of events while it is forwarded: its token usage, an error in it, and what it says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 
-from stb_core.llm import usage_of_document
+from stb_core.llm import merged_counts, usage_of_document
 from stb_core.usage import Price, Usage
+from stb_server.episodes.model_apis import ModelApi
+from stb_server.episodes.reply_reader import ReplyReader
 
 _END = re.compile(rb"\r?\n\r?\n")
 _DONE = b"[DONE]"
@@ -18,15 +20,22 @@ class UsageReader:
     """Reads the events of a stream as they are forwarded.
 
     Args:
+        api: that was called.
         price: the price of the model's tokens.
         hides_usage: whether to drop the event that has only the usage, because the client did not
             request it.
+        reply: reads what the model says; None if nobody wants to know.
     """
 
-    def __init__(self, price: Price | None, *, hides_usage: bool) -> None:
+    def __init__(
+        self, api: ModelApi, price: Price | None, *, hides_usage: bool, reply: ReplyReader | None = None
+    ) -> None:
+        self._api = api
         self._price = price
         self._hides_usage = hides_usage
+        self._reply = reply
         self._begun = b""
+        self._counts: dict[str, Any] = {}
         self.usage: Usage | None = None
         self.error: dict[str, Any] | None = None
         """The event in which the provider reported an error."""
@@ -57,6 +66,11 @@ class UsageReader:
         response = document.get("response")
         if document.get("error") or (isinstance(response, dict) and response.get("error")):
             self.error, self.is_over = document, True
+        if self._reply:
+            self._reply.read(document)
+        if self._api is ModelApi.MESSAGES:
+            self._read_message_event(document)
+            return False
         found = usage_of_document(document, self._price)
         if found is None:
             return False
@@ -64,6 +78,12 @@ class UsageReader:
         self.usage, is_alone = found, "choices" in document and not document["choices"]
         self.is_over = self.is_over or is_alone or "response" in document
         return self._hides_usage and is_alone
+
+    def _read_message_event(self, document: dict[str, Any]) -> None:
+        """Read an event of Anthropic's API, where several have some of the counts."""
+        self._counts = merged_counts(self._counts, document)
+        self.usage = usage_of_document({"usage": self._counts}, self._price) if self._counts else None
+        self.is_over = self.is_over or document.get("type") == "message_stop"
 
 
 def _whole_events(text: bytes) -> list[bytes]:

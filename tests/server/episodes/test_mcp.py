@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 from mcp.client import Client
 from mcp_types import TextContent
@@ -48,6 +50,20 @@ async def test_a_client_lists_and_calls_the_tools(server: Running, store: Store,
         trajectory.final_answer,
         len(trajectory.steps),
     )
+
+
+async def test_every_address_of_the_tools_is_served(server: Running) -> None:
+    """Some clients append ``/mcp`` to an address, some a slash; the server says its name and version."""
+    player = await open_episode(server)
+    token = player.opened["token"]
+    assert f"{server.url}/e/{token}/mcp" == player.opened["mcp_url"]
+    for path in (f"/e/{token}/mcp", f"/e/{token}/mcp/", f"/mcp/e/{token}", f"/mcp/e/{token}/mcp"):
+        async with Client(f"{server.url}{path}") as client:
+            assert 3 == len((await client.list_tools()).tools)
+            assert ("stabletoolbench", version("stabletoolbench")) == (
+                client.server_info.name,
+                client.server_info.version,
+            )
 
 
 async def test_an_unknown_token_opens_nothing(server: Running) -> None:

@@ -310,7 +310,8 @@ async def test_what_the_proxy_does_not_know_is_refused_by_any_method(server: Run
     player = await open_episode(server)
     base = player.opened["proxy_url"]
     answers = [
-        await server.client.get(f"{base}/models"),
+        await server.client.get(f"{base}/models/../files"),
+        await server.client.get(f"{base}/files"),
         await server.client.delete(f"{base}/files/1"),
         await server.client.get(f"{base}/chat/completions"),
     ]
@@ -320,8 +321,10 @@ async def test_what_the_proxy_does_not_know_is_refused_by_any_method(server: Run
         for answer in answers
     }
     async with client_of(player) as client:
-        with pytest.raises(openai.NotFoundError, match="GET 'models' is not supported"):
-            await client.models.list()
+        with pytest.raises(
+            openai.NotFoundError, match="GET 'v1/files' is not supported, only GET models and"
+        ):
+            await client.files.list()
 
 
 @pytest.mark.parametrize("stream", [False, True])
