@@ -154,8 +154,8 @@ Written by `docs/generate.py` from the server's OpenAPI document, which a runnin
 as `GET /openapi.json`; do not edit.
 
 Besides these there are the pages of the [inspector](inspector.md) at `/`, and for each episode its tools by
-the Model Context Protocol at `/mcp/e/{token}` and an OpenAI-compatible endpoint that counts model calls at
-`/proxy/e/{token}/v1`; see [Episodes](episodes.md). Where the server has a token, requests carry it as `Authorization: Bearer …`;
+the Model Context Protocol at `/e/{token}/mcp` and an endpoint of OpenAI's and Anthropic's APIs that counts model calls
+at `/proxy/e/{token}/v1`; see [Episodes](episodes.md). Where the server has a token, requests carry it as `Authorization: Bearer …`;
 `GET /healthz` is open, and what belongs to an episode wants the episode's own token.
 [Cache and server](cache-and-server.md) has examples.
 """

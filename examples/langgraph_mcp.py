@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from each_query import INSTRUCTIONS, main
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import StructuredTool, ToolException
 from langchain_openai import ChatOpenAI
 from langgraph.errors import GraphRecursionError
-from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from mcp.client import Client
 
 
@@ -38,25 +38,21 @@ async def langchain_tools(client: Client) -> list[StructuredTool]:
 
 
 def graph_of(model: ChatOpenAI, tools: list[StructuredTool]) -> Any:
-    """Ask the model and make its calls, until it calls ``Finish`` or makes no call."""
+    """Ask the model and make its calls, until it makes none.
+
+    After ``Finish`` the server's proxy answers in the model's place, and makes no call.
+    """
     bound = model.bind_tools(tools)
 
     async def ask(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await bound.ainvoke(state["messages"])]}
 
-    def after_asking(state: MessagesState) -> str:
-        return "tools" if state["messages"][-1].tool_calls else END
-
-    def after_calling(state: MessagesState) -> str:
-        last = next(message for message in reversed(state["messages"]) if isinstance(message, AIMessage))
-        return END if any(call["name"] == "Finish" for call in last.tool_calls) else "ask"
-
     graph = StateGraph(MessagesState)
     graph.add_node("ask", ask)
     graph.add_node("tools", ToolNode(tools))
     graph.add_edge(START, "ask")
-    graph.add_conditional_edges("ask", after_asking, ["tools", END])
-    graph.add_conditional_edges("tools", after_calling, ["ask", END])
+    graph.add_conditional_edges("ask", tools_condition)
+    graph.add_edge("tools", "ask")
     return graph.compile()
 
 

@@ -1,5 +1,7 @@
 """The OpenAI Agents SDK over MCP: the agent's tools are those of a query, and its answer goes to ``Finish``.
 
+After ``Finish`` the SDK asks its model once more; the server's proxy answers that in the model's place.
+
 Start a server with ``stb serve --dataset demo --proxy openai``, then run
 ``python examples/openai_agents_mcp.py --group G1_tool --run openai-agents --model gpt-4o-mini``.
 """
@@ -13,7 +15,7 @@ from agents.mcp import MCPServerStreamableHttp
 from each_query import INSTRUCTIONS, main
 from openai import AsyncOpenAI
 
-from agents import Agent, OpenAIChatCompletionsModel, Runner, StopAtTools, set_tracing_disabled
+from agents import Agent, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
 
 
 async def play(episode: dict[str, Any], model: str) -> str | None:
@@ -27,7 +29,6 @@ async def play(episode: dict[str, Any], model: str) -> str | None:
             instructions=INSTRUCTIONS,
             mcp_servers=[tools],
             model=OpenAIChatCompletionsModel(model, openai_client=client),
-            tool_use_behavior=StopAtTools(stop_at_tool_names=["Finish"]),
         )
         try:
             return str((await Runner.run(agent, episode["query"], max_turns=12)).final_output)

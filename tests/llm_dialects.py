@@ -33,10 +33,10 @@ def as_chat(body: Json, dialect: str) -> Json:
 
 
 def _flat(tools: Any) -> Iterator[Json]:
-    """Tools, those within namespaces under their long names."""
+    """Tools, those within namespaces, as Codex offers them, with the namespace before a colon."""
     for tool in tools:
         if tool["type"] == "namespace":
-            yield from ({**inner, "name": f"{tool['name']}{inner['name']}"} for inner in tool["tools"])
+            yield from ({**inner, "name": f"{tool['name']}:{inner['name']}"} for inner in tool["tools"])
         else:
             yield tool
 
@@ -83,7 +83,7 @@ def written(completion: Json, dialect: str) -> Json:
             "type": "function_call",
             "id": f"fc_{each['id']}",
             "call_id": each["id"],
-            "name": each["name"],
+            **_named(each["name"]),
             "arguments": each["arguments"],
             "status": "completed",
         }
@@ -114,6 +114,11 @@ def written(completion: Json, dialect: str) -> Json:
             "total_tokens": usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0),
         },
     }
+
+
+def _named(name: str) -> Json:
+    namespace, colon, function = name.rpartition(":")
+    return {"name": function, "namespace": namespace} if colon else {"name": name}
 
 
 def _loaded(call: Json) -> Any:

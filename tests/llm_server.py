@@ -100,13 +100,17 @@ def obliging(body: Json) -> Answer:
         name = choice["function"]["name"]
         return call(name, **sample(functions[name].get("parameters", {}), key))
     if functions and choice != "none":
-        seen = sum(message["role"] == "tool" for message in body["messages"])
-        usable = [name for name in functions if name != "Finish"]
+        roles = [message["role"] for message in body["messages"]]
+        seen = roles.count("tool") or roles.count("assistant")  # some clients tell results in words
+        # Some clients put a prefix before the names of tools, and offer tools of their own beside them.
+        finish = next((name for name in functions if name.lower().endswith("finish")), "")
+        prefix = finish[: -len("Finish")]
+        usable = [name for name in functions if name != finish and name.startswith(prefix)]
         if seen < min(len(usable), 3):
             name = usable[seen]
             return call(name, **sample(functions[name].get("parameters", {}), key))
-        if "Finish" in functions:
-            return call("Finish", return_type="give_answer", final_answer=f"answer {key}")
+        if finish:
+            return call(finish, return_type="give_answer", final_answer=f"answer {key}")
     shape = body.get("response_format") or {}
     if shape.get("type") == "json_schema":
         return text(json.dumps(sample(shape["json_schema"]["schema"], key)))

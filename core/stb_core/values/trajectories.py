@@ -39,7 +39,7 @@ class StopReason(StrEnum):
     """Why an agent stopped on a query."""
 
     ANSWERED = "answered"
-    """It called ``Finish`` with ``give_answer``."""
+    """It called ``Finish`` with ``give_answer``, or its answer was taken from what its model said."""
     GAVE_UP = "gave_up"
     """It called ``Finish`` with ``give_up_and_restart`` and had no further try."""
     NO_FINISH = "no_finish"

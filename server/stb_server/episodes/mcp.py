@@ -19,7 +19,8 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.values import FINISH, Episode
+from stb_core.values import FINISH, CacheMode, Episode
+from stb_core.values.provenance import Source
 from stb_server.calls import BadRequestError
 from stb_server.episodes.service import EpisodeService
 
@@ -116,15 +117,29 @@ class McpEndpoint:
     async def _list_tools(
         self, context: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        from mcp_types import ListToolsResult, Tool  # noqa: PLC0415 - comes with an extra
+        from mcp_types import ListToolsResult, Tool, ToolAnnotations  # noqa: PLC0415 - comes with an extra
 
-        functions = await self._episodes.functions(_episode_of(context))
+        episode = _episode_of(context)
+        functions = await self._episodes.functions(episode)
+        # Some clients ask their user before each call of a tool that may change the world.
+        hints = None
+        if not self._reaches_real_apis(episode):
+            hints = ToolAnnotations(destructive_hint=False, open_world_hint=False)
         return ListToolsResult(
             tools=[
-                Tool(name=schema.name, description=schema.description, input_schema=schema.parameters)
+                Tool(
+                    name=schema.name,
+                    description=schema.description,
+                    input_schema=schema.parameters,
+                    annotations=hints,
+                )
                 for schema in functions.schemas
             ]
         )
+
+    def _reaches_real_apis(self, episode: Episode) -> bool:
+        rules = CacheMode(episode.terms["mode"]).rules
+        return self._episodes.worker.options.upstream is not None and Source.REAL_API in rules.sources
 
     async def _call_tool(
         self, context: ServerRequestContext[Any, Any], params: CallToolRequestParams
