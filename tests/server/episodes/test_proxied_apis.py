@@ -115,7 +115,7 @@ async def test_anthropics_client_calls_functions(server: Running, llm: LLMServer
     assert {("sk-of-the-server", "a-beta", True)} == {
         (each["x-api-key"], each["anthropic-beta"], "anthropic-version" in each) for each in llm.headers
     }
-    assert {"/v1/messages?beta=true", "/v1/messages/count_tokens", "/v1/models"} == set(llm.targets)
+    assert {"/v1/messages", "/v1/messages/count_tokens", "/v1/models"} == set(llm.targets)
     assert 2 == (await player.show())["usage"]["model_calls"]
 
 

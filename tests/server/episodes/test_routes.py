@@ -48,7 +48,7 @@ async def test_opening_says_all_that_an_agent_needs(server: Running) -> None:
     assert ["current_for_sky_watch", "forecast_for_sky_watch", "Finish"] == [
         tool["function"]["name"] for tool in opened["tools"]
     ]
-    assert f"{server.url}/mcp/e/{opened['token']}" == opened["mcp_url"]
+    assert f"{server.url}/e/{opened['token']}/mcp" == opened["mcp_url"]
     assert opened["proxy_url"] is None
     assert ("open", 200) == (opened["status"], opened["budget"]["max_tool_calls"])
 
