@@ -105,6 +105,7 @@ after a command (`[run]`) serves that command alone. A variable that is empty co
 |---|---|---|
 | `STB_DATABASE_URL` | `sqlite:///.stb/stb.db` | The store: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:5432/NAME`. |
 | `STB_CONFIG` | | A TOML file with settings, as `stb --config`. |
+| `STB_FILE_LIMITS` | `1` | Environment only: multiplies the [limits on files of others](security.md#limits-on-files-of-others), for a file that you trust. |
 | `STB_LOG_LEVEL` | `warning` | `debug`, `info`, `warning` or `error`, as `stb --log-level`. |
 
 ## Models, real APIs and traces

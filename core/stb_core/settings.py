@@ -26,6 +26,8 @@ import yaml
 from stb_core.errors import FormatError, NotFoundError, UsageError
 
 PREFIX = "STB_"
+FILE_LIMITS = "STB_FILE_LIMITS"
+"""The variable that multiplies all limits on files of others."""
 DEFAULT_STORE = Path(".stb/stb.db")
 
 
@@ -80,6 +82,24 @@ def flags_of(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith(PREFIX) and value != ""
     }
+
+
+def file_limit_factor() -> float:
+    """What the environment multiplies the limits on files of others by; 1 if it says nothing.
+
+    Raises:
+        UsageError: it is not a number of at least 1.
+    """
+    given = os.environ.get(FILE_LIMITS, "") or "1"
+    try:
+        factor = float(given)
+    except ValueError:
+        factor = 0
+    if not 1 <= factor <= 1_000_000:
+        raise UsageError(
+            f"{FILE_LIMITS} is {given!r}.", hint="Write a number of at least 1: 4 for four times as much."
+        )
+    return factor
 
 
 def provider_prefix(provider: str) -> str:

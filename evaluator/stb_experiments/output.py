@@ -16,7 +16,7 @@ import orjson
 
 from stb_core import cli
 from stb_core.cli import console
-from stb_core.errors import StoreError
+from stb_core.files import write_files
 from stb_experiments.originals import Original
 from stb_experiments.plots import Chart, draw_chart
 
@@ -103,16 +103,8 @@ def write_result(result: Result, folder: Path) -> list[str]:
         "README.md": result_page(result, list(plots)).encode(),
         **{name: svg.encode() for name, svg in plots.items()},
     }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            if content:
-                (folder / name).write_bytes(content)
-    except OSError as problem:
-        raise StoreError(
-            f"{problem.filename or folder} cannot be written ({problem.strerror}).",
-            hint="Name another folder with -o.",
-        ) from None
+    written = {folder / name: content for name, content in files.items() if content}
+    write_files(written, force=True, folder=folder)
     return [name for name, content in files.items() if content]
 
 

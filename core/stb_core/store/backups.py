@@ -23,6 +23,7 @@ import orjson
 from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
 from stb_core.store import Store, migrations, open_store
 from stb_core.store.database import sqlite_url
+from stb_core.store.soundness import find_code, find_damage_of_file
 from stb_core.store.table_copy import (
     TableChecksum,
     copied_tables,
@@ -68,21 +69,38 @@ async def back_up(url: str, path: Path) -> BackupManifest:
     try:
         if store.is_sqlite:
             await asyncio.to_thread(_copy_pages, store.place, part)
+            if damage := await asyncio.to_thread(find_damage_of_file, part):
+                raise _damaged(store, damage)
             manifest = await _sum_up(part)
         else:
             manifest = await _copy_tables(store, part)
         await asyncio.to_thread(_finish, part, manifest)
         part.rename(path)
-    except (OSError, sqlite3.Error) as problem:
-        raise StoreError(
-            f"The back-up {path} cannot be written ({problem}).",
-            hint="Free some disk space, or name another place.",
-        ) from None
+    except sqlite3.Error as problem:
+        if getattr(problem, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise _damaged(store, str(problem)) from None
+        raise _not_written(path, problem) from None
+    except OSError as problem:
+        raise _not_written(path, problem) from None
     finally:
         await store.close()
         for left in (part, part.with_name(f"{part.name}-wal"), part.with_name(f"{part.name}-shm")):
             left.unlink(missing_ok=True)
     return manifest
+
+
+def _damaged(store: Store, damage: str) -> StoreError:
+    return StoreError(
+        f"The store {store.place} is damaged ({damage}), and no back-up was made.",
+        hint="Restore an earlier back-up into another store. What can still be read there: stb cache dump, stb export.",
+    )
+
+
+def _not_written(path: Path, problem: Exception) -> StoreError:
+    return StoreError(
+        f"The back-up {path} cannot be written ({problem}).",
+        hint="Free some disk space, or name another place.",
+    )
 
 
 def _beside(path: Path) -> Path:
@@ -177,6 +195,7 @@ def read_manifest(path: Path) -> BackupManifest:
         tables = {
             name: TableChecksum(tuple(given["columns"]), given["rows"], given["hash"])
             for name, given in found.pop("tables").items()
+            if _is_plain(name, given["columns"])
         }
         manifest = BackupManifest(tables=tables, **found)
     except (sqlite3.Error, ValueError, TypeError, KeyError):
@@ -191,6 +210,16 @@ def read_manifest(path: Path) -> BackupManifest:
     return manifest
 
 
+def _is_plain(*names: object) -> bool:
+    """Whether these, and the ones in lists, are names that need no quoting; ValueError if not."""
+    for name in names:
+        if isinstance(name, list):
+            _is_plain(*name)
+        elif not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(name)
+    return True
+
+
 async def verify(path: Path) -> BackupManifest:
     """Check that a back-up holds what it held when it was made.
 
@@ -200,6 +229,10 @@ async def verify(path: Path) -> BackupManifest:
     """
     manifest = read_manifest(path)
     try:
+        if code := find_code(path):
+            raise FormatError(f"{path} holds {code}, which no back-up has.", hint="Do not use it.")
+        if damage := await asyncio.to_thread(find_damage_of_file, path):
+            raise FormatError(f"{path} is damaged ({damage}).", hint="Take an earlier one.")
         found = await asyncio.to_thread(sums_of_file, path, _columns(manifest.tables))
     except sqlite3.Error as problem:
         raise FormatError(f"{path} is damaged ({problem}).", hint="Take an earlier one.") from None
@@ -236,7 +269,8 @@ async def restore(path: Path, url: str) -> BackupManifest:
                     )
                 read = await copy(reader, writer)
                 await set_last_ids(writer, manifest.last_ids)
-                if await sums(writer) != read:
+                is_same_schema = manifest.schema == migrations.HEAD
+                if await sums(writer) != read or (is_same_schema and read != dict(manifest.tables)):
                     raise StoreError(
                         f"The store {target.place} does not hold what was written into it.",
                         hint="Nothing was changed; check the database.",

@@ -150,6 +150,11 @@ def _explain(problem: BaseException, place: str) -> StoreError:
         return StoreError(
             f"The disk that holds the store {place} is full.", hint="Free some space and try again."
         )
+    if "disk I/O error" in text:
+        return StoreError(
+            f"The store {place} cannot be read or written ({text}).",
+            hint="Check that its disk has room and works.",
+        )
     if "malformed" in text or "not a database" in text:
         return StoreError(
             f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."

@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stb_core.errors import ConflictError, FormatError, NotFoundError
+from stb_core.files import read_document
 from stb_core.values.manifest import Manifest
 
 FORMAT = "stabletoolbench-lock/1"
@@ -47,13 +48,15 @@ def read_lock(path: Path) -> LockFile:
         FormatError: it is not a lock file.
     """
     try:
-        return LockFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise NotFoundError(
-            f"There is no lock file {path}.", hint="Make one: stb lock RUN -o FILE."
-        ) from None
-    except (OSError, ValidationError) as problem:
-        reason = problem.errors()[0]["msg"] if isinstance(problem, ValidationError) else problem.strerror
+        if not path.exists():
+            raise NotFoundError(f"There is no lock file {path}.", hint="Make one: stb lock RUN -o FILE.")
+        return LockFile.model_validate_json(read_document(path, validated=True))
+    except (FormatError, ValidationError) as problem:
+        reason = (
+            problem.errors(include_input=False, include_url=False)[0]["msg"]
+            if isinstance(problem, ValidationError)
+            else problem.message
+        )
         raise FormatError(
             f"{path} is not a lock file: {reason}.", hint="Make one: stb lock RUN -o FILE."
         ) from None

@@ -51,8 +51,8 @@ class ApiDocument(BaseModel):
     name: str
     description: str = ""
     method: str = ""
-    required_parameters: tuple[Parameter, ...] = ()
-    optional_parameters: tuple[Parameter, ...] = ()
+    required_parameters: tuple[Parameter, ...] = Field(default=(), fail_fast=True)
+    optional_parameters: tuple[Parameter, ...] = Field(default=(), fail_fast=True)
     template_response: Any = None
 
     @field_validator("description", "method", mode="before")
@@ -86,7 +86,7 @@ class ToolDocument(BaseModel):
     category: str = Field(min_length=1)
     tool_name: str = Field(min_length=1)
     tool_description: str = ""
-    api_list: tuple[ApiDocument, ...] = ()
+    api_list: tuple[ApiDocument, ...] = Field(default=(), fail_fast=True)
 
     @field_validator("category")
     @classmethod

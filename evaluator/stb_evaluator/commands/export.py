@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -17,7 +16,8 @@ import orjson
 
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
-from stb_core.errors import ConflictError, StoreError, UsageError
+from stb_core.errors import UsageError
+from stb_core.files import write_files
 from stb_core.store import Run, Store
 from stb_core.values import SOPR, Status, Trajectory
 from stb_evaluator.formats import (
@@ -57,6 +57,7 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
     A bundle is one zip file with everything; stb import reads it. toolbench writes a folder with raw and
     converted answers of the first trial, and pass_rate_results if there are verdicts.
     """
+    folder: Path | None = None
     async with opened_store() as store:
         found = await store.runs.get(run)
         named = file_names(one.run for one in await store.runs.all())[found.run]
@@ -72,8 +73,7 @@ async def command(run: str, form: str, output: Path | None, judge: str, force: b
             folder = output or Path(f"{named}-toolbench")
             trajectories = [t async for t in store.runs.trajectories(found.run)]
             files = await _toolbench(store, found, trajectories, folder, named, judge)
-    for path, data in files.items():
-        write_file(path, data, force=force)
+    write_files(files, force=force, folder=folder)
     rows = [{"path": str(path), "bytes": len(data)} for path, data in files.items()]
     if as_json:
         console.emit_json({"run": found.run, "format": form, "rows": rows})
@@ -201,28 +201,3 @@ def _with_hash(name: str, file: str) -> str:
 
 def _case_ignored(file: str) -> str:
     return unicodedata.normalize("NFC", file).casefold()
-
-
-def write_file(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file atomically.
-
-    Raises:
-        ConflictError: the file exists with other content, and ``force`` was not given.
-        StoreError: the file cannot be written.
-    """
-    try:
-        if path.exists() and not force:
-            if path.is_file() and path.read_bytes() == data:
-                return
-            raise ConflictError(f"{path} is there already.", hint="Name another with -o, or add --force.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as problem:
-        raise StoreError(
-            f"{path} cannot be written ({problem.strerror}).", hint="Name another place with -o."
-        ) from None

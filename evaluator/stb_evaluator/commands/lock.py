@@ -8,7 +8,8 @@ import click
 
 from stb_core import cli
 from stb_core.cli import console, stb_command
-from stb_core.errors import NotFoundError, StoreError
+from stb_core.errors import NotFoundError
+from stb_core.files import write_files
 from stb_core.store import Store, open_store
 from stb_core.values.lockfile import LockFile
 from stb_evaluator.transfer import lock_dataset, lock_run
@@ -34,7 +35,7 @@ async def command(what: str, output: Path, as_json: bool) -> None:
         lock = await _locked(store, what)
     finally:
         await store.close()
-    _write(output, lock.as_json())
+    write_files({output: lock.as_json()}, force=True)
     row = {
         "path": str(output),
         "run": lock.run,
@@ -60,13 +61,4 @@ async def _locked(store: Store, what: str) -> LockFile:
     except NotFoundError as problem:
         raise NotFoundError(
             f"{what!r} is neither a dataset nor a run: {problem.message}", hint=problem.hint
-        ) from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as problem:
-        raise StoreError(
-            f"{path} cannot be written ({problem.strerror}).", hint="Name another place with -o."
         ) from None

@@ -13,8 +13,8 @@ from stb_core import plugins
 from stb_core.cli import console, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
+from stb_core.files import write_files
 from stb_core.store import Run, Store
-from stb_evaluator.commands.export import write_file
 from stb_evaluator.judges import default_judge, logged_panel
 from stb_evaluator.reports import Report, as_csv, as_html, as_json, as_junit, as_latex, as_markdown, gather
 from stb_evaluator.scores import Side, load_verdict_table
@@ -91,7 +91,7 @@ async def command(
                 seed=seed,
             )
             data = writer(found)
-            write_file(output, data, force=force)
+            write_files({output: data}, force=force)
             written |= {
                 "path": str(output),
                 "bytes": len(data),

@@ -15,10 +15,11 @@ import orjson
 from stb_core.cli import console, current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import NotFoundError
+from stb_core.files import write_files
 from stb_core.llm import CostLimit, open_model
 from stb_core.values import group_order
 from stb_core.values.verdicts import SOLVABLE
-from stb_evaluator.commands.export import file_name, write_file
+from stb_evaluator.commands.export import file_name
 from stb_evaluator.commands.forecast_table import ForecastLine, show_forecasts
 from stb_evaluator.judges import (
     SOLVABILITY,
@@ -122,9 +123,12 @@ def _write(votes: Sequence[Vote], folder: Path, *, force: bool) -> None:
         ids.setdefault(one.query.group, {})
         if one.solvable:
             ids[one.query.group][one.query.query_id] = 0
-    for group, found in ids.items():
-        path = folder / "test_query_ids" / f"{file_name(group)}.json"
-        write_file(path, orjson.dumps(found, option=orjson.OPT_INDENT_2), force=force)
+    inside = folder / "test_query_ids"
+    files = {
+        inside / f"{file_name(group)}.json": orjson.dumps(found, option=orjson.OPT_INDENT_2)
+        for group, found in ids.items()
+    }
+    write_files(files, force=force, folder=inside)
 
 
 def _show(votes: Sequence[Vote], *, as_json: bool) -> None:

@@ -8,10 +8,10 @@ import click
 
 from stb_core import cli
 from stb_core.cli import console, stb_command
-from stb_core.errors import StoreError
-from stb_core.store import open_store
+from stb_core.store import find_damage, open_store
 from stb_core.values.lockfile import LockFile, read_lock
 from stb_evaluator.transfer import (
+    Bundle,
     Finding,
     bundle_of,
     derive_numbers,
@@ -32,10 +32,9 @@ async def command(what: str, lock: Path | None, as_json: bool) -> None:
     file. Prints "identical", or the first difference with exit code 1.
     """
     held = read_lock(lock) if lock else None
-    data = _read(Path(what))
-    if data:
-        bundle = read_bundle(Path(what))
-        findings, foreign = await prove(data, bundle=bundle, lock=held), foreign_verdicts(bundle)
+    bundle = _read(Path(what))
+    if bundle is not None:
+        findings, foreign = await prove(bundle, lock=held), foreign_verdicts(bundle)
     else:
         findings, foreign = await _prove_run(what, held)
     rows = [finding.row() for finding in findings]
@@ -47,28 +46,25 @@ async def command(what: str, lock: Path | None, as_json: bool) -> None:
         for line in foreign:
             click.echo(line)
         click.echo(f"different: {differing[0].first_difference}" if differing else "identical")
-        if held is None and data:
+        if held is None and bundle is not None:
             console.print_note("The numbers were derived but not compared: name a lock file with --lock.")
     if differing:
         cli.exit_with(1)
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a file; empty if there is no such file."""
-    try:
-        return path.read_bytes() if path.is_file() else b""
-    except OSError as problem:
-        raise StoreError(
-            f"{path} cannot be read ({problem.strerror}).", hint="Check its permissions."
-        ) from None
+def _read(path: Path) -> Bundle | None:
+    """The bundle at a path; None if there is no file."""
+    return read_bundle(path) if path.is_file() else None
 
 
 async def _prove_run(name: str, lock: LockFile | None) -> tuple[list[Finding], list[str]]:
     store = await open_store(cli.current_settings().database_url)
     try:
+        damage = await find_damage(store)
         run = await store.runs.get(name)
         data, known = await bundle_of(store, run), await derive_numbers(store, run)
         foreign = await foreign_in_store(store, run)
     finally:
         await store.close()
-    return await prove(data, lock=lock, known=known), foreign
+    findings = [Finding("file of the store", 1, damage)] if store.is_sqlite else []
+    return findings + await prove(read_bundle(data), lock=lock, known=known), foreign

@@ -17,6 +17,7 @@ from stb_evaluator.formats.sources import (
     Skipped,
     find_files,
     group_of,
+    leads_out,
     read_records,
     read_source,
     unread_answer,
@@ -69,6 +70,9 @@ def read_all(path: Path, *, advance: Callable[[int, int], None] = lambda _done, 
     files = find_files(path)
     unreadable: list[Path] = []
     for number, file in enumerate(files, start=1):
+        if path.is_dir() and leads_out(file, path):
+            found.skipped.append(Skipped(file, "is a link that leads out of the folder"))
+            continue
         try:
             source = read_source(file)
         except FormatError as problem:

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from stb_core.errors import FormatError
+from stb_core.files import read_document
 from stb_core.values import Status, Trajectory
 
 # A member of an object that begins like a record of answers.
@@ -35,9 +36,9 @@ def read_json(path: Path) -> tuple[bytes, Any]:
         FormatError: it cannot be read or is not JSON.
     """
     try:
-        data = path.read_bytes()
-    except OSError as problem:
-        raise FormatError(f"{path} cannot be read: {problem.strerror}.") from None
+        data = read_document(path)
+    except FormatError as problem:
+        raise FormatError(f"{path} {problem.message}.") from None
     try:
         return data, orjson.loads(data)
     except orjson.JSONDecodeError as problem:
@@ -115,8 +116,8 @@ def _find_torn(value: Any) -> str:
 def salvaged_names(path: Path) -> list[str]:
     """The names of the records in a file that cannot be read as a whole, as far as its text goes."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_document(path)
+    except FormatError:
         return []
     try:
         value = orjson.loads(data)

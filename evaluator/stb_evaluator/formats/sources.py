@@ -51,7 +51,7 @@ class Skipped:
 
 
 def find_files(path: Path) -> list[Path]:
-    """All JSON files under a path, by name, or the file itself.
+    """All JSON files under a path, by name, or the file itself; links among them as well, wherever they lead.
 
     Raises:
         NotFoundError: the path is not there.
@@ -63,6 +63,14 @@ def find_files(path: Path) -> list[Path]:
             f"There is no file or folder {path}.", hint="Give the path of a folder of answers."
         )
     return sorted(p for p in path.resolve().rglob("*.json") if p.is_file())
+
+
+def leads_out(path: Path, root: Path) -> bool:
+    """Whether a file under a folder is a link that leads out of it, or nowhere."""
+    try:
+        return not path.resolve(strict=True).is_relative_to(root.resolve())
+    except (OSError, RuntimeError):
+        return True
 
 
 def read_source(path: Path) -> AnswerSource:

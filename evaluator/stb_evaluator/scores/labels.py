@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from stb_core.errors import NotFoundError, UsageError
+from stb_core import json_text
+from stb_core.errors import FormatError, NotFoundError, UsageError
+from stb_core.files import read_document
 from stb_core.values import POINTS, SOPR, Status, group_order
 from stb_evaluator.judges import Panel
 from stb_evaluator.scores.pass_rate import MACRO, MICRO, ResultRow, query_scores
@@ -71,7 +72,9 @@ def read_labels(path: Path) -> LabelSet:
         raise NotFoundError(f"There is no file {path}.", hint="Give a CSV or JSON file of labels.")
     try:
         rows = _read_rows(path)
-    except (OSError, ValueError, csv.Error) as problem:
+    except FormatError as problem:
+        raise UsageError(f"{path} {problem.message}.") from None
+    except (ValueError, csv.Error) as problem:
         raise UsageError(f"{path} cannot be read: {' '.join(str(problem).split())[:100]}.") from None
     points: dict[tuple[str, str, str], float] = {}
     read_at: dict[tuple[str, str, str], str] = {}
@@ -95,9 +98,9 @@ def read_labels(path: Path) -> LabelSet:
 
 def _read_rows(path: Path) -> list[tuple[str, Any]]:
     """The rows of a file, each with its place there in words."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_document(path).decode("utf-8-sig")
     if path.suffix == ".json":
-        found = json.loads(text)
+        found = json_text.parse(text.encode())
         rows = found if isinstance(found, list) else [found]
         return [(f"object {number}", row) for number, row in enumerate(rows, start=1)]
     return _read_csv(text)

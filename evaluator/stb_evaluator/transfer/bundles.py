@@ -16,18 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zipfile
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stb_core.errors import FormatError
+from stb_core.files import MIB, Archive, FileLimitError, LimitedLines, file_limits, in_words, too_much
 from stb_core.store import Run
 from stb_core.values import FINISH, KEY_SCHEME, SCHEMES_WITH_EQUAL_KEYS, Manifest, Query, Trajectory, Verdict
 from stb_core.values.calls import readers_of_scheme
@@ -40,11 +39,7 @@ FORMAT_WITH_SOURCES = "stabletoolbench-bundle/3"
 _FORMATS = frozenset({FORMAT, FORMAT_WITH_SCHEME, FORMAT_WITH_SOURCES})
 MEMBERS = ("queries.jsonl", "trajectories.jsonl", "calls.jsonl", "verdicts.jsonl")
 HEADER = "bundle.json"
-# Uncompressed; a bundle beyond it is refused before it is unpacked.
-MAX_BYTES = 4 * 1024**3
-
-# What reading a damaged zip file may raise.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, struct.error)
+Line = TypeVar("Line")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -66,19 +61,25 @@ class BundleHeader(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle holds; calls are derived from the trajectories."""
+    """What a bundle holds; what may be long is read from the file each time that it is gone through.
+
+    ``calls`` are the lines of ``calls.jsonl``, ``sha256`` is by member, ``members`` are all names in the archive.
+    """
 
     run: str
     name: str
     manifest: Manifest
     expected: dict[str, list[str]]
     queries: list[Query]
-    trajectories: list[Trajectory]
-    verdicts: list[Verdict]
+    trajectories: Iterable[Trajectory]
+    verdicts: Iterable[Verdict]
+    calls: Iterable[dict[str, Any]]
+    sha256: Mapping[str, str]
+    members: Sequence[str]
 
 
 def write_bundle(
-    run: Run, queries: Sequence[Query], trajectories: Sequence[Trajectory], verdicts: Sequence[Verdict]
+    run: Run, queries: Iterable[Query], trajectories: Iterable[Trajectory], verdicts: Iterable[Verdict]
 ) -> bytes:
     """The bytes of a bundle."""
     members = {
@@ -143,66 +144,150 @@ def is_bundle(path: Path) -> bool:
     return path.is_file() and path.suffix == ".zip"
 
 
-def read_bundle(path: Path) -> Bundle:
-    """Read a bundle and check every hash.
+def read_bundle(source: Path | bytes, name: str = "") -> Bundle:
+    """Read a bundle, from a file or from its bytes, and check every hash and every line.
+
+    Its trajectories and verdicts are read again each time they are gone through: one line is in memory at a time.
 
     Raises:
-        FormatError: the file is damaged, has another format, or is too large.
+        FormatError: the file is damaged, has another format, or is too large; the message begins with ``name``, the
+            file's by default.
     """
+    name = name or (str(source) if isinstance(source, Path) else "The bundle")
+    archive = Archive(source)
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {info.filename: info.file_size for info in archive.infolist()}
-            if not {HEADER, *MEMBERS} <= sizes.keys():
-                raise FormatError(f"{path} is not a bundle: {_first_missing(sizes)} is missing.")
-            if sum(sizes.values()) > MAX_BYTES:
-                raise FormatError(f"{path} holds more than {MAX_BYTES // 1024**3} GiB.")
-            header = BundleHeader.model_validate_json(_unpacked(archive, HEADER, path))
-            members = {name: _unpacked(archive, name, path) for name in MEMBERS}
-    except ValidationError as problem:
-        raise FormatError(f"{path} is not a bundle: {_first(problem)}.") from None
-    except _DAMAGE as problem:
-        raise FormatError(f"{path} cannot be unpacked: {problem}.", hint="Export it again.") from None
-    if header.format not in _FORMATS:
-        raise FormatError(
-            f"{path} has the format {header.format}.",
-            hint=f"This version reads {FORMAT_WITH_SOURCES} and older; upgrade.",
-        )
-    if header.key_scheme not in SCHEMES_WITH_EQUAL_KEYS:
-        raise FormatError(
-            f"{path} has keys of scheme {header.key_scheme}, and this version makes keys of scheme {KEY_SCHEME}.",
-            hint=f"Read it with {readers_of_scheme(header.key_scheme)}.",
-        )
-    for name, data in members.items():
-        if hashlib.sha256(data).hexdigest() != header.sha256.get(name):
-            raise FormatError(f"{path} is damaged: {name} is not what was exported.", hint="Export it again.")
-    try:
-        return Bundle(
+        sizes = archive.sizes()
+        if not {HEADER, *MEMBERS} <= sizes.keys():
+            raise FormatError(f"is not a bundle: {_first_missing(sizes)} is missing")  # noqa: TRY301 - as all that follow
+        header = _read_header(archive)
+        limits = file_limits()
+        parse = Query.model_validate
+        queries = _Lines(archive, "queries.jsonl", header, parse, most=limits.records, is_kept=True)
+        parse_trajectory = Trajectory.model_validate
+        trajectories = _Lines(archive, "trajectories.jsonl", header, parse_trajectory, most=limits.records)
+        verdicts = _Lines(archive, "verdicts.jsonl", header, Verdict.model_validate)
+        calls = _Lines(archive, "calls.jsonl", header, dict)
+        for lines in (queries, trajectories, calls, verdicts):
+            lines.check()
+        found = Bundle(
             header.run,
             header.name,
             header.manifest,
             header.expected,
-            [Query.model_validate_json(line) for line in members["queries.jsonl"].splitlines()],
-            [Trajectory.model_validate_json(line) for line in members["trajectories.jsonl"].splitlines()],
-            [Verdict.model_validate_json(line) for line in members["verdicts.jsonl"].splitlines()],
+            list(queries),
+            trajectories,
+            verdicts,
+            calls,
+            {HEADER: hashlib.sha256(archive.read(HEADER)).hexdigest(), **header.sha256},
+            archive.names(),
         )
-    except ValidationError as problem:
-        raise FormatError(f"{path} is not a bundle: {_first(problem)}.") from None
+        for lines in (trajectories, verdicts, calls):
+            for _ in lines:  # each is checked while it is read
+                pass
+    except FormatError as problem:
+        hint = "" if isinstance(problem, FileLimitError) else problem.hint or "Export it again."
+        raise FormatError(f"{name} {problem.message}.", hint=hint) from None
+    return found
 
 
-def _unpacked(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+def _read_header(archive: Archive) -> BundleHeader:
     try:
-        return archive.read(name)
-    except _DAMAGE as problem:
+        header = BundleHeader.model_validate_json(archive.read(HEADER))
+    except ValidationError as problem:
+        raise FormatError(f"is not a bundle: {_first(problem)}") from None
+    if header.format not in _FORMATS:
         raise FormatError(
-            f"{path} is damaged: {name} cannot be unpacked: {problem}.", hint="Export it again."
-        ) from None
+            f"has the format {header.format}",
+            hint=f"This version reads {FORMAT_WITH_SOURCES} and older; upgrade.",
+        )
+    if header.key_scheme not in SCHEMES_WITH_EQUAL_KEYS:
+        raise FormatError(
+            f"has keys of scheme {header.key_scheme}, and this version makes keys of scheme {KEY_SCHEME}",
+            hint=f"Read it with {readers_of_scheme(header.key_scheme)}.",
+        )
+    return header
 
 
-def _first_missing(sizes: dict[str, int]) -> str:
+class _Lines(Generic[Line]):
+    """The lines of a member, read and checked anew by each iteration.
+
+    Args:
+        archive: the bundle.
+        name: of the member.
+        header: with its hash.
+        parse: makes a line of its JSON object.
+        most: how many lines there may be; None for any number.
+        is_kept: whether they are all kept, so that all of them may take no more than one line.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        name: str,
+        header: BundleHeader,
+        parse: Callable[[dict[str, Any]], Line],
+        *,
+        most: int | None = None,
+        is_kept: bool = False,
+    ) -> None:
+        self._archive, self._name, self._parse = archive, name, parse
+        self._most, self._is_kept = most, is_kept
+        self._sha256 = header.sha256.get(name)
+
+    def __iter__(self) -> Iterator[Line]:
+        """The lines in order.
+
+        Raises:
+            FormatError: one is not valid, or at the end: they do not have the hash of the header.
+        """
+        for line in self._raw():
+            try:
+                value = orjson.loads(line)
+            except orjson.JSONDecodeError as problem:
+                raise FormatError(f"is not a bundle: a line of {self._name} is not JSON: {problem}") from None
+            if not isinstance(value, dict):
+                raise FormatError(f"is not a bundle: a line of {self._name} is not a JSON object")
+            try:
+                parsed = self._parse(value)
+            except ValidationError as problem:
+                raise FormatError(f"is not a bundle: {_first(problem)}") from None
+            yield parsed
+
+    def check(self) -> None:
+        """Compare the hash with the header's, without a look at the lines.
+
+        Raises:
+            FormatError: they differ.
+        """
+        found = hashlib.sha256()
+        with self._archive.member(self._name) as member:
+            while data := member.read(MIB):
+                found.update(data)
+        self._compare(found.hexdigest())
+
+    def _raw(self) -> Iterator[bytes]:
+        found, size, number, limit = hashlib.sha256(), 0, 0, file_limits().record_bytes
+        with self._archive.member(self._name) as member:
+            for line in LimitedLines(member, f"cannot be read: a line of {self._name} ", validated=True):
+                number, size = number + 1, size + len(line)
+                if self._most is not None and number > self._most:
+                    raise too_much(f"cannot be read: {self._name} has more than {self._most:,} lines")
+                if self._is_kept and size > limit:
+                    raise too_much(f"cannot be read: {self._name} is larger than {in_words(limit)}")
+                found.update(line)
+                yield line
+        self._compare(found.hexdigest())
+
+    def _compare(self, sha256: str) -> None:
+        if sha256 != self._sha256:
+            raise FormatError(f"is damaged: {self._name} is not what was exported")
+
+
+def _first_missing(sizes: Collection[str]) -> str:
     return next(name for name in (HEADER, *MEMBERS) if name not in sizes)
 
 
 def _first(problem: ValidationError) -> str:
-    error = problem.errors()[0]
+    error = problem.errors(include_input=False, include_url=False)[0]
     place = ".".join(str(part) for part in error["loc"])
     return f"{place}: {error['msg']}" if place else str(error["msg"])

@@ -8,8 +8,10 @@ name of the bundle, and they count only where they are asked for by it. Verdicts
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 from stb_core.errors import ConflictError
 from stb_core.store import Run, Store, StoredTrial
@@ -24,6 +26,10 @@ NOT_HELD = "the bundle does not hold the answers that they are on"
 NOT_HELD_HERE = "the run does not hold the answers that they are on"
 NOT_BY_RULES = "the rules decide otherwise"
 _SOURCE_LENGTH = 200
+_TRAJECTORIES_AT_ONCE = 10  # each may be of many megabytes
+_VERDICTS_AT_ONCE = 1_000
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -66,57 +72,98 @@ async def merge_bundle(
             f"A run {run!r} exists with other settings than the bundle's.", hint="Choose a name with --name."
         )
     held = {(d.group, d.query_id, d.trial): d for d in await store.runs.done(run)}
-    places = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
-    new = _new_answers(run, places, held)
+    answers = sum_up_answers(bundle, {})
+    new = _new_answers(run, answers, held)
     _refuse_additions(existing, bundle, new)
     made = await store.runs.create(
         run, bundle.manifest, bundle.expected, name or bundle.name, brought=existing is None
     )
     await store.runs.expect(run, bundle.expected)
     await store.runs.put_queries(run, bundle.queries)
-    await store.runs.put_trajectories(run, new)
+    fresh = (t for t in bundle.trajectories if (t.group, t.query_id, t.trial) in new)
+    for trajectories in _batches(fresh, _TRAJECTORIES_AT_ONCE):
+        await store.runs.put_trajectories(run, trajectories)
     known = {_said(v) for v in await store.verdicts.of_run(run, metric="", with_foreign=True)}
     queries = await load_queries(store, made)
-    new_verdicts: list[Verdict] = []
+    if made.brought:
+        answers = sum_up_answers(bundle, queries)
+    seen = foreign = added = 0
     refused: Counter[str] = Counter()
-    for verdict in (verdict.model_copy(update={"run": run}) for verdict in bundle.verdicts):
-        if _said(verdict) in known:
-            continue
-        if made.brought:
-            taken = _of_its_own_run(verdict, places, queries, source, is_proof=is_proof)
-        else:
-            taken = _of_a_run_made_here(verdict, held, source)
-        if isinstance(taken, str):
-            refused[taken] += 1
-        else:
-            new_verdicts.append(taken)
-    dropped = await store.verdicts.append(new_verdicts)
+
+    def taken_verdicts() -> Iterator[Verdict]:
+        nonlocal seen
+        for seen, read in enumerate(bundle.verdicts, start=1):  # noqa: B007 - the last number is their count
+            verdict = read.model_copy(update={"run": run})
+            if _said(verdict) in known:
+                continue
+            if made.brought:
+                taken = _of_its_own_run(verdict, answers, source, is_proof=is_proof)
+            else:
+                taken = _of_a_run_made_here(verdict, held, source)
+            if isinstance(taken, str):
+                refused[taken] += 1
+            else:
+                yield taken
+
+    for verdicts in _batches(taken_verdicts(), _VERDICTS_AT_ONCE):
+        added += len(verdicts) - await store.verdicts.append(verdicts)
+        foreign += sum(verdict.is_foreign for verdict in verdicts)
     return Merged(
         run,
         bundle.manifest.dataset,
-        len(places),
-        len(bundle.verdicts),
+        len(answers),
+        seen,
         len(new),
-        len(new_verdicts) - dropped,
-        foreign=sum(verdict.is_foreign for verdict in new_verdicts),
+        added,
+        foreign=foreign,
         source=source,
         refused=refused,
     )
 
 
+class AnswerSummary(NamedTuple):
+    """What is remembered of an answer of a bundle; ``by_rules`` is None where its query is not known."""
+
+    stop: StopReason
+    content_hash: str
+    answer_hash: str
+    by_rules: Status | None
+
+
+def sum_up_answers(
+    bundle: Bundle, queries: Mapping[tuple[str, str], Query]
+) -> dict[TrialPlace, AnswerSummary]:
+    """All answers of a bundle, in one pass; judged by rules where their query is among these."""
+
+    def by_rules(answer: Trajectory) -> Status | None:
+        query = queries.get((answer.group, answer.query_id))
+        return None if query is None else judge_by_rules(Case(answer, query)).status
+
+    return {
+        (t.group, t.query_id, t.trial): AnswerSummary(t.stop, t.content_hash, t.answer_hash, by_rules(t))
+        for t in bundle.trajectories
+    }
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
 def _new_answers(
-    run: str, answers: Mapping[TrialPlace, Trajectory], held: Mapping[TrialPlace, StoredTrial]
-) -> list[Trajectory]:
+    run: str, answers: Mapping[TrialPlace, AnswerSummary], held: Mapping[TrialPlace, StoredTrial]
+) -> set[TrialPlace]:
     """The answers that the store lacks, or has lost to an infrastructure failure."""
-    new = []
-    for place, trajectory in answers.items():
+    new = set()
+    for place, answer in answers.items():
         if place not in held:
-            new.append(trajectory)
-        elif trajectory.stop is StopReason.INFRASTRUCTURE:
+            new.add(place)
+        elif answer.stop is StopReason.INFRASTRUCTURE:
             continue
         elif held[place].stop is StopReason.INFRASTRUCTURE:
-            new.append(trajectory)
-        elif held[place].content_hash != trajectory.content_hash:
+            new.add(place)
+        elif held[place].content_hash != answer.content_hash:
             raise ConflictError(
                 f"The run {run!r} has another answer to {place[0]}/{place[1]} than the bundle.",
                 hint="Nothing was changed. Choose a name with --name.",
@@ -124,7 +171,7 @@ def _new_answers(
     return new
 
 
-def _refuse_additions(existing: Run | None, bundle: Bundle, new: Sequence[Trajectory]) -> None:
+def _refuse_additions(existing: Run | None, bundle: Bundle, new: Collection[TrialPlace]) -> None:
     """Refuse a bundle that has more than a run which was made in this store: what it did is known here alone."""
     if existing is None or existing.brought:
         return
@@ -141,8 +188,7 @@ def _refuse_additions(existing: Run | None, bundle: Bundle, new: Sequence[Trajec
 
 def _of_its_own_run(
     verdict: Verdict,
-    answers: Mapping[TrialPlace, Trajectory],
-    queries: Mapping[tuple[str, str], Query],
+    answers: Mapping[TrialPlace, AnswerSummary],
     source: str,
     *,
     is_proof: bool,
@@ -151,11 +197,12 @@ def _of_its_own_run(
 
     One by the rules was computed again, so it is as good as one of this store.
     """
-    if reason := reason_to_refuse(verdict, answers, queries):
+    if reason := reason_to_refuse(verdict, answers):
         return reason
     is_foreign = bool(verdict.source)
     if _is_by_rules(verdict) and not is_foreign:
-        can_check = verdict.rubric == RulesJudge.rubric and (verdict.group, verdict.query_id) in queries
+        answer = answers.get((verdict.group, verdict.query_id, verdict.trial))
+        can_check = verdict.rubric == RulesJudge.rubric and answer is not None and answer.by_rules is not None
         if can_check or is_proof:
             return verdict
         is_foreign = True
@@ -200,17 +247,14 @@ def is_on_answer(metric: str) -> bool:
     return metric in METRICS
 
 
-def reason_to_refuse(
-    verdict: Verdict, answers: Mapping[TrialPlace, Trajectory], queries: Mapping[tuple[str, str], Query]
-) -> str:
+def reason_to_refuse(verdict: Verdict, answers: Mapping[TrialPlace, AnswerSummary]) -> str:
     """Why a verdict of a bundle with these answers is not accepted; "" if it is."""
     if not is_on_answer(verdict.metric):
         return ""
     answer = answers.get((verdict.group, verdict.query_id, verdict.trial))
     if answer is None or answer.answer_hash != verdict.answer_hash:
         return NOT_HELD
-    query = queries.get((verdict.group, verdict.query_id))
     is_current = _is_by_rules(verdict) and verdict.rubric == RulesJudge.rubric
-    if is_current and query is not None and verdict.status is not Status.ERROR:
-        return "" if judge_by_rules(Case(answer, query)).status is verdict.status else NOT_BY_RULES
+    if is_current and answer.by_rules is not None and verdict.status is not Status.ERROR:
+        return "" if answer.by_rules is verdict.status else NOT_BY_RULES
     return ""

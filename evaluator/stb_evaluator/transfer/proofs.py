@@ -15,15 +15,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from stb_core.store import Dataset, Run, Store, open_store, sqlite_url
-from stb_core.values import Verdict, canonical_json
+from stb_core.values import TrialPlace, Verdict, canonical_json
 from stb_core.values.lockfile import LockFile
 from stb_evaluator.judges import IMPORTED, panel_of_one
 from stb_evaluator.scores import ResultRow, RunReader, load_queries, measure_rows, score_rows
-from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, call_lines, read_bundle, write_bundle
-from stb_evaluator.transfer.merging import is_on_answer, merge_bundle, reason_to_refuse
+from stb_evaluator.transfer.bundles import HEADER, MEMBERS, Bundle, call_lines, write_bundle
+from stb_evaluator.transfer.merging import (
+    AnswerSummary,
+    is_on_answer,
+    merge_bundle,
+    reason_to_refuse,
+    sum_up_answers,
+)
 
 # Another version of NumPy, or another processor, may change the last of 16 digits.
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -59,10 +63,13 @@ async def _log(store: Store, run: Run) -> list[Verdict]:
     return await store.verdicts.of_run(run.run, metric="", with_foreign=True)
 
 
-async def derive_numbers(store: Store, run: Run) -> list[ResultRow]:
-    """Every number that follows from the store: scores by each judge, and measures of trajectories."""
+async def derive_numbers(store: Store, run: Run, *, keep_trajectories: bool = True) -> list[ResultRow]:
+    """Every number that follows from the store: scores by each judge, and measures of trajectories.
+
+    Of a run of others the trajectories are not to be kept in memory, however many there are.
+    """
     rows: list[ResultRow] = []
-    reader = RunReader(store, run, keep_trajectories=True)
+    reader = RunReader(store, run, keep_trajectories=keep_trajectories)
     for judged in await store.verdicts.judges(run.run):
         if is_on_answer(judged.metric):
             panel = panel_of_one(judged.judge, judged.rubric)
@@ -106,102 +113,91 @@ def member_hashes(bundle: bytes) -> dict[str, str]:
 
 
 async def prove(
-    data: bytes,
+    bundle: Bundle,
     *,
-    bundle: Bundle | None = None,
     lock: LockFile | None = None,
     known: Sequence[ResultRow] | None = None,
 ) -> list[Finding]:
     """Check a bundle and derive all its numbers again, in an empty store and from nothing else.
 
     Args:
-        data: the bundle's bytes.
-        bundle: what they contain, if it has been read.
+        bundle: as it was read, which has checked its hashes.
         lock: what its parts and numbers are compared with.
         known: numbers to compare with if there is no lock; None for no comparison.
-
-    Raises:
-        FormatError: it is not a bundle, or a part is damaged; the message names it.
     """
-    bundle = parse_bundle(data) if bundle is None else bundle
     findings = [
-        _listed(data),
-        _calls(bundle, data),
+        _listed(bundle),
+        _calls(bundle),
         _judged_answers(bundle),
     ]
     if lock is not None:
-        findings.append(_members(lock, data))
+        findings.append(_members(lock, bundle))
         known = lock.scores
     with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
         store = await open_store(sqlite_url(Path(folder) / "store.db"))
         try:
             await merge_bundle(store, bundle, is_proof=True)
-            derived = await derive_numbers(store, await store.runs.get(bundle.run))
+            derived = await derive_numbers(store, await store.runs.get(bundle.run), keep_trajectories=False)
         finally:
             await store.close()
     findings.append(_numbers(derived, derived if known is None else known))
     return findings
 
 
-def parse_bundle(data: bytes) -> Bundle:
-    """Read a bundle from memory; FormatError if it is not a bundle."""
-    with tempfile.TemporaryDirectory(prefix="stb-verify-") as folder:
-        path = Path(folder) / "bundle.zip"
-        path.write_bytes(data)
-        return read_bundle(path)
-
-
-def _listed(data: bytes) -> Finding:
+def _listed(bundle: Bundle) -> Finding:
     """Whether an archive holds the members of a bundle, each once, and nothing else.
 
     Reading the bundle has checked their content against the checksums of the archive and the hashes in
     ``bundle.json``.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        names = Counter(archive.namelist())
+    names = Counter(bundle.members)
     allowed = {HEADER, *MEMBERS}
     odd = next((name for name in sorted(names) if name not in allowed or names[name] > 1), "")
     reason = f"{odd} is in the archive {'twice' if odd in allowed else 'but is not part of a bundle'}"
     return Finding("parts of the bundle", len(allowed), reason if odd else "")
 
 
-def _calls(bundle: Bundle, data: bytes) -> Finding:
+def _calls(bundle: Bundle) -> Finding:
     """Whether the list of calls is that of the trajectories; fields that this version does not know are ignored."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        listed = [orjson.loads(line) for line in archive.read("calls.jsonl").splitlines()]
-    derived = [call for trajectory in bundle.trajectories for call in call_lines(trajectory)]
+    derived = (call for trajectory in bundle.trajectories for call in call_lines(trajectory))
     nothing: Mapping[str, Any] = {}
-    for mine, other in zip_longest(derived, listed, fillvalue=nothing):
-        if not (mine and other) or any(mine[name] != other[name] for name in mine.keys() & other.keys()):
-            place = "/".join(str((mine or other)[name]) for name in ("group", "query_id", "step"))
-            return Finding(
-                "list of calls", len(listed), f"calls.jsonl, {place}: not what the trajectory says"
-            )
-    return Finding("list of calls", len(listed))
+    count, difference = 0, ""
+    for mine, other in zip_longest(derived, bundle.calls, fillvalue=nothing):
+        count += bool(other)
+        is_same = mine and other and all(mine[name] == other[name] for name in mine.keys() & other.keys())
+        if not (is_same or difference):
+            place = "/".join(str((mine or other).get(name)) for name in ("group", "query_id", "step"))
+            difference = f"calls.jsonl, {place}: not what the trajectory says"
+    return Finding("list of calls", count, difference)
 
 
 def _judged_answers(bundle: Bundle) -> Finding:
     """Whether the verdicts are on the bundle's own answers, and those by rules are what the rules say."""
-    answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
-    queries = {(q.group, q.query_id): q for q in bundle.queries}
-    judged = [verdict for verdict in bundle.verdicts if is_on_answer(verdict.metric)]
-    for verdict in judged:
-        if reason := reason_to_refuse(verdict, answers, queries):
-            place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
-            said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
-            return Finding("answers that were judged", len(judged), f"{place}: {said}")
-    return Finding("answers that were judged", len(judged))
+    answers = _answers(bundle)
+    count, difference = 0, ""
+    for verdict in bundle.verdicts:
+        if is_on_answer(verdict.metric):
+            count += 1
+            reason = "" if difference else reason_to_refuse(verdict, answers)
+            if reason:
+                place = f"{verdict.group}/{verdict.query_id}, round {verdict.round}"
+                said = f"a verdict of {verdict.judge} does not belong to this bundle: {reason}"
+                difference = f"{place}: {said}"
+    return Finding("answers that were judged", count, difference)
+
+
+def _answers(bundle: Bundle) -> dict[TrialPlace, AnswerSummary]:
+    return sum_up_answers(bundle, {(q.group, q.query_id): q for q in bundle.queries})
 
 
 def foreign_verdicts(bundle: Bundle) -> list[str]:
     """What of a bundle does not belong to its run: verdicts of other sources, and those on answers it lacks."""
-    answers = {(t.group, t.query_id, t.trial): t for t in bundle.trajectories}
-    queries = {(q.group, q.query_id): q for q in bundle.queries}
+    answers = _answers(bundle)
     counts: Counter[tuple[str, str]] = Counter()
     for verdict in bundle.verdicts:
         if verdict.source:
             counts[verdict.judge, f"they came with {verdict.source}"] += 1
-        elif reason := reason_to_refuse(verdict, answers, queries):
+        elif reason := reason_to_refuse(verdict, answers):
             counts[verdict.judge, reason] += 1
     return [
         f"FOREIGN: {count} verdicts of {judge} do not belong to {bundle.run}: {reason}."
@@ -219,8 +215,8 @@ async def foreign_in_store(store: Store, run: Run) -> list[str]:
     ]
 
 
-def _members(lock: LockFile, data: bytes) -> Finding:
-    found = member_hashes(data)
+def _members(lock: LockFile, bundle: Bundle) -> Finding:
+    found = {**dict.fromkeys(bundle.members, ""), **bundle.sha256}
     for name in sorted({*found, *lock.members}):
         if found.get(name) != lock.members.get(name):
             return Finding("parts of the locked run", len(lock.members), f"{name} is not what was locked")

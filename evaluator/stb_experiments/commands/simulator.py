@@ -10,7 +10,8 @@ import orjson
 
 from stb_core import cli
 from stb_core.cli import console, stb_command
-from stb_core.errors import UsageError
+from stb_core.errors import StoreError, UsageError
+from stb_core.files import write_files
 from stb_server.commands.simulator_flags import options_of, simulator_flags
 
 if TYPE_CHECKING:
@@ -97,14 +98,13 @@ def _make_folder(output: Path | None) -> None:
 
 
 def _write(output: Path, found: Examination) -> None:
+    files = {output / "fidelity.json": orjson.dumps(found.document, option=orjson.OPT_INDENT_2)}
+    for name, rows in (("cases.jsonl", found.cases), ("predictions.jsonl", found.predictions)):
+        files[output / name] = b"".join(orjson.dumps(row) + b"\n" for row in rows)
     try:
-        (output / "fidelity.json").write_bytes(orjson.dumps(found.document, option=orjson.OPT_INDENT_2))
-        for name, rows in (("cases.jsonl", found.cases), ("predictions.jsonl", found.predictions)):
-            (output / name).write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    except OSError as problem:
-        raise UsageError(
-            f"{problem.filename} cannot be written: {problem.strerror}.", hint="Name another folder with -o."
-        ) from None
+        write_files(files, force=True)
+    except StoreError as problem:
+        raise UsageError(problem.message, hint="Name another folder with -o.") from None
 
 
 def _show(document: dict[str, Any]) -> None:

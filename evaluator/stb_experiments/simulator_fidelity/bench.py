@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stb_core.errors import FormatError, NotFoundError
+from stb_core.files import read_document
 from stb_core.values import JsonObject
 
 REFERENCE = "reference_metrics.json"
@@ -52,9 +53,9 @@ def read_bench(path: Path) -> list[FidelityCase]:
 def _read_file(file: Path) -> list[FidelityCase]:
     cases: list[FidelityCase] = []
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = " ".join(str(problem).split())
+        text = read_document(file).decode()
+    except (FormatError, UnicodeDecodeError) as problem:
+        reason = problem.message if isinstance(problem, FormatError) else str(problem)
         raise FormatError(f"{file} cannot be read: {reason}.", hint="Name a file of JSON Lines.") from None
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():

@@ -13,9 +13,10 @@ import click
 from stb_core.cli import console, counted, event_loop, exit_with, stb_command
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
-from stb_core.store import browsing
+from stb_core.store import browsing, find_damage
 from stb_server.datasets import (
     DatasetImport,
+    IntegrityProblem,
     check_contents,
     check_responses,
     checked_dataset_name,
@@ -178,11 +179,16 @@ async def show(name: str, as_json: bool) -> None:
 @stb_command("verify")
 @click.argument("name")
 async def verify(name: str, as_json: bool) -> None:
-    """Recompute all hashes and keys of a dataset, and check that its queries name existing APIs."""
+    """Recompute all hashes and keys of a dataset, and check that its queries name existing APIs.
+
+    A store on SQLite is checked as a file as well, with its indexes.
+    """
     async with opened_store() as store:
         dataset = await store.datasets.get(name)
         counts = await store.datasets.counts(dataset.id)
-        problems = await check_contents(store, dataset)
+        damage = await find_damage(store)
+        problems = [IntegrityProblem("store", store.place, damage)] if damage else []
+        problems += await check_contents(store, dataset)
         with counted("checking responses", counts["responses"]) as advance:
             problems += await check_responses(store, dataset, look=lambda _: advance(1))
     rows = [problem._asdict() for problem in problems]

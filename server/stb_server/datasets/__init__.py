@@ -5,7 +5,7 @@ from stb_server.datasets.differences import DifferenceKind, find_differences, op
 from stb_server.datasets.dump_file import SUFFIXES, opened_dump
 from stb_server.datasets.import_report import shortened
 from stb_server.datasets.importing import DatasetImport
-from stb_server.datasets.integrity import check_contents, check_responses
+from stb_server.datasets.integrity import IntegrityProblem, check_contents, check_responses
 from stb_server.datasets.official_layout import write_official_cache
 from stb_server.datasets.release import find_release, import_release
 from stb_server.datasets.verification import ReviewTally, review_response

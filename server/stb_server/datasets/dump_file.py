@@ -13,7 +13,6 @@ digits of SHA-256), so that damage is reported with its line.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +25,7 @@ import zstandard
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError, NotFoundError, StoreError, UsageError
+from stb_core.files import FileLimitError, LimitedLines, open_zstd
 from stb_core.values import (
     KEY_SCHEME,
     SCHEMES_WITH_EQUAL_KEYS,
@@ -45,7 +45,6 @@ SUFFIXES = (".jsonl", ".jsonl.zst")
 _FAMILY = FORMAT.rsplit("/", maxsplit=1)[0]
 _CHECK = b',"check":"'
 _CHECK_DIGITS = 16
-_LONGEST_LINE = 256 * 1024 * 1024
 _NEVER_KEPT = frozenset({Provenance.FAULT, Provenance.MISS})
 
 
@@ -136,7 +135,8 @@ def is_dump(path: Path) -> bool:
     """Whether a file starts like one of our dumps, of any version."""
     if not path.name.endswith(SUFFIXES) or not path.is_file():
         return False
-    with suppress(OSError, zstandard.ZstdError, orjson.JSONDecodeError), _opened(path) as file:
+    damage = OSError, zstandard.ZstdError, FormatError, orjson.JSONDecodeError
+    with suppress(*damage), _opened(path) as file:
         value = orjson.loads(file.readline(64 * 1024))
         return isinstance(value, dict) and str(value.get("format")).startswith(f"{_FAMILY}/")
     return path.name.endswith(".zst")
@@ -147,7 +147,7 @@ class DumpReader:
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self.path = path
-        self._file = file
+        self._lines = LimitedLines(file)
         self._number = 0
         self.header = self._header()
 
@@ -207,22 +207,21 @@ class DumpReader:
     def _line(self) -> bytes:
         self._number += 1
         try:
-            line = self._file.readline(_LONGEST_LINE)
+            line = self._lines.next()
+        except FileLimitError as problem:
+            raise self._refuse(problem.message, "Nothing was loaded.") from None
         except zstandard.ZstdError:
             raise self._refuse("cannot be decompressed") from None
         except OSError as problem:
             raise self._refuse(f"cannot be read: {problem.strerror}") from None
         if not line:
             self._number = max(self._number - 1, 1)
-        elif len(line) == _LONGEST_LINE:
-            raise self._refuse("is too long")
         return line
 
-    def _refuse(self, reason: str) -> FormatError:
-        return FormatError(
-            f"{self.path}, line {self._number} {reason}.",
-            hint="Nothing was loaded. Get a new copy of the dump.",
-        )
+    def _refuse(
+        self, reason: str, hint: str = "Nothing was loaded. Get a new copy of the dump."
+    ) -> FormatError:
+        return FormatError(f"{self.path}, line {self._number} {reason}.", hint=hint)
 
 
 @contextmanager
@@ -247,11 +246,7 @@ def opened_dump(path: Path) -> Generator[DumpReader]:
 
 
 def _opened(path: Path) -> IO[bytes]:
-    file = path.open("rb")
-    if path.suffix != ".zst":
-        return file
-    stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=True)
-    return io.BufferedReader(stream)
+    return open_zstd(path) if path.suffix == ".zst" else path.open("rb")
 
 
 def _check(line: bytes) -> bytes:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from stb_core import json_text
 from stb_core.errors import FormatError, StoreError
+from stb_core.files import whole_folder
 from stb_core.store import Dataset, Response, Store
 from stb_core.values import Provenance, parse_arguments
 from stb_server.datasets.official_release import RESPONSES
-from stb_server.datasets.whole_files import whole_folder
 
 _REAL = frozenset({Provenance.RECORDED, Provenance.LIVE})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from stb_core import json_text
 from stb_core.errors import FormatError
+from stb_core.files import read_document
 from stb_core.values import ApiRef, Query, standardize_api, standardize_category, standardize_tool
 from stb_server.datasets.dataset_names import name_problem
 from stb_server.datasets.import_report import Conflict, Gap, SkippedFile, is_text, shortened
@@ -155,7 +156,4 @@ def _ids(value: Any) -> dict[str, None]:
 
 
 def _read(file: Path) -> Any:
-    try:
-        return json_text.parse(file.read_bytes())
-    except OSError as problem:
-        raise FormatError(f"cannot be read: {problem.strerror}") from None
+    return json_text.parse(read_document(file))

@@ -17,6 +17,7 @@ import orjson
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError
+from stb_core.files import read_document
 from stb_core.values import Fingerprint, Provenance, call_key, canonical_json
 from stb_core.values.python_notation import parse_arguments_literal
 from stb_core.values.recordings import RecordingRow
@@ -102,10 +103,7 @@ def _entries(
     path: Path,
 ) -> tuple[dict[str, Any], Callable[[Any], bytes], list[tuple[str, Any]]]:
     """The entries of a file, how to write one of them as it is, and entries that a later one of the same text hides."""
-    try:
-        raw = path.read_bytes()
-    except OSError as problem:
-        raise FormatError(f"cannot be read: {problem.strerror}") from None
+    raw = read_document(path)
     write: Callable[[Any], bytes] = orjson.dumps
     try:
         entries = orjson.loads(raw)

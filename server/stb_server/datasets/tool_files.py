@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from stb_core import json_text
 from stb_core.errors import CallError, FormatError
+from stb_core.files import read_document
 from stb_core.values import ApiDocument, ApiRef, ToolDocument, canonical_json
 from stb_server.datasets.dataset_names import name_problem
 from stb_server.datasets.import_report import Conflict, SkippedFile, shortened
@@ -45,11 +46,8 @@ def read_tools(
         file_name = folder.display_name(file)
         try:
             document = _tool(
-                {**_object(file.read_bytes()), "category": category}, file_name, folder, conflicts
+                {**_object(read_document(file)), "category": category}, file_name, folder, conflicts
             )
-        except OSError as problem:
-            folder.skip(file, f"cannot be read: {problem.strerror}")
-            continue
         except FormatError as problem:
             folder.skip(file, problem.message)
             continue

@@ -13,13 +13,13 @@ import zstandard
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, NotFoundError, StoreError
+from stb_core.files import whole_file
 from stb_core.store import Dataset, Response, Store, browsing, bulk
 from stb_core.values import KEY_SCHEME, Fingerprint, Provenance, Recording, response_element
 from stb_server.datasets.content_hash import NO_CONTENTS
 from stb_server.datasets.dataset_names import checked_dataset_name
 from stb_server.datasets.dump_file import DumpHeader, DumpReader, response_line
 from stb_server.datasets.nulls import NullRemover, unique
-from stb_server.datasets.whole_files import whole_file
 
 _LINES_AT_ONCE = 2_000
 _COMPRESSION_LEVEL = 9

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import html
-import os
 import posixpath
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
@@ -20,7 +17,8 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 import httpx
 from starlette.applications import Starlette
 
-from stb_core.errors import ConflictError, StbError, StoreError
+from stb_core.errors import ConflictError, StbError, StoreError, UsageError
+from stb_core.files import whole_folder
 from stb_core.plugins import WrittenSite
 from stb_core.store import Run, Store
 from stb_server.inspector import site
@@ -62,17 +60,10 @@ async def write(
     links = FileLinks()
     addresses = await _assign_files(inspector, links)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as problem:
-        raise _make_write_error(folder, problem) from None
-    try:
-        size = await _write_all(app, addresses, links, part, advance)
-        _move_site(part, folder)
-    except OSError as problem:
-        raise _make_write_error(folder, problem) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with whole_folder(folder, replace=True) as part:
+            size = await _write_all(app, addresses, links, part, advance)
+    except UsageError as problem:
+        raise StoreError(problem.message, hint="Name another place.") from None
     pages = sum(file.endswith(".html") for file in addresses.values())
     return WrittenSite(folder / FIRST_PAGE, pages, len(addresses), size)
 
@@ -86,14 +77,6 @@ def _check_folder(folder: Path, *, force: bool) -> None:
         )
     if not force:
         raise ConflictError(f"{folder} already has a site.", hint="Name another folder, or add --force.")
-
-
-def _move_site(part: Path, folder: Path) -> None:
-    """Move the finished site to its place."""
-    part.chmod(0o755)
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.replace(folder)
 
 
 async def _assign_files(inspector: Inspector, links: FileLinks) -> dict[str, str]:
@@ -198,11 +181,6 @@ async def _write_all(
             size += len(data)
             advance(number, len(addresses))
     return size
-
-
-def _make_write_error(folder: Path, problem: OSError) -> StoreError:
-    reason = problem.strerror or os.strerror(problem.errno or 0)
-    return StoreError(f"{folder} cannot be written ({reason}).", hint="Name another place.")
 
 
 class FileLinks:

@@ -294,12 +294,12 @@ CASES = [
     Case(
         "report {run} --judge rules -o /proc/x.html",
         1,
-        "/proc/x.html cannot be written (No such file or directory). Name another place with -o.",
+        "/proc/x.html cannot be written: No such file or directory. Make room, or name another place with -o.",
     ),
     Case(
         "export {run} --format bundle -o /proc/x.zip",
         1,
-        "/proc/x.zip cannot be written (No such file or directory). Name another place with -o.",
+        "/proc/x.zip cannot be written: No such file or directory. Make room, or name another place with -o.",
     ),
     Case(
         "export {run} --format bundle -o bad.toml",

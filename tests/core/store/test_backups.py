@@ -156,6 +156,37 @@ async def test_a_damaged_backup_is_noticed(
     assert not (tmp_path / "new.db").exists()
 
 
+@pytest.mark.parametrize("what", ["index", "page"])
+async def test_a_damaged_store_is_named_and_not_copied(
+    what: str, sqlite_store: Store, sqlite_store_url: str, tmp_path: Path
+) -> None:
+    """Also where every table can still be read: the store is the cause, not the disk of the back-up."""
+    dataset = await put_weather(sqlite_store, *(recorded({"n": n}) for n in range(300)))
+    assert dataset
+    await sqlite_store.close()
+    place = tmp_path / "store.db"
+    with closing(sqlite3.connect(place)) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = file.execute("PRAGMA page_size").fetchone()[0]
+        name = (
+            "responses"
+            if what == "page"
+            else file.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'responses' AND rootpage > 0"
+            ).fetchone()[0]
+        )
+        [(root,)] = file.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,))
+    data = bytearray(place.read_bytes())
+    start = (root - 1) * size + (0 if what == "page" else size - 64)
+    data[start : start + 64] = b"\xff" * 64
+    place.write_bytes(data)
+
+    with pytest.raises(StoreError, match=r"store\.db is damaged \(.+\), and no back-up was made"):
+        await backups.back_up(sqlite_store_url, tmp_path / "b.db")
+
+    assert not (tmp_path / "b.db").exists()
+
+
 async def test_what_is_no_backup(tmp_path: Path, sqlite_store: Store, sqlite_store_url: str) -> None:
     """A missing file, another file, a plain store, and a file that is in the way: each says so."""
     (tmp_path / "text").write_text("hello")

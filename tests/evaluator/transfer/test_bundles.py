@@ -20,8 +20,8 @@ from stb_core.values.trajectories import Step, StopReason
 from stb_core.values.verdicts import Status, Verdict
 from stb_evaluator.commands.export import file_name, file_names
 from stb_evaluator.judges.rubrics import load_rubric
-from stb_evaluator.transfer.bundles import write_bundle
-from stb_evaluator.transfer.proofs import bundle_of, parse_bundle
+from stb_evaluator.transfer.bundles import read_bundle, write_bundle
+from stb_evaluator.transfer.proofs import bundle_of
 
 
 @pytest.fixture(name="judged")
@@ -306,7 +306,7 @@ def test_verdicts_of_a_bundle_are_not_reused_for_the_same_answers_of_another_run
     forged("theirs", with_answers=True, store=elsewhere, judge="stub/any")
     rubric = load_rubric("sopr-1").hash
     raw = Path("forged.zip").read_bytes()
-    bundle = parse_bundle(raw)
+    bundle = read_bundle(raw)
     verdicts = [verdict.model_copy(update={"rubric": rubric}) for verdict in bundle.verdicts]
     run = Run("theirs", "theirs", "d", "theirs", None, bundle.manifest, bundle.expected, 1, "")
     Path("forged.zip").write_bytes(write_bundle(run, bundle.queries, bundle.trajectories, verdicts))

@@ -51,6 +51,25 @@ async def make_dataset(store: Store, ids: str, group: str = "G1_tool") -> None:
         await store.datasets.put_queries(connection, dataset.id, queries)
 
 
+async def test_links_that_lead_out_are_skipped(sqlite_store: Store, tmp_path: Path) -> None:
+    """Also those that lead nowhere; a link within the folder is read."""
+    answers = tmp_path / "answers" / "a"
+    answers.mkdir(parents=True)
+    record = {"query": "What?", "available_tools": [], "answer": {"final_answer": "x", "answer_details": []}}
+    for place in (tmp_path / "outside.json", answers / "G1_tool.json"):
+        place.write_text(json.dumps({"1": record}))
+    (answers / "G2_category.json").symlink_to(tmp_path / "outside.json")
+    (answers / "G3_instruction.json").symlink_to(tmp_path / "gone.json")
+    (answers / "G1_category.json").symlink_to(answers / "G1_tool.json")
+
+    summary = await import_answers(sqlite_store, tmp_path / "answers")
+
+    assert {"G2_category.json": "is a link that leads out of the folder"} == {
+        one.path.name: one.reason for one in summary.skipped
+    }
+    assert [2] == [run.queries for run in summary.runs]
+
+
 async def test_the_same_import_twice_adds_nothing(store: Store, tmp_path: Path) -> None:
     """The second time every count of new things is 0."""
     write(tmp_path, "a_cot", "123")

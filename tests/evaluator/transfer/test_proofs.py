@@ -21,7 +21,7 @@ from stb_core.store import Store, open_store
 from stb_core.store.database import sqlite_url
 from stb_core.values.lockfile import LockFile, check, read_lock
 from stb_core.values.verdicts import Status, Verdict
-from stb_evaluator.transfer.bundles import HEADER, MEMBERS
+from stb_evaluator.transfer.bundles import HEADER, MEMBERS, read_bundle
 from stb_evaluator.transfer.proofs import bundle_of, lock_run, prove
 
 
@@ -67,7 +67,7 @@ async def test_a_bundle_proves_its_lock(store: Store) -> None:
     """Every check is identical on both databases, and there are numbers to check."""
     bundle, lock = await judged_run(store)
 
-    findings = await prove(bundle, lock=lock)
+    findings = await prove(read_bundle(bundle), lock=lock)
 
     assert [""] * 5 == [finding.first_difference for finding in findings]
     assert findings[-1].n > 100
@@ -79,7 +79,7 @@ async def test_a_forged_call_is_found(sqlite_store: Store) -> None:
     with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
         calls = archive.read("calls.jsonl").replace(b"4217", b"4218", 1)
 
-    findings = await prove(repacked(bundle, calls=calls), lock=lock)
+    findings = await prove(read_bundle(repacked(bundle, calls=calls)), lock=lock)
 
     differences = {finding.check: finding.first_difference for finding in findings}
     assert differences["list of calls"] == "calls.jsonl, G1_tool/0/0: not what the trajectory says"
@@ -89,7 +89,7 @@ async def test_an_archive_packed_by_another_library_is_as_good(sqlite_store: Sto
     """zlib-ng and the like pack the same content in other bytes."""
     bundle, lock = await judged_run(sqlite_store)
 
-    findings = await prove(repacked(bundle, level=1), lock=lock)
+    findings = await prove(read_bundle(repacked(bundle, level=1)), lock=lock)
 
     assert [""] * 5 == [finding.first_difference for finding in findings]
 
@@ -100,7 +100,7 @@ async def test_a_forged_verdict_is_found(sqlite_store: Store) -> None:
     with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
         verdicts = archive.read("verdicts.jsonl").replace(b'"unsolved"', b'"solved"')
 
-    findings = await prove(repacked(bundle, verdicts=verdicts), lock=lock)
+    findings = await prove(read_bundle(repacked(bundle, verdicts=verdicts)), lock=lock)
 
     differences = {finding.check: finding.first_difference for finding in findings}
     assert "is not what was locked" in differences["parts of the locked run"]
@@ -115,7 +115,7 @@ async def test_a_verdict_by_rules_that_the_rules_do_not_give_is_found(sqlite_sto
     forged = {"judge": "rules", "rubric": "rules-1", "status": Status.SOLVED}
     await sqlite_store.verdicts.append([Verdict.model_validate({**place, **forged})])
 
-    findings = await prove(await bundle_of(sqlite_store, run))
+    findings = await prove(read_bundle(await bundle_of(sqlite_store, run)))
 
     assert [finding.first_difference for finding in findings if finding.first_difference] == [
         "G1_tool/1, round 0: a verdict of rules does not belong to this bundle: the rules decide otherwise"
@@ -133,14 +133,14 @@ async def test_the_last_digit_may_be_another_and_no_other(sqlite_store: Store) -
         ]
         return lock.model_copy(update={"scores": tuple(scores)})
 
-    assert not (await prove(bundle, lock=with_scores(1 + 2e-16)))[-1].first_difference
-    assert "ci_low is" in (await prove(bundle, lock=with_scores(1 + 2e-9)))[-1].first_difference
+    assert not (await prove(read_bundle(bundle), lock=with_scores(1 + 2e-16)))[-1].first_difference
+    assert "ci_low is" in (await prove(read_bundle(bundle), lock=with_scores(1 + 2e-9)))[-1].first_difference
 
 
 async def difference(bundle: bytes, lock: LockFile) -> str:
     """What is said of a damaged bundle."""
     try:
-        findings = await prove(bundle, lock=lock)
+        findings = await prove(read_bundle(bundle), lock=lock)
     except FormatError as problem:
         return problem.message
     return next((finding.first_difference for finding in findings if finding.first_difference), "")
@@ -208,7 +208,7 @@ async def test_verdicts_on_other_texts_do_not_spoil_a_proof(sqlite_store: Store)
     )
 
     lock = await lock_run(sqlite_store, run)
-    findings = await prove(await bundle_of(sqlite_store, run), lock=lock)
+    findings = await prove(read_bundle(await bundle_of(sqlite_store, run)), lock=lock)
 
     assert [""] * 5 == [finding.first_difference for finding in findings]
     assert {row["metric"] for row in lock.scores if row["block"] == "faithful"} == {"sopr"}
@@ -246,7 +246,7 @@ async def test_a_member_that_is_not_listed_is_found(sqlite_store: Store, name: s
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(name, contents(bundle).get(name, b"hello"))
 
-    findings = await prove(buffer.getvalue())
+    findings = await prove(read_bundle(buffer.getvalue()))
 
     assert [finding.first_difference for finding in findings if finding.first_difference] == [said]
 

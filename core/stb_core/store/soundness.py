@@ -1,0 +1,55 @@
+"""Whether an SQLite file is sound: its pages, its indexes, and that its tables are tables and nothing else.
+
+A damaged index lets every table be read and yet hides rows from whoever looks them up. In a file of others a view, a
+trigger or a computed column could make rows without end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from stb_core.store.database import Database
+
+
+async def find_damage(database: Database) -> str:
+    """The first thing that is wrong with a store's file; "" if it is sound, or on PostgreSQL.
+
+    PostgreSQL checks its own pages where it was set up to.
+    """
+    if not database.is_sqlite:
+        return ""
+    async with database.reading() as connection:
+        found = await connection.exec_driver_sql("PRAGMA integrity_check(1)")
+        return _said(str(found.scalar_one()))
+
+
+def find_damage_of_file(path: Path) -> str:
+    """The same of a file that no other process changes.
+
+    Raises:
+        sqlite3.Error: it is not an SQLite file, or so damaged that it cannot be looked at.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        return _said(file.execute("PRAGMA integrity_check(1)").fetchone()[0])
+
+
+def find_code(path: Path) -> str:
+    """What of a file would run when it is read or written: the name of a view, a trigger or a computed column.
+
+    Raises:
+        sqlite3.Error: as above.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        entries = file.execute("SELECT type, name FROM sqlite_master").fetchall()
+        odd = [f"the {kind} {name}" for kind, name in entries if kind not in {"table", "index"}]
+        for kind, name in entries:
+            if kind == "table" and not odd:
+                columns = file.execute("SELECT name, hidden FROM pragma_table_xinfo(?)", (name,))
+                odd += [f"the computed column {column} of {name}" for column, hidden in columns if hidden]
+    return odd[0] if odd else ""
+
+
+def _said(text: str) -> str:
+    return "" if text == "ok" else " ".join(text.split())
