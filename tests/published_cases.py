@@ -268,6 +268,7 @@ def cases(data: Path) -> dict[str, Case]:
             compares=True,
         ),
         "win, ties": Case(pair, ids, alternating, rounds=2, compares=True),
+        "win, majority": Case(pair, ids, alternating, rounds=3, compares=True),
         "win, order": Case(pair, ids, approving, rounds=8, compares=True),
         "win, identical": Case({"ourcot": cot, "same": cot}, ids, approving, rounds=8, compares=True),
         "win, examples": Case(example, list(example["virtual_chatgpt_cot"]), by_prompt, compares=True),

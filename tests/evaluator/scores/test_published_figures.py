@@ -119,7 +119,7 @@ def test_pass_rates_verdicts_and_prompts_are_the_same(
         assert frame_of(body) == found["frames"][body["tool_choice"]["function"]["name"]]
 
 
-@pytest.mark.parametrize("name", ["win", "win, examples", "win, missing", "win, ties"])
+@pytest.mark.parametrize("name", ["win", "win, examples", "win, missing", "win, ties", "win, majority"])
 def test_win_rates_and_prompts_are_the_same(
     run_stb: RunStb, start: Callable[[str], Case], judge: tuple[object, ...], llm: LLMServer, name: str
 ) -> None:
