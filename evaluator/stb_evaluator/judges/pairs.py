@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from stb_core.values import POINTS, Judgement, Query, Status, Trajectory, content_hash
+from stb_evaluator.formats import published_answer
 from stb_evaluator.judges.ask import ReplyForm, describe_calls
 from stb_evaluator.judges.judge import Case, RubricJudge
 from stb_evaluator.judges.quoting import shorten
@@ -43,8 +44,9 @@ class Pair:
 
     @property
     def identical_throughout(self) -> bool:
-        """Whether answers and calls are the same."""
-        return _content(self.first) == _content(self.second)
+        """Whether answers, calls and what was said between them are the same."""
+        is_same = _content(self.first) == _content(self.second)
+        return is_same and _details(self.first) == _details(self.second)
 
     def hash_of(self, trajectory: Trajectory) -> str:
         """SHA-256 of one of the two as judged within this pair, order included."""
@@ -61,6 +63,10 @@ def _content(trajectory: Trajectory | None) -> list[object]:
         return []
     steps = [[step.function, step.arguments, step.observation] for step in trajectory.steps]
     return [final_text(trajectory), steps]
+
+
+def _details(trajectory: Trajectory | None) -> Any:
+    return None if trajectory is None else published_answer(trajectory)["answer_details"]
 
 
 class PairJudge(Protocol):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evaluator_makers import log, trajectory
 from stb_core.errors import UsageError
-from stb_core.values.trajectories import StopReason, Trajectory
+from stb_core.values.trajectories import FunctionCall, Message, StopReason, Trajectory
 from stb_core.values.verdicts import Status
 from stb_evaluator.judges.pairs import Pair
 from stb_evaluator.scores.reference_rules import OURS, PUBLISHED, SWITCHES, set_switches
@@ -207,6 +207,16 @@ def test_the_published_coin_is_for_the_same_words_after_the_same_calls() -> None
     assert decide_outcome(same, (None, None), 1, {}, PUBLISHED) in {0.0, 1.0}
     assert len(answers_to_check(TWINS, 1, PUBLISHED)) == 2
     assert decide_outcome(TWINS, (None, None), 1, {}, {**PUBLISHED, "sowr.identical": "tie"}) == 0.5
+
+
+def test_the_published_way_compares_answers_that_differ_in_a_thought() -> None:
+    """It tosses its coin only where everything that was said is the same, too."""
+    calls = tuple(FunctionCall(id="1", name=s.function, arguments=s.arguments) for s in A.steps)
+    said = (Message(role="assistant", content="Let me see.", tool_calls=calls),)
+    pair = Pair(A, A.model_copy(update={"messages": said}), "What?")
+
+    assert pair.identical
+    assert len(answers_to_check(pair, 1, PUBLISHED)) == 2
 
 
 statuses = st.sampled_from([FIRST, SECOND, NEITHER])
