@@ -30,6 +30,12 @@ AnswerSource: TypeAlias = Literal["", "text", "function"]
 """What an answer was taken from: "" a call of ``Finish`` (or what a format of others takes for it), ``text`` the last
 words of the agent's model, ``function`` its call of a function of the agent's own."""
 
+ANSWER_SOURCES = {
+    "text": "taken from the last words of its model",
+    "function": "taken from its model's call of the agent's own function",
+}
+"""The sources besides ``Finish``, in words."""
+
 
 TrialPlace: TypeAlias = tuple[str, str, int]
 """Which trial of a run: (group, query id, number of the trial)."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from stb_core.values import FINISH, Node, Step, Trajectory, Verdict
+from stb_core.values.trajectories import ANSWER_SOURCES
 from stb_evaluator.judges import shorten
 
 _OBSERVATION = 400
@@ -32,6 +33,8 @@ def draw_trajectory(trajectory: Trajectory, verdicts: Sequence[Verdict], *, full
         lines.append(_labelled("Error", trajectory.error))
     answer = trajectory.final_answer or "(none)"
     lines.append(_labelled("Final answer", answer if full else shorten(answer, _ANSWER)))
+    if trajectory.answer_source:
+        lines.append(Text(f"({ANSWER_SOURCES[trajectory.answer_source]})", style="dim"))
     usage = trajectory.usage
     if usage.model_calls:
         cost = "" if usage.cost_usd is None else f", {usage.cost_usd:.4f} USD"

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 
 from stb_core.json_text import replace_surrogates
 from stb_core.values import Provenance, interval_text, p_text, score_text
+from stb_core.values.trajectories import ANSWER_SOURCES
 from stb_server.inspector.diffs import few_changes
 from stb_server.inspector.edit_session import form_key
 
@@ -82,7 +83,13 @@ def _environment() -> Environment:
         p_text=p_text,
     )
     environment.globals.update(
-        url=url, marks=MARKS, meanings=MEANINGS, provenances=tuple(Provenance), seconds=seconds, money=money
+        answer_sources=ANSWER_SOURCES,
+        url=url,
+        marks=MARKS,
+        meanings=MEANINGS,
+        provenances=tuple(Provenance),
+        seconds=seconds,
+        money=money,
     )
     return environment
 

@@ -186,6 +186,8 @@ async def test_only_the_last_words_with_functions_count(
         end.json()["stop"],
         end.json()["final_answer"],
     )
+    page = await player.client.get("/runs/r/G1_tool/1")
+    assert "This answer was taken from the last words of its model." in page.text
 
 
 async def test_an_agent_that_says_nothing_has_no_answer(
