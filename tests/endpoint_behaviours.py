@@ -15,6 +15,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -179,16 +180,43 @@ def _with(answer: Callable[[Json], Answer], **more: Any) -> Callable[[Json], Ans
     return lambda body: replace(answer(body), **more)
 
 
+class InTurn:
+    """Answers one after the other: from the start again after the last, or the last for ever."""
+
+    def __init__(self, *answers: Callable[[Json], Answer], again: bool = True) -> None:
+        self._answers, self._again = answers, again
+        self._given = 0
+
+    def begin(self) -> None:
+        """Start with the first."""
+        self._given = 0
+
+    def __call__(self, body: Json) -> Answer:
+        number = self._given
+        self._given += 1
+        return self._answers[
+            number % len(self._answers) if self._again else min(number, len(self._answers) - 1)
+        ](body)
+
+
+def _without_functions(body: Json) -> Answer:
+    """As vLLM without a tool-call parser: only requests with functions are refused."""
+    return status(400, _AUTO) if body.get("tools") else text("ok")
+
+
 _FORM = "function_call"
 _TOO_LONG = "This model's maximum context length is 4096 tokens."
 _FILTER = "The response was filtered due to the prompt triggering content management policy"
 _AUTO = '"auto" tool choice requires --enable-auto-tool-choice'
 _SEARCH = json.dumps({"city": "Velmora"})
 _STREAM = b'data: {"error": {"message": "boom", "code": 500}}\n\n'
+_CUT_JSON = '{"error": "", "response": {"a": [1,2,3'
+_TWO_OBJECTS = '<think>I should say {"reason": "x", "answer_status": "unsolved"}</think>\n{"reason": "ok", "answer_status": "solved"}'
 _AS_TEXT = '```json\n{"name": "search_for_inns", "arguments": {"city": "Velmora"}}\n```'
 
 BEHAVIOURS = (
     EndpointBehaviour("400: no tool-call parser", _error(400, _AUTO)),
+    EndpointBehaviour("400: to requests with functions", _without_functions, has_words=True),
     EndpointBehaviour("400: temperature is not supported", _error(400, "Unsupported value: 'temperature'")),
     EndpointBehaviour("400: invalid schema of a function", _error(400, "Invalid schema for function 'f'")),
     EndpointBehaviour("400: no such model", _error(400, "Model m is not found")),
@@ -234,9 +262,33 @@ BEHAVIOURS = (
     ),
     EndpointBehaviour("empty content", _said("")),
     EndpointBehaviour("null content", _said(None)),
+    EndpointBehaviour("empty content, cut by length", _said("", finish_reason="length")),
     EndpointBehaviour("thoughts only", _said(None, message={"reasoning_content": "Let me think."})),
     EndpointBehaviour(
         "thoughts only, cut by length", _said("<think>Let me", finish_reason="length"), has_words=True
+    ),
+    EndpointBehaviour(
+        "thoughts kept apart, cut by length",
+        _said(
+            None,
+            finish_reason="length",
+            message={"reasoning_content": "Let me think.", "reasoning": "Let me"},
+        ),
+    ),
+    EndpointBehaviour(
+        "JSON behind thoughts with other JSON", _said(_TWO_OBJECTS), has_words=True, is_usable=True
+    ),
+    EndpointBehaviour("JSON, cut by length", _said(_CUT_JSON, finish_reason="length"), has_words=True),
+    EndpointBehaviour("JSON that says nothing", _said('{"error":"","response":null}'), has_words=True),
+    EndpointBehaviour(
+        "one good reply, then cut JSON",
+        InTurn(healthy, _said('{"reason": "cut', finish_reason="length"), again=False),
+        has_words=True,
+    ),
+    EndpointBehaviour(
+        "two cut replies, then 401, again and again",
+        InTurn(*[_said(_CUT_JSON, finish_reason="length")] * 2, _error(401, "No credit")),
+        has_words=True,
     ),
     EndpointBehaviour(
         "words, cut by length", _said("Let me look that", finish_reason="length"), has_words=True
@@ -278,12 +330,25 @@ BEHAVIOURS = (
 
 @dataclass(frozen=True)
 class Observed:
-    """What came of a behaviour in one role; ``headline`` is the first word of the first headline above the score."""
+    """What came of a behaviour in one role.
+
+    Attributes:
+        end: how it ended.
+        exit_code: of the command.
+        counts: whether the query counts in the score.
+        headline: the first word of the first headline above the score.
+        most_replies: most replies that were given to one question.
+        given: tokens of all replies, as the endpoint counted them.
+        recorded: tokens on record.
+    """
 
     end: str
     exit_code: int
     counts: bool
     headline: str = ""
+    most_replies: int = 0
+    given: int = 0
+    recorded: int = 0
 
     def __str__(self) -> str:
         told = f", {self.headline}" if self.headline else ""
@@ -295,6 +360,8 @@ async def observe(
 ) -> list[Observed]:
     """What comes of a behaviour, in the order of ``ROLES``; the store must be empty."""
     llm.rule = behaviour.rule
+    if isinstance(behaviour.answer, InTurn):
+        behaviour.answer.begin()
     store = await open_store(store_url)
     try:
         dataset = await world.put_world(store)
@@ -341,9 +408,9 @@ async def _agents(
                 outcome = await _run(
                     store_url, llm, role, model="stub/any", server=url, name=role, agent_option=options
                 )
-                found.append(await _observed(store, outcome))
+                found.append(_with_replies(await _observed(store, outcome), llm))
             outcome = await _run(store_url, llm, remote, server=url, name="remote", max_steps=4)
-            found.append(await _observed(store, outcome))
+            found.append(_with_replies(await _observed(store, outcome), llm))
     return found
 
 
@@ -354,7 +421,31 @@ async def _observed(store: Store, outcome: RunOutcome) -> Observed:
     lines = await run_headlines(RunReader(store, outcome.run))
     counts = about.stop is not StopReason.INFRASTRUCTURE
     headline = lines[0].partition(":")[0] if lines and counts else ""
-    return Observed(about.stop.value, 1 if outcome.summary.missing else 0, counts, headline)
+    tally = outcome.summary.tallies[-1]
+    recorded = tally.usage.total_tokens + tally.simulator.total_tokens
+    return Observed(
+        about.stop.value, 1 if outcome.summary.missing else 0, counts, headline, recorded=recorded
+    )
+
+
+def _with_replies(seen: Observed, llm: LLMServer) -> Observed:
+    """With what the endpoint has replied in this role, which is then forgotten."""
+    replies, llm.replies = llm.replies, []
+    questions = Counter(_question(body) for body, _ in replies)
+    usages = [document.get("usage") or {} for _, document in replies]
+    given = sum(int(float(usage.get(name) or 0)) for usage in usages for name in _TOKENS)
+    return replace(seen, most_replies=max(questions.values(), default=0), given=given)
+
+
+_TOKENS = ("prompt_tokens", "completion_tokens")
+
+
+def _question(body: Json) -> str:
+    """What a request asks, however it asks for JSON, and with whatever seed and temperature."""
+    texts = [
+        (m["role"], str(m.get("content")).partition("\n\nAnswer with one JSON")[0]) for m in body["messages"]
+    ]
+    return json.dumps([texts, bool(body.get("tools"))])
 
 
 @contextmanager
@@ -437,7 +528,10 @@ async def _judge(behaviour: EndpointBehaviour, store: Store, store_url: str, llm
     verdicts = await store.verdicts.of_query("judged", "G3_instruction", "11", metric="sopr")
     given = verdicts[-1].status.value if verdicts else "missing"
     complete = all(row["complete"] for row in rows)
-    return Observed(given, 0 if complete else 1, given in {"solved", "unsure", "unsolved"})
+    log = await store.verdicts.of_run("judged", metric="")
+    recorded = sum(verdict.usage.total_tokens for verdict in log)
+    counts = given in {"solved", "unsure", "unsolved"}
+    return _with_replies(Observed(given, 0 if complete else 1, counts, recorded=recorded), llm)
 
 
 SIMULATED = """
@@ -463,7 +557,7 @@ async def _simulator(
         async with _serving(store_url, mode=CacheMode.SIMULATE, simulator=simulator) as url:
             agent = f"{folder / 'simulated.py'}:solve"
             outcome = await _run(store_url, llm, agent, server=url, mode="simulate", name="simulated")
-    seen = await _observed(store, outcome)
+    seen = _with_replies(await _observed(store, outcome), llm)
     (about,) = [t async for t in store.runs.trajectories("simulated") if OFF in t.query]
     provenance = about.steps[0].provenance if about.steps else ""
     return replace(seen, end=provenance) if provenance else seen

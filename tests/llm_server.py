@@ -4,6 +4,7 @@
         llm.answer(call("Finish", final_answer="42"), status(429, retry_after=0), text("hello"))
         llm.url                                  # http://127.0.0.1:PORT/v1
         llm.requests                             # the bodies that were received, in order
+        llm.replies                              # bodies and documents of those that were answered with 200
 
 Queued answers are given first, in order. When none is left, ``llm.rule`` answers: a function from
 the request body to an answer, ``obliging`` unless the test sets another. ``llm.behaviour`` adds
@@ -223,6 +224,7 @@ class LLMServer:
         self.headers: list[dict[str, str]] = []
         self.targets: list[str] = []
         """Path and query of all requests."""
+        self.replies: list[tuple[Json, Json]] = []
         self.clients: list[tuple[str, int]] = []
         self._counters = Counters()
         self._queue: deque[Answer] = deque()
@@ -281,8 +283,11 @@ class LLMServer:
             await asyncio.sleep(answer.delay_s or self._latency_s())
         finally:
             counters.in_flight -= 1  # before the client has the answer and can send the next request
+        replies = self.replies  # those of this test, too
         await _send(send, answer, body, dialect)
-        counters.paid += answer.status == 200 and not answer.drop
+        if answer.status == 200 and not answer.drop:
+            counters.paid += 1
+            replies.append((body, _document(answer, body)))
 
     def _latency_s(self) -> float:
         assert self._rng
@@ -336,6 +341,15 @@ def _embeddings(request: Json) -> bytes:
     tokens = sum(len(given) for given in request["input"])
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return json.dumps({"object": "list", "model": request["model"], "data": data, "usage": usage}).encode()
+
+
+def _document(answer: Answer, request: Json) -> Json:
+    """A JSON object that was sent; nothing for any other body."""
+    try:
+        document = json.loads(_completion(answer, request) if answer.body is None else answer.body)
+    except ValueError:
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _completion(answer: Answer, request: Json) -> bytes:

@@ -9,8 +9,13 @@ import pytest
 
 from endpoint_behaviours import BEHAVIOURS, INTRODUCTION, PAGE, ROLES, EndpointBehaviour, observe, row_text
 from llm_server import LLMServer, llm, llm_server
+from stb_core.llm.repeats import MAX_REQUESTS
 
 __all__ = ["llm", "llm_server"]
+
+
+MOST_REPLIES = {"dfsdt": 2 * MAX_REQUESTS}
+"""Most replies to one question; a search with a width of two asks the same for each of two branches."""
 
 
 @cache
@@ -24,7 +29,10 @@ def lines_of_page() -> list[str]:
 async def test_each_behaviour_ends_as_the_page_says(
     behaviour: EndpointBehaviour, llm: LLMServer, sqlite_store_url: str, tmp_path: Path
 ) -> None:
-    """Where the endpoint refused, or gave no usable reply, no score is complete without a headline."""
+    """Where the endpoint refused, or gave no usable reply, no score is complete without a headline.
+
+    No reply is asked for more than three times, and every token that the endpoint counted is on record.
+    """
     row = await observe(behaviour, sqlite_store_url, llm, tmp_path)
 
     assert row_text(behaviour, row) in lines_of_page()
@@ -38,6 +46,11 @@ async def test_each_behaviour_ends_as_the_page_says(
     ]
     assert behaviour.is_usable or misleading == []
     assert all(cell.exit_code for cell in row if not cell.counts)
+    asked = {role: cell.most_replies for role, cell in zip(ROLES, row, strict=True)}
+    assert {
+        role: count for role, count in asked.items() if count > MOST_REPLIES.get(role, MAX_REQUESTS)
+    } == {}
+    assert [cell.given for cell in row] == [cell.recorded for cell in row]
 
 
 def test_the_page_has_nothing_else() -> None:

@@ -74,7 +74,14 @@ class StoreUnreachableError(StoreError):
 
 
 class ServiceError(StbError):
-    """A server does not answer, or not as agreed: an infrastructure fault, never an agent's failure."""
+    """A server does not answer, or not as agreed: an infrastructure fault, never an agent's failure.
+
+    ``usage`` is what its simulator consumed for the call all the same.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", usage: Usage | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.usage = usage
 
 
 class ModelError(StbError):

@@ -160,6 +160,7 @@ class VirtualClient:
             raise ServiceError(
                 f"The simulator of the server at {self.url} cannot be asked: {unquote(words)}",
                 hint="See the server's log; the same command again repeats what failed.",
+                usage=_usage_of(about.get("x-stb-usage", "")),
             )
         return ToolAnswer(
             body=response.text,
