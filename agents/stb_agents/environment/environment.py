@@ -45,6 +45,8 @@ from stb_core.values.functions import finish_name
 from stb_core.values.observations import PLAIN, ObservationStyle, finish_step, read_call, with_observation
 from stb_core.values.trajectories import ModelCall, Timing
 
+_KEPT_THOUGHTS = 2000
+"""Most characters of the thoughts of one reply that a trajectory keeps."""
 _USUAL_ENDS = frozenset({"stop", "tool_calls", "function_call"})
 
 
@@ -215,6 +217,7 @@ class Environment:
                 prompt_tokens=reply.usage.prompt_tokens,
                 completion_tokens=reply.usage.completion_tokens,
                 finish_reason="" if reply.finish_reason in _USUAL_ENDS else reply.finish_reason,
+                thoughts=reply.thoughts[:_KEPT_THOUGHTS],
             )
         )
         self.meter.add_usage(reply.usage)
@@ -294,8 +297,12 @@ class Environment:
         read = read_call(self.functions, call.name, call.arguments, self._observations)
         if isinstance(read, Step):
             return read
-        with self.attempts(f"The server at {self._client.url}"):
-            answer = await self._client.call(read.ref, read.arguments, self._episode)
+        try:
+            with self.attempts(f"The server at {self._client.url}"):
+                answer = await self._client.call(read.ref, read.arguments, self._episode)
+        except ServiceError as problem:
+            self.simulator_usage += problem.usage or Usage()
+            raise
         self.simulator_usage += answer.usage
         return with_observation(
             read.step,

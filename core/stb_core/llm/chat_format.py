@@ -164,6 +164,7 @@ def read_reply(body: bytes, price: Price | None = None) -> Reply:
             finish_reason=str(choice.get("finish_reason") or "stop"),
             usage=usage_of_document(completion, price) or Usage(model_calls=1),
             model=str(completion.get("model") or ""),
+            thoughts=_thoughts(message),
         )
     except (FormatError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         text = body[:2000].decode(errors="replace")
@@ -194,6 +195,12 @@ def _words(message: Mapping[str, Any]) -> str | None:
     """What a message says; a model that declines may say so in a member of its own."""
     content = _content(message.get("content"))
     return content or _content(message.get("refusal")) or content
+
+
+def _thoughts(message: Mapping[str, Any]) -> str:
+    """What the model thought, where the server keeps that apart from its words; servers have two names for it."""
+    found = (message.get(name) for name in ("reasoning_content", "reasoning"))
+    return next((text for text in found if isinstance(text, str) and text), "")
 
 
 def _content(content: Any) -> str | None:

@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -199,7 +199,7 @@ class OpenAIModel:
     async def _ask_for_object(self, first: Request, schema: dict[str, Any], retries: Retries) -> Reply:
         """As ``complete`` with a schema; tries one format after the other until one is proven."""
         usage, refusal = Usage(), None
-        unusable: list[str] = []
+        unusable: list[Reply] = []
         repeats = Repeats(first)
         form = Format.SCHEMA if self._proven is None else self._proven
         while (request := repeats.request) is not None:
@@ -225,15 +225,15 @@ class OpenAIModel:
                 return reply.model_copy(
                     update={"content": _text_of(answer), "usage": usage, "repeats": repeats.count}
                 )
-            unusable.append(text)
+            unusable.append(reply)
             repeats.count_unusable(reply)
             if self._proven is not None:
                 form = self._proven
             elif form is not Format.WORDS and (len(unusable) > 1 or _ignores_format(text)):
                 form = Format(form + 1)  # one bad reply does not rule a format out
         raise UnreadableReplyError(
-            f"{self._name} gave {len(unusable)} replies, none of them the JSON that was requested.",
-            reply=unusable[-1],
+            f"{self._name} gave {len(unusable)} replies, none of them the JSON that was requested{_fault_of(unusable)}.",
+            reply=unusable[-1].content or "",
             hint="Try again, or use another model.",
             usage=usage,
         )
@@ -383,6 +383,16 @@ def _is_late(problem: Exception) -> bool:
     if isinstance(problem, openai.APIConnectionError):
         return isinstance(problem.__cause__, HttpTimeoutError) and problem.__cause__.was_sent
     return isinstance(problem, TimeoutError)
+
+
+def _fault_of(replies: Sequence[Reply]) -> str:
+    """What all unusable replies have in common, as the end of a sentence; "" for nothing."""
+    are_cut = all(reply.finish_reason == "length" for reply in replies)
+    if not any(structured_output.without_thinking(reply.content or "").strip() for reply in replies):
+        thinks = any(reply.thoughts or (reply.content or "").strip() for reply in replies)
+        end = " and reached the limit on tokens" if are_cut else ""
+        return f": all {'hold only thoughts' if thinks else 'are empty'}{end}"
+    return ": all reached the limit on tokens" if are_cut else ""
 
 
 def _ignores_format(text: str) -> bool:

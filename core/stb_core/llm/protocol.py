@@ -49,7 +49,8 @@ class Request(BaseModel):
 class Reply(BaseModel):
     """What a model answered: text, calls, or both.
 
-    ``repeats`` counts the replies before it that could not be used; ``repeats.repeat_request`` gives the
+    ``thoughts`` is what a thinking model wrote before, where its server keeps that apart; it is never read as a part
+    of the answer. ``repeats`` counts the replies before it that could not be used; ``repeats.repeat_request`` gives the
     request that this one answers.
     """
 
@@ -60,6 +61,8 @@ class Reply(BaseModel):
     finish_reason: str = "stop"
     usage: Usage = Usage()
     model: str = ""
+    # Left out where empty, as older versions wrote it.
+    thoughts: str = Field(default="", exclude_if=lambda thoughts: not thoughts)
     repeats: int = 0
 
     def as_message(self) -> Message:

@@ -13,16 +13,18 @@ from stb_core.store.database import Database
 from stb_core.store.runs import Runs
 from stb_core.store.work import EndedClaim, Work
 from stb_core.values import Status, Verdict, clock
+from stb_core.values.verdicts import COPY_OF_ROUND
 
 _CHUNK = 500
 _QUESTION = ("metric", "judge", "rubric", "group", "query_id", "trial", "round", "answer_hash")
 """What identifies a verdict among those that are added together."""
 _IN_COLUMNS = {"source", "is_foreign"}
+_COPY_MEMBER = f'"{COPY_OF_ROUND}":'  # cannot stand within a string of JSON, where quotes are escaped
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What scoring needs of one verdict."""
+    """What scoring needs of one verdict; ``is_copy`` as ``Verdict.is_copy``."""
 
     group: str
     query_id: str
@@ -30,6 +32,7 @@ class Mark:
     round: int
     status: Status
     answer_hash: str
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,11 +167,19 @@ class Verdicts:
         chosen = v.source == source if source else v.is_foreign == 0
         async with self._database.reading() as connection:
             rows = await connection.execute(
-                sa.select(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash)
+                sa.select(
+                    v.group,
+                    v.query_id,
+                    v.trial,
+                    v.round,
+                    v.status,
+                    v.answer_hash,
+                    v.document.contains(_COPY_MEMBER),
+                )
                 .where(v.run == run, v.metric == metric, v.judge == judge, v.rubric == rubric, chosen)
                 .order_by(v.id)
             )
-            return [Mark(g, q, t, r, Status(status), answer) for g, q, t, r, status, answer in rows]
+            return [Mark(g, q, t, r, Status(s), answer, bool(c)) for g, q, t, r, s, answer, c in rows]
 
     async def judges(self, run: str = "", *, metric: str = "") -> list[Judged]:
         """Who judged what: of one run or of all, of one metric or of all; without foreign verdicts."""

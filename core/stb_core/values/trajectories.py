@@ -158,6 +158,8 @@ class ModelCall(BaseModel):
     completion_tokens: int = 0
     finish_reason: str = Field(default="", exclude_if=lambda reason: not reason)
     """Why the reply ended where that is unusual, such as ``length``; "" where the model ended it itself."""
+    thoughts: Text = Field(default="", exclude_if=lambda thoughts: not thoughts)
+    """The beginning of what the model thought before, where its server keeps that apart from the reply."""
 
 
 class Timing(BaseModel):

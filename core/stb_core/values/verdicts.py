@@ -25,6 +25,10 @@ def unfinished(metric: str) -> str:
     return f"{metric}-unfinished"
 
 
+COPY_OF_ROUND = "copy_of_round"
+"""The member of a verdict's details that says which round it repeats: nobody was asked for it."""
+
+
 class Status(StrEnum):
     """What a judge decided."""
 
@@ -77,6 +81,11 @@ class Verdict(BaseModel):
     # Younger than the format: left out where they say nothing, so that older bundles stay the same bytes.
     source: str = Field(default="", exclude_if=lambda source: not source)
     is_foreign: bool = Field(default=False, exclude_if=lambda is_foreign: not is_foreign)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it repeats the verdict of another round without asking the judge."""
+        return COPY_OF_ROUND in (self.details or {})
 
     @classmethod
     def of(

@@ -62,6 +62,11 @@ class AskingJudge:
         self._model = model
 
     @property
+    def temperature(self) -> float | None:
+        """At which its model is asked; None for the endpoint's own."""
+        raise NotImplementedError
+
+    @property
     def name(self) -> str:
         """The model's name."""
         return self._model.name
@@ -89,6 +94,11 @@ class RubricJudge(AskingJudge):
     def rubric(self) -> str:
         """SHA-256 of the rubric's file, and of limits that differ from it."""
         return self._rubric.hash
+
+    @property
+    def temperature(self) -> float | None:
+        """That of the rubric."""
+        return self._rubric.temperature
 
     async def _ask(self, stage: str, pieces: Mapping[str, str], form: ReplyForm, number: int) -> Judgement:
         """Ask one stage of the rubric in round ``number``; a reply that cannot be read is an error."""

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from stb_core.errors import FormatError, ModelError, NotFoundError, RequestRefusedError, UnreadableReplyError
 from stb_core.json_text import replace_surrogates
-from stb_core.llm import Model, Repeats, Reply, Request
+from stb_core.llm import Model, Repeats, Reply, Request, without_thinking
 from stb_core.usage import Usage
 from stb_core.values import FunctionSchema, Judgement, Message, Status, Trajectory
 from stb_evaluator.formats import published_answer
@@ -157,6 +157,11 @@ class OfficialJudge(AskingJudge):
         """SHA-256 of the evaluator's files and of how answers are shown."""
         return _hash(f"{self._evaluator.hash}:{_FORM}")
 
+    @property
+    def temperature(self) -> float | None:
+        """That of the evaluator's settings."""
+        return self._evaluator.temperature
+
     async def judge(self, case: Case, number: int) -> Judgement:
         """Ask about the final answer; if unsure, about the whole answer in its converted form."""
         trajectory = case.trajectory
@@ -271,4 +276,5 @@ def _status_in(reply: Reply, field: str, words: Mapping[Any, Status]) -> Status:
 
 
 def _arguments(reply: Reply) -> str:
-    return reply.tool_calls[0].arguments if reply.tool_calls else reply.content or ""
+    """The arguments of the call, or the words in its place, without what the model thought before."""
+    return reply.tool_calls[0].arguments if reply.tool_calls else without_thinking(reply.content or "")

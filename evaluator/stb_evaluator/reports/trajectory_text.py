@@ -9,6 +9,7 @@ from rich.text import Text
 
 from stb_core.values import FINISH, Node, Step, Trajectory, Verdict
 from stb_core.values.trajectories import ANSWER_SOURCES
+from stb_core.values.verdicts import COPY_OF_ROUND
 from stb_evaluator.judges import shorten
 
 _OBSERVATION = 400
@@ -50,19 +51,22 @@ def _draw_words(trajectory: Trajectory, *, full: bool) -> list[Text]:
         m.content or "(nothing)" for m in trajectory.messages if m.role == "assistant" and not m.tool_calls
     ]
     shown = words if full else words[-_WORDS:]
-    lines = [
-        _labelled("The model wrote", text if full else shorten(" ".join(text.split()), _OBSERVATION))
-        for text in shown
-    ]
+    lines = [_said("The model wrote", text, full=full) for text in shown]
     if len(words) > len(shown):
         lines.insert(
             0, Text(f"({len(words) - len(shown)} earlier replies without a call: --full)", style="dim")
         )
+    thoughts = [call.thoughts for call in trajectory.timing.model_calls if call.thoughts]
+    lines += [_said("The model thought", text, full=full) for text in (thoughts if full else thoughts[-1:])]
     ends = Counter(call.finish_reason for call in trajectory.timing.model_calls if call.finish_reason)
     for reason, count in sorted(ends.items()):
         meaning = "reached the limit on tokens" if reason == "length" else f"ended by {reason}"
         lines.append(_labelled("Replies", f"{count} of {len(trajectory.timing.model_calls)} {meaning}"))
     return lines
+
+
+def _said(label: str, text: str, *, full: bool) -> Text:
+    return _labelled(label, text if full else shorten(" ".join(text.split()), _OBSERVATION))
 
 
 def _labelled(label: str, text: str) -> Text:
@@ -113,5 +117,8 @@ def _draw_node(node: Node, depth: int) -> Text:
 def _draw_verdict(verdict: Verdict) -> Text:
     words = f"{verdict.status.value}{f': {verdict.reason}' if verdict.reason else ''}"
     origin = f", from {verdict.source}{' (foreign: not counted)' if verdict.is_foreign else ''}"
+    copied = (
+        f", a copy of round {(verdict.details or {})[COPY_OF_ROUND]}: not asked" if verdict.is_copy else ""
+    )
     from_where = origin if verdict.source else ""
-    return _labelled(f"Verdict of {verdict.judge}, round {verdict.round}{from_where}", words)
+    return _labelled(f"Verdict of {verdict.judge}, round {verdict.round}{copied}{from_where}", words)

@@ -1,6 +1,7 @@
 """From what a model wrote to a JSON object: first strict reading, then repair of slips that models really make.
 
     slip                                       what is done
+    thoughts before the object (<think>)       they are taken off, and never searched for an object
     ```json … ``` around the object            the fence is taken off
     words before or after the one object       they are taken off
     raw line breaks, tabs inside a string      kept as characters
@@ -22,6 +23,7 @@ from enum import StrEnum
 from typing import Any
 
 from stb_core.errors import FormatError
+from stb_core.llm import without_thinking
 from stb_core.values import JsonObject, parse_literal
 from stb_core.values.calls import MAX_DEPTH
 
@@ -32,6 +34,7 @@ MAX_CHARACTERS = 1_000_000
 class Repair(StrEnum):
     """A slip that was repaired."""
 
+    THOUGHTS = "thoughts"
     FENCE = "code_fence"
     PROSE = "words_around"
     CONTROL = "raw_control_characters"
@@ -99,7 +102,7 @@ def _read(text: str) -> tuple[JsonObject, tuple[Repair, ...]]:
             if not isinstance(value, dict):
                 raise _FaultError(Fault.NOT_AN_OBJECT)
             return value, around + repairs
-    raise _FaultError(_what_is_wrong(text))
+    raise _FaultError(_what_is_wrong(without_thinking(text)))
 
 
 _FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
@@ -109,15 +112,19 @@ def _candidates(text: str) -> Iterator[tuple[str, tuple[Repair, ...]]]:
     """The parts of a text that may be the object, most likely first."""
     whole = text.strip().removeprefix("\ufeff")
     yield whole, ()
+    after: tuple[Repair, ...] = ()
+    if (rest := without_thinking(whole)) != whole:
+        whole, after = rest.strip(), (Repair.THOUGHTS,)
+        yield whole, after
     fenced = _FENCE.findall(whole)
     if len(fenced) == 1:
         around = () if whole.startswith("```") and whole.endswith("```") else (Repair.PROSE,)
-        yield fenced[0].strip(), (Repair.FENCE, *around)
+        yield fenced[0].strip(), (*after, Repair.FENCE, *around)
     found = list(_objects_within(whole))
     if len(found) > 1:
         raise _FaultError(Fault.SEVERAL_OBJECTS)
     if found:
-        yield found[0], (Repair.PROSE,)
+        yield found[0], (*after, Repair.PROSE)
 
 
 def _objects_within(text: str) -> Iterator[str]:

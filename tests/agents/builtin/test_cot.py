@@ -231,6 +231,21 @@ async def test_calls_written_as_text_are_made_where_that_is_wanted(client: Virtu
     assert ("Look:", "current_for_sky_watch") == (first.content, first.tool_calls[0].name)
 
 
+async def test_thoughts_are_measured_and_never_sent_back(client: VirtualClient) -> None:
+    """A trajectory keeps their beginning, beside time and tokens."""
+    replies = [Reply(content=None, thoughts="x" * 5000, finish_reason="length") for _ in range(3)]
+    model = ScriptedModel(replies)
+    environment = environment_of(client, model=model)
+
+    outcome = await Cot().solve(TASK, environment)
+
+    assert StopReason.NO_FINISH is outcome.stop
+    assert ["x" * 2000] * 3 == [one.thoughts for one in environment.timing.model_calls]
+    assert not any(
+        "x" in (m.content or "") for r in model.requests for m in r.messages if m.role == "assistant"
+    )
+
+
 async def test_finish_is_finish_in_any_case(client: VirtualClient) -> None:
     """No function of the query has that name."""
     outcome, _ = await solve(client, calling(("FINISH", ANSWER[1])))

@@ -135,3 +135,13 @@ def test_an_error_that_was_sent_as_an_answer_is_an_error(body: object, status: i
 def test_words_that_refuse_are_words() -> None:
     """A model that declines says so in a member of its own."""
     assert read_reply(completion({"content": None, "refusal": "I cannot."})).content == "I cannot."
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thoughts_are_kept_apart_from_the_reply(name: str) -> None:
+    """They are no part of its words, and a reply without any is written as before."""
+    thinking = read_reply(completion({"content": "Four.", name: "Two and two."}))
+    plain = read_reply(completion({"content": "Four.", name: None}))
+
+    assert ("Four.", "Two and two.") == (thinking.content, thinking.thoughts)
+    assert "thoughts" not in plain.model_dump_json()

@@ -137,7 +137,10 @@ def test_what_a_model_wrote_in_place_of_calls_is_shown_and_exported(
             "steps": (),
             "messages": (Message(role="user", content="Go."), *said),
             "timing": Timing(
-                model_calls=(ModelCall(seconds=1, finish_reason="length"), ModelCall(seconds=1))
+                model_calls=(
+                    ModelCall(seconds=1, finish_reason="length", thoughts="thought 0"),
+                    ModelCall(seconds=1, thoughts="thought 1"),
+                )
             ),
         }
     )
@@ -157,5 +160,8 @@ def test_what_a_model_wrote_in_place_of_calls_is_shown_and_exported(
     assert "words 0" not in shown
     assert "(2 earlier replies without a call: --full)" in shown
     assert "1 of 2 reached the limit on tokens" in shown
+    assert "The model thought: thought 1" in shown
+    assert "thought 0" not in shown
     assert "words 0" in full
+    assert "thought 0" in full
     assert [f"words {n}" for n in range(5)] == [m["content"] for m in exported["messages"][1:]]

@@ -37,6 +37,9 @@ OBJECTS = st.dictionaries(
         ('```json\n{"a": 1}\n```', {"a": 1}, (Repair.FENCE,)),
         ('Here you are:\n```\n{"a": 1}\n```\nDone.', {"a": 1}, (Repair.FENCE, Repair.PROSE)),
         ('Sure! {"a": {"b": 2}} That is all.', {"a": {"b": 2}}, (Repair.PROSE,)),
+        ('<think>{"a": 2}? No.</think>\n{"a": 1}', {"a": 1}, (Repair.THOUGHTS,)),
+        ('{"a": 2}? No.</think>Here: {"a": 1}', {"a": 1}, (Repair.THOUGHTS, Repair.PROSE)),
+        ('{"a": "</think>"}', {"a": "</think>"}, ()),
         ('{"a": "line\nline\ttab"}', {"a": "line\nline\ttab"}, (Repair.CONTROL,)),
         (r'{"a": "20\xa0km"}', {"a": r"20\xa0km"}, (Repair.ESCAPES,)),
         ("{'a': None, 'b': [True, 'x']}", {"a": None, "b": [True, "x"]}, (Repair.PYTHON,)),
@@ -64,6 +67,8 @@ def test_slips_really_seen_are_mended(text, body, repairs):
     [
         (" \n", Fault.EMPTY),
         ("I cannot do that.", Fault.NO_JSON),
+        ('<think>Perhaps {"a": 1}', Fault.NO_JSON),
+        ('<think>Perhaps {"a": 1}</think> No.', Fault.NO_JSON),
         ('{"error": "", "response": {"id": 1', Fault.TRUNCATED),
         ('Sure: {"error": "", "response": {"id": 1}, "x": ', Fault.TRUNCATED),
         ('{"error": "", "response": "cut he', Fault.TRUNCATED),
