@@ -10,7 +10,7 @@ from stb_core.cli import console
 from stb_core.store import Run, Store
 from stb_core.values import Trajectory
 from stb_evaluator.judges import RECORDED, JudgingTally, OpenedJudges, Panel, logged_panel
-from stb_evaluator.scores import LabelSet, RunReader, Side, judge_run, load_win_comparison
+from stb_evaluator.scores import LabelSet, RunReader, Side, judge_run, load_win_comparison, without_copies
 from stb_evaluator.scores.judge_watch import unfit_in_words
 from stb_experiments.judge_order import ask_both_ways, order_rows, padded_pairs, rival_pairs, score_row
 from stb_experiments.judge_probing import Findings, judged_answers, log_rows, probe_judge
@@ -89,7 +89,7 @@ class JudgeExperiment:
         reader = RunReader(self.store, run)
         await judge_run(self.judges, reader, self.rounds)
         panel = await self._panel(run)
-        table = await reader.verdict_table(panel, rounds=self.judges.rounds(self.rounds))
+        table = without_copies(await reader.verdict_table(panel, rounds=self.judges.rounds(self.rounds)))
         judged = await judged_answers(self.store, run, table)
         chosen = random.Random(self.seed).sample(judged, min(self.sample, len(judged)))
         found = Findings([])

@@ -11,7 +11,7 @@ from stb_core.errors import UsageError
 from stb_core.store import Run, Store
 from stb_core.values import SOPR, content_hash
 from stb_evaluator.judges import Panel, panel_of_one
-from stb_evaluator.scores import RunReader, faithful_table, load_verdict_table
+from stb_evaluator.scores import RunReader, faithful_table, load_verdict_table, without_copies
 from stb_evaluator.statistics import (
     AXES,
     UNKNOWN,
@@ -155,9 +155,8 @@ async def _system(
     left_out = 0
     for run in runs:
         for member in panel.members:
-            verdict_table = await load_verdict_table(
-                store, run, panel_of_one(member.judge, member.rubric), rounds=rounds
-            )
+            one = panel_of_one(member.judge, member.rubric)
+            verdict_table = without_copies(await load_verdict_table(store, run, one, rounds=rounds))
             for group in verdict_table.expected:
                 table = faithful_table(verdict_table, group)
                 known = ~np.isnan(table.points)

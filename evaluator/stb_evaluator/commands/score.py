@@ -83,6 +83,11 @@ from stb_evaluator.scores.score_metrics import score_metrics
     is_flag=True,
     help="Fail (exit code 1) if a call in a scored trial was answered by anything but a recording.",
 )
+@click.option(
+    "--copy-rounds",
+    is_flag=True,
+    help="Ask a judge of temperature 0 once per answer; its other rounds are copies, at no cost, and marked.",
+)
 @click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
 @click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
@@ -117,6 +122,7 @@ async def command(
     labels: Path | None,
     clustered: bool,
     hermetic: bool,
+    copy_rounds: bool,
     retry_errors: bool,
     max_connections: int,
     model_timeout: float | None,
@@ -175,6 +181,7 @@ async def command(
                 limit=spending,
                 dry_run=dry_run,
                 timeout_s=model_timeout,
+                copy_rounds=copy_rounds,
             ) as judges:
                 if dry_run:
                     lines = await _forecast(readers, judges, request, one, done=forecasts)

@@ -64,6 +64,7 @@ class JudgingTally:
         last_problem: why the judge was unavailable.
         stopped: why the limit on cost ended the session; "" if it did not.
         problems: why the judge failed, and how often.
+        repeats_itself: whether all rounds of the session got the very same replies.
     """
 
     judged: int = 0
@@ -76,6 +77,7 @@ class JudgingTally:
     last_problem: str = ""
     stopped: str = ""
     problems: Counter[str] = field(default_factory=Counter)
+    repeats_itself: bool = False
 
     def __add__(self, other: JudgingTally) -> JudgingTally:
         """The sums of both."""
@@ -90,6 +92,7 @@ class JudgingTally:
             last_problem=other.last_problem or self.last_problem,
             stopped=other.stopped or self.stopped,
             problems=self.problems + other.problems,
+            repeats_itself=self.repeats_itself or other.repeats_itself,
         )
 
     def count(self, judgement: Judgement) -> None:

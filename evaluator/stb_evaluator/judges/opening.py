@@ -175,6 +175,8 @@ class OpenedJudges:
     retry_errors: bool = False
     quiet: bool = False
     limit: CostLimit | None = None
+    copy_rounds: bool = False
+    """Whether rounds after the first are copies of it; only for judges that are asked at temperature 0."""
 
     def allowance(self, opened: OpenedJudge) -> Allowance | None:
         """What one of the judges may cost; None without a limit."""
@@ -204,12 +206,13 @@ async def open_judges(
     limit: CostLimit | None = None,
     dry_run: bool = False,
     timeout_s: float | None = None,
+    copy_rounds: bool = False,
 ) -> AsyncGenerator[OpenedJudges]:
     """The judges of these names, separated by commas, until the block ends; none for no name.
 
     With ``evaluator``, a folder in the official form, models judge by it instead of by our rubrics.
     ``limit`` limits what all of them cost. In a ``dry_run`` no model is opened. ``timeout_s`` is the longest
-    time for one reply, None for the default.
+    time for one reply, None for the default. ``copy_rounds`` see ``OpenedJudges``.
 
     Raises:
         UsageError: a name is not that of a judge, the address of its model is unknown, or its price is
@@ -244,7 +247,7 @@ async def open_judges(
             stack.push_async_callback(model.close)
             asked = BlamingModel(model, AcceptedShapes())
             judges.append(OpenedJudge(model.name, asked, loaded, model, price))
-        yield OpenedJudges(tuple(judges), connections, retry_errors, quiet, limit)
+        yield OpenedJudges(tuple(judges), connections, retry_errors, quiet, limit, copy_rounds)
 
 
 def price_for_limit(name: str, settings: Settings, limit: CostLimit | None) -> Price | None:

@@ -62,7 +62,11 @@ def majority_marks(logs: Sequence[Sequence[Mark]]) -> list[Mark]:
             if held is None or held.status is Status.ERROR:
                 votes[place][member] = mark
     return [
-        replace(next(iter(cast.values())), status=_majority([mark.status for mark in cast.values()]))
+        replace(
+            next(iter(cast.values())),
+            status=_majority([mark.status for mark in cast.values()]),
+            is_copy=all(mark.is_copy for mark in cast.values()),
+        )
         for cast in votes.values()
         if len(cast) == len(logs)
     ]

@@ -31,5 +31,5 @@ from stb_evaluator.scores.run_reader import RunReader, load_queries, load_verdic
 from stb_evaluator.scores.score_metrics import ScoreMetric, ScoreRequest
 from stb_evaluator.scores.trial_rows import TRIALS
 from stb_evaluator.scores.unsimulated import UNSIMULATED, unsimulated_rows
-from stb_evaluator.scores.verdict_table import VerdictTable
+from stb_evaluator.scores.verdict_table import VerdictTable, without_copies
 from stb_evaluator.scores.win_verdicts import WinComparison, load_win_comparison, win_rows

@@ -23,11 +23,14 @@ class Account:
     judge_cost_usd: float | None = None
     simulator_tokens: int | None = None
     simulator_cost_usd: float | None = None
+    copied_verdicts: int = 0
+    """Verdicts of rounds for which no judge was asked."""
 
     def add(self, other: Account) -> None:
         """Add another account to this one."""
         self.agent_tokens += other.agent_tokens
         self.judge_tokens += other.judge_tokens
+        self.copied_verdicts += other.copied_verdicts
         self.agent_cost_usd = _sum(self.agent_cost_usd, other.agent_cost_usd)
         self.judge_cost_usd = _sum(self.judge_cost_usd, other.judge_cost_usd)
         self.simulator_cost_usd = _sum(self.simulator_cost_usd, other.simulator_cost_usd)
@@ -56,6 +59,7 @@ class Account:
             "judge_cost_usd": self.judge_cost_usd,
             "simulator_tokens": self.simulator_tokens,
             "simulator_cost_usd": self.simulator_cost_usd,
+            "copied_verdicts": self.copied_verdicts,
         }
 
 

@@ -166,6 +166,7 @@ def headline(rows: Sequence[ResultRow]) -> list[str]:
     for row in {(row["run"], row["metric"], row["judge"]): row for row in rows}.values():
         brought.setdefault(row["run"], Counter()).update(row["brought_verdicts"])
     lines += foreign_lines(brought)
+    lines += copy_lines(rows)
     whole = {row["run"]: row for row in reversed(rows) if row["group"] == MICRO}
     lines += faults(rows)
     if whole and all(row["complete"] for row in rows):
@@ -209,6 +210,17 @@ def foreign_lines(brought: Mapping[str, Mapping[str, int]]) -> list[str]:
         f"FOREIGN: {sum(counts.values())} verdicts on {', '.join(counts)} came with {source};"
         " nobody asked for them in this store."
         for source, counts in found.items()
+    ]
+
+
+def copy_lines(rows: Sequence[ResultRow]) -> list[str]:
+    """The runs of whose verdicts some are copies of other rounds, and what that means."""
+    whole = {(row["run"], row["judge"]): row for row in rows if row["group"] == MICRO}
+    return [
+        f"COPIED ROUNDS: {row['copied_verdicts']} verdicts of {judge} on {run} are copies of the first round (temperature"
+        " 0): they cost nothing, and say nothing about how far the judge agrees with itself."
+        for (run, judge), row in whole.items()
+        if row["copied_verdicts"]
     ]
 
 

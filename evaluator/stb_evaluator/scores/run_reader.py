@@ -155,7 +155,7 @@ class RunReader:
         for v in verdicts:
             log = self._marks.get((v.metric, PanelMember(v.judge, v.rubric)))
             if log is not None:
-                log.append(Mark(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash))
+                log.append(Mark(v.group, v.query_id, v.trial, v.round, v.status, v.answer_hash, v.is_copy))
 
     async def summary(self) -> TrajectorySummary:
         """What scores need of all trajectories."""
@@ -249,6 +249,7 @@ class RunReader:
                     if not self._is_read(verdict.group, verdict.query_id):
                         continue
                     accounts[verdict.group].add_usage("judge", verdict.usage.model_dump())
+                    accounts[verdict.group].copied_verdicts += verdict.is_copy
         return accounts
 
     async def reread(

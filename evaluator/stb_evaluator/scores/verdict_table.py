@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from stb_core.store import Mark, StoredTrial
@@ -57,6 +57,15 @@ def build_verdict_table(
         if place not in best or best[place].status is Status.ERROR:
             best[place] = mark
     return VerdictTable(expected, trials, answers, best, rounds, worded or {})
+
+
+def without_copies(table: VerdictTable) -> VerdictTable:
+    """The table of the rounds for which judges were asked; copies say nothing about how far rounds agree."""
+    marks = {place: mark for place, mark in table.marks.items() if not mark.is_copy}
+    if len(marks) == len(table.marks):
+        return table
+    n_asked = max((place[3] + 1 for place in marks), default=1)
+    return replace(table, marks=marks, rounds=min(n_asked, table.n_rounds))
 
 
 def gate(answer: StoredTrial) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from stb_core.cli import current_settings, stb_command
+from stb_core.cli import current_settings, stb_command, timeout_option
 from stb_core.cli.store import opened_store
 from stb_core.errors import UsageError
 from stb_evaluator.judges import evaluator_option, open_judges, report_failures
@@ -39,6 +39,7 @@ output_option = click.option(
     "--max-connections", type=click.IntRange(1, 1000), default=16, help="Concurrent requests to the judge."
 )
 @click.option("--retry-errors", is_flag=True, help="Ask again about answers on which the judge failed.")
+@timeout_option
 @evaluator_option
 @click.option("--seed", type=int, default=0, help="Seed of the sample.")
 @output_option
@@ -51,6 +52,7 @@ async def command(
     labels: Path | None,
     max_connections: int,
     retry_errors: bool,
+    model_timeout: float | None,
     evaluator: Path | None,
     seed: int,
     output: Path | None,
@@ -75,6 +77,7 @@ async def command(
             retry_errors=retry_errors,
             quiet=as_json,
             evaluator=evaluator,
+            timeout_s=model_timeout,
         ) as judges,
     ):
         if len(judges.members) != 1:

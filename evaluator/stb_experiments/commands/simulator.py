@@ -81,6 +81,7 @@ async def _examine(given: dict[str, Any], cases: list[FidelityCase], *, quiet: b
             judge=given["judge"],
             embedding=given["embedding"],
             connections=given["simulator_connections"],
+            timeout_s=given["model_timeout"],
         )
         return await examine(plan, cases, settings, advance=lambda: bar.advance(task))
 

@@ -42,6 +42,8 @@ class FidelityPlan:
     """``PROVIDER/MODEL``; "" for hashed character trigrams."""
     connections: int = 16
     """Most concurrent requests."""
+    timeout_s: float | None = None
+    """Longest time for one reply of the judge; None for the default."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ async def _judged(
     settings: Settings,
 ) -> dict[str, SplitMeasures]:
     """The measures with judged adherence, of the predictions and, to compare, of the real answers."""
-    model = open_model(plan.judge, settings, connections=plan.connections)
+    model = open_model(plan.judge, settings, connections=plan.connections, timeout_s=plan.timeout_s)
     judged: dict[str, SplitMeasures] = {}
     try:
         for split, members in splits.items():
