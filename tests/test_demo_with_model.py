@@ -47,7 +47,7 @@ def test_a_model_that_calls_no_functions_is_given_react(llm: LLMServer, stb: Stb
     done = stb("demo", "--model", "local/any", env={"LOCAL_BASE_URL": llm.url})
 
     assert done.returncode == 0, done.stderr
-    assert "it answers in words where a function was to be called" in done.stdout
+    assert "it writes calls as text" in done.stdout
     assert "react with local/any, 6 tasks: answered 6; 0 calls." in done.stdout
     assert "NOT COMPARABLE" in done.stdout
     assert "cost unknown without [prices]" in done.stdout

@@ -130,10 +130,11 @@ _options = (
     ),
     click.option(
         "--text-calls",
-        type=click.Choice(["off", "on"]),
+        type=click.Choice(["off", "on", "auto"]),
         default="off",
         show_default=True,
-        help="Read calls that the model wrote as text, where its server's tool-call parser did not; for cot and dfsdt.",
+        help="Read calls that the model wrote as text, where its server's tool-call parser did not; for cot and dfsdt."
+        " auto asks the model once and records what it found.",
     ),
     click.option(
         "--max-cost",
@@ -217,6 +218,12 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
         return
     if outcome.nothing_run:
         click.echo(_describe_nothing_run(run.run, outcome.nothing_run))
+    if written := rows[-1]["trials_with_written_calls"]:
+        click.echo(
+            f"CALLS AS TEXT: in {written} of {run.n_expected} trials the model wrote its calls as text, which its server's"
+            " tool-call parser did not read: nothing was called. Start the server with the parser of the model, or use"
+            " --text-calls on or -a react."
+        )
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
     for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:
         first = "{group}/{query_id} trial {trial}".format_map(trials[0])
@@ -226,11 +233,6 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
         counts = ", ".join(f"{name} {count}" for name, count in refused.items())
         console.print_note(
             f"Refused by the model's endpoint, and unsolved: {counts}. See stb show {run.run}/QUERY."
-        )
-    if written := rows[-1]["trials_with_written_calls"]:
-        console.print_note(
-            f"In {written} trials the model wrote its calls as text, which its server's tool-call parser did not read:"
-            " nothing was called. Start the server with the parser of the model, or use --text-calls on or -a react."
         )
     if late := rows[-1]["timed_out_requests"]:
         console.print_note(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from stb_agents.custom import check_agent
 from stb_agents.environment import ServedDataset, VirtualClient
+from stb_agents.runs.call_form import settle_text_calls
 from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
@@ -92,6 +93,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         )
         if note := simulator_note(server.dataset):
             console.print_note(note)
+        prepared = await settle_text_calls(prepared, server.dataset, model)
         first, manifest = identify_run(prepared, server.dataset)
         name = await choose_run(store, first, manifest, fresh=request.fresh)
         client = await stack.enter_async_context(
@@ -156,6 +158,7 @@ async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
         dataset, queries = prepared.selection.dataset, prepared.selection.queries
         mode = request.mode or DEFAULT_MODE.value
         served = ServedDataset(dataset.name, dataset.content_hash, dataset.responses_hash, mode)
+        prepared = await settle_text_calls(prepared, served, None)
         first, manifest = identify_run(prepared, served)
         name = await choose_run(prepared.store, first, manifest, fresh=request.fresh)
         left = await trials_left(prepared.store, name, queries, request.trials)

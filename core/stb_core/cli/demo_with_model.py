@@ -64,7 +64,7 @@ async def demonstrate(steps: CommandRunner, demo: ModelDemo, dataset: str) -> Mo
     Raises:
         StbError: the model cannot be used, or a step failed; the message says what to do.
     """
-    findings = await _check(steps, demo.model)
+    findings = await _check(steps, demo)
     agent = demo.agent
     if agent == "auto":
         agent = "react" if any(one["problem"] == _WITHOUT_CALLS for one in findings) else "cot"
@@ -82,9 +82,10 @@ async def demonstrate(steps: CommandRunner, demo: ModelDemo, dataset: str) -> Mo
     return ModelDemoResult(findings, agent, rows[-1], scores, ran - started, time.monotonic() - ran)
 
 
-async def _check(steps: CommandRunner, model: str) -> list[dict[str, Any]]:
+async def _check(steps: CommandRunner, demo: ModelDemo) -> list[dict[str, Any]]:
     """What doctor finds about the model."""
-    rows = await steps.run("doctor", "-m", model, "--judge", model, may_fail=True)
+    model = demo.model
+    rows = await steps.run("doctor", "-m", model, "--judge", model, *demo.timeout_flags, may_fail=True)
     findings = [row for row in rows if row["check"].startswith("model")]
     for row in findings:
         if row["status"] == "failure":

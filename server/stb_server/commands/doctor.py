@@ -48,6 +48,15 @@ _RECORDED_JUDGES = ("recorded", "rules")
     show_default=True,
     help="Minimum free disk space in MB.",
 )
+@click.option(
+    "--model-timeout",
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest time for one reply of a model.",
+)
 async def command(as_json: bool, **flags: Any) -> None:
     """Check the installation, store, Redis, disk, clock, models, and what is exposed to others.
 
@@ -108,6 +117,6 @@ async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResul
         *await storage.check_store(storage_settings),
         *await services.check_redis(flags["redis_url"]),
         *await services.check_server(flags["server"], flags["token"]),
-        *await models.check_models(settings, named),
+        *await models.check_models(settings, named, flags["model_timeout"]),
         *exposure.check_exposure(exposed, Path(".env")),
     ]

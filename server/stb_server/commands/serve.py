@@ -172,6 +172,7 @@ def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
         max_open_episodes=flags["max_open_episodes"],
         max_episode_calls=flags["max_episode_calls"],
         proxy=flags["proxy"],
+        model_timeout_s=flags["model_timeout"],
         prices=settings.values.get("prices") or {},
         memory_bytes=flags["memory_mb"] * MEBIBYTE,
         max_body_bytes=flags["max_body_kb"] * 1024,

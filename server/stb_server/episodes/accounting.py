@@ -35,7 +35,7 @@ class EpisodeAccounting:
         """Seconds that ending an episode waits for a call in progress; after that the call counts as interrupted."""
         self.text_settles_s = 30.0
         """Seconds without a request after which an answer in a model's reply ends an episode that takes it from there."""
-        self.longest_model_call_s = MODEL_TIMEOUT_S
+        self.longest_model_call_s = max(MODEL_TIMEOUT_S, worker.options.model_timeout_s or 0.0)
         """Seconds for which a model call in progress keeps its episode from expiring."""
 
     async def begin(

@@ -27,7 +27,7 @@ from stb_core.usage import Price, Usage
 from stb_core.values import Episode
 from stb_core.values.episodes import FailedCall, ProxiedCall
 from stb_server.calls import BadRequestError
-from stb_server.episodes.accounting import ENDED, MODEL_TIMEOUT_S
+from stb_server.episodes.accounting import ENDED
 from stb_server.episodes.closing_replies import closing_reply
 from stb_server.episodes.model_apis import ModelApi, ProxyTarget, refusal, target_of
 from stb_server.episodes.model_failures import failure_of_answer, failure_of_event
@@ -39,7 +39,6 @@ from stb_server.episodes.usage_stream import UsageReader
 _log = logging.getLogger(__name__)
 
 _MAX_BODY_BYTES = 32 << 20
-_TIMEOUT = httpx2.Timeout(MODEL_TIMEOUT_S, connect=10)
 _NO_LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
 
 
@@ -185,7 +184,8 @@ class ModelProxy:
 
     def _client(self) -> httpx2.AsyncClient:
         if self._http is None:
-            self._http = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_NO_LIMITS)
+            timeout = httpx2.Timeout(self._episodes.accounting.longest_model_call_s, connect=10)
+            self._http = httpx2.AsyncClient(timeout=timeout, limits=_NO_LIMITS)
         return self._http
 
     def _unavailable(self, target: ProxyTarget) -> Response:

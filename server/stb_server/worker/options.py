@@ -57,6 +57,8 @@ class ServerOptions:
     """Calls of functions in one episode."""
     proxy: str = ""
     """The provider that the recording proxy passes model calls on to; empty for none."""
+    model_timeout_s: float | None = None
+    """Longest time without data from that provider, where it is more than the default of ten minutes."""
     prices: Mapping[str, Any] = field(default_factory=dict)
     """What models cost, by PROVIDER/MODEL, as in the settings' table ``prices``."""
     redis_timeout_s: float = 0.25

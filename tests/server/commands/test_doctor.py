@@ -19,7 +19,7 @@ import services
 from command_line import Ended
 from conftest import REPOSITORY
 from foreign_folder import stb_in_a_foreign_folder
-from llm_server import LLMServer, obliging, status, text
+from llm_server import Answer, LLMServer, obliging, status, text
 from stb_core.store import open_store
 from virtual_server import put_weather, recorded
 
@@ -214,6 +214,13 @@ class Seeds:
         self.set("VLLM_BASE_URL", llm.url)
         return ["--model", "vllm/any"]
 
+    def model_reply_empty(self) -> list[str]:
+        llm = self.fixture("llm")
+        thought = Answer({"content": None, "reasoning_content": "Let me think."}, finish_reason="length")
+        llm.rule = lambda body: thought if body.get("tools") else obliging(body)
+        self.set("VLLM_BASE_URL", llm.url)
+        return ["--model", "vllm/any"]
+
     def model_context_short(self) -> list[str]:
         llm = self.fixture("llm")
         llm.behaviour.context_length = 4096
@@ -275,6 +282,7 @@ EXPECTED = {
     "model-without-structured-output": (0, "vLLM"),
     "model-without-schema": (0, "json_schema"),
     "model-without-function-calls": (0, "--tool-call-parser"),
+    "model-reply-empty": (0, "more tokens"),
     "model-context-short": (0, "--max-model-len"),
     "exposed-without-token": (1, "STB_TOKEN"),
     "token-short": (0, "openssl rand"),
@@ -357,6 +365,60 @@ def test_it_tells_what_a_simulator_or_judge_can(
     assert "16,384 tokens" == found(ended, "model judge/any: context")
     assert "no functions here" in found(ended, "model judge/any: function calls")
     assert "only agents need them" in found(ended, "model judge/any: function calls")
+
+
+def test_it_tells_that_a_model_thinks_first(
+    in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its server keeps the thoughts apart or not; they are no problem."""
+
+    def think(body: dict[str, object]) -> Answer:
+        said = obliging(body).message or {}
+        if body.get("tools"):
+            return Answer({**said, "reasoning_content": "Hm."})
+        return text(f"<think>Green or blue?</think>{said['content']}")
+
+    llm.rule = think
+    monkeypatch.setenv("VLLM_BASE_URL", llm.url)
+
+    ended = in_process("doctor", "--json", "--model", "vllm/any")
+
+    assert ({}, 0) == (problems(ended), ended.code)
+    assert "by a schema, after thinking" == found(ended, "model vllm/any: structured output")
+    assert "it calls functions, after thinking" == found(ended, "model vllm/any: function calls")
+
+
+def test_it_says_what_was_wrong_with_the_replies(
+    in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a judge or simulator, a model that says nothing is told from one that uses up its tokens by thinking."""
+    thought = Answer({"content": None, "reasoning_content": "Hm."}, finish_reason="length")
+    monkeypatch.setenv("VLLM_BASE_URL", llm.url)
+    seen = {}
+    for name, answer in {
+        "empty": text(""),
+        "thoughts": thought,
+        "cut": text("{", finish_reason="length"),
+    }.items():
+        llm.rule = lambda body, answer=answer: answer if body.get("response_format") else obliging(body)
+        ended = in_process("doctor", "--json", "--judge", "vllm/any")
+        seen[name] = found(ended, "model vllm/any: structured output")
+
+    assert "all are empty" in seen["empty"]
+    assert "all hold only thoughts and reached the limit on tokens" in seen["thoughts"]
+    assert "all reached the limit on tokens" in seen["cut"]
+
+
+def test_a_slow_model_can_be_given_time(
+    in_process: Run, healthy: str, llm: LLMServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The remedy names the flag."""
+    llm.behaviour.held = True
+    monkeypatch.setenv("VLLM_BASE_URL", llm.url)
+
+    ended = in_process("doctor", "--json", "--judge", "vllm/any", "--model-timeout", "1")
+
+    assert "--model-timeout" in problems(ended)["model-unreachable"]
 
 
 def test_it_checks_a_model_with_several_roles_once(

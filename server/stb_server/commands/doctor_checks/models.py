@@ -1,7 +1,7 @@
 """Checks model endpoints: each must accept its key, know the model, and support structured output.
 
-An agent's model must also call functions. Each check costs one request for one token, one for a few tokens with
-a schema, and one with a function.
+An agent's model must also call functions. Each check costs one request for one token, one for an object of
+a schema, and one with a function. A model that thinks first is told, and so are replies without anything in them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,19 @@ from urllib.parse import urlsplit
 import httpx
 
 from stb_core.errors import ModelError, RequestRefusedError, UnreadableReplyError, UsageError
-from stb_core.llm import Endpoint, Patience, Request, endpoint_of
+from stb_core.llm import (
+    CallForm,
+    Endpoint,
+    Patience,
+    Request,
+    endpoint_of,
+    probe_function_calls,
+    without_thinking,
+)
 from stb_core.llm.openai_client import Format, OpenAIModel
+from stb_core.llm.structured_output import Schema, find_object
 from stb_core.settings import Settings
-from stb_core.values import FunctionSchema, Message
+from stb_core.values import JsonObject, Message
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 from stb_server.simulators import Presence
 
@@ -36,24 +45,24 @@ _SCHEMA = {
 }
 _ASK_FOR_JSON = Request(
     messages=(Message(role="user", content="Which colour has grass? Answer in JSON: verdict."),),
-    max_tokens=64,
+    max_tokens=512,  # a model that thinks first needs some room
     temperature=0,
     response_schema=_SCHEMA,
 )
-_WEATHER = FunctionSchema(
-    name="read_weather",
-    description="The weather of a city now.",
-    parameters={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-)
-_ASK_FOR_CALL = Request(
-    messages=(Message(role="user", content="What is the weather in Bonn? Call the function to find out."),),
-    functions=(_WEATHER,),
-    tool_choice="auto",
-    max_tokens=512,  # a model that thinks first needs some room
-    temperature=0,
-)
 _SHORT_CONTEXT = 8192
 """Tokens below which prompts that were seen, with the replies to them, do not all fit."""
+_THINKS = ", after thinking"
+_NO_CALLS, _NO_REPLY = "model-without-function-calls", "model-reply-empty"
+_PROBLEMS = {CallForm.EMPTY: _NO_REPLY, CallForm.THOUGHTS: _NO_REPLY}
+_REMEDIES = {
+    CallForm.REFUSED: "Start vLLM with --enable-auto-tool-choice and the --tool-call-parser of this model, llama.cpp with"
+    " --jinja; or use the agent react.",
+    CallForm.TEXT: "Start the server with the --tool-call-parser of this model, or use stb run --text-calls on, or the"
+    " agent react.",
+    CallForm.WORDS: "Start the server with the --tool-call-parser of this model, or use the agent react.",
+    CallForm.THOUGHTS: "Give it more tokens for a reply, or turn its thinking off; vLLM also needs its --reasoning-parser.",
+    CallForm.EMPTY: "Check its chat template: it says nothing where it is asked to call a function.",
+}
 _FORMATS = {Format.SCHEMA: "a schema", Format.OBJECT: "a JSON object", Format.WORDS: "words alone"}
 
 
@@ -71,21 +80,31 @@ class NamedModels:
     """Simulators and judges whose host need not exist."""
 
 
-async def check_models(settings: Settings, named: NamedModels) -> list[CheckResult]:
-    """Send requests to each model, at the providers of the settings."""
+async def check_models(
+    settings: Settings, named: NamedModels, timeout_s: float | None = None
+) -> list[CheckResult]:
+    """Send requests to each model, at the providers of the settings.
+
+    Args:
+        settings: where providers are.
+        named: the models.
+        timeout_s: longest time for one reply; None for the default.
+    """
     results = []
     for name in dict.fromkeys(filter(None, (*named.agents, *named.judges))):
-        results += await _of_provider(settings, name, calls_functions=name in named.agents)
-    results += await _check_simulator(settings, named)
+        results += await _of_provider(settings, name, timeout_s, calls_functions=name in named.agents)
+    results += await _check_simulator(settings, named, timeout_s)
     checked = {*named.agents, *named.judges, *(() if named.urls else (named.simulator,))}
     for name in dict.fromkeys(name for name in named.if_there if name not in checked):
-        results += await _of_provider(settings, name, may_be_absent=True)
+        results += await _of_provider(settings, name, timeout_s, may_be_absent=True)
     return results or [
         CheckResult("models", "not checked: name them with --model, --judge and --simulator-model")
     ]
 
 
-async def _check_simulator(settings: Settings, named: NamedModels) -> list[CheckResult]:
+async def _check_simulator(
+    settings: Settings, named: NamedModels, timeout_s: float | None
+) -> list[CheckResult]:
     simulator, urls, results = named.simulator, named.urls, []
     if simulator and urls:
         try:
@@ -95,14 +114,19 @@ async def _check_simulator(settings: Settings, named: NamedModels) -> list[Check
             return results
         for url in urls:
             endpoint = Endpoint(url.rstrip("/"), key, "STB_SIMULATOR_ENDPOINT", "the simulator's key")
-            results += await _ask(f"simulator {simulator} at {url}", simulator, endpoint)
+            results += await _ask(f"simulator {simulator} at {url}", simulator, endpoint, timeout_s)
     elif simulator and simulator not in (*named.agents, *named.judges):
-        results += await _of_provider(settings, simulator)
+        results += await _of_provider(settings, simulator, timeout_s)
     return results
 
 
 async def _of_provider(
-    settings: Settings, name: str, *, calls_functions: bool = False, may_be_absent: bool = False
+    settings: Settings,
+    name: str,
+    timeout_s: float | None,
+    *,
+    calls_functions: bool = False,
+    may_be_absent: bool = False,
 ) -> list[CheckResult]:
     try:
         endpoint = endpoint_of(name, settings)
@@ -114,7 +138,7 @@ async def _of_provider(
         if not presence.is_there:
             host = urlsplit(endpoint.base_url).hostname
             return [CheckResult(f"model {name}", f"not started: there is no host {host}")]
-    return await _ask(f"model {name}", name, endpoint, calls_functions=calls_functions)
+    return await _ask(f"model {name}", name, endpoint, timeout_s, calls_functions=calls_functions)
 
 
 def _missing(name: str, problem: UsageError) -> CheckResult:
@@ -122,9 +146,20 @@ def _missing(name: str, problem: UsageError) -> CheckResult:
 
 
 async def _ask(
-    check: str, name: str, endpoint: Endpoint, *, calls_functions: bool = False
+    check: str,
+    name: str,
+    endpoint: Endpoint,
+    timeout_s: float | None,
+    *,
+    calls_functions: bool = False,
 ) -> list[CheckResult]:
-    model = OpenAIModel(name, endpoint, patience=_PATIENCE)
+    texts: list[str] = []
+
+    def find(text: str, schema: Schema) -> JsonObject | None:
+        texts.append(text)
+        return find_object(text, schema)
+
+    model = OpenAIModel(name, endpoint, patience=_PATIENCE.with_timeout(timeout_s), find=find)
     try:
         await model.check()  # fails at once, while the next request would be retried
         try:
@@ -136,7 +171,7 @@ async def _ask(
         return [
             CheckResult(check, f"{endpoint.base_url} answers"),
             *await _context(check, name, endpoint),
-            await _structured(check, model),
+            await _structured(check, model, texts),
             await _functions(check, model, needed=calls_functions),
         ]
     except ModelError as problem:
@@ -149,14 +184,16 @@ async def _ask(
         elif "HTTP 404" in text:
             name_of_problem = "model-unknown"
         remedy = problem.hint or f"Check {endpoint.url_variable} and what runs there."
+        if "no answer within" in text:
+            remedy = "Raise --model-timeout: a server may first have to load the model."
         return [failure(check, name_of_problem, problem.message.rstrip("."), remedy)]
     finally:
         await model.close()
 
 
-async def _structured(check: str, model: OpenAIModel) -> CheckResult:
+async def _structured(check: str, model: OpenAIModel, texts: list[str]) -> CheckResult:
     try:
-        await model.complete(_ASK_FOR_JSON)
+        reply = await model.complete(_ASK_FOR_JSON)
     except (UnreadableReplyError, RequestRefusedError) as problem:
         return warning(
             f"{check}: structured output",
@@ -166,35 +203,27 @@ async def _structured(check: str, model: OpenAIModel) -> CheckResult:
         )
     form = model.proven_format
     assert form is not None, "a reply was just parsed"
+    thinks = _THINKS if reply.thoughts or any(without_thinking(text) != text for text in texts) else ""
     if form is not Format.SCHEMA:
         return warning(
             f"{check}: structured output",
             "model-without-schema",
-            f"it returns JSON when asked by {_FORMATS[form]}, but does not follow a schema",
+            f"it returns JSON{thinks} when asked by {_FORMATS[form]}, but does not follow a schema",
             "It works, with some repeated requests; a server with json_schema (vLLM) avoids them.",
         )
-    return CheckResult(f"{check}: structured output", f"by {_FORMATS[form]}")
+    return CheckResult(f"{check}: structured output", f"by {_FORMATS[form]}{thinks}")
 
 
 async def _functions(check: str, model: OpenAIModel, *, needed: bool) -> CheckResult:
     """Whether the model calls a function that it is offered, as agents offer theirs."""
-    try:
-        reply = await model.complete(_ASK_FOR_CALL)
-    except RequestRefusedError as problem:
-        found = f"the endpoint refuses requests with functions ({problem.message.rstrip('.')})"
-    else:
-        if any(made.name == _WEATHER.name for made in reply.tool_calls):
-            return CheckResult(f"{check}: function calls", "it calls functions")
-        found = (
-            "it answers in words where a function was to be called" if reply.content else "its reply is empty"
-        )
+    probe = await probe_function_calls(model)
+    if probe.form is CallForm.CALLS:
+        return CheckResult(f"{check}: function calls", probe.form + (_THINKS if probe.thinks else ""))
+    found = f"{probe.form} ({probe.reason})" if probe.reason else probe.form.value
     if not needed:
         return CheckResult(f"{check}: function calls", f"{found}; only agents need them")
     return warning(
-        f"{check}: function calls",
-        "model-without-function-calls",
-        found,
-        "Start vLLM with --enable-auto-tool-choice and the --tool-call-parser of this model, or use the agent react.",
+        f"{check}: function calls", _PROBLEMS.get(probe.form, _NO_CALLS), found, _REMEDIES[probe.form]
     )
 
 
