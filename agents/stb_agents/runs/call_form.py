@@ -7,16 +7,15 @@ from dataclasses import replace
 from stb_agents.environment import ServedDataset
 from stb_agents.runs.manifest import identify_run
 from stb_agents.runs.preparation import PreparedRun
+from stb_agents.runs.request import AUTO
 from stb_core.cli import console
 from stb_core.llm import CallForm, Model, probe_function_calls
-
-AUTO = "auto"
 
 
 async def settle_text_calls(prepared: PreparedRun, served: ServedDataset, model: Model | None) -> PreparedRun:
     """The run with the setting decided, which its manifest then records.
 
-    A run of the same command that exists has decided it. Otherwise the model is asked once, and what it did is told.
+    A run of the same command has decided it, if there is one. Otherwise the model is asked once, and what it did is told.
 
     Args:
         prepared: the run as it was asked for.

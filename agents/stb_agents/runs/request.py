@@ -12,6 +12,8 @@ from stb_core.errors import UsageError
 from stb_core.values.observations import ObservationForm, ObservationStyle
 
 GIVEN = "given"
+AUTO = "auto"
+"""The value of ``text_calls`` for which the model is asked."""
 _ANSWER_S = 120.0
 """Seconds for which a run waits for the answer to a call, at least."""
 _RETRIEVED = re.compile(r"retrieved:([1-9]\d{0,3})")

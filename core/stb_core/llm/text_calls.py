@@ -2,7 +2,8 @@
 
 Read are JSON objects with a name and arguments, bare, fenced, in a list, or between the marks of Hermes, Qwen and
 Mistral (``<tool_call>``, ``[TOOL_CALLS]``), Llama's ``<function=name>{…}</function>``, and a reply that is nothing but
-calls in Python's notation. Only functions that were offered are called.
+calls in Python's notation. A name that was not offered counts only in an object that is nothing but a call: as
+with a server that reads calls, the model is then told which functions there are.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LONGEST = 20_000
 
 
 def with_text_calls(reply: Reply, known: Collection[str]) -> Reply:
-    """The reply, with the calls of known functions in its text as calls; the words before them stay its content."""
+    """The reply, with the calls in its text as calls; the words before them stay its content."""
     text = reply.content or ""
     if reply.tool_calls or not text:
         return reply
@@ -40,7 +41,7 @@ def with_text_calls(reply: Reply, known: Collection[str]) -> Reply:
 
 
 def written_calls(text: str, known: Collection[str]) -> tuple[FunctionCall, ...]:
-    """The calls of known functions that a text holds, in order; none in a very long one."""
+    """The calls that a text holds, in order; none in a very long one."""
     if len(text) > _LONGEST:
         return ()
     found = [
@@ -61,7 +62,10 @@ def _calls_of(value: Mapping[str, Any], known: Collection[str]) -> list[Function
     if isinstance(inner, dict):
         return _calls_of(inner, known)
     name = value.get("name", inner)
-    if not isinstance(name, str) or (name := finish_name(name, known)) not in known:
+    if not isinstance(name, str) or not name:
+        return []
+    name = finish_name(name, known)
+    if name not in known and not _is_nothing_but_a_call(value):
         return []
     given = next((value[key] for key in ("arguments", "parameters", "args") if key in value), None)
     if given is None:
@@ -70,6 +74,13 @@ def _calls_of(value: Mapping[str, Any], known: Collection[str]) -> list[Function
         return []
     arguments = given if isinstance(given, str) else _as_json(given)
     return [FunctionCall(id="", name=name, arguments=arguments)]
+
+
+def _is_nothing_but_a_call(value: Mapping[str, Any]) -> bool:
+    """Whether an object has the members of a call and no others, so that its name may also be one that was made up."""
+    return any(
+        value.keys() == {"name", key} and isinstance(value[key], dict) for key in ("arguments", "parameters")
+    )
 
 
 def _python_calls(text: str, known: Collection[str]) -> list[FunctionCall]:

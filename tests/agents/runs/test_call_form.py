@@ -31,19 +31,21 @@ def settings(sqlite_store_url: str, llm: LLMServer) -> Settings:
 async def test_calls_written_as_text_are_found_and_read(
     settings: Settings, world_url: str, llm: LLMServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is the very run of ``--text-calls on``; the same command goes on with it and asks nothing."""
+    """The same command goes on with the run and asks nothing; a run in which they were not read decides nothing."""
     llm.rule = writing
     auto = RunRequest("cot", "world", "stub/any", limit=1, server=world_url, text_calls="auto")
 
+    silent = await run_agent(settings, replace(auto, text_calls="off"), quiet=True)
+    before = llm.count
     outcome = await run_agent(settings, auto, quiet=True)
     asked = llm.count
     again = await run_agent(settings, auto, quiet=True)
-    plain = await run_agent(settings, replace(auto, text_calls="on"), quiet=True)
 
+    assert {"no_finish": 2} == dict(silent.summary.tallies[-1].stops)
     assert {"answered": 2} == dict(outcome.summary.tallies[-1].stops)
-    assert outcome.run.manifest.model_settings["text_calls"] is True
-    assert outcome.run.run == again.run.run == plain.run.run
-    assert asked == llm.count == 3
+    assert "auto: on" == outcome.run.manifest.model_settings["text_calls"]
+    assert outcome.run.run == again.run.run != silent.run.run
+    assert (asked - before, asked) == (3, llm.count)
     told = capsys.readouterr().err
     assert 1 == told.count("it writes calls as text")
     assert "The run has --text-calls on." in told
@@ -52,7 +54,7 @@ async def test_calls_written_as_text_are_found_and_read(
 async def test_a_model_that_calls_functions_needs_nothing(
     settings: Settings, world_url: str, llm: LLMServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is the run of ``--text-calls off``; a server that is set up otherwise later makes no other run of it."""
+    """A server that is set up otherwise later makes no other run of it."""
     llm.rule = obliging
     auto = RunRequest("cot", "world", "stub/any", limit=1, server=world_url, text_calls="auto")
 
@@ -62,7 +64,7 @@ async def test_a_model_that_calls_functions_needs_nothing(
     expected = await forecast_run(settings, auto)
     fresh = await run_agent(settings, replace(auto, fresh=True), quiet=True)
 
-    assert "text_calls" not in outcome.run.manifest.model_settings
+    assert "auto: off" == outcome.run.manifest.model_settings["text_calls"]
     assert outcome.run.run == again.run.run == expected.run
-    assert fresh.run.manifest.model_settings["text_calls"] is True
+    assert "auto: on" == fresh.run.manifest.model_settings["text_calls"]
     assert "it calls functions. The run has --text-calls off." in capsys.readouterr().err

@@ -74,7 +74,10 @@ def test_several_calls_keep_their_order_and_finish_may_be_written_in_any_case() 
     [
         "",
         "I would call read_weather(city='Bonn') now.",
-        '{"name": "rm", "arguments": {}}',
+        '{"name": "rm", "arguments": {}, "why": "x"}',
+        '{"name": "rm", "arguments": "all"}',
+        '{"name": "rm"}',
+        '{"name": "", "arguments": {}}',
         '{"city": "Bonn"}',
         '{"name": "read_weather", "arguments": [1]}',
         "read_weather('Bonn')",
@@ -87,6 +90,14 @@ def test_several_calls_keep_their_order_and_finish_may_be_written_in_any_case() 
 def test_other_text_is_no_call(text: str) -> None:
     """Words about a call, unknown functions, and code."""
     assert () == written_calls(text, KNOWN)
+
+
+@pytest.mark.parametrize("members", ["arguments", "parameters"])
+def test_a_made_up_name_in_nothing_but_a_call_is_a_call(members: str) -> None:
+    """As a server would read it, so that the model is told which functions there are."""
+    (call,) = written_calls(json.dumps({"name": "Find Concerts", members: {"city": "Bonn"}}), KNOWN)
+
+    assert ("Find Concerts", '{"city": "Bonn"}') == (call.name, call.arguments)
 
 
 @given(st.text(max_size=200))

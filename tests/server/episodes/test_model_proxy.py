@@ -269,6 +269,18 @@ async def test_a_model_call_that_was_cut_off_keeps_no_episode_open(store: Store,
         await eventually(is_over)
 
 
+@pytest.mark.parametrize(("given_s", "waits_s"), [(None, 600.0), (60.0, 600.0), (900.0, 900.0)])
+async def test_a_slow_model_is_waited_for(
+    sqlite_store: Store, sqlite_store_url: str, given_s: float | None, waits_s: float
+) -> None:
+    """For ten minutes, or longer where that was asked for: the client has a timeout of its own."""
+    await put_dataset(sqlite_store)
+    async with serving(sqlite_store_url, model_timeout_s=given_s) as server:
+        books = server.app.state.episodes.accounting
+
+    assert waits_s == books.longest_model_call_s
+
+
 async def test_a_client_that_goes_away_has_still_called(server: Running, llm: LLMServer) -> None:
     """The call is on record, without tokens where the provider had not told them."""
     llm.answer(text("words " * 20_000))

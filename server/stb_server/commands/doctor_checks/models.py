@@ -18,12 +18,13 @@ from stb_core.llm import (
     Endpoint,
     Patience,
     Request,
+    Schema,
     endpoint_of,
     probe_function_calls,
     without_thinking,
 )
 from stb_core.llm.openai_client import Format, OpenAIModel
-from stb_core.llm.structured_output import Schema, find_object
+from stb_core.llm.structured_output import find_object
 from stb_core.settings import Settings
 from stb_core.values import JsonObject, Message
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
