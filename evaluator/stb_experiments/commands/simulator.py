@@ -130,6 +130,12 @@ def _show(document: dict[str, Any]) -> None:
         console.print_note(
             f"Replies of {simulator['model']}: {_counted(simulator['replies'])}; {tokens}{cost}."
         )
+        calls = simulator["calls"]
+        console.print_note(
+            f"Answered: {simulator['answered']} of {calls} calls. A call took {simulator['seconds_per_call']:.1f} s,"
+            f" {usage['model_calls'] / calls:.2f} requests and {usage['prompt_tokens'] / calls:.0f} +"
+            f" {usage['completion_tokens'] / calls:.0f} tokens."
+        )
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -95,13 +95,19 @@ async def _predict(
     options: SimulatorOptions, cases: Sequence[FidelityCase], connections: int, advance: Callable[[], None]
 ) -> tuple[list[FidelityCase], dict[str, Any]]:
     async with open_simulator_alone(options) as simulator:
-        predicted = await predict_answers(cases, simulator, connections=connections, advance=advance)
+        waits_s: list[float] = []
+        predicted = await predict_answers(
+            cases, simulator, connections=connections, advance=advance, waits_s=waits_s
+        )
         return predicted, {
             "simulator": options.simulator,
             "model": options.model,
             "seed": options.sampling.seed,
             "replies": dict(simulator.counts.kinds.most_common()),
             "usage": simulator.counts.usage.model_dump(),
+            "calls": len(predicted),
+            "answered": sum(bool(case.prediction) for case in predicted),
+            "seconds_per_call": sum(waits_s) / max(1, len(waits_s)),
         }
 
 

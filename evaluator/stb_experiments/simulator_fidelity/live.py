@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -63,13 +64,20 @@ async def predict_answers(
     *,
     connections: int,
     advance: Callable[[], None] = lambda: None,
+    waits_s: list[float] | None = None,
 ) -> list[FidelityCase]:
-    """The cases with the simulator's answers as predictions; a decline is an empty prediction."""
+    """The cases with the simulator's answers as predictions; a decline is an empty prediction.
+
+    ``waits_s`` gets the seconds that each call took.
+    """
     turns = asyncio.Semaphore(connections)
 
     async def one(case: FidelityCase) -> FidelityCase:
         async with turns:
+            started = time.monotonic()
             predicted = case.predicted(await _answer(case, simulator))
+            if waits_s is not None:
+                waits_s.append(time.monotonic() - started)
             advance()
             return predicted
 

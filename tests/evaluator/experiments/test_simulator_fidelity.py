@@ -289,6 +289,8 @@ def test_a_simulator_is_asked_and_scored(llm, stb, tmp_path, simulator, reply):
         document["simulator"]["replies"],
         document["simulator"]["usage"]["model_calls"],
     )
+    assert (3, 3) == (document["simulator"]["calls"], document["simulator"]["answered"])
+    assert document["simulator"]["seconds_per_call"] >= 0
     assert (100, 100, "stub/vectors") == (
         rows["adherence"]["value"],
         rows["adherence"]["real"],
