@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stb_agents.runs import Forecast, NothingRun, RunOutcome
 
 _SHOWN_MISSING = 10
+_MANY_SILENT = 5
+"""The share of trials without a call, in percent, from which a run says so."""
 _FORECAST_COLUMNS = (
     "trials",
     "trials_left:left",
@@ -223,6 +225,11 @@ def show(outcome: RunOutcome, *, as_json: bool) -> None:
             f"CALLS AS TEXT: in {written} of {run.n_expected} trials the model wrote its calls as text, which its server's"
             " tool-call parser did not read: nothing was called. Start the server with the parser of the model, or use"
             " --text-calls on or -a react."
+        )
+    elif (silent := rows[-1]["trials_without_calls"]) * 100 >= _MANY_SILENT * max(1, rows[-1]["n_done"]):
+        click.echo(
+            f"NO CALLS: in {silent} of {run.n_expected} trials no function was called and no answer given. See what the"
+            f" model wrote with stb show {run.run}/QUERY, and check it with stb doctor -m {run.model}."
         )
     console.emit_table([_cells(row) for row in rows], _COLUMNS, title=run.run)
     for reason, trials in list(reasons.items())[:_SHOWN_MISSING]:

@@ -29,6 +29,8 @@ class Tally:
     seconds: float = 0.0
     n_written: int = 0
     """Trials that called nothing, and whose model wrote calls as text."""
+    n_silent: int = 0
+    """Trials of an agent with a model that called nothing and gave no answer, though the endpoint refused nothing."""
 
     def add(self, trajectory: Trajectory) -> None:
         """Count one trial."""
@@ -39,6 +41,7 @@ class Tally:
         self.simulator += trajectory.simulator_usage or Usage()
         self.seconds += trajectory.timing.seconds
         self.n_written += _writes_calls(trajectory)
+        self.n_silent += _is_silent(trajectory)
 
     @property
     def n_done(self) -> int:
@@ -79,9 +82,15 @@ class Tally:
             "simulator_tokens": self.simulator.total_tokens,
             "simulator_cost_usd": self.simulator.cost_usd,
             "trials_with_written_calls": self.n_written,
+            "trials_without_calls": self.n_silent,
             "timed_out_requests": self.usage.timed_out + self.simulator.timed_out,
             "seconds": round(self.seconds, 3),
         }
+
+
+def _is_silent(trajectory: Trajectory) -> bool:
+    ends = {StopReason.ANSWERED, StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED}
+    return trajectory.usage.model_calls > 0 and not trajectory.all_steps and trajectory.stop not in ends
 
 
 def _writes_calls(trajectory: Trajectory) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent_world import put_world
-from llm_server import LLMServer, obliging, status
+from llm_server import LLMServer, obliging, status, text
 from stb_core.store import open_store
 from stb_processes import started, wait_for
 
@@ -102,6 +102,29 @@ async def test_its_json_document_has_rows(stb: Stb, world_url: str) -> None:
         ("G3_instruction", 4),
         ("all", 8),
     ]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"name": "Search", "arguments": {}}', "CALLS AS TEXT: in 4 of 4 trials"),
+        ("It is sunny.", "NO CALLS: in 4 of 4 trials"),
+        ("", "NO CALLS: in 4 of 4 trials"),
+    ],
+)
+async def test_a_run_without_calls_says_so_before_its_table(
+    stb: Stb, cot: tuple[str, ...], llm: LLMServer, said: str, told: str
+) -> None:
+    """In the first line, with what to do; a model that calls functions is not spoken of."""
+    args, env = (*cot, "-d", "world:G3_instruction"), {"STUB_BASE_URL": llm.url}
+    llm.rule = lambda _: text(said)
+    silent = await asyncio.to_thread(stb, *args, env=env)
+    llm.rule = obliging
+    well = await asyncio.to_thread(stb, *args, "--name", "well", env=env)
+
+    assert (0, 0) == (silent.returncode, well.returncode)
+    assert silent.stdout.startswith(told)
+    assert well.stdout.lstrip().startswith("well")
 
 
 async def test_an_incomplete_run_is_exit_code_1_with_the_list(
