@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stb_agents.environment import ServedDataset
 from stb_agents.runs.preparation import PreparedRun
-from stb_agents.runs.request import AUTO, RunRequest
+from stb_agents.runs.request import AUTO
 from stb_core.values import Manifest, Provenance, lockfile
 from stb_core.values.manifest import run_id
 from stb_core.values.provenance import MODES, Source, is_frozen
@@ -37,11 +37,12 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
     is_replay = is_frozen(served.mode)
     server = {name: value for name, value in served.settings.items() if not is_replay or name != "simulator"}
     sampling, agent = trial_settings.sampling, prepared.agent.agent
+    found = f"{AUTO}: {'on' if sampling.text_calls else 'off'}"
     model_settings = {
         "temperature": sampling.temperature,
         "max_completion_tokens": sampling.max_completion_tokens,
         "seed": sampling.seed,
-        "text_calls": _text_calls(request, is_on=sampling.text_calls),
+        "text_calls": found if request.text_calls == AUTO else sampling.text_calls or None,
     }
     return Manifest(
         dataset=selection.dataset.name,
@@ -65,13 +66,6 @@ def manifest_of(prepared: PreparedRun, served: ServedDataset) -> Manifest:
         trials=request.trials,
         seed=sampling.seed or 0,
     )
-
-
-def _text_calls(request: RunRequest, *, is_on: bool) -> bool | str | None:
-    """Whether calls written as text are read, and whether that was found out; None where nothing was asked for."""
-    if request.text_calls == AUTO:
-        return f"{AUTO}: {'on' if is_on else 'off'}"
-    return is_on or None
 
 
 def simulator_note(served: ServedDataset) -> str:
