@@ -9,7 +9,7 @@ import orjson
 
 from stb_core import json_text
 from stb_core.errors import FormatError
-from stb_core.llm.structured_output import without_thinking
+from stb_core.llm import without_thinking
 from stb_core.values.trajectories import AnswerSource
 from stb_server.episodes.model_apis import ModelApi
 
