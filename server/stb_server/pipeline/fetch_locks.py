@@ -28,7 +28,13 @@ _GIVE_BACK_S = 5.0
 _FIRST_WAIT_S = 0.005
 _LAST_WAIT_S = 0.2
 
-_RENEW = b'return redis.call("get",KEYS[1])==ARGV[1] and redis.call("pexpire",KEYS[1],ARGV[2]) or 0'
+# A value that never ends, or later than any lock of ours, is none of ours: nobody may wait for it.
+_RENEW = b"""local left = redis.call("pttl", KEYS[1])
+if redis.call("get", KEYS[1]) == ARGV[1] or left < 0 or left > tonumber(ARGV[2]) then
+  redis.call("set", KEYS[1], ARGV[1], "PX", ARGV[2])
+  return 1
+end
+return 0"""
 _RELEASE = b'return redis.call("get",KEYS[1])==ARGV[1] and redis.call("del",KEYS[1]) or 0'
 
 
