@@ -102,16 +102,28 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL the server; its other processes notice and end by themselves."""
-        pid = self._pid()
-        assert pid, "it does not run"
-        children = subprocess.run(
-            ["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True, check=False
-        ).stdout.split()
-        for each in (pid, *map(int, children)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         while self.is_running():
             time.sleep(0.02)
+
+    def pause(self) -> None:
+        """SIGSTOP: it accepts connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Go on after ``pause``."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for each in self._processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def _processes(self) -> list[int]:
+        pid = self._pid()
+        assert pid, "it does not run"
+        found = subprocess.run(["pgrep", "-P", str(pid)], stdout=subprocess.PIPE, text=True, check=False)
+        return [pid, *map(int, found.stdout.split())]
 
     def is_running(self) -> bool:
         """Whether the server's first process is there."""

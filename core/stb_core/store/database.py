@@ -134,8 +134,15 @@ def _as_store_error(place: str) -> Generator[None]:
     """Turns errors of the database into ``StoreError``; others pass."""
     try:
         yield
-    except (SQLAlchemyError, sqlite3.Error, OSError) as problem:
-        raise _explain(problem, place) from problem
+    except Exception as problem:
+        if isinstance(problem, (SQLAlchemyError, sqlite3.Error, OSError)) or _is_of_driver(problem):
+            raise _explain(problem, place) from problem
+        raise
+
+
+def _is_of_driver(problem: Exception) -> bool:
+    """Whether an error is asyncpg's own, such as ``InternalClientError``, which SQLAlchemy lets through."""
+    return type(problem).__module__.partition(".")[0] == "asyncpg"
 
 
 def _explain(problem: BaseException, place: str) -> StoreError:

@@ -43,12 +43,18 @@ class ServerApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(options: ServerOptions, *, ready: Callable[[], None] | None = None) -> FastAPI:
+def create_app(
+    options: ServerOptions,
+    *,
+    ready: Callable[[], None] | None = None,
+    closing: Callable[[], None] | None = None,
+) -> FastAPI:
     """The server as an ASGI application; it opens its store when it starts.
 
     Args:
         options: its settings.
         ready: called when it can answer; if it raises an exception, the server does not start.
+        closing: called when it answers no more and begins to close.
     """
     worker = Worker(options)
     host = EpisodeService(worker)
@@ -63,6 +69,8 @@ def create_app(options: ServerOptions, *, ready: Callable[[], None] | None = Non
                 ready()
             yield
         finally:
+            if closing:
+                closing()
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
@@ -93,7 +101,7 @@ def create_app(options: ServerOptions, *, ready: Callable[[], None] | None = Non
     app.router.routes.append(Route("/proxy/e/{token}/{path:path}", proxy, name="proxy"))  # all methods
     inspector.mount(app, worker)
     app.add_middleware(BodyLimit, prefix="/v1/episodes", max_bytes=options.max_body_bytes)
-    app.add_middleware(TokenGuard, token=options.token)
+    app.add_middleware(TokenGuard, clients=worker.clients)
     app.add_middleware(OriginGuard, hosts=options.hosts)
     app.add_middleware(HostGuard, hosts=options.hosts)
     app.add_middleware(StopGuard)

@@ -36,12 +36,15 @@ _log = logging.getLogger(__name__)
 
 GRACE_S = 30
 """Seconds that accepted requests may take to finish when the server stops."""
+CLOSE_S = 15
+"""Seconds that writes under way and the closing of connections may take after that."""
 _KEEP_ALIVE_S = 75
 _WORKER_TIMEOUT_S = 60
 """Seconds without a sign of life after which a worker is restarted. On a busy machine a worker needs more than
 uvicorn's default of five seconds to start, and would be restarted forever."""
 _BACKLOG = 2048
 _PROBE_INTERVAL_S = 0.02
+_has_ended = threading.Event()
 _SUPERVISOR_INTERVAL_S = 0.5
 
 
@@ -175,12 +178,15 @@ def _run(options: ServerOptions, listener: socket.socket, *, workers: int, as_js
     )
     announcing.start()
     try:
+        _has_ended.clear()
         if isinstance(server, uvicorn.Server):
             server.run(sockets=[listener])
         else:
             server.run()
     except SystemExit:
         raise ServiceError("The server could not start.", hint="The log above says why.") from None
+    finally:
+        _has_ended.set()
     if isinstance(server, _Workers) and any(one.exitcode == STARTUP_FAILURE for one in server.processes):
         raise ServiceError("The server could not start.", hint="The log above says why.")
 
@@ -233,7 +239,24 @@ def _worker_app(
         guard_output()
         logs.configure(log_level)
         traces.start(options.environment, "stb-serve")
-    return RequestLabels(create_app(options, ready=functools.partial(_listen, listener)))
+    return RequestLabels(
+        create_app(options, ready=functools.partial(_listen, listener), closing=_end_in_time)
+    )
+
+
+def _end_in_time() -> None:
+    """End this process if it has not ended by itself when the time to close is up.
+
+    A database that is frozen holds up whatever waits for it, and nothing that was acknowledged waits.
+    """
+
+    def end() -> None:
+        if _has_ended.wait(CLOSE_S):
+            return
+        _log.error("the server could not close in time, and ends", extra={"seconds": CLOSE_S})
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True, name="closing").start()
 
 
 def _listen(listener: socket.socket) -> None:

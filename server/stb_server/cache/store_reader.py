@@ -141,7 +141,13 @@ class PostgresReader(_Statements):
                 timeout=_QUERY_TIMEOUT_S,
                 command_timeout=_QUERY_TIMEOUT_S,
             )
-        except (OSError, TimeoutError, asyncpg.PostgresError) as problem:
+        except (
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as problem:
             raise StoreError(f"The store {store.place} cannot be reached ({problem}).") from problem
         return cls(pool, store.place)
 
@@ -154,7 +160,11 @@ class PostgresReader(_Statements):
             try:
                 async with self._pool.acquire(timeout=_QUERY_TIMEOUT_S) as connection:
                     return await connection.fetchrow(statement, *values)
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as problem:
+            except (
+                asyncpg.PostgresConnectionError,
+                asyncpg.InterfaceError,
+                asyncpg.InternalClientError,  # of a connection that was cut in the middle of a message
+            ) as problem:
                 if not attempts:
                     raise self._unreadable(problem) from problem
             except (OSError, TimeoutError, asyncpg.PostgresError) as problem:

@@ -9,6 +9,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ import sim_world
 from conftest import clean_environment
 from raw_server import Heard, RawServer, running_raw_server
 from stb_core.errors import StoreError
-from stb_core.store import Store, schema
+from stb_core.store import Store, open_store, schema
 from stb_core.values.queries import Query
 from stb_core.values.tools import ApiRef
 from stb_server.cache.store_writer import StoreWriter
@@ -178,6 +179,58 @@ async def test_calls_of_episodes_and_of_models_get_503_too(
 
     assert [503] * 4 == [answer.status_code for answer in answers]
     assert 0 == process.returncode
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("mode", ["replay", "simulate"])
+async def test_it_ends_while_the_database_is_frozen(
+    postgres_server: services.Postgres, postgres_url: str, model: RawServer, mode: str
+) -> None:
+    """Whether a call waits for a read or for its lock, and although misses can no longer be written: they are told."""
+    store = await open_store(postgres_url)
+    await sim_world.build(store)
+    await store.close()
+    async with (
+        serving(postgres_url, model) as (process, url),
+        httpx.AsyncClient(base_url=url, timeout=240) as client,
+    ):
+        headers = {"x-stb-mode": mode}
+        missed = await client.post("/virtual", json=search("Nobody"), headers={"x-stb-mode": "replay"})
+        postgres_server.pause()
+        try:
+            asking = asyncio.create_task(client.post("/virtual", json=search("Metropolis"), headers=headers))
+            events = asyncio.create_task(client.get("/v1/runs"))
+            await asyncio.sleep(0.5)
+            process.terminate()
+            answer, listed, err = await asyncio.gather(asking, events, ended(process))
+        finally:
+            postgres_server.resume()
+
+    assert 200 == missed.status_code
+    assert [503, 503] == [answer.status_code, listed.status_code]
+    assert process.returncode in {0, 1}  # 1 where the miss was lost
+    assert "Traceback" not in err
+
+
+async def test_it_ends_while_a_real_api_thinks(
+    sqlite_store: Store, sqlite_store_url: str, model: RawServer, tmp_path: Path
+) -> None:
+    """The client gets 503, whatever time the API may take."""
+    await sim_world.build(sqlite_store)
+    config = tmp_path / "real.json"
+    limits = {"allowed_networks": ["127.0.0.0/8"], "read_s": 600, "total_s": 600}
+    config.write_text(json.dumps({"limits": limits, "proxy": {"url": f"{model.url}/v1/chat/completions"}}))
+    options = "--upstream", str(config), "--mode", "record"
+    async with (
+        serving(sqlite_store_url, model, *options) as (process, url),
+        httpx.AsyncClient(base_url=url, timeout=240) as client,
+    ):
+        asking = asyncio.create_task(client.post("/virtual", json=search("Metropolis")))
+        await heard(model)
+        process.terminate()
+        answer, err = await asyncio.gather(asking, ended(process))
+
+    assert (503, "stopping", 0) == (answer.status_code, answer.headers["x-stb-error"], process.returncode)
     assert "Traceback" not in err
 
 
