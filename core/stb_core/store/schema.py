@@ -179,6 +179,8 @@ misses = Table(
     Column("nearest_key", String(64)),
     Column("nearest_arguments", LargeBinary),
     Column("nearest_similarity", Float),
+    # The name of the client that made this call first; "" where its token has none.
+    Column("client", String(40), nullable=False, server_default=""),
 )
 
 leases = Table(

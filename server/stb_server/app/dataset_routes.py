@@ -118,6 +118,7 @@ async def misses(
                 "count": miss.count,
                 "first_at": miss.first_at,
                 "last_at": miss.last_at,
+                "client": miss.client,
                 "nearest_key": miss.nearest_key,
                 "nearest_arguments": miss.nearest_arguments and miss.nearest_arguments.decode(),
                 "nearest_similarity": miss.nearest_similarity,

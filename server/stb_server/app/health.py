@@ -56,6 +56,10 @@ async def readiness(worker: Worker) -> tuple[bool, dict[str, Any]]:
             "lost": ledger.lost,
         },
     }
+    if worker.options.tokens_file:
+        broken = worker.clients.problem
+        state = {"status": "unusable", "reason": broken} if broken else _OK
+        parts["tokens"] = {**state, "names": len(worker.clients.names)}
     if worker.resources.redis:
         parts["redis"] = await _redis(worker.resources.redis, worker.resources.tiers.redis)
     if worker.resources.upstream:

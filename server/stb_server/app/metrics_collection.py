@@ -66,8 +66,11 @@ def own_numbers(worker: Worker) -> Numbers:
         numbers.count("stb_simulator_replies", _labelled(replies))
         numbers.count("stb_simulator_tokens", _labelled(tokens))
         numbers.count("stb_simulator_cost_usd", {(): usage.cost_usd or 0.0})
-    if worker.rate_limit:
-        numbers.count("stb_rate_limited", {(): worker.rate_limit.refused})
+    refused = worker.clients.refused + (worker.rate_limit.refused if worker.rate_limit else 0)
+    if worker.rate_limit or refused:
+        numbers.count("stb_rate_limited", {(): refused})
+    numbers.count("stb_client_calls", {tuple(labels): n for labels, n in worker.clients.counts.items()})
+    numbers.count("stb_misses_over_quota", _labelled(resources.ledger.over_quota))
     if worker.faults:
         found = worker.faults.counts.report()["faults"]
         numbers.count("stb_faults", _labelled({fault: row["calls"] for fault, row in found.items()}))

@@ -1,22 +1,23 @@
-"""Requires the server's token, if it has one; only liveness is open to all."""
+"""Requires a token that the server knows, if it has any; only liveness is open to all."""
 
 from __future__ import annotations
 
-import hmac
+from contextlib import nullcontext
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stb_core.telemetry import logs
 from stb_server.inspector import sign_in
+from stb_server.worker import CLIENT, Client, Clients
 
+UNAUTHORIZED = "This server needs a token: Authorization: Bearer …."
 _OPEN = frozenset({"/healthz"})
 # Episodes have their own tokens; only opening one needs the server's.
 _OPEN_BELOW = ("/v1/episodes/", "/e/", "/mcp/e/", "/proxy/e/")
-
-
-def is_authorized(presented: bytes, token: str) -> bool:
-    """Whether an ``Authorization`` header has the token."""
-    return hmac.compare_digest(presented, f"Bearer {token}".encode())
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What a form of these pages changes needs the write token as well.
+_FORMS = ("/login", "/logout", "/edit", "/cache/")
 
 
 def _is_open(path: str) -> bool:
@@ -24,25 +25,40 @@ def _is_open(path: str) -> bool:
 
 
 class TokenGuard:
-    """Answers 401 to requests without the token; an empty token disables the check.
+    """Answers 401 to requests without a token, and 403 to those that need a right that the token does not give.
 
-    A browser is redirected to a form that takes the token and sets a cookie.
+    A browser is redirected to a form that takes the token and sets a cookie. Without any token nothing is checked.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, clients: Clients) -> None:
         self._app = app
-        self._token = token
+        self._clients = clients
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request."""
-        if scope["type"] == "http" and self._token and not _is_open(scope["path"]):
-            presented = dict(scope["headers"]).get(b"authorization", b"")
-            if not is_authorized(presented, self._token) and not sign_in.admits(scope, self._token):
-                refusal = sign_in.redirect_browser(scope, self._token) or JSONResponse(
-                    {"error": "This server needs its token: Authorization: Bearer ….", "response": ""},
-                    401,
-                    headers={"www-authenticate": "Bearer", "x-stb-error": "unauthorized"},
-                )
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or not self._clients.are_checked or _is_open(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        authorization = dict(scope["headers"]).get(b"authorization", b"")
+        client = self._clients.of_header(authorization) or sign_in.client_of_cookie(scope, self._clients)
+        if client is None:
+            refusal = sign_in.redirect_browser(scope, self._clients) or JSONResponse(
+                {"error": UNAUTHORIZED, "response": ""},
+                401,
+                headers={"www-authenticate": "Bearer", "x-stb-error": "unauthorized"},
+            )
+            await refusal(scope, receive, send)
+        elif not _may(client, scope):
+            text = f"{client.name} may only read. Its rights are in the server's file of tokens."
+            refusal = JSONResponse({"error": text, "response": ""}, 403, headers={"x-stb-error": "read_only"})
+            await refusal(scope, receive, send)
+        else:
+            scope[CLIENT] = client
+            with logs.fields(client=client.name) if client.name else nullcontext():
+                await self._app(scope, receive, send)
+
+
+def _may(client: Client, scope: Scope) -> bool:
+    path: str = scope["path"]
+    is_form = path.startswith(_FORMS) and not path.endswith("/try")
+    return client.writes or scope["method"] in _READS or is_form

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from hashlib import blake2b
 from time import monotonic
 from urllib.parse import quote
@@ -16,11 +17,12 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
+from stb_core.telemetry import logs
 from stb_server.app import body_limit, host_guard, origin_guard, stop_guard
 from stb_server.app.response_headers import NO_SNIFFING
-from stb_server.app.token_guard import is_authorized
+from stb_server.app.token_guard import UNAUTHORIZED
 from stb_server.calls import MAX_NAME, BadRequestError, encode_answer, read_request
-from stb_server.worker import DatasetView, ViewRequest, Worker
+from stb_server.worker import ANYONE, Client, DatasetView, ViewRequest, Worker
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +43,9 @@ class VirtualEndpoint:
         self._memory = worker.memory
         self._views = worker.views
         self._times = worker.times
-        self._limit = worker.rate_limit
-        self._token = worker.options.token
+        self._has_limit = bool(worker.rate_limit) or worker.clients.are_checked
+        self._clients = worker.clients
+        self._anyone = None if worker.clients.are_checked else ANYONE
         self._hosts = worker.options.hosts
         self._max_body_bytes = worker.options.max_body_bytes
 
@@ -50,12 +53,14 @@ class VirtualEndpoint:
         """Answer one request."""
         started = monotonic()
         try:
-            wanted, episode = self._check_head(scope, started)
+            wanted, episode, client = self._check_head(scope, started)
             try:
                 raw = await self._body(receive)
                 view = self._views.get(wanted) or await self._worker.view(wanted)
             except asyncio.CancelledError:
                 raise _stopping() from None
+            if client.name:
+                self._worker.admit(client, view.mode)
             digest = blake2b(raw, digest_size=16).digest()
             key = view.names.remembered(digest)
             if key is not None and view.reads and not episode:
@@ -73,7 +78,8 @@ class VirtualEndpoint:
                     await send({"type": "http.response.body", "body": entry.body})
                     self._times.histogram(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
-            await self._answer(view, raw, digest, send, started, episode)
+            with logs.fields(client=client.name) if client.name else nullcontext():
+                await self._answer(view, raw, digest, send, started, episode, client.name)
         except BadRequestError as problem:
             await self._refuse(send, problem, started)
         except StoreError as problem:
@@ -86,10 +92,17 @@ class VirtualEndpoint:
             await self._refuse(send, BadRequestError(500, "internal", text), started)
 
     async def _answer(
-        self, view: DatasetView, raw: bytes, digest: bytes, send: Send, started: float, episode: str
+        self,
+        view: DatasetView,
+        raw: bytes,
+        digest: bytes,
+        send: Send,
+        started: float,
+        episode: str,
+        client: str,
     ) -> None:
         try:
-            answer, key = await self._worker.call(view, read_request(raw), episode)
+            answer, key = await self._worker.call(view, read_request(raw), episode, client)
         except asyncio.CancelledError:
             raise _stopping() from None
         if key:
@@ -129,33 +142,33 @@ class VirtualEndpoint:
         await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _check_head(self, scope: Scope, now: float) -> tuple[ViewRequest, str]:
-        """The requested view and the episode, from the headers; refuses what the headers already rule out."""
-        authorized, has_rare = not self._token, False
+    def _check_head(self, scope: Scope, now: float) -> tuple[ViewRequest, str, Client]:
+        """The requested view, the episode and the client, from the headers; refuses what they already rule out."""
+        client, has_rare = self._anyone, False
         asked_for: dict[str, str] = {}
         for header, value in scope["headers"]:
             if header.startswith(b"x-stb-"):
                 asked_for[header.decode("latin-1")] = value.decode("latin-1")
             elif header == b"content-length" and int(value) > self._max_body_bytes:
                 raise self._too_large()
-            elif header == b"authorization" and not authorized:
-                authorized = is_authorized(value, self._token)
+            elif header == b"authorization" and client is None:
+                client = self._clients.of_header(value)
             elif header == b"host" and self._hosts is not None and not self._hosts.accept(value):
                 raise BadRequestError(host_guard.MISDIRECTED, host_guard.KIND, host_guard.explain(value))
             elif header in _RARE:
                 has_rare = True
         if has_rare:
             self._check_rare(scope["headers"])
-        if not authorized:
+        if client is None:
             raise BadRequestError(
                 401,
                 "unauthorized",
-                "This server needs its token: Authorization: Bearer ….",
+                UNAUTHORIZED,
                 headers=((b"www-authenticate", b"Bearer"),),
             )
-        if self._limit:
-            self._limit.check((scope.get("client") or ("",))[0], now)
-        return _wanted(asked_for) if asked_for else (_DEFAULT, "")
+        if self._has_limit:
+            self._worker.slow_down(client, (scope.get("client") or ("",))[0], now)
+        return (*_wanted(asked_for), client) if asked_for else (_DEFAULT, "", client)
 
     def _check_rare(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         if text := origin_guard.problem(headers, self._hosts):

@@ -28,6 +28,8 @@ class CallRequest(NamedTuple):
     """The set of responses whose hash answers are shared under with other stores; None for no sharing."""
     again: bool = False
     """Whether the cache was already asked for this call, so that this time is not counted."""
+    client: str = ""
+    """The name of the client; "" if it has none."""
 
     def __repr__(self) -> str:
         return f"CallRequest({self.dataset.name!r}, {self.call!r})"

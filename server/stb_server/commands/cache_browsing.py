@@ -195,4 +195,5 @@ def _miss_row(miss: Miss) -> dict[str, Any]:
         "difference": None if nearest is None else argument_differences(arguments, nearest),
         "first_at": miss.first_at,
         "last_at": miss.last_at,
+        "client": miss.client,
     }

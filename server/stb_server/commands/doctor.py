@@ -38,6 +38,7 @@ _RECORDED_JUDGES = ("recorded", "rules")
     "--port", type=int, default=8080, show_default=True, help="Port that stb serve would listen on."
 )
 @click.option("--token", default="", callback=cli.secret, help="Token that clients must send.")
+@click.option("--tokens-file", type=click.Path(path_type=Path), help="File with a token for each client.")
 @click.option("--write-token", default="", help="Token for changes in the inspector.")
 @click.option("--redis-url", default="", help="Redis URL for its workers.")
 @click.option("--upstream", type=click.Path(path_type=Path), help="Configuration file of real APIs.")
@@ -110,6 +111,7 @@ async def _examine(settings: Settings, flags: dict[str, Any]) -> list[CheckResul
         flags["upstream"],
         settings.environment,
         flags["server"],
+        flags["tokens_file"],
     )
     storage_settings = storage.StorageSettings(settings.database_url, flags["dataset"], flags["min_free_mb"])
     return [

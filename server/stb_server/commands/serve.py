@@ -52,6 +52,11 @@ _MIN_WRITE_TOKEN = 16
     help="Token that clients must send; required unless --host is a loopback address.",
 )
 @click.option(
+    "--tokens-file",
+    type=click.Path(path_type=Path),
+    help="File with a token for each client, with its rights, rate and quota; read again when it changes.",
+)
+@click.option(
     "--write-token",
     default="",
     callback=cli.secret,
@@ -139,9 +144,11 @@ def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
         MEBIBYTE,
         Hosts,
         ServerOptions,
+        read_tokens_file,
     )
 
-    if not flags["token"] and not is_loopback(flags["host"]):
+    has_tokens = flags["tokens_file"] and read_tokens_file(flags["tokens_file"])
+    if not flags["token"] and not has_tokens and not is_loopback(flags["host"]):
         raise UsageError(
             f"Other machines can reach {flags['host']}.",
             hint="Set a token with --token, or listen on 127.0.0.1.",
@@ -160,6 +167,7 @@ def _serve(settings: Settings, flags: dict[str, Any], *, as_json: bool) -> None:
         mode=CacheMode(flags["mode"]) if flags["mode"] else DEFAULT_MODE,
         follows_sources=flags["simulator"] == AUTO and not flags["mode"],
         token=flags["token"],
+        tokens_file=flags["tokens_file"],
         hosts=Hosts(flags["hosts"]) if flags["hosts"] or is_loopback(flags["host"]) else None,
         write_token=flags["write_token"],
         redis_url=flags["redis_url"],

@@ -23,6 +23,7 @@ from stb_core.values import FINISH, CacheMode, Episode
 from stb_core.values.provenance import Source
 from stb_server.calls import BadRequestError
 from stb_server.episodes.service import EpisodeService
+from stb_server.worker import Client
 
 if TYPE_CHECKING:
     from mcp.server import ServerRequestContext
@@ -64,15 +65,15 @@ class McpEndpoint:
             refusal = JSONResponse({"error": text, "type": "not_allowed"}, 405, headers={"allow": "POST"})
             await refusal(scope, receive, send)
             return
-        await self._take_turn((scope.get("client") or ("",))[0])
+        await self._take_turn(self._episodes.client_of(episode), (scope.get("client") or ("",))[0])
         manager = self._manager or await self._start()
         await manager.handle_request({**scope, _EPISODE: episode}, receive, send)
 
-    async def _take_turn(self, client: str) -> None:
+    async def _take_turn(self, client: Client, address: str) -> None:
         """Make a client that is too fast wait; a refusal would count as its agent's failure."""
-        limit = self._episodes.worker.rate_limit
+        limit = client.limit or self._episodes.worker.rate_limit
         while True:
-            wait_s = limit.wait_s(client, monotonic()) if limit else 0.0
+            wait_s = limit.wait_s(client.name or address, monotonic()) if limit else 0.0
             if not wait_s:
                 return
             await asyncio.sleep(wait_s)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from time import monotonic
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -17,6 +17,7 @@ from stb_server.calls import BadRequestError
 from stb_server.episodes.requests import Call, Finish, Opening, Problem, ToolFormat
 from stb_server.episodes.responses import addresses, call_view, episode_view, record_view, tools_view
 from stb_server.episodes.service import EpisodeService
+from stb_server.worker import ANYONE, CLIENT
 
 _PROBLEMS = {
     400: "The request contradicts itself or the server's settings.",
@@ -25,7 +26,8 @@ _PROBLEMS = {
     409: "The episode has ended, its trial is taken, or the run has other settings.",
     413: "The body is too large.",
     422: "A member is missing or has the wrong type.",
-    429: "Too many episodes are open, or too many calls come from this address.",
+    403: "The token may only read.",
+    429: "Too many episodes are open, or too many calls come from this client.",
     503: "The store does not answer; nothing was done.",
 }
 
@@ -67,13 +69,7 @@ def _episodes(request: Request) -> EpisodeService:
     return episodes
 
 
-def _slow_down(request: Request) -> None:
-    """Refuse requests that come too fast from one address."""
-    if limit := _episodes(request).worker.rate_limit:
-        limit.check(_client(request), monotonic())
-
-
-def _client(request: Request) -> str:
+def _address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
@@ -82,7 +78,7 @@ def _token(request: Request) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-@router.post("", status_code=201, dependencies=[Depends(_slow_down)])
+@router.post("", status_code=201)
 async def open_episode(
     request: Request, opening: Opening, form: FormatParameter = "openai"
 ) -> dict[str, Any]:
@@ -91,8 +87,9 @@ async def open_episode(
     The answer has its ``token``, which is shown only once, and its ``tools``. ``mcp_url`` offers the same
     tools over MCP, and ``proxy_url`` records an agent's model calls.
     """
-    episodes = _episodes(request)
-    episode, token = await episodes.open(opening, _client(request))
+    episodes, client = _episodes(request), request.scope.get(CLIENT, ANYONE)
+    episodes.worker.slow_down(client, _address(request), monotonic())
+    episode, token = await episodes.open(opening, client.name or _address(request))
     return {
         **episode_view(episode),
         "token": token,
@@ -113,7 +110,7 @@ async def show_episode(
     return {**episode_view(episode), **_addresses(request, token), **record_view(record), **tools}
 
 
-@router.post("/{episode_id}/calls", dependencies=[Depends(_slow_down)])
+@router.post("/{episode_id}/calls")
 async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call) -> JSONResponse:
     """Call a function with a name and arguments as a model wrote them.
 
@@ -122,6 +119,7 @@ async def make_call(request: Request, episode_id: EpisodeIdParameter, call: Call
     """
     episodes = _episodes(request)
     episode = await episodes.find(_token(request), episode_id)
+    episodes.worker.slow_down(episodes.client_of(episode), _address(request), monotonic())
     called = await episodes.call(episode, call.name, arguments_of(call), call.call_id)
     headers = {
         "X-STB-Provenance": called.step.provenance,

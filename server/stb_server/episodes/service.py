@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -17,6 +17,7 @@ import orjson
 from stb_core.errors import StoreError
 from stb_core.llm import REFUSED
 from stb_core.store import ShieldedTasks
+from stb_core.telemetry import logs
 from stb_core.values import FINISH, ApiRef, Episode, Finished, Functions, Query, Step, StopReason, clock
 from stb_core.values.episodes import later
 from stb_core.values.functions import OfferedApi
@@ -32,7 +33,7 @@ from stb_server.calls import SIMULATOR_UNAVAILABLE, BadRequestError, VirtualRequ
 from stb_server.episodes.accounting import EpisodeAccounting, ended_error
 from stb_server.episodes.opening import hash_of, open_episode, plan_episode
 from stb_server.episodes.requests import Opening
-from stb_server.worker import DatasetView, ViewRequest, Worker
+from stb_server.worker import Client, DatasetView, ViewRequest, Worker
 
 _MAX_FUNCTIONS = 1024
 _SWEEP_S = 1.0
@@ -89,7 +90,7 @@ class EpisodeService:
             episode_id: the expected episode; "" for any.
 
         Raises:
-            BadRequestError: no episode, or another one, has this token.
+            BadRequestError: no episode, or another one, has this token, or whoever opened it lost its own.
             StoreError: the store does not answer.
         """
         digest = hash_of(token)
@@ -101,9 +102,18 @@ class EpisodeService:
                 "This needs the token of an existing episode: Authorization: Bearer ….",
                 headers=((b"www-authenticate", b"Bearer"),),
             )
+        self.client_of(found)
         if found.stop is None and found.expires_at <= clock.now():
             found = await self.accounting.end(found)
         return found
+
+    def client_of(self, episode: Episode) -> Client:
+        """Who opened an episode.
+
+        Raises:
+            BadRequestError: its token is not valid any more.
+        """
+        return self.worker.clients.of_name(episode.client)
 
     async def functions(self, episode: Episode) -> Functions:
         """The functions that an episode's query offers.
@@ -216,7 +226,10 @@ class EpisodeService:
         started = monotonic()
         request = VirtualRequest(*read.ref, read.arguments)
         ledger = episode.id if episode.terms["stateful"] else ""
-        answer, key = await self.worker.call(view, request, ledger)
+        client = self.client_of(episode)
+        self.worker.count(client, "accepted")
+        with logs.fields(client=client.name) if client.name else nullcontext():
+            answer, key = await self.worker.call(view, request, ledger, client.name)
         if answer.unavailable:  # the call stays unanswered, and may be made again
             text = f"The server's simulator cannot be asked: {answer.unavailable}"
             raise BadRequestError(503, SIMULATOR_UNAVAILABLE, text)

@@ -10,7 +10,7 @@ from stb_core.store import Run, Store
 from stb_server.inspector.response_counts import ResponseCounter
 from stb_server.inspector.run_digests import RunDigests
 from stb_server.inspector.standings import Standings
-from stb_server.worker import Worker
+from stb_server.worker import Clients, Worker
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Inspector:
 
     open_store: Callable[[], Store]
     worker: Worker | None = None
-    token: str = field(default="", repr=False)
+    clients: Clients = field(default_factory=Clients, repr=False)
     write_token: str = field(default="", repr=False)
     response_counts: ResponseCounter = field(default_factory=ResponseCounter)
     digests: RunDigests = field(default_factory=RunDigests)

@@ -102,7 +102,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         .get_template(template)
         .render(
             path=request.url.path,
-            signed_in=bool(inspector.token) and request.url.path != "/login",
+            signed_in=inspector.clients.are_checked and request.url.path != "/login",
             can_unlock=bool(inspector.write_token),
             form_key=form_key(request),
             is_static=inspector.is_static,

@@ -1,7 +1,8 @@
-"""Signs a browser in if the server has a token: a form takes the token once and sets a cookie.
+"""Signs a browser in if the server has tokens: a form takes a token once and sets a cookie.
 
-The cookie is a value derived from the token. Scripts cannot read it, and pages of other sites cannot send it.
-It allows reads and the inspector's own forms; other writes need the token.
+The cookie is a value derived from the server's token, or a token with a name itself, of which the server knows
+only a hash. Scripts cannot read it, and pages of other sites cannot send it. It allows reads and the inspector's
+own forms; other writes need the token.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import Scope
 
 from stb_server.inspector.rendering import HEADERS, page
+from stb_server.worker import ANYONE, Client, Clients
 
 COOKIE = "stb_inspector"
 _MAX_AGE_S = 30 * 24 * 3600
@@ -31,19 +33,25 @@ def is_open(path: str) -> bool:
     return path.startswith(_OPEN)
 
 
-def admits(scope: Scope, token: str) -> bool:
-    """Whether a request has the cookie and is one that the cookie allows."""
+def client_of_cookie(scope: Scope, clients: Clients) -> Client | None:
+    """The client whose cookie a request has, if the cookie allows the request."""
     if scope["method"] not in _READS and not scope["path"].startswith(_FORMS):
-        return False
+        return None
     try:
         cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
     except CookieError:
-        return False
+        return None
     presented = cookies[COOKIE].value if COOKIE in cookies else ""
-    return hmac.compare_digest(presented.encode(), _session(token).encode())
+    if not presented:
+        return None
+    session = _session(clients.token) if clients.token else ""
+    if session and hmac.compare_digest(presented.encode(), session.encode()):
+        return ANYONE
+    client = clients.of_token(presented.encode())
+    return client if client and client.name else None
 
 
-def redirect_browser(scope: Scope, token: str) -> Response | None:
+def redirect_browser(scope: Scope, clients: Clients) -> Response | None:
     """Where to redirect a browser without a cookie; None for other clients.
 
     An address with ``?token=…`` counts as a submitted form, and is redirected to itself without the token.
@@ -54,22 +62,23 @@ def redirect_browser(scope: Scope, token: str) -> Response | None:
     tokens = [value for name, value in members if name == "token"]
     rest = [(name, value) for name, value in members if name != "token"]
     address = scope["path"] + (f"?{urlencode(rest)}" if rest else "")
-    if tokens and _is_token(tokens[-1], token):
-        return _let_in(address, token, scope)
+    if tokens and (client := clients.of_token(tokens[-1].encode())):
+        return _let_in(address, client, tokens[-1], scope)
     return RedirectResponse(f"/login?{urlencode({'next': address})}", 303, HEADERS)
 
 
 async def login(request: Request) -> Response:
     """Show the form, or handle a submitted one."""
-    token: str = request.app.state.inspector.token
+    clients: Clients = request.app.state.inspector.clients
     next_path = check_path(request.query_params.get("next", "/"))
-    if not token:
+    if not clients.are_checked:
         return RedirectResponse(next_path, 303, HEADERS)
     if request.method == "POST":
         form = await read_form(request)
         next_path = check_path(form.get("next", "/"))
-        if _is_token(form.get("token", ""), token):
-            return _let_in(next_path, token, request.scope)
+        token = form.get("token", "")
+        if client := clients.of_token(token.encode()):
+            return _let_in(next_path, client, token, request.scope)
         return page(request, "login.html", status=401, next_path=next_path, refused=True)
     return page(request, "login.html", next_path=next_path, refused=False)
 
@@ -91,19 +100,15 @@ async def read_form(request: Request) -> dict[str, str]:
     return dict(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True))
 
 
-def _is_token(presented: str, token: str) -> bool:
-    return hmac.compare_digest(presented.encode(), token.encode())
-
-
 def _session(token: str) -> str:
     return hmac.new(token.encode(), b"stb inspector session", hashlib.sha256).hexdigest()
 
 
-def _let_in(where: str, token: str, scope: Scope) -> Response:
+def _let_in(where: str, client: Client, token: str, scope: Scope) -> Response:
     response = RedirectResponse(where, 303, HEADERS)
     response.set_cookie(
         COOKIE,
-        _session(token),
+        token if client.name else _session(token),
         max_age=_MAX_AGE_S,
         httponly=True,
         samesite="strict",

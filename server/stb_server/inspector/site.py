@@ -32,7 +32,7 @@ def mount(app: Starlette, worker: Worker) -> None:
     """Add the pages to the virtual server's application."""
     options = worker.options
     app.state.inspector = Inspector(
-        lambda: worker.resources.store, worker, options.token, options.write_token
+        lambda: worker.resources.store, worker, worker.clients, options.write_token
     )
     app.router.routes.extend(routes())
 

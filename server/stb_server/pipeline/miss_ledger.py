@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from stb_core.errors import StoreError
@@ -21,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 MAX_WAITING = 100_000
 """Distinct calls that may wait for the store; further new calls are counted as lost."""
+CLOSING_S = 5.0
+"""How long the store may take for the last misses when the server stops."""
 MAX_WAITING_BYTES = 64_000_000
 """Bytes of arguments that may wait for the store."""
 
@@ -30,15 +33,26 @@ class _Waiting:
     ref: ApiRef
     arguments: bytes
     """As the ledger keeps them."""
+    client: str = ""
+    """The name of the client that made the call first."""
     count: int = 0
 
 
 class MissLedger:
-    """Collects misses and writes them every ``interval_s`` and on ``close``."""
+    """Collects misses and writes them every ``interval_s`` and on ``close``.
 
-    def __init__(self, store: Store, interval_s: float) -> None:
+    Args:
+        store: the store.
+        interval_s: seconds between two writes.
+        quotas: says how many different calls of a dataset a client may bring, by its name; called before each write.
+    """
+
+    def __init__(
+        self, store: Store, interval_s: float, quotas: Callable[[], Mapping[str, int]] = dict
+    ) -> None:
         self._store = store
         self._interval_s = interval_s
+        self._quotas = quotas
         self._waiting: dict[int, dict[str, _Waiting]] = defaultdict(dict)
         self._awake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -46,6 +60,9 @@ class MissLedger:
         self._bytes = 0
         self._logged = 0
         self.lost = 0
+        """Calls that did not fit."""
+        self.over_quota: Counter[str] = Counter()
+        """Calls that were left out because their client had brought as many as it may, by its name."""
 
     @property
     def queued(self) -> int:
@@ -62,7 +79,7 @@ class MissLedger:
                 self.lost += 1
                 return
             ref = ApiRef(call.category, call.tool, call.api)
-            waiting = calls[key] = _Waiting(ref, bounded_arguments(call.canonical_arguments))
+            waiting = calls[key] = _Waiting(ref, bounded_arguments(call.canonical_arguments), request.client)
             self._bytes += len(waiting.arguments)
         waiting.count += 1
         self._awake.set()
@@ -72,15 +89,17 @@ class MissLedger:
         self._task = asyncio.create_task(self._write_forever())
 
     async def close(self) -> None:
-        """Write all waiting misses, then stop; those that cannot be written are counted as lost."""
+        """Write all waiting misses, then stop; those that cannot be written in time are counted as lost."""
         self._stopping.set()
         self._awake.set()
-        if self._task:
-            await self._task
         try:
-            await self.flush()
-        except StoreError as problem:
-            _log.error("misses are lost", extra={"queued": self.queued, "reason": str(problem)})
+            async with asyncio.timeout(CLOSING_S):
+                if self._task:
+                    await self._task
+                await self.flush()
+        except (StoreError, TimeoutError) as problem:
+            reason = str(problem) or f"the store did not answer within {CLOSING_S:g} s"
+            _log.error("misses are lost", extra={"queued": self.queued, "reason": reason})
             self.lost += self.queued
 
     async def flush(self) -> None:
@@ -93,16 +112,27 @@ class MissLedger:
             batch = self._waiting.pop(dataset_id)
             try:
                 misses = await self._with_neighbours(dataset_id, batch)
-                self.lost += await self._store.misses.record(dataset_id, misses)
+                left_out = await self._store.misses.record(dataset_id, misses, self._quotas())
             except BaseException:
                 self._put_back(dataset_id, batch)
                 raise
             self._bytes -= sum(len(waiting.arguments) for waiting in batch.values())
+            self.lost += left_out.lost
+            self._count_over_quota(dataset_id, left_out.over_quota)
         if self.lost > self._logged:
             _log.warning(
                 "misses were lost: too many at once, or the ledger is full", extra={"lost": self.lost}
             )
             self._logged = self.lost
+
+    def _count_over_quota(self, dataset_id: int, over_quota: Mapping[str, int]) -> None:
+        for name, count in over_quota.items():
+            if not self.over_quota[name]:
+                _log.warning(
+                    "a client brings more misses than it may",
+                    extra={"client": name, "dataset_id": dataset_id, "left_out": count},
+                )
+            self.over_quota[name] += count
 
     def _put_back(self, dataset_id: int, batch: dict[str, _Waiting]) -> None:
         for key, newer in self._waiting.pop(dataset_id, {}).items():
@@ -147,7 +177,7 @@ def _nearest_of_each(missed: list[bytes], recorded: list[tuple[str, bytes]]) -> 
 
 
 def _miss(key: str, ref: ApiRef, waiting: _Waiting, neighbour: Neighbour | None) -> Miss:
-    miss = Miss(key, *ref, arguments=waiting.arguments, count=waiting.count)
+    miss = Miss(key, *ref, arguments=waiting.arguments, count=waiting.count, client=waiting.client)
     if neighbour is None:
         return miss
     return replace(

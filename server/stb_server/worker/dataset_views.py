@@ -77,10 +77,16 @@ class DatasetView:
         content = snapshot or names.in_force
         return cls(names, mode, pipeline, snapshot, namespace, content, mode.rules.reads)
 
-    def call_request(self, call: ToolCall, toolbench_key: str = "") -> CallRequest:
-        """The request that the pipeline gets for a call."""
+    def call_request(self, call: ToolCall, toolbench_key: str = "", client: str = "") -> CallRequest:
+        """The request that the pipeline gets for a call of a client with this name."""
         return CallRequest(
-            self.names.dataset, call, toolbench_key, self.namespace, self.snapshot, self.content
+            self.names.dataset,
+            call,
+            toolbench_key,
+            self.namespace,
+            self.snapshot,
+            self.content,
+            client=client,
         )
 
     def without_reading(self) -> DatasetView:

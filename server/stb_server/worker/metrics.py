@@ -166,6 +166,14 @@ _COUNTERS: dict[str, tuple[str, MetricLabels]] = {
     ),
     "stb_simulator_tokens": ("Tokens that the simulator's model read and wrote.", ("kind",)),
     "stb_simulator_cost_usd": ("What they cost, where the price is known.", ()),
+    "stb_client_calls": (
+        "Calls of clients with a name of their own, by what became of them.",
+        ("client", "outcome"),
+    ),
+    "stb_misses_over_quota": (
+        "Misses left out because their client had brought as many as it may.",
+        ("client",),
+    ),
     "stb_rate_limited": ("Calls refused because their client made too many.", ()),
     "stb_faults": ("Injected faults.", ("fault",)),
 }

@@ -29,6 +29,8 @@ class ServerOptions:
     """Whether it is ``auto`` in place of ``mode`` while there is a real API or a simulator."""
     token: str = field(default="", repr=False)
     """When not empty, every request must carry it: ``Authorization: Bearer <token>``."""
+    tokens_file: Path | None = None
+    """The file with tokens that have names; see ``clients``."""
     hosts: Hosts | None = None
     """The host names that requests may use; None for any."""
     write_token: str = field(default="", repr=False)

@@ -14,8 +14,9 @@ MAX_CLIENTS = 10_000
 class RateLimit:
     """Lets each client make ``per_second`` calls a second, and as many at once after a pause."""
 
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
+    def __init__(self, per_second: float, message: str = "Too many calls from this address.") -> None:
+        self.per_second = per_second
+        self._message = message
         self._burst = max(1.0, per_second)
         self._clients: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self.refused = 0
@@ -23,7 +24,7 @@ class RateLimit:
     def wait_s(self, client: str, now: float) -> float:
         """How long the client must wait before this call, in seconds; 0 means that the call is allowed and counted."""
         tokens, seen = self._clients.pop(client, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - seen) * self._per_second)
+        tokens = min(self._burst, tokens + (now - seen) * self.per_second)
         allowed = tokens >= 1
         self._clients[client] = (tokens - allowed, now)
         if len(self._clients) > MAX_CLIENTS:
@@ -31,7 +32,7 @@ class RateLimit:
         if allowed:
             return 0.0
         self.refused += 1
-        return math.ceil((1 - tokens) / self._per_second * 1000) / 1000
+        return math.ceil((1 - tokens) / self.per_second * 1000) / 1000
 
     def check(self, client: str, now: float) -> None:
         """Count a call of a client.
@@ -43,6 +44,6 @@ class RateLimit:
             raise BadRequestError(
                 429,
                 "rate_limited",
-                "Too many calls from this address.",
+                self._message,
                 headers=((b"retry-after", str(math.ceil(wait_s)).encode()),),
             )

@@ -13,6 +13,7 @@ from stb_server.pipeline import EpisodeLedger, Locks, MissLedger, RedisLocks, St
 from stb_server.simulators import Context, open_simulator
 from stb_server.upstream.configuration import read_upstream_config
 from stb_server.upstream.layer import Upstream
+from stb_server.worker.clients import Clients
 from stb_server.worker.options import ServerOptions
 from stb_server.worker.store_health import StoreHealth
 
@@ -33,12 +34,15 @@ class Resources:
     simulator: Layer | None
 
 
-async def open_resources(options: ServerOptions, memory: MemoryCache, stack: AsyncExitStack) -> Resources:
+async def open_resources(
+    options: ServerOptions, memory: MemoryCache, clients: Clients, stack: AsyncExitStack
+) -> Resources:
     """Open everything that a worker needs.
 
     Args:
         options: the server's settings.
         memory: the nearest tier of the cache.
+        clients: what each client may do.
         stack: closes everything: queues are written before the store is closed.
 
     Raises:
@@ -52,7 +56,7 @@ async def open_resources(options: ServerOptions, memory: MemoryCache, stack: Asy
     redis = await _open_redis(options, stack)
     writer = StoreWriter(store, options.write_timeout_s)
     stack.push_async_callback(writer.close)
-    ledger = MissLedger(store, options.flush_interval_s)
+    ledger = MissLedger(store, options.flush_interval_s, clients.quotas)
     ledger.start()
     stack.push_async_callback(ledger.close)
     health = StoreHealth(store, options.health_interval_s)

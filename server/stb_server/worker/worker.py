@@ -25,6 +25,7 @@ from stb_server.calls import (
 from stb_server.calls.identify import as_given, identify
 from stb_server.pipeline import Faults, Pipeline
 from stb_server.simulators import ModelSimulator, Presence
+from stb_server.worker.clients import Client, Clients
 from stb_server.worker.dataset_views import DatasetNames, DatasetView, ViewRequest
 from stb_server.worker.metrics import RequestTimes
 from stb_server.worker.options import ServerOptions
@@ -48,6 +49,7 @@ class Worker:
         self.memory = MemoryCache(options.memory_bytes)
         self.faults = Faults(options.faults) if options.faults else None
         self.times = RequestTimes()
+        self.clients = Clients(options.token, options.tokens_file)
         self.rate_limit = RateLimit(options.rate_limit) if options.rate_limit else None
         self.views: dict[ViewRequest, DatasetView] = {}
         self._names: dict[str, DatasetNames] = {}
@@ -71,7 +73,7 @@ class Worker:
             UsageError: the configuration of a real API or of the simulator is wrong.
         """
         try:
-            self._resources = await open_resources(self.options, self.memory, self._open)
+            self._resources = await open_resources(self.options, self.memory, self.clients, self._open)
             self.pipelines = pipelines(self._resources, self.refresh_datasets)
             await self._look_for_simulator()
             await self.view(ViewRequest())
@@ -109,8 +111,49 @@ class Worker:
                 view = self.views.get(request) or await self._open_view(request)
         return view
 
-    async def call(self, view: DatasetView, request: VirtualRequest, episode: str = "") -> tuple[Answer, str]:
+    def slow_down(self, client: Client, address: str, now: float) -> None:
+        """Count a call against the limit of its client: its own, or else that of all.
+
+        Raises:
+            BadRequestError: it comes too early; the answer says when to try again.
+        """
+        try:
+            if limit := client.limit or self.rate_limit:
+                limit.check(client.name or address, now)
+        except BadRequestError:
+            self.count(client, "rate_limited")
+            raise
+
+    def admit(self, client: Client, mode: CacheMode) -> None:
+        """Count a call in this mode, or refuse it.
+
+        Raises:
+            BadRequestError: the client may only read, and calls in this mode may be recorded or paid for.
+        """
+        if client.writes or mode.rules.is_frozen:
+            self.count(client, "accepted")
+            return
+        self.count(client, "read_only")
+        text = (
+            f"{client.name} may only read, and calls in mode {mode} may be recorded. Send X-STB-Mode: replay."
+        )
+        raise BadRequestError(403, "read_only", text)
+
+    def count(self, client: Client, outcome: str) -> None:
+        """Count what became of a call of a client with a name."""
+        if client.name:
+            self.clients.counts[client.name, outcome] += 1
+
+    async def call(
+        self, view: DatasetView, request: VirtualRequest, episode: str = "", client: str = ""
+    ) -> tuple[Answer, str]:
         """The answer to a request, and the key of the call; "" if the request means no call.
+
+        Args:
+            view: the dataset as the request sees it.
+            request: the request.
+            episode: as for ``answer``.
+            client: the name of the client, for the ledger of misses.
 
         Raises:
             StoreError: as ``answer``.
@@ -119,7 +162,9 @@ class Worker:
         if isinstance(call, Refusal):
             return Answer(encode_answer(call.message), Provenance.MISS, error=call.kind), ""
         call = await as_given(call, view.names.dataset.id, self.resources.store.datasets.api)
-        return await self.answer(view, view.call_request(call, request.toolbench_key), episode), call.key
+        return await self.answer(
+            view, view.call_request(call, request.toolbench_key, client), episode
+        ), call.key
 
     async def answer(self, view: DatasetView, request: CallRequest, episode: str = "") -> Answer:
         """The answer to a call, with the faults that are injected into it.
@@ -201,6 +246,7 @@ class Worker:
         while True:
             await asyncio.sleep(self.options.watch_interval_s)
             await self._look_for_simulator()
+            self.clients.refresh()
             with contextlib.suppress(StoreError):  # calls that need the store report it themselves
                 await self.refresh_datasets()
 

@@ -95,12 +95,13 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
 
 
 async def drop_sources(connection: AsyncConnection) -> None:
-    """Take away claims and what says where verdicts came from, as before schema 0006."""
+    """Take away claims and what says where verdicts and misses came from, as before schema 0006."""
     for table in ("work", "workers", "work_orders", "budgets"):
         await connection.execute(sa.text(f"DROP TABLE {table}"))
     await connection.execute(sa.text("DROP INDEX ix_verdicts_readable"))
     for column in ("source", "is_foreign", "is_repeat"):
         await connection.execute(sa.text(f"ALTER TABLE verdicts DROP COLUMN {column}"))
+    await connection.execute(sa.text("ALTER TABLE misses DROP COLUMN client"))
     await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0005'"))
 
 
@@ -142,6 +143,7 @@ async def test_an_older_store_gets_the_tables_of_claims(store: Store, store_url:
     async with store.writing() as connection:
         for table in tables:
             await connection.run_sync(table.drop)
+        await connection.execute(sa.text("ALTER TABLE misses DROP COLUMN client"))
         await connection.execute(sa.text("UPDATE alembic_version SET version_num = '0007'"))
 
     newer = await open_store(store_url)

@@ -29,7 +29,7 @@ COSTLY = {
     "/v1/episodes/{episode_id}/calls",
     "/v1/episodes/{episode_id}/finish",
     "/mcp/e/{token}",
-    "/proxy/e/{token}/v1/{path}",
+    "/proxy/e/{token}/{path}",
     "/cache/{dataset}/try",
     "/cache/{dataset}/{key}",
     "/edit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 import sqlite3
@@ -235,6 +236,26 @@ class Seeds:
         (self.folder / "stb.toml").write_text('[serve]\nhost = "0.0.0.0"\ntoken = "hunter2"\n')
         return []
 
+    def tokens_unusable(self) -> list[str]:
+        one = f'sha256 = "{"0" * 64}"\n'
+        (self.folder / "tokens.toml").write_text(f"[rita]\n{one}[otto]\n{one}")
+        return ["--tokens-file", "tokens.toml"]
+
+    def tokens_writable(self) -> list[str]:
+        (self.folder / "tokens.toml").write_text(f'[rita]\nsha256 = "{"0" * 64}"\n')
+        (self.folder / "tokens.toml").chmod(0o666)
+        return ["--tokens-file", "tokens.toml"]
+
+    def tokens_shared(self) -> list[str]:
+        self.set("STB_TOKEN", "0123456789abcdef")
+        hashed = hashlib.sha256(b"0123456789abcdef").hexdigest()
+        (self.folder / "tokens.toml").write_text(f'[rita]\nsha256 = "{hashed}"\n')
+        return ["--tokens-file", "tokens.toml"]
+
+    def tokens_empty(self) -> list[str]:
+        (self.folder / "tokens.toml").write_text("")
+        return ["--tokens-file", "tokens.toml"]
+
     def write_token_shared(self) -> list[str]:
         self.set("STB_TOKEN", "0123456789abcdef")
         self.set("STB_WRITE_TOKEN", "0123456789abcdef")
@@ -286,6 +307,10 @@ EXPECTED = {
     "model-context-short": (0, "--max-model-len"),
     "exposed-without-token": (1, "STB_TOKEN"),
     "token-short": (0, "openssl rand"),
+    "tokens-unusable": (1, "sha256"),
+    "tokens-writable": (1, "chmod go-w"),
+    "tokens-shared": (0, "STB_TOKEN"),
+    "tokens-empty": (0, "Add somebody"),
     "write-token-shared": (0, "STB_WRITE_TOKEN"),
     "private-addresses-allowed": (0, "allowed_networks"),
     "upstream-key-missing": (1, "in .env"),

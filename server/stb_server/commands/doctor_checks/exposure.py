@@ -12,6 +12,7 @@ from stb_core.errors import StbError, UsageError
 from stb_server.commands.doctor_checks.check_result import CheckResult, failure, warning
 from stb_server.commands.serve import is_loopback
 from stb_server.upstream.configuration import read_upstream_config
+from stb_server.worker import hash_of_token, read_tokens_file
 
 _LEAST_TOKEN = 16
 _SECRETS = ("KEY", "TOKEN", "PASSWORD", "SECRET")
@@ -29,11 +30,19 @@ class Exposure:
     environment: Mapping[str, str]
     server: str = ""
     """URL of the server in use; empty for one that this machine would start."""
+    tokens_file: Path | None = None
+    """The file with a token for each client."""
 
 
 def check_exposure(exposed: Exposure, env_file: Path) -> list[CheckResult]:
     """Check the settings, without opening connections."""
-    return [_address(exposed), _writing(exposed), *_upstream(exposed), *_env_file(env_file)]
+    return [
+        _address(exposed),
+        *_tokens_file(exposed),
+        _writing(exposed),
+        *_upstream(exposed),
+        *_env_file(env_file),
+    ]
 
 
 def _address(exposed: Exposure) -> CheckResult:
@@ -43,16 +52,20 @@ def _address(exposed: Exposure) -> CheckResult:
         )
     place = f"{exposed.host}:{exposed.port}"
     if is_loopback(exposed.host):
-        guard = "with a token" if exposed.token else "without a token: open to everybody on this machine"
+        guard = (
+            "with a token"
+            if exposed.token or exposed.tokens_file
+            else "without a token: open to everybody on this machine"
+        )
         return CheckResult("address", f"stb serve would listen on {place}, for this machine only, {guard}")
-    if not exposed.token:
+    if not exposed.token and not exposed.tokens_file:
         return failure(
             "address",
             "exposed-without-token",
             f"stb serve would listen on {place}, which other machines can reach, without a token",
             "Set STB_TOKEN (openssl rand -hex 16), or listen on 127.0.0.1.",
         )
-    if len(exposed.token) < _LEAST_TOKEN:
+    if exposed.token and len(exposed.token) < _LEAST_TOKEN:
         return warning(
             "address",
             "token-short",
@@ -60,6 +73,31 @@ def _address(exposed: Exposure) -> CheckResult:
             f"Set a token of at least {_LEAST_TOKEN} characters: openssl rand -hex 16.",
         )
     return CheckResult("address", f"stb serve would listen on {place}, with a token")
+
+
+def _tokens_file(exposed: Exposure) -> list[CheckResult]:
+    path = exposed.tokens_file
+    if path is None:
+        return []
+    try:
+        entries = read_tokens_file(path)
+        mode = path.stat().st_mode
+    except StbError as problem:
+        return [failure("tokens", "tokens-unusable", problem.message.rstrip("."), problem.hint)]
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        found = f"other users can write {path}, so they can give themselves any right"
+        return [failure("tokens", "tokens-writable", found, f"chmod go-w {path}")]
+    shared = [name for name, entry in entries.items() if entry.sha256 == hash_of_token(exposed.token)]
+    if shared:
+        found = f"the token of {shared[0]} in {path} is also STB_TOKEN, which may do everything"
+        return [
+            warning("tokens", "tokens-shared", found, "Give STB_TOKEN another value: openssl rand -hex 16.")
+        ]
+    if not entries:
+        found = f"{path} names nobody: without STB_TOKEN no request is answered"
+        return [warning("tokens", "tokens-empty", found, "Add somebody to the file.")]
+    writers = sum(entry.rights == "write" for entry in entries.values())
+    return [CheckResult("tokens", f"{path} has {len(entries)} names, {writers} of which may write")]
 
 
 def _writing(exposed: Exposure) -> CheckResult:

@@ -89,7 +89,9 @@ async def response(request: Request) -> HttpResponse:
         acts=ACTS,
         uses=uses,
         runs_read=runs_read,
-        snippets=snippets(server, dataset.name, *ref, chosen.arguments, has_token=bool(inspector.token))
+        snippets=snippets(
+            server, dataset.name, *ref, chosen.arguments, has_token=inspector.clients.are_checked
+        )
         if len(chosen.arguments) <= _LONGEST_COPY
         else [],
         can_send=inspector.worker is not None,
