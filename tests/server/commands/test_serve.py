@@ -312,3 +312,33 @@ def test_it_takes_as_many_connections_as_the_system_allows(tmp_path: Path) -> No
 
     (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
     assert [str(hard)] * 2 == line.split()[3:5]
+
+
+@pytest.mark.parametrize("many", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_many_connections_that_say_nothing_stop_nothing(tmp_path: Path, many: int) -> None:
+    """Nothing, half a head and half a body, on as many connections as may be open: others are answered."""
+    before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    many = min(many, hard - 500)
+    process, said = start(make_store(tmp_path, "weather"))
+    address = said["url"].removeprefix("http://").split(":")
+    pieces = [
+        b"",
+        b"POST /virtual HTTP/1.1\r\nHo",
+        b"POST /virtual HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{",
+    ]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    connections = []
+    try:
+        for number in range(many):
+            connections.append(socket.create_connection((address[0], int(address[1])), timeout=60))
+            connections[-1].sendall(pieces[number % len(pieces)])
+        alive = [httpx.get(f"{said['url']}/healthz", timeout=120).status_code for _ in range(3)]
+        answer = httpx.post(f"{said['url']}/virtual", json=request({"city": "Bonn"}), timeout=120)
+    finally:
+        for connection in connections:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before, hard))
+        process.terminate()
+        process.communicate()
+
+    assert ([200] * 3, 200) == (alive, answer.status_code)
