@@ -149,6 +149,16 @@ _options = (
         help="Lock file of a run or dataset, made by stb lock; a run that differs from it is refused.",
     ),
     click.option("--fail-fast", is_flag=True, help="Stop at the first trial that fails."),
+    click.option(
+        "--pause",
+        is_flag=True,
+        help="Let all processes that do this run wait when they have done what they began.",
+    ),
+    click.option(
+        "--drain",
+        is_flag=True,
+        help="Let all processes that do this run end when they have done what they began.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print what the run would do and cost, and do nothing."),
     click.option(
         "--max-observation",
@@ -182,6 +192,7 @@ async def command(as_json: bool, **options: Any) -> None:
     """Give an agent the queries of a dataset and store its trajectories.
 
     The same command again continues the run where it stopped; with --fresh it makes a new one.
+    While it runs, the same command on another terminal or machine does a part of the trials.
     Nothing is paid for twice. Exit code 1 when a trial has no result.
     """
     # Slow to import; 'stb --help' does without.
@@ -192,6 +203,16 @@ async def command(as_json: bool, **options: Any) -> None:
     request = run_request.RunRequest(**options)
     if request.dry_run:
         show_forecast(await runs.forecast_run(cli.current_settings(), request), as_json=as_json)
+        return
+    if request.pause or request.drain:
+        told = await runs.tell_workers(cli.current_settings(), request)
+        if as_json:
+            console.emit_json(asdict(told))
+        else:
+            word = "end" if request.drain else "wait"
+            click.echo(
+                f"{told.workers} processes that do {told.run} {word} when they have done what they began."
+            )
         return
     with stopped_by_sigterm():
         outcome = await runs.run_agent(cli.current_settings(), request, quiet=as_json)

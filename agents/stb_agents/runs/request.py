@@ -56,6 +56,8 @@ class RunRequest:
     locked: Path | None = None
     fail_fast: bool = False
     dry_run: bool = False
+    pause: bool = False
+    drain: bool = False
     fresh: bool = False
     agent_version: str = ""
     agent_option: tuple[str, ...] = ()

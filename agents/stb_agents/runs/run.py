@@ -18,7 +18,7 @@ from stb_agents.runs.claim import claim_trials, trials_left
 from stb_agents.runs.cost_limit import limit_cost
 from stb_agents.runs.forecast import Forecast, estimate_run
 from stb_agents.runs.manifest import identify_run, simulator_note
-from stb_agents.runs.preparation import prepare_run, warnings_of
+from stb_agents.runs.preparation import PreparedRun, prepare_run, warnings_of
 from stb_agents.runs.progress import shown_progress
 from stb_agents.runs.repeats import choose_run
 from stb_agents.runs.request import RunRequest
@@ -26,9 +26,11 @@ from stb_agents.runs.runner import Runner
 from stb_agents.runs.server import reach_server
 from stb_agents.runs.summary import Summary, summarise
 from stb_core.cli import console
+from stb_core.errors import NotFoundError, UsageError
 from stb_core.llm import Model, open_model
 from stb_core.settings import Settings
-from stb_core.store import Run, Store
+from stb_core.store import Run, Store, WorkPlace
+from stb_core.store.work import DRAINED, PAUSED, TRIAL
 from stb_core.values import DEFAULT_MODE
 
 if TYPE_CHECKING:
@@ -136,9 +138,61 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 on_finished=progress.advance,
             )
             stopped = await runner.run()
+            if claims.is_drained and not stopped and await store.work.left(WorkPlace(name, TRIAL)):
+                stopped = "Stopped, since --drain was asked for."
+            if claims.late:
+                console.print_note(
+                    f"{claims.late} results came too late and were dropped; others had done those trials."
+                )
         summary = await summarise(run, store.runs.trajectories(run.run))
         nothing = None if left else await _nothing_run(store, name)
         return RunOutcome(run, summary, stopped, nothing, tuple(warnings_of(prepared)))
+
+
+@dataclass(frozen=True)
+class ToldWorkers:
+    """What the processes that do a run were told, ``paused`` or ``drained``, and how many there are."""
+
+    run: str
+    mode: str
+    workers: int
+
+
+async def tell_workers(settings: Settings, request: RunRequest) -> ToldWorkers:
+    """Let all processes that do a run wait, or end, when they have done what they began.
+
+    The same request without this goes on. The server is taken to serve what the store holds now.
+
+    Raises:
+        UsageError: the request cannot be carried out as it is, or both are asked for.
+        NotFoundError: there is no such agent, dataset, group or query, or nobody does such a run.
+        StoreError: the store cannot be read or written.
+    """
+    if request.pause and request.drain:
+        raise UsageError("A run either waits or ends.", hint="Leave --pause or --drain out.")
+    async with AsyncExitStack() as stack:
+        prepared = await prepare_run(settings, request, stack)
+        name = await _identify(prepared, request)
+        place = WorkPlace(name, TRIAL)
+        workers = [
+            one for one in await prepared.store.work.workers(place) if one.is_alive and not one.is_gone
+        ]
+        if not workers:
+            raise NotFoundError(
+                f"No process does the run {name} now.", hint="See what there is with: stb ls."
+            )
+        mode = DRAINED if request.drain else PAUSED
+        await prepared.store.work.set_mode(place, "", mode)
+        return ToldWorkers(name, mode, len(workers))
+
+
+async def _identify(prepared: PreparedRun, request: RunRequest) -> str:
+    """The name of the run that a request means, where no server is asked."""
+    dataset, mode = prepared.selection.dataset, request.mode or DEFAULT_MODE.value
+    served = ServedDataset(dataset.name, dataset.content_hash, dataset.responses_hash, mode)
+    prepared = await settle_text_calls(prepared, served, None)
+    first, manifest = identify_run(prepared, served)
+    return await choose_run(prepared.store, first, manifest, fresh=request.fresh)
 
 
 async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
@@ -156,11 +210,7 @@ async def forecast_run(settings: Settings, request: RunRequest) -> Forecast:
     async with AsyncExitStack() as stack:
         prepared = await prepare_run(settings, request, stack)
         dataset, queries = prepared.selection.dataset, prepared.selection.queries
-        mode = request.mode or DEFAULT_MODE.value
-        served = ServedDataset(dataset.name, dataset.content_hash, dataset.responses_hash, mode)
-        prepared = await settle_text_calls(prepared, served, None)
-        first, manifest = identify_run(prepared, served)
-        name = await choose_run(prepared.store, first, manifest, fresh=request.fresh)
+        name = await _identify(prepared, request)
         left = await trials_left(prepared.store, name, queries, request.trials)
         return await estimate_run(
             prepared.store,

@@ -31,6 +31,9 @@ _BUSY_TIMEOUT_S = 60
 _RETRY_S = 0.5
 # A process that stands still within a transaction loses it, and with it what it has locked.
 _NOT_FOR_EVER = sa.text("SET LOCAL idle_in_transaction_session_timeout = '30s'")
+_DEADLOCK = "40P01"
+"""PostgreSQL's state when it has undone a transaction because two waited for each other."""
+_MOST_DEADLOCKS = 5
 _NOT_NOW = {"57P01", "57P02", "57P03"}
 """PostgreSQL's states while it stops, has crashed, and starts."""
 
@@ -87,15 +90,25 @@ class Database:
         """Do work in one transaction; on disk when this returns.
 
         For writes that many wait for: on SQLite it is one trip to another thread, where ``writing`` takes
-        one for each of its ten steps. So the work must not touch what belongs to the thread of the caller.
+        one for each of its ten steps. So the work must not touch what belongs to the thread of the caller. It may be
+        done again, where PostgreSQL has undone it because two transactions waited for each other.
         """
         if self._direct is None or self._sqlite_turn is None:
-            async with self.writing() as connection:
-                await connection.execute(_NOT_FOR_EVER)
-                return await connection.run_sync(work)
+            for _ in range(_MOST_DEADLOCKS):
+                try:
+                    return await self._transact_on_server(work)
+                except StoreError as problem:
+                    if _state(problem.__cause__) != _DEADLOCK:
+                        raise
+            return await self._transact_on_server(work)
         with _as_store_error(self.place):
             async with self._sqlite_turn:
                 return await asyncio.to_thread(_transact, self._direct, work)
+
+    async def _transact_on_server(self, work: Callable[[sa.Connection], T]) -> T:
+        async with self.writing() as connection:
+            await connection.execute(_NOT_FOR_EVER)
+            return await connection.run_sync(work)
 
     async def write(self, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> int:
         """Execute a statement for all rows in one transaction; on disk when this returns.
@@ -166,12 +179,17 @@ def _explain(problem: BaseException, place: str) -> StoreError:
         return StoreError(
             f"The store {place} is damaged ({text}).", hint="Restore it from a copy, or move it away."
         )
-    state = getattr(problem.orig, "sqlstate", "") if isinstance(problem, DBAPIError) else ""
-    if isinstance(problem, OSError) or state in _NOT_NOW:
+    if isinstance(problem, OSError) or _state(problem) in _NOT_NOW:
         return StoreUnreachableError(
             f"The store {place} cannot be reached ({text}).", hint="Check that it is running."
         )
     return StoreError(f"The store {place} failed: {text}.", hint="Check that it is running and reachable.")
+
+
+def _state(problem: BaseException | None) -> str:
+    """PostgreSQL's code of what went wrong; "" for anything else."""
+    state: str = getattr(problem.orig, "sqlstate", "") if isinstance(problem, DBAPIError) else ""
+    return state
 
 
 def bytes_contain(column: sa.Column[bytes], text: bytes, *, is_sqlite: bool) -> sa.ColumnElement[bool]:

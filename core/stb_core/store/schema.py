@@ -253,34 +253,21 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     # Results that counted.
     Column("done", BigInteger, nullable=False, default=0, server_default="0"),
-    # What it may still spend of the run's budget, in USD.
-    Column("reserved_usd", Float, nullable=False, default=0.0, server_default="0"),
     Column("started_at", Float, nullable=False),
     Column("until", Float, nullable=False),
 )
 
-# How the work of a run is to be done, for workers that are not told on their command line.
+# What all processes that do a part of the work of a run are told.
 work_orders = Table(
     "work_orders",
     metadata,
     Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
     Column("kind", String(32), primary_key=True),
     Column("part", Text, primary_key=True),
-    # What the command was asked to do, without secrets.
-    Column("document", JSON, nullable=False),
     # go, paused or drained.
     Column("mode", String(8), nullable=False, default="go", server_default="go"),
     # Results that were dropped because their claim was lost.
     Column("late", BigInteger, nullable=False, default=0, server_default="0"),
-)
-
-# What a run may cost over all processes, in USD.
-budgets = Table(
-    "budgets",
-    metadata,
-    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
-    Column("limit_usd", Float, nullable=False),
-    Column("spent_usd", Float, nullable=False, default=0.0, server_default="0"),
 )
 
 # Queries that came with a run whose dataset may not be here.

@@ -23,7 +23,7 @@ from stb_core.store import schema
 from stb_core.values import Fingerprint
 
 _CHUNK = 500
-_LEFT_OUT = frozenset({"leases", "work", "workers", "work_orders", "budgets"})
+_LEFT_OUT = frozenset({"leases", "work", "workers", "work_orders"})
 
 TableRow: TypeAlias = Sequence[Any]
 

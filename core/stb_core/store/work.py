@@ -325,7 +325,7 @@ class Work:
     # Workers
 
     async def register(self, place: WorkPlace, part: str, owner: str, slots: int) -> list[WorkerRow]:
-        """Say that this process does work of a place; returns all processes that do work of it."""
+        """Say that this process does work of a place, and that it goes on; returns all processes that do work of it."""
         row = {
             "owner": owner,
             "run": place.run,
@@ -339,8 +339,20 @@ class Work:
         }
         insert = schema.workers.insert().values(row)
         long_gone = schema.workers.delete().where(_w.run == place.run, _w.until < self._now - _REMEMBERED_S)
-        await self._database.transact(lambda c: (c.execute(insert), c.execute(long_gone)))
+        order = self._database.insert(schema.work_orders)
+        order = order.values(run=place.run, kind=place.kind, part=part, mode=GO)
+        order = order.on_conflict_do_update(index_elements=[_o.run, _o.kind, _o.part], set_={"mode": GO})
+        await self._database.transact(lambda c: [c.execute(one) for one in (insert, long_gone, order)])
         return await self.workers(place)
+
+    async def set_mode(self, place: WorkPlace, part: str, mode: str) -> None:
+        """Tell all processes that do a part of the work to go on, to pause, or to end when they did what they began.
+
+        They notice when they renew their claims. A process that begins to do the same sets the mode to ``GO``.
+        """
+        its = _o.run == place.run, _o.kind == place.kind, _o.part == part
+        told = schema.work_orders.update().where(*its).values(mode=mode)
+        await self._database.transact(lambda c: c.execute(told))
 
     async def workers(self, place: WorkPlace | None = None) -> list[WorkerRow]:
         """The processes that do work, of one place or of all, those that began first."""

@@ -118,8 +118,9 @@ async def kill_workers(
                 if number == 0:
                     await stand_still(stopped, store)
                     async with store.writing() as connection:  # as after 30 seconds
-                        late = schema.work.c.until - 1000
-                        await connection.execute(schema.work.update().values(until=late))
+                        mine = sa.select(schema.workers.c.owner).where(schema.workers.c.pid == stopped.pid)
+                        its = schema.work.update().where(schema.work.c.owner.in_(mine))
+                        await connection.execute(its.values(until=0.0))
                     continue
                 victim = chance.randrange(1, workers)
                 running[victim].kill()

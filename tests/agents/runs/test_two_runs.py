@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 from collections.abc import AsyncGenerator, Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -179,6 +180,56 @@ async def test_late_results_do_not_count(twin: Twin, stb: Stb) -> None:
     assert (first.returncode, second.returncode) == (0, 0)
     assert json.loads(said) == json.loads(second.stdout)
     assert (twin.asked(), await twin.attempts()) == (4 + 8, [0] * 8)
+
+
+async def test_a_run_is_drained_and_goes_on(twin: Twin, stb: Stb) -> None:
+    """All processes end when they have done what they began; the same command does the rest."""
+    none = await asyncio.to_thread(stb, *twin.args, "--drain", env=twin.env)
+    with started(twin.folder, *twin.args, "--json", env=twin.env) as first:
+        await wait_for(lambda: twin.asked() == 4, first)
+        told = await asyncio.to_thread(stb, *twin.args, "--drain", "--json", env=twin.env)
+        async with twin.store.writing() as connection:  # the process looks every five seconds
+            workers = schema.workers.c
+            began = await connection.scalar(sa.select(workers.until))
+        while True:
+            async with twin.store.reading() as connection:
+                if await connection.scalar(sa.select(workers.until)) != began:
+                    break
+            await asyncio.sleep(0.05)
+        twin.go()
+        said, _ = await asyncio.to_thread(first.communicate)
+    again = await asyncio.to_thread(stb, *twin.args, "--json", env=twin.env)
+
+    assert (none.returncode, "No process does the run twin now." in none.stderr) == (2, True)
+    assert json.loads(told.stdout) == {"run": "twin", "mode": "drained", "workers": 1}
+    assert (first.returncode, json.loads(said)["stopped"]) == (1, "Stopped, since --drain was asked for.")
+    assert len(json.loads(said)["missing"]) == 4
+    assert (again.returncode, twin.asked(), await twin.attempts()) == (0, 8, [0] * 8)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+async def test_eight_processes_ten_times(twin: Twin) -> None:
+    """Each trial is done once, and all processes print the same."""
+    twin.go()
+    for number in range(10):
+        before = twin.asked()
+        with ExitStack() as stack:
+            running = [
+                stack.enter_context(
+                    started(
+                        twin.folder, *twin.args, "--name", f"r{number}", "-k", "4", "--json", env=twin.env
+                    )
+                )
+                for _ in range(8)
+            ]
+            said = [await asyncio.to_thread(process.communicate) for process in running]
+        assert [process.returncode for process in running] == [0] * 8, said
+        assert {json.dumps(json.loads(out)["rows"]) for out, _ in said} == {
+            json.dumps(json.loads(said[0][0])["rows"])
+        }
+        assert twin.asked() - before == 8 * 4
+        assert {one.attempt for one in await twin.store.runs.done(f"r{number}")} == {0}
 
 
 async def test_two_runs_at_once_do_not_mind_each_other(twin: Twin) -> None:

@@ -127,13 +127,9 @@ async def test_claims_are_renewed(store: Store, monkeypatch: pytest.MonkeyPatch)
 async def test_drained_work_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Paused work waits; drained work ends although pieces are left."""
     monkeypatch.setattr(claim_queue, "BEAT_S", 0.01)
-    order = schema.work_orders
-    async with store.writing() as connection:
-        await connection.execute(order.insert().values(run="r", kind=TRIAL, part="", document={}))
 
     async def set_mode(mode: str) -> None:
-        async with store.writing() as connection:
-            await connection.execute(order.update().values(mode=mode))
+        await store.work.set_mode(PLACE, "", mode)
 
     async with open_queue(store.work, PLACE, ITEMS, none_left, slots=1) as queue:
         assert await queue.next()

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 import services
 from conftest import unavailable
@@ -204,3 +205,19 @@ async def test_a_store_with_patience_waits_for_a_database_that_is_restarted() ->
         await asyncio.to_thread(server.start)
         await writing
         await store.close()
+
+
+async def test_a_transaction_that_postgresql_has_undone_is_done_again(store: Store) -> None:
+    """Two that wait for each other: one of them is undone, and nobody has to know."""
+    if store.is_sqlite:
+        pytest.skip("SQLite has one writer at a time")
+    undone = sa.text("DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$")
+    tries = []
+
+    def work(connection: sa.Connection) -> str:
+        tries.append(connection)
+        if len(tries) < 3:
+            connection.execute(undone)
+        return "done"
+
+    assert (await store.transact(work), len(tries)) == ("done", 3)

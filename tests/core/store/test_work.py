@@ -179,12 +179,9 @@ async def test_a_claim_and_its_renewal_touch_no_index(store: Store) -> None:
 @pytest.mark.usefixtures("items")
 async def test_workers_are_known_while_they_live(store: Store) -> None:
     """Those that began first come first; what is dropped is counted with the order of the work."""
-    async with store.writing() as connection:
-        await connection.execute(
-            schema.work_orders.insert().values(run="r", kind=TRIAL, part="", document={}, mode="paused")
-        )
     await store.work.register(PLACE, "", "one", 4)
     await store.work.register(PLACE, "", "two", 8)
+    await store.work.set_mode(PLACE, "", "paused")
     mode = await store.work.beat("one", 3, PLACE, "", late=2)
     workers = await store.work.workers(PLACE)
     await store.work.unregister("two", PLACE, "", late=1)

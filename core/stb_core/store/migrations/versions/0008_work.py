@@ -1,4 +1,4 @@
-"""Work that processes claim: its pieces, who does them, how they are done and what they may cost."""
+"""Work that processes claim: its pieces, who does them, and what they are told."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,7 +39,6 @@ def upgrade() -> None:
         sa.Column("pid", sa.BigInteger(), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("done", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("reserved_usd", sa.Float(), server_default="0", nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("until", sa.Float(), nullable=False),
         _of_a_run("workers"),
@@ -51,19 +50,10 @@ def upgrade() -> None:
         _run(),
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("part", sa.Text(), nullable=False),
-        sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("mode", sa.String(length=8), server_default="go", nullable=False),
         sa.Column("late", sa.BigInteger(), server_default="0", nullable=False),
         _of_a_run("work_orders"),
         sa.PrimaryKeyConstraint("run", "kind", "part", name="pk_work_orders"),
-    )
-    op.create_table(
-        "budgets",
-        _run(),
-        sa.Column("limit_usd", sa.Float(), nullable=False),
-        sa.Column("spent_usd", sa.Float(), server_default="0", nullable=False),
-        _of_a_run("budgets"),
-        sa.PrimaryKeyConstraint("run", name="pk_budgets"),
     )
 
 
