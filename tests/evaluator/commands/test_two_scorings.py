@@ -140,6 +140,26 @@ def test_anchors_are_asked_once_by_all_who_score_a_run(filled_url: str, llm: LLM
     assert (llm.paid - before, json.loads(said)["anchors"]) == (2 * QUERIES + QUERIES, [])
 
 
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_eight_scorings_pay_the_judge_once(filled_url: str, llm: LLMServer) -> None:
+    """Ten times, each time with another judge; the anchors are asked once as well."""
+    for number in range(10):
+        judge = f"stub/judge{number}"
+        done(filled_url, llm, "score", "two", "--judge", judge, "--rounds", "1")
+        before = llm.paid
+        with ExitStack() as stack:
+            args = ("score", "one", "--judge", judge, "--rounds", "3", "--max-connections", "2", "--json")
+            scoring = [stack.enter_context(started(filled_url, llm, *args)) for _ in range(8)]
+            said = [process.communicate(timeout=600)[0] for process in scoring]
+        sessions = on_store(filled_url, lambda store: store.verdicts.judges("judge-anchors"))
+
+        assert [process.returncode for process in scoring] == [0] * 8
+        assert len({json.dumps(json.loads(out)["rows"]) for out in said}) == 1
+        asked = {one.rounds for one in sessions if one.judge == judge}
+        assert (asked, llm.paid - before) == ({1}, 3 * QUERIES + QUERIES)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_scoring_that_was_stopped_goes_on_at_once(
     filled_url: str, llm: LLMServer, number: signal.Signals
