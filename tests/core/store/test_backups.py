@@ -134,7 +134,7 @@ async def test_a_store_that_is_not_empty_stays_as_it_is(
     [
         "UPDATE responses SET body = x'7b7d'",
         "DELETE FROM response_events",
-        "INSERT INTO misses SELECT 1, 'k', 'c', 't', 'a', x'', 1, '', '', NULL, NULL, NULL",
+        "INSERT INTO misses SELECT 1, 'k', 'c', 't', 'a', x'', 1, '', '', NULL, NULL, NULL, ''",
         "DROP TABLE tools",
     ],
 )
