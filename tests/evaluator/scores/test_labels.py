@@ -105,7 +105,7 @@ def test_the_most_specific_label_counts() -> None:
         ("[]", "l.json holds no label."),
         ("{}", "l.json, object 1, names no query."),
         ('[{"query": "1", "label": 1}, {"query": "2", "label": 2}]', "l.json, object 2, has the label '2'."),
-        ("[", "l.json cannot be read: Expecting value: line 1 column 2"),
+        ("[", "l.json is not JSON: Expecting value at line 1, column 2."),
     ],
 )
 def test_a_file_that_is_none_says_so(tmp_path: Path, text: str, words: str) -> None:
