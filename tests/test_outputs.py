@@ -174,3 +174,15 @@ def test_a_full_disk_leaves_the_old_result(tmp_path: Path, monkeypatch: pytest.M
         )
 
     assert before == tree(tmp_path)
+
+
+def test_no_cell_of_a_result_is_a_formula(tmp_path: Path) -> None:
+    """Names of runs and agents come from others."""
+    write_result(
+        Result(
+            "x", "X", [{"a": '=HYPERLINK("x")', "b": -1}], {"": ("a",)}, {}, passed=True, says=(), limits=()
+        ),
+        tmp_path / "out",
+    )
+
+    assert (tmp_path / "out" / "rows.csv").read_text() == 'a,b\n"\'=HYPERLINK(""x"")",-1\n'

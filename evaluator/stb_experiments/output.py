@@ -17,6 +17,7 @@ import orjson
 from stb_core import cli
 from stb_core.cli import console
 from stb_core.files import write_files
+from stb_evaluator.reports import plain_cell
 from stb_experiments.originals import Original
 from stb_experiments.plots import Chart, draw_chart
 
@@ -113,7 +114,7 @@ def _csv(rows: Sequence[ExperimentRow]) -> bytes:
     names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: plain_cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue().encode()
 
 

@@ -37,11 +37,11 @@ def as_csv(report: Report) -> bytes:
     writer.writeheader()
     for row in [*report.scores, *report.unsimulated, *report.comparisons, *report.measures]:
         unit = row.get("unit", "points" if "run_b" in row else "%")
-        writer.writerow({name: _plain(value) for name, value in (row | {"unit": unit}).items()})
+        writer.writerow({name: plain_cell(value) for name, value in (row | {"unit": unit}).items()})
     return out.getvalue().encode()
 
 
-def _plain(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is quoted."""
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         return f"'{value}"

@@ -277,6 +277,30 @@ async def test_a_store_with_keys_of_another_scheme_is_refused(store: Store, stor
         await open_store(store_url)
 
 
+async def test_an_older_process_beside_an_upgrade(old_store: Path) -> None:
+    """The upgrade waits for what it is writing; then its statements are kept or refused, and nothing is lost."""
+    names = 'run, "group", query_id, trial, metric, judge, rubric, round, status, answer_hash, document, created_at'
+    judged = f"INSERT INTO verdicts ({names}) SELECT {names.replace('judge,', '?,')} FROM verdicts WHERE judge = 'rules'"
+    with closing(sqlite3.connect(old_store, isolation_level=None)) as older:
+        older.execute("BEGIN IMMEDIATE")
+        older.execute(judged, ("written before",))
+        upgrading = asyncio.create_task(open_store(f"sqlite:///{old_store}"))
+        await asyncio.sleep(0.2)
+        assert not upgrading.done()
+        older.execute("COMMIT")
+        store = await upgrading
+        try:
+            older.execute(judged, ("written after",))
+            is_kept = True
+        except sqlite3.Error:
+            is_kept = False
+        counts = dict(older.execute("SELECT judge, count(*) FROM verdicts GROUP BY judge"))
+        await store.close()
+
+    assert counts["written before"] == counts["rules"]
+    assert counts.get("written after", 0) == (counts["rules"] if is_kept else 0)
+
+
 async def test_a_store_of_a_newer_version_is_refused(store: Store, store_url: str) -> None:
     """It is left as it is, and the error says to upgrade."""
     async with store.writing() as connection:
