@@ -19,6 +19,12 @@ from virtual_server import put_weather, recorded
 
 __all__ = ["in_process"]
 
+# A command that fails in the middle of reading leaves what its process, which ends, would take along.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up"),
+]
+
 SEED = 2026
 Stb = Callable[..., Ended]
 
@@ -134,6 +140,32 @@ def test_a_wrong_bit(
 ) -> None:
     """Some bits of each kind of file."""
     flip_many(in_process, files, tmp_path, kind, 12, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("runs SET manifest = substr(manifest, 2)", "manifest in row 1 of runs"),
+        ("trajectories SET stop = 'answured'", "stop in row 1 of trajectories"),
+        (
+            "trajectories SET document = replace(document, 'steps', 'stepq')",
+            "document in row 1 of trajectories",
+        ),
+        ("verdicts SET status = 'unsol~ed'", "status in row 1 of verdicts"),
+    ],
+)
+def test_a_wrong_value_is_a_line(
+    in_process: Stb, files: Path, monkeypatch: pytest.MonkeyPatch, change: str, named: str
+) -> None:
+    """Not a traceback: the store is named as the cause, with the place."""
+    with closing(sqlite3.connect(files / "store.db")) as file, file:
+        file.execute(f"UPDATE {change}")
+    monkeypatch.setenv("STB_DATABASE_URL", f"sqlite:///{files / 'store.db'}")
+
+    ended = in_process("score", "r", "--judge", "rules")
+
+    assert ended.code == 1
+    assert f"store.db is damaged: {named} is wrong." in ended.err
 
 
 @pytest.mark.soak

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
@@ -27,7 +28,7 @@ from click.core import ParameterSource
 
 from stb_core.cli import event_loop
 from stb_core.cli.output import guard_output
-from stb_core.errors import StbError, UsageError
+from stb_core.errors import StbError, StoreError, UsageError
 from stb_core.settings import PREFIX, Settings, checked_secret, load_settings
 from stb_core.telemetry import logs, traces
 from stb_core.values.plain_text import decode_name
@@ -327,9 +328,27 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             f"This locale cannot hold {name[:_LONGEST_NAME]!r}. Set PYTHONUTF8=1 and run the same command again."
         )
         sys.exit(UsageError.exit_code)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        if not (damage := _find_damage()):
+            raise
+        _say(damage)
+        sys.exit(StoreError.exit_code)
     except BrokenPipeError:
         sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _find_damage() -> str:
+    """What is wrong with the values in an SQLite store, in a line; "" if that is not why a command failed."""
+    from stb_core.store import find_wrong_value  # noqa: PLC0415 - slow to import, and seldom needed
+
+    with contextlib.suppress(Exception):
+        place = load_settings().database_url.partition(":///")[2]
+        if wrong := find_wrong_value(Path(place)):
+            return (
+                f"The store {place} is damaged: {wrong} is wrong. Restore a back-up of it into another store."
+            )
+    return ""
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ from stb_core.store.responses import Kept, Response
 from stb_core.store.runs import JournalEntry, Run, StoredTrial
 from stb_core.store.shielded import ShieldedTasks
 from stb_core.store.snapshots import Snapshot
-from stb_core.store.soundness import find_damage
+from stb_core.store.soundness import find_damage, find_wrong_value
 from stb_core.store.store import Store, open_store
 from stb_core.store.verdicts import BroughtVerdicts, Mark
 from stb_core.store.work import Claim, EndedClaim, WorkPlace

@@ -6,11 +6,24 @@ trigger or a computed column could make rows without end.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.types import JSON
+
+from stb_core.store import schema
 from stb_core.store.database import Database
+from stb_core.values import Status, StopReason, Trajectory
+
+_WORDS: dict[tuple[str, str], Callable[[str], object]] = {
+    ("trajectories", "stop"): StopReason,
+    ("verdicts", "status"): Status,
+}
 
 
 async def find_damage(database: Database) -> str:
@@ -49,6 +62,50 @@ def find_code(path: Path) -> str:
                 columns = file.execute("SELECT name, hidden FROM pragma_table_xinfo(?)", (name,))
                 odd += [f"the computed column {column} of {name}" for column, hidden in columns if hidden]
     return odd[0] if odd else ""
+
+
+def find_wrong_value(path: Path) -> str:
+    """The first value of an SQLite store that no version of this program wrote, by table, column and row; "" if none.
+
+    Reads every row: for when something has failed already.
+
+    Raises:
+        sqlite3.Error: as above.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        file.text_factory = bytes
+        for table in schema.metadata.sorted_tables:
+            names = [column.name for column in table.columns]
+            listed = ", ".join(f'"{name}"' for name in names)
+            for number, row in enumerate(file.execute(f'SELECT {listed} FROM "{table.name}"'), start=1):  # noqa: S608 - names of ours
+                values = dict(zip(names, row, strict=True))
+                for column in table.columns:
+                    if values[column.name] is not None and not _is_right(column, values):
+                        return f"{column.name} in row {number} of {table.name}"
+    return ""
+
+
+def _is_right(column: sa.Column[Any], row: Mapping[str, Any]) -> bool:
+    value = row[column.name]
+    if isinstance(column.type, sa.Integer):
+        return isinstance(value, int)
+    if isinstance(column.type, sa.LargeBinary):
+        return isinstance(value, bytes)
+    if not isinstance(value, bytes):
+        return not isinstance(column.type, sa.String | JSON)
+    try:
+        if isinstance(column.type, JSON):
+            json.loads(value)
+        elif (column.table.name, column.name) == ("trajectories", "document"):
+            found = Trajectory.model_validate_json(value).content_hash
+            return bool(found == row["content_hash"].decode())
+        elif (column.table.name, column.name) in _WORDS:
+            _WORDS[column.table.name, column.name](value.decode())
+        else:
+            value.decode()
+    except ValueError:
+        return False
+    return True
 
 
 def _said(text: str) -> str:
