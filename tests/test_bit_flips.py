@@ -151,6 +151,10 @@ def test_a_wrong_bit(
             "trajectories SET document = replace(document, 'steps', 'stepq')",
             "document in row 1 of trajectories",
         ),
+        (
+            "trajectories SET document = replace(document, 'completion_tokens', 'completion_tokenr')",
+            "document in row 1 of trajectories",
+        ),
         ("verdicts SET status = 'unsol~ed'", "status in row 1 of verdicts"),
     ],
 )

@@ -74,6 +74,10 @@ def find_wrong_value(path: Path) -> str:
     """
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
         file.text_factory = bytes
+        try:
+            file.execute("SELECT name FROM sqlite_master").fetchall()
+        except UnicodeDecodeError:  # of what SQLite says of a definition that it cannot read
+            return "the definition of a table or an index"
         for table in schema.metadata.sorted_tables:
             names = [column.name for column in table.columns]
             listed = ", ".join(f'"{name}"' for name in names)
@@ -97,8 +101,7 @@ def _is_right(column: sa.Column[Any], row: Mapping[str, Any]) -> bool:
         if isinstance(column.type, JSON):
             json.loads(value)
         elif (column.table.name, column.name) == ("trajectories", "document"):
-            found = Trajectory.model_validate_json(value).content_hash
-            return bool(found == row["content_hash"].decode())
+            return _is_trajectory(value, row["content_hash"].decode())
         elif (column.table.name, column.name) in _WORDS:
             _WORDS[column.table.name, column.name](value.decode())
         else:
@@ -106,6 +109,14 @@ def _is_right(column: sa.Column[Any], row: Mapping[str, Any]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_trajectory(document: bytes, content_hash: str) -> bool:
+    """Whether a document is the one that was hashed, with no name that none has."""
+    given, trajectory = json.loads(document), Trajectory.model_validate_json(document)
+    known = trajectory.model_dump(mode="json")
+    has_names = given.keys() <= known.keys() and given.get("usage", {}).keys() <= known["usage"].keys()
+    return has_names and trajectory.content_hash == content_hash
 
 
 def _said(text: str) -> str:
