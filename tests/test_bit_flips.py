@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def flipped(path: Path, rng: random.Random) -> tuple[int, int]:
     data[place] ^= 1 << bit
     path.write_bytes(data)
     return place, bit
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What failed commands left is taken along here, and not during another test."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(name="files")
