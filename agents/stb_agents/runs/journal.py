@@ -18,6 +18,7 @@ from stb_core.store import GroupCommit, JournalEntry, ShieldedTasks
 from stb_core.usage import Usage
 
 if TYPE_CHECKING:
+    from stb_agents.runs.cost_limit import RunCostLimit
     from stb_core.store import Store
 
 _UNREADABLE = "stb:unreadable"
@@ -40,10 +41,13 @@ def _entry(reply: Reply, request: Request) -> str:
 class Journal:
     """The journal of one run."""
 
-    def __init__(self, store: Store, run: str, tasks: ShieldedTasks) -> None:
+    def __init__(
+        self, store: Store, run: str, tasks: ShieldedTasks, limit: RunCostLimit | None = None
+    ) -> None:
         self._store = store
         self._run = run
         self._tasks = tasks
+        self._limit = limit
         self._commits: GroupCommit[JournalEntry, None] = GroupCommit(self._write, tasks)
         self._is_new: bool | None = None
         self._checking = asyncio.Lock()
@@ -79,7 +83,10 @@ class Journal:
         return self._commits.begin(entry)
 
     async def _write(self, entries: Sequence[JournalEntry]) -> list[None]:
-        await self._store.runs.journal(self._run, entries)
+        if self._limit:
+            await self._limit.journal(entries)
+        else:
+            await self._store.runs.journal(self._run, entries)
         return [None] * len(entries)
 
 

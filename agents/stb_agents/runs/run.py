@@ -15,7 +15,7 @@ from stb_agents.custom import check_agent
 from stb_agents.environment import ServedDataset, VirtualClient
 from stb_agents.runs.call_form import settle_text_calls
 from stb_agents.runs.claim import claim_trials, trials_left
-from stb_agents.runs.cost_limit import limit_cost
+from stb_agents.runs.cost_limit import RunCostLimit, RunCostLimitedModel, open_limit
 from stb_agents.runs.forecast import Forecast, estimate_run
 from stb_agents.runs.manifest import identify_run, simulator_note
 from stb_agents.runs.preparation import PreparedRun, prepare_run, warnings_of
@@ -114,8 +114,6 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
         if left:
             await check_agent(agent)
         run = await store.runs.create(name, manifest, selection.expected, repeats=repeats)
-        if model and prepared.price and request.max_cost is not None:
-            model = await limit_cost(model, request.max_cost, prepared.price, store, name)
         stopped = ""
         if left:
             if prepared.toolset:
@@ -126,6 +124,12 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
             slots = prepared.trial_settings.connections
             claims = await claim_trials(store, name, left, slots, stack)
             claims.on_waiting = progress.wait_for
+            limit: RunCostLimit | None = None
+            if model and prepared.price and request.max_cost is not None:
+                limit = await stack.enter_async_context(
+                    open_limit(request.max_cost, store, name, claims.owner)
+                )
+                model = RunCostLimitedModel(model, limit, prepared.price)
             runner = Runner(
                 store,
                 run,
@@ -135,6 +139,7 @@ async def run_agent(settings: Settings, request: RunRequest, *, quiet: bool = Fa
                 model,
                 prepared.trial_settings,
                 claims,
+                limit,
                 on_finished=progress.advance,
             )
             stopped = await runner.run()

@@ -23,6 +23,7 @@ from stb_agents.environment import (
     with_seed,
 )
 from stb_agents.runs.claim import place_of
+from stb_agents.runs.cost_limit import RunCostLimit
 from stb_agents.runs.journal import Journal, JournalledModel
 from stb_agents.runs.progress import FAILURES
 from stb_agents.runs.selection import Selection
@@ -80,6 +81,7 @@ class Runner:
         model: what the agent asks; None for an agent without one.
         trial_settings: how each trial is done.
         claims: hands out the trials.
+        limit: on the cost of the run, if it has one.
         on_finished: called with each trajectory once it is stored.
     """
 
@@ -93,6 +95,7 @@ class Runner:
         model: Model | None,
         trial_settings: TrialSettings,
         claims: ClaimQueue,
+        limit: RunCostLimit | None = None,
         on_finished: Callable[[Trajectory], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -105,7 +108,7 @@ class Runner:
         self._claims = claims
         self._on_finished = on_finished
         self._tasks = ShieldedTasks()
-        self._journal = Journal(store, run.run, self._tasks)
+        self._journal = Journal(store, run.run, self._tasks, limit)
         self._finished: GroupCommit[_Finished, bool] = GroupCommit(self._store_all, self._tasks)
         self._functions: dict[tuple[str, str], Functions] = {}
         self._lost = 0

@@ -38,8 +38,12 @@ class CostLimit:
         self._limit_usd = limit_usd
         self.spent_usd = spent_usd
         self._reserved_usd = 0.0
+        """The most that the work under way can cost."""
         self._n_under_way = 0
-        self._work_ended = asyncio.Condition()
+        self._turn = asyncio.Lock()
+        """Held by the work that looks whether it may begin."""
+        self._changed = asyncio.Event()
+        """Set when work has ended, and then replaced."""
         self._closed = ""
         """Why no further work begins, not even work that is cheap enough; "" while work begins."""
 
@@ -63,25 +67,46 @@ class CostLimit:
             self.spent_usd += spending.usd
             self._n_under_way -= 1
             self._reserved_usd = self._reserved_usd - most_usd if self._n_under_way else 0.0
-            async with self._work_ended:
-                self._work_ended.notify_all()
+            self._wake_all()  # without a wait, so that what was paid for is not lost when the caller is cancelled now
 
     async def _reserve(self, most_usd: float) -> None:
-        async with self._work_ended:
-            while self.spent_usd + self._reserved_usd + most_usd > self._limit_usd:
-                if not self._n_under_way:
+        while True:
+            async with self._turn:
+                changed = self._changed
+                if self._closed:  # work that begins now would be stopped half-way, and its cost be lost
+                    raise CostLimitReached(self._closed)
+                if await self._has_room(most_usd):
+                    self._reserved_usd += most_usd
+                    self._n_under_way += 1
+                    return
+                if self._is_used_up(most_usd):
                     self._closed = (
-                        f"${self.spent_usd:.4f} of the ${self._limit_usd:g} that --max-cost allows are spent, "
+                        f"${self._total_usd():.4f} of the ${self._limit_usd:g} that --max-cost allows are spent, "
                         "and the next call could exceed it."
                     )
-                    self._work_ended.notify_all()
-                if self._closed:
+                    self._wake_all()
                     raise CostLimitReached(self._closed)
-                await self._work_ended.wait()
-            if self._closed:  # work that begins now would be stopped half-way, and its cost be lost
-                raise CostLimitReached(self._closed)
-            self._reserved_usd += most_usd
-            self._n_under_way += 1
+            await self._wait_for(changed)
+
+    def _wake_all(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def _has_room(self, most_usd: float) -> bool:
+        """Whether work that costs so much may begin now."""
+        return self.spent_usd + self._reserved_usd + most_usd <= self._limit_usd
+
+    def _is_used_up(self, most_usd: float) -> bool:
+        """Whether there will be no room for such work, when there is none now."""
+        return not self._n_under_way and self._total_usd() + most_usd > self._limit_usd
+
+    def _total_usd(self) -> float:
+        """What counts against the limit so far."""
+        return self.spent_usd
+
+    async def _wait_for(self, changed: asyncio.Event) -> None:
+        """Wait until work has ended."""
+        await changed.wait()
 
 
 class CostLimitedModel:

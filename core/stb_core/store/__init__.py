@@ -1,6 +1,7 @@
 """The store: the one truth for datasets, responses, misses, runs, trajectories and verdicts."""
 
 from stb_core.store.claim_queue import ClaimQueue, claim_once, open_queue
+from stb_core.store.cost_shares import CostShare, Paid
 from stb_core.store.curation import CurationAct, note_of
 from stb_core.store.database import sqlite_url
 from stb_core.store.datasets import Dataset

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from stb_core.errors import ConflictError, NotFoundError, suggest_near
 from stb_core.store import schema
+from stb_core.store.cost_shares import CostShares, Paid
 from stb_core.store.database import Database
 from stb_core.store.work import EndedClaim, Work
 from stb_core.values import Manifest, Query, StopReason, Trajectory, TrialPlace, clock
@@ -105,9 +106,10 @@ class JournalEntry:
 class Runs:
     """Reads and writes runs, their trajectories and the journal of their model calls."""
 
-    def __init__(self, database: Database, work: Work) -> None:
+    def __init__(self, database: Database, work: Work, cost_shares: CostShares) -> None:
         self._database = database
         self._work = work
+        self._cost_shares = cost_shares
 
     async def create(
         self,
@@ -368,11 +370,27 @@ class Runs:
             async for (reply,) in await connection.stream(sa.select(m.reply).where(m.run == run)):
                 yield reply
 
-    async def journal(self, run: str, replies: Sequence[JournalEntry]) -> None:
-        """Write down what models answered, in one transaction; what is on disk is never paid for twice."""
+    async def journal(self, run: str, replies: Sequence[JournalEntry], paid: Paid | None = None) -> float:
+        """Write down what models answered, in one transaction; what is on disk is never paid for twice.
+
+        Args:
+            run: its id.
+            replies: of models, and to which requests.
+            paid: what this process has spent, where the cost of the run is limited.
+
+        Returns:
+            What this process may spend still, in USD, see ``CostShares``; 0 without ``paid``.
+        """
         stamp = clock.now()
         rows = [{"run": run, "created_at": stamp, **asdict(reply)} for reply in replies]
-        await self._database.write(self._database.insert(schema.model_calls).on_conflict_do_nothing(), rows)
+        insert = self._database.insert(schema.model_calls).on_conflict_do_nothing()
+
+        def journal(connection: sa.Connection) -> float:
+            if rows:
+                connection.execute(insert, rows)
+            return self._cost_shares.record_within(connection, run, paid) if paid else 0.0
+
+        return await self._database.transact(journal)
 
 
 def _next_attempt() -> sa.Insert:

@@ -270,6 +270,17 @@ work_orders = Table(
     Column("late", BigInteger, nullable=False, default=0, server_default="0"),
 )
 
+# What each process has spent of the limit on the cost of a run, and what it may spend still, in USD.
+cost_shares = Table(
+    "cost_shares",
+    metadata,
+    Column("run", ForeignKey("runs.run", ondelete="CASCADE"), primary_key=True),
+    # See stb_core.values.processes; "" for all processes that have ended.
+    Column("owner", String(32), primary_key=True),
+    Column("spent_usd", Float, nullable=False, default=0.0, server_default="0"),
+    Column("reserved_usd", Float, nullable=False, default=0.0, server_default="0"),
+)
+
 # Queries that came with a run whose dataset may not be here.
 run_queries = Table(
     "run_queries",

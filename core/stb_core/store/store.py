@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from stb_core.store import migrations
+from stb_core.store.cost_shares import CostShares
 from stb_core.store.curation import Curation
 from stb_core.store.database import Database, open_engine, use_wal
 from stb_core.store.datasets import Datasets
@@ -30,7 +31,8 @@ class Store(Database):
         self.misses = Misses(self)
         self.episodes = EpisodeCalls(self)
         self.work = Work(self)
-        self.runs = Runs(self, self.work)
+        self.cost_shares = CostShares(self, self.work)
+        self.runs = Runs(self, self.work, self.cost_shares)
         self.episode_records = EpisodeRecords(self, self.runs)
         self.verdicts = Verdicts(self, self.runs, self.work)
 

@@ -1,8 +1,8 @@
 """Whole stores, table by table: reading them, writing them elsewhere, and one checksum for each table.
 
 Values are carried as the database holds them, JSON as its text, so that a copy on another database is
-the same to the letter. Leases and claims are left out: they mean something only while their holders live, and work
-is found anew from the runs.
+the same to the letter. Leases, claims and shares of a limit are left out: they mean something only while their holders
+live. What is left to do of a run, and what it has cost, is found anew from the run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stb_core.store import schema
 from stb_core.values import Fingerprint
 
 _CHUNK = 500
-_LEFT_OUT = frozenset({"leases", "work", "workers", "work_orders"})
+_LEFT_OUT = frozenset({"leases", "work", "workers", "work_orders", "cost_shares"})
 
 TableRow: TypeAlias = Sequence[Any]
 

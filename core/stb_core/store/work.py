@@ -94,8 +94,12 @@ class WorkerRow:
     @property
     def is_gone(self) -> bool:
         """Whether it certainly ended."""
-        holder = processes.read_mark(self.owner)
-        return bool(holder and holder.is_gone)
+        return _is_gone(self.owner)
+
+
+def _is_gone(owner: str) -> bool:
+    holder = processes.read_mark(owner)
+    return bool(holder and holder.is_gone)
 
 
 class Work:
@@ -356,9 +360,8 @@ class Work:
 
     async def workers(self, place: WorkPlace | None = None) -> list[WorkerRow]:
         """The processes that do work, of one place or of all, those that began first."""
-        is_alive = (_w.until >= self._now) & (_w.until <= self._now + LEASE_S + _CLOCK_STEP_S)
         statement = sa.select(
-            schema.workers, is_alive.label("is_alive"), (self._now - _w.started_at).label("seconds")
+            schema.workers, self._is_alive.label("is_alive"), (self._now - _w.started_at).label("seconds")
         )
         if place:
             statement = statement.where(_w.run == place.run, _w.kind == place.kind)
@@ -372,6 +375,15 @@ class Work:
             )
             for row in rows
         ]
+
+    @property
+    def _is_alive(self) -> sa.ColumnElement[bool]:
+        return (_w.until >= self._now) & (_w.until <= self._now + LEASE_S + _CLOCK_STEP_S)
+
+    def alive_within(self, connection: sa.Connection, run: str) -> set[str]:
+        """The marks of the processes that do work of a run and are there, within the caller's transaction."""
+        owners = connection.scalars(sa.select(_w.owner).where(_w.run == run, self._is_alive))
+        return {owner for owner in owners if not _is_gone(owner)}
 
     async def beat(self, owner: str, done: int, place: WorkPlace, part: str, late: int) -> str:
         """Say that a worker is there; ``late`` is how many results were dropped since the last time.

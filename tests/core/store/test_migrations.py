@@ -96,7 +96,7 @@ async def test_a_store_without_queries_of_runs_gets_them(store: Store, store_url
 
 async def drop_sources(connection: AsyncConnection) -> None:
     """Take away claims and what says where verdicts and misses came from, as before schema 0006."""
-    for table in ("work", "workers", "work_orders"):
+    for table in ("work", "workers", "work_orders", "cost_shares"):
         await connection.execute(sa.text(f"DROP TABLE {table}"))
     await connection.execute(sa.text("DROP INDEX ix_verdicts_readable"))
     for column in ("source", "is_foreign", "is_repeat"):
@@ -139,7 +139,7 @@ async def test_verdicts_of_an_older_store_get_the_sources_that_it_knows(store: S
 async def test_an_older_store_gets_the_tables_of_claims(store: Store, store_url: str) -> None:
     """They are empty: what is left of a run is found when it is continued."""
     await store.runs.create("r", Manifest(dataset="d", dataset_hash="", agent="a"), {"G": ["1"]})
-    tables = (schema.work_orders, schema.workers, schema.work)
+    tables = (schema.work_orders, schema.workers, schema.work, schema.cost_shares)
     async with store.writing() as connection:
         for table in tables:
             await connection.run_sync(table.drop)
@@ -149,7 +149,7 @@ async def test_an_older_store_gets_the_tables_of_claims(store: Store, store_url:
     newer = await open_store(store_url)
 
     async with newer.reading() as connection:
-        assert [0] * 3 == [await connection.scalar(sa.select(sa.func.count()).select_from(t)) for t in tables]
+        assert [0] * 4 == [await connection.scalar(sa.select(sa.func.count()).select_from(t)) for t in tables]
         assert [] == await connection.run_sync(
             lambda c: compare_metadata(MigrationContext.configure(c), schema.metadata)
         )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-HEAD = "0009"
+HEAD = "0010"
 _ADVISORY_LOCK = 0x5354_4221  # one number that all our processes agree upon
 
 
