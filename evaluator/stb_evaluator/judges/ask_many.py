@@ -408,7 +408,8 @@ class _Judging(Generic[Job]):
         verdicts, ended = [one[0] for one in given], [one[1] for one in given]
         if any(ended):
             return await self._store.verdicts.append_claimed(verdicts, ended)
-        self._tally.dropped += await self._store.verdicts.append(verdicts)
+        n_dropped = await self._store.verdicts.append(verdicts)
+        self._tally.dropped += n_dropped
         return [True] * len(given)
 
     async def _ask(self, asked: Asked[Job]) -> Judgement:
@@ -426,14 +427,16 @@ class _Judging(Generic[Job]):
             try:
                 judgement = await self._ask(asked)
             except CostLimitReached as reached:
-                tally.unasked += 1 + await questions.stop()
+                n_left = await questions.stop()  # other slots count theirs meanwhile
+                tally.unasked += 1 + n_left
                 tally.stopped = str(reached)
                 await questions.give_back(asked)
                 continue
             except ModelUnavailableError as problem:
                 await self._miss(questions, asked, problem)
                 if self._unavailable_in_a_row >= _PATIENCE:
-                    tally.unavailable += await questions.stop()
+                    n_left = await questions.stop()
+                    tally.unavailable += n_left
                 continue
             self._unavailable_in_a_row = 0
             # Before the next question: a crash loses at most the verdicts that are being asked for.
