@@ -84,6 +84,12 @@ def flags_of(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def output_columns() -> int | None:
+    """How wide output is to be by the variable ``COLUMNS``; None where it says nothing usable."""
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() else None
+
+
 def file_limit_factor() -> float:
     """What the environment multiplies the limits on files of others by; 1 if it says nothing.
 

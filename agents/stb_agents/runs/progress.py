@@ -13,7 +13,7 @@ from stb_core.cli import console
 from stb_core.llm import REFUSED
 from stb_core.store import Run
 from stb_core.usage import Usage
-from stb_core.values import Provenance, StopReason, Trajectory
+from stb_core.values import Provenance, StopReason, Trajectory, count_noun
 
 FAILURES = frozenset({StopReason.INFRASTRUCTURE, StopReason.AGENT_ERROR, *REFUSED})
 """Why a trial stopped that did not end as its agent meant it to."""
@@ -55,7 +55,7 @@ class RunProgress:
         self._progress.update(self._task, completed=self._run.n_expected - n)
         if not self._is_waiting:
             self._is_waiting = True
-            console.print_note(f"Waiting for {n} trials that other processes are doing.")
+            console.print_note(f"Waiting for {count_noun(n, 'trial')} that other processes are doing.")
 
     @property
     def line(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from stb_core.cli.output import GuardedStream, guard
 from stb_core.cli.tables import TextTable, fit_table
+from stb_core.settings import output_columns
 from stb_core.values.plain_text import fit_encoding
 
 _WIDTH_OF_FILES = 200
@@ -107,8 +107,8 @@ def print_texts(texts: Iterable[Text]) -> None:
 
 def _stdout() -> Console:
     out = GuardedConsole(highlight=False)
-    is_set = out.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return out if is_set else GuardedConsole(highlight=False, width=_WIDTH_OF_FILES)
+    is_known = out.is_terminal or output_columns() is not None
+    return out if is_known else GuardedConsole(highlight=False, width=_WIDTH_OF_FILES)
 
 
 def _cell(value: Any, digits: int) -> str:

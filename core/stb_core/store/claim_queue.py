@@ -197,13 +197,14 @@ class ClaimQueue:
 
     async def _count_elsewhere(self) -> int:
         """How many pieces other processes hold; named ones that have ended are forgotten."""
+        held = set(self._held)  # some may end while the store is read
         left = await self._work.left(self._place)
         if self._named is not None:
             ended = [item for item in self._named if item not in left]
             self.elsewhere += len(ended)
             self._named = deque(item for item in self._named if item in left)
             left = left.intersection(self._named)
-        return len(left.difference(self._held))
+        return len(left.difference(held, self._held))
 
     async def _free_those_of_the_dead(self, workers: Sequence[WorkerRow]) -> None:
         """What a process of this machine held that is gone is free at once."""
