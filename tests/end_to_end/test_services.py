@@ -249,7 +249,7 @@ def trajectories(topology: Topology, name: str) -> dict[str, Any]:
     done = topology.run("stb", "export", name, "--format", "toolbench", "-o", name)
     assert done.returncode == 0, done.stderr
     return {
-        "/".join("run" if part == name else part for part in path.relative_to(folder).parts): json.loads(
+        re.sub(rf"\b{name}(?=/)|(?<=_){name}(?=\.)", "run", str(path.relative_to(folder))): json.loads(
             path.read_text()
         )
         for path in sorted(folder.rglob("*.json"))
