@@ -119,3 +119,11 @@ def encode(value: Any) -> bytes:
     except RecursionError:
         raise FormatError("is nested too deeply") from None
     return body or exact
+
+
+def trim(data: bytes) -> bytes:
+    """The same bytes in no more memory than they need: for what is kept.
+
+    orjson writes into a buffer of at least four kilobytes, and leaves it at that, however short the text is.
+    """
+    return b"".join((data, b""))  # with the empty part it is a copy; bytes(data) would be the same object

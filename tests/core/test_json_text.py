@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -55,3 +56,16 @@ def test_text_without_halves_of_pairs_stays_as_it_is() -> None:
 def test_a_written_long_integer_is_read_back() -> None:
     """Writing keeps all digits too."""
     assert {"n": LONG} == json_text.parse(json_text.encode({"n": LONG}))
+
+
+def test_trimmed_bytes_take_what_they_need() -> None:
+    """What is encoded is in a buffer of kilobytes; the copy is not, and it is the same text."""
+    tracemalloc.start()
+    try:
+        kept = [json_text.trim(json_text.encode({"number": number})) for number in range(1000)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert b'{"number":7}' == kept[7]
+    assert taken < 200 * len(kept)

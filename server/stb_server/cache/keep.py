@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from stb_core import json_text
 from stb_core.store import Response
 from stb_core.values import Provenance
 from stb_core.values.provenance import Replacing
@@ -58,7 +59,8 @@ class AnswerKeeper:
         )
         kept = await self._writer.keep(request.dataset.id, response, self._replacing)
         in_force = kept.response
-        cached = CachedAnswer.create(in_force.body, in_force.provenance, number=in_force.id)
+        body = json_text.trim(in_force.body)
+        cached = CachedAnswer.create(body, in_force.provenance, number=in_force.id)
         if kept.is_new and in_force.version > 1:
             await self._replaced()  # the dataset is in another state now, with another namespace
         else:

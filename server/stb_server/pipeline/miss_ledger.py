@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from stb_core import json_text
 from stb_core.errors import StoreError
 from stb_core.store import Miss, Store, bounded_arguments
 from stb_core.values import ApiRef
@@ -79,7 +80,8 @@ class MissLedger:
                 self.lost += 1
                 return
             ref = ApiRef(call.category, call.tool, call.api)
-            waiting = calls[key] = _Waiting(ref, bounded_arguments(call.canonical_arguments), request.client)
+            arguments = json_text.trim(bounded_arguments(call.canonical_arguments))
+            waiting = calls[key] = _Waiting(ref, arguments, request.client)
             self._bytes += len(waiting.arguments)
         waiting.count += 1
         self._awake.set()

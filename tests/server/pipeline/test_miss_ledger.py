@@ -7,6 +7,7 @@ import json
 import random
 import signal
 import string
+import tracemalloc
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,8 @@ import sqlalchemy as sa
 
 from serve_process import make_store, start
 from stb_core.store import Store, misses, open_store
+from stb_core.values import ToolCall
+from stb_server.calls import CallRequest
 from stb_server.pipeline import miss_ledger
 from stb_server.worker.options import ServerOptions
 from virtual_server import Running, put_weather, request, running
@@ -69,6 +72,22 @@ async def test_memory_is_bounded_in_bytes(
     assert 26 == lost + len(kept)
     assert 0 < len(kept) <= 6
     assert len(kept) + 1 == len(later)
+
+
+async def test_what_waits_takes_the_memory_that_is_counted(sqlite_store: Store) -> None:
+    """Short arguments do not keep the buffers of kilobytes that they were written into."""
+    dataset = await put_weather(sqlite_store)
+    ledger = miss_ledger.MissLedger(sqlite_store, interval_s=3600)
+    tracemalloc.start()
+    try:
+        for number in range(1000):
+            ledger.add(CallRequest(dataset, ToolCall("Weather", "weather", "current", {"city": str(number)})))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 1000 == ledger.queued
+    assert taken < 1000 * 1000
 
 
 async def test_the_store_is_bounded(store: Store, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
