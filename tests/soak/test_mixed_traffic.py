@@ -45,8 +45,9 @@ MEMORY_MB = 1
 """Memory of each worker for answers; full before the traffic begins."""
 SHELF = 2000
 """Recorded answers that fill it."""
-MORE_FILES = 6
-"""Descriptors that may be open besides: connections to the database and to Redis that were made anew."""
+MORE_FILES = 12
+"""Descriptors that may be open besides: a worker keeps eight connections to the store and four for reading it, and opens
+most of them only when many calls wait at once."""
 BATCH = 200
 """New calls of one kind whose answers are asked for again."""
 
