@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stb_core.telemetry import logs
 from stb_server.inspector import sign_in
 from stb_server.worker import CLIENT, Client, Clients
 
@@ -16,8 +13,6 @@ _OPEN = frozenset({"/healthz"})
 # Episodes have their own tokens; only opening one needs the server's.
 _OPEN_BELOW = ("/v1/episodes/", "/e/", "/mcp/e/", "/proxy/e/")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-# What a form of these pages changes needs the write token as well.
-_FORMS = ("/login", "/logout", "/edit", "/cache/")
 
 
 def _is_open(path: str) -> bool:
@@ -54,11 +49,12 @@ class TokenGuard:
             await refusal(scope, receive, send)
         else:
             scope[CLIENT] = client
-            with logs.fields(client=client.name) if client.name else nullcontext():
+            with client.in_logs():
                 await self._app(scope, receive, send)
 
 
 def _may(client: Client, scope: Scope) -> bool:
     path: str = scope["path"]
-    is_form = path.startswith(_FORMS) and not path.endswith("/try")
+    # What a form of the inspector changes needs the write token as well; to try a call does not.
+    is_form = sign_in.is_form(path) and not path.endswith("/try")
     return client.writes or scope["method"] in _READS or is_form

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from hashlib import blake2b
 from time import monotonic
 from urllib.parse import quote
@@ -17,7 +16,6 @@ from urllib.parse import quote
 from starlette.types import Receive, Scope, Send
 
 from stb_core.errors import StoreError
-from stb_core.telemetry import logs
 from stb_server.app import body_limit, host_guard, origin_guard, stop_guard
 from stb_server.app.response_headers import NO_SNIFFING
 from stb_server.app.token_guard import UNAUTHORIZED
@@ -78,7 +76,7 @@ class VirtualEndpoint:
                     await send({"type": "http.response.body", "body": entry.body})
                     self._times.histogram(entry.provenance, "memory", 200).observe(monotonic() - started)
                     return
-            with logs.fields(client=client.name) if client.name else nullcontext():
+            with client.in_logs():
                 await self._answer(view, raw, digest, send, started, episode, client.name)
         except BadRequestError as problem:
             await self._refuse(send, problem, started)

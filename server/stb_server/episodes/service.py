@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -17,7 +17,6 @@ import orjson
 from stb_core.errors import StoreError
 from stb_core.llm import REFUSED
 from stb_core.store import ShieldedTasks
-from stb_core.telemetry import logs
 from stb_core.values import FINISH, ApiRef, Episode, Finished, Functions, Query, Step, StopReason, clock
 from stb_core.values.episodes import later
 from stb_core.values.functions import OfferedApi
@@ -228,7 +227,7 @@ class EpisodeService:
         ledger = episode.id if episode.terms["stateful"] else ""
         client = self.client_of(episode)
         self.worker.count(client, "accepted")
-        with logs.fields(client=client.name) if client.name else nullcontext():
+        with client.in_logs():
             answer, key = await self.worker.call(view, request, ledger, client.name)
         if answer.unavailable:  # the call stays unanswered, and may be made again
             text = f"The server's simulator cannot be asked: {answer.unavailable}"

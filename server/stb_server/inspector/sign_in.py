@@ -33,9 +33,14 @@ def is_open(path: str) -> bool:
     return path.startswith(_OPEN)
 
 
+def is_form(path: str) -> bool:
+    """Whether a path is under the pages whose forms a signed-in browser may send."""
+    return path.startswith(_FORMS)
+
+
 def client_of_cookie(scope: Scope, clients: Clients) -> Client | None:
     """The client whose cookie a request has, if the cookie allows the request."""
-    if scope["method"] not in _READS and not scope["path"].startswith(_FORMS):
+    if scope["method"] not in _READS and not is_form(scope["path"]):
         return None
     try:
         cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))

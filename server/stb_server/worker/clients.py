@@ -14,6 +14,7 @@ import re
 import tomllib
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from stb_core.errors import FormatError, NotFoundError
+from stb_core.telemetry import logs
 from stb_server.calls import BadRequestError
 from stb_server.worker.rate_limit import RateLimit
 
@@ -60,6 +62,10 @@ class Client:
     """How many calls it may make; None where the limit of all clients counts."""
     max_misses: int | None = None
     """How many different calls of each dataset it may bring into the ledger of misses."""
+
+    def in_logs(self) -> AbstractContextManager[None]:
+        """Puts its name, if it has one, into every line that is logged within the block."""
+        return logs.fields(client=self.name) if self.name else nullcontext()
 
 
 ANYONE = Client()

@@ -81,15 +81,13 @@ class NamedModels:
     """Simulators and judges whose host need not exist."""
 
 
-async def check_models(
-    settings: Settings, named: NamedModels, timeout_s: float | None = None
-) -> list[CheckResult]:
+async def check_models(settings: Settings, named: NamedModels, timeout_s: float) -> list[CheckResult]:
     """Send requests to each model, at the providers of the settings.
 
     Args:
         settings: where providers are.
         named: the models.
-        timeout_s: longest time for one reply; None for the default.
+        timeout_s: longest time for one reply.
     """
     results = []
     for name in dict.fromkeys(filter(None, (*named.agents, *named.judges))):
@@ -103,9 +101,7 @@ async def check_models(
     ]
 
 
-async def _check_simulator(
-    settings: Settings, named: NamedModels, timeout_s: float | None
-) -> list[CheckResult]:
+async def _check_simulator(settings: Settings, named: NamedModels, timeout_s: float) -> list[CheckResult]:
     simulator, urls, results = named.simulator, named.urls, []
     if simulator and urls:
         try:
@@ -124,7 +120,7 @@ async def _check_simulator(
 async def _of_provider(
     settings: Settings,
     name: str,
-    timeout_s: float | None,
+    timeout_s: float,
     *,
     calls_functions: bool = False,
     may_be_absent: bool = False,
@@ -150,7 +146,7 @@ async def _ask(
     check: str,
     name: str,
     endpoint: Endpoint,
-    timeout_s: float | None,
+    timeout_s: float,
     *,
     calls_functions: bool = False,
 ) -> list[CheckResult]:
