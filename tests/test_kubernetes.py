@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from stb_server.app import process
 
 SERVICES: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())["services"]
 OURS = ("server", "setup", "runner")
@@ -61,3 +62,13 @@ def test_pods_are_set_as_containers_are(name: str) -> None:
 def test_the_cache_is_the_same_program_everywhere() -> None:
     """Its version on Kubernetes is that of the compose file."""
     assert SERVICES["redis"]["image"] == PODS["stb-redis"]["containers"][0]["image"]
+
+
+def test_a_server_that_is_told_to_stop_has_the_time_for_it() -> None:
+    """Before it is killed: on Kubernetes this time includes what happens before it is told."""
+    pod = PODS["stb-server"]
+    [*_, before_s] = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    needed_s = process.GRACE_S + process.CLOSE_S
+
+    assert needed_s + int(before_s) < pod["terminationGracePeriodSeconds"]
+    assert needed_s < int(SERVICES["server"]["stop_grace_period"].removesuffix("s"))
