@@ -15,12 +15,17 @@ from stb_core.values import Query, StopReason, TrialPlace
 async def trials_left(store: Store, run: str, queries: Sequence[Query], trials: int) -> list[TrialPlace]:
     """The trials without a result: the first trial of all queries, then the second of all, and so on."""
     places = [(query.group, query.query_id, trial) for trial in range(trials) for query in queries]
-    done = {
+    ended = await _ended(store, run)
+    return [place for place in places if place not in ended]
+
+
+async def _ended(store: Store, run: str) -> set[TrialPlace]:
+    """The trials with a result; those that were lost to infrastructure have none."""
+    return {
         (trial.group, trial.query_id, trial.trial)
         for trial in await store.runs.done(run)
         if trial.stop is not StopReason.INFRASTRUCTURE
     }
-    return [place for place in places if place not in done]
 
 
 async def claim_trials(
@@ -42,12 +47,7 @@ async def claim_trials(
     items = {item_of(trial): position for position, trial in enumerate(left)}
 
     async def still_left() -> Collection[str]:
-        ended = {
-            item_of((trial.group, trial.query_id, trial.trial))
-            for trial in await store.runs.done(run)
-            if trial.stop is not StopReason.INFRASTRUCTURE
-        }
-        return items.keys() - ended
+        return items.keys() - {item_of(trial) for trial in await _ended(store, run)}
 
     if imported := await store.work.left(place) - items.keys():
         await store.work.close(place, imported)
