@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stb_core.store import Run, Store
 from stb_core.values import POINTS, SOWR, Judgement, Status, Trajectory, TrialPlace, Verdict
-from stb_evaluator.judges import JudgingTally, Pair, PairJudge, claim_questions, judge_all
+from stb_evaluator.judges import JudgingTally, Pair, PairJudge, judge_missing
 from stb_evaluator.scores import preferences
 from stb_evaluator.statistics import Interval, mean_interval, wilson_interval
 from stb_experiments.judge_probes import pad
@@ -105,20 +105,16 @@ async def ask_both_ways(
     def verdict(job: tuple[TrialPlace, Pair], judgement: Judgement) -> Verdict:
         return _verdict(run, judge, *job, judgement)
 
-    if jobs := await missing():
-        named = min([run.run, *against])
-        async with claim_questions(
-            store, named, jobs, missing, verdict, connections=connections, by_answer=True
-        ) as questions:
-            await judge_all(
-                store,
-                questions,
-                lambda job: judge.prefer(job[1], 0),
-                verdict,
-                connections=connections,
-                tally=tally,
-                advance=advance,
-            )
+    await judge_missing(
+        store,
+        min([run.run, *against]),
+        missing,
+        lambda job: judge.prefer(job[1], 0),
+        verdict,
+        connections=connections,
+        tally=tally,
+        advance=advance,
+    )
     known = await preferences(store, [pair for _, pair in shown], judge.name, judge.rubric, [run.run])
     return count_swaps(
         [(known.get((pair.hash, 0)), known.get((pair.swapped.hash, 0))) for pair in pairs.values()]

@@ -1,6 +1,6 @@
 """Judges: what they are asked, how their replies are read, and the verdicts they give."""
 
-from stb_evaluator.judges.ask_many import JudgingTally, Questions, claim_questions, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, Questions, claim_questions, judge_all, judge_missing
 from stb_evaluator.judges.failures import report_failures
 from stb_evaluator.judges.flags import evaluator_option, with_cost_options
 from stb_evaluator.judges.forecast import (

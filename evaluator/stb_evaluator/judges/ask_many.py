@@ -364,6 +364,43 @@ async def judge_all(
     return session.given
 
 
+async def judge_missing(
+    store: Store,
+    run: str,
+    missing: Callable[[], Awaitable[Sequence[Job]]],
+    judge: Callable[[Job], Awaitable[Judgement]],
+    verdict: Callable[[Job, Judgement], Verdict],
+    *,
+    connections: int,
+    tally: JudgingTally,
+    advance: Callable[[int, int], None] = lambda _done, _all: None,
+    reserve: Reserve[Job] | None = None,
+) -> None:
+    """Have judged what is missing, each question once among all processes that ask it, wherever its answer was given.
+
+    ``missing`` reads from the log what has no verdict. ``run`` see ``claim_questions``, the rest see ``judge_all``.
+
+    Raises:
+        StbError: as ``judge_all``.
+    """
+    jobs = await missing()
+    if not jobs:
+        return
+    async with claim_questions(
+        store, run, jobs, missing, verdict, connections=connections, by_answer=True
+    ) as questions:
+        await judge_all(
+            store,
+            questions,
+            judge,
+            verdict,
+            connections=connections,
+            tally=tally,
+            advance=advance,
+            reserve=reserve,
+        )
+
+
 class _Judging(Generic[Job]):
     """One call of ``judge_all``; see there."""
 

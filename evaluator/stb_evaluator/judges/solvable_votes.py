@@ -20,7 +20,7 @@ from stb_core.usage import Price
 from stb_core.values import ApiRef, Judgement, Manifest, Query, Status, Verdict, content_hash
 from stb_core.values.verdicts import SOLVABLE
 from stb_evaluator.judges.ask import ReplyForm
-from stb_evaluator.judges.ask_many import JudgingTally, claim_questions, judge_all
+from stb_evaluator.judges.ask_many import JudgingTally, judge_missing
 from stb_evaluator.judges.forecast import Allowance, VerdictForecast, forecast_verdicts
 from stb_evaluator.judges.judge import RubricJudge
 from stb_evaluator.judges.quoting import shorten
@@ -131,20 +131,17 @@ async def collect_votes(
             answer_hash=task.hash,
         )
 
-    if jobs := await missing():
-        async with claim_questions(
-            store, run, jobs, missing, verdict, connections=connections, by_answer=True
-        ) as questions:
-            await judge_all(
-                store,
-                questions,
-                lambda job: _voting(job[0])(SolvabilityVoter(job[1], rubric)),
-                verdict,
-                connections=connections,
-                tally=tally,
-                advance=advance,
-                reserve=reserve if allowances else None,
-            )
+    await judge_missing(
+        store,
+        run,
+        missing,
+        lambda job: _voting(job[0])(SolvabilityVoter(job[1], rubric)),
+        verdict,
+        connections=connections,
+        tally=tally,
+        advance=advance,
+        reserve=reserve if allowances else None,
+    )
     known = await _known(store, run, tasks, models, rubric)
     return [_count(task, models, known) for task in tasks], tally
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from typing import TypeVar
 
 from stb_core.store import Store
 from stb_core.usage import Price
@@ -18,12 +17,10 @@ from stb_evaluator.judges import (
     Pair,
     PairJudge,
     VerdictForecast,
-    claim_questions,
     forecast_verdicts,
-    judge_all,
+    judge_missing,
     reserving,
 )
-from stb_evaluator.judges.ask_many import Reserve
 from stb_evaluator.scores.win_rate import decide_outcome
 from stb_evaluator.scores.win_verdicts import WinComparison
 
@@ -32,7 +29,6 @@ CHECKS = "sowr-answer"
 
 PairJob = tuple[TrialPlace, Pair, int]
 """A pair as it is shown, and the round."""
-Job = TypeVar("Job")
 CheckJob = tuple[TrialPlace, Pair, Trajectory, int]
 """An answer of a pair as it is shown, and the round."""
 
@@ -74,9 +70,9 @@ async def ask_for_preferences(
         def verdict(job: PairJob, judgement: Judgement) -> Verdict:
             return _verdict(comparison, judge, *job, judgement)
 
-        await _ask(
+        await judge_missing(
             store,
-            comparison,
+            _first_run(comparison),
             missing,
             lambda job: judge.prefer(*job[1:]),
             verdict,
@@ -116,9 +112,9 @@ async def _check(
     def verdict(job: CheckJob, judgement: Judgement) -> Verdict:
         return _verdict_on_answer(comparison, checker, *job, judgement)
 
-    await _ask(
+    await judge_missing(
         store,
-        comparison,
+        _first_run(comparison),
         missing,
         lambda job: _checking(job)(checker),
         verdict,
@@ -131,36 +127,9 @@ async def _check(
     return tally
 
 
-async def _ask(
-    store: Store,
-    comparison: WinComparison,
-    missing: Callable[[], Awaitable[list[Job]]],
-    judge: Callable[[Job], Awaitable[Judgement]],
-    verdict: Callable[[Job, Judgement], Verdict],
-    *,
-    connections: int,
-    tally: JudgingTally,
-    advance: Callable[[int, int], None],
-    reserve: Reserve[Job] | None,
-) -> None:
-    """Ask for what is missing, together with others that compare the same runs, in whatever order they name them."""
-    jobs = await missing()
-    if not jobs:
-        return
-    run = min(comparison.one.run.run, comparison.other.run.run)
-    async with claim_questions(
-        store, run, jobs, missing, verdict, connections=connections, by_answer=True
-    ) as questions:
-        await judge_all(
-            store,
-            questions,
-            judge,
-            verdict,
-            connections=connections,
-            tally=tally,
-            advance=advance,
-            reserve=reserve,
-        )
+def _first_run(comparison: WinComparison) -> str:
+    """The run whose work the questions are, in whatever order processes name the two."""
+    return min(comparison.one.run.run, comparison.other.run.run)
 
 
 async def forecast_preferences(
