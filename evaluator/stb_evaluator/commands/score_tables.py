@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from stb_core.cli import console
-from stb_core.values import group_order, measure_text, score_text, score_with_interval
+from stb_core.values import measure_text
 from stb_evaluator.judges import METRICS
 from stb_evaluator.scores import (
     BLOCKS,
@@ -23,6 +23,7 @@ from stb_evaluator.scores import (
     faults,
     headline,
 )
+from stb_evaluator.scores.cells import groups_of, score_cell, starred
 from stb_evaluator.scores.trial_facts import share_columns
 
 
@@ -73,13 +74,11 @@ def show(
 
 
 def _table(rows: Sequence[ResultRow], title: str) -> tuple[list[dict[str, Any]], list[str]]:
-    groups = list(dict.fromkeys(row["group"] for row in rows))
-    groups.sort(key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
     lines: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         line = lines.setdefault((row["run"], row["judge"]), {"run": row["run"], "judge": row["judge"]})
-        line[row["group"]] = _cell(row)
-    return list(lines.values()), [f"run:{title}", "judge", *groups]
+        line[row["group"]] = score_cell(row)
+    return list(lines.values()), [f"run:{title}", "judge", *groups_of(rows)]
 
 
 def _origins(rows: Sequence[ResultRow]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -93,16 +92,7 @@ def _origins(rows: Sequence[ResultRow]) -> tuple[list[dict[str, Any]], list[str]
     return lines, ["run:provenance of answers, %", "calls", *heads]
 
 
-def _cell(row: ResultRow) -> str:
-    if row["value"] is None:
-        return "?"
-    mark = "" if row["complete"] else "*"
-    if row["block"] == "reference":
-        return f"{score_text(row['value'])}±{score_text(row['std_rounds'])}{mark}"
-    return score_with_interval(row["value"], row["ci_low"], row["ci_high"]) + mark
-
-
 def _measure_cells(row: ResultRow) -> dict[str, str]:
     """Value and interval of a measure, with the same digits; an incomplete value carries a star."""
     value, _, ends = measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"]).partition(" ")
-    return {"value": value if row["complete"] or not value else f"{value}*", "interval": ends}
+    return {"value": starred(value, row), "interval": ends}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from stb_core.errors import UsageError
 from stb_core.plugins import Figure
 from stb_evaluator.reports.content import Report
-from stb_evaluator.reports.text import groups_of
 from stb_evaluator.scores import MACRO, MICRO, ResultRow
+from stb_evaluator.scores.cells import groups_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

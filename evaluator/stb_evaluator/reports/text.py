@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 
-from stb_core.values import group_order, measure_text, p_text, score_text, score_with_interval
+from stb_core.values import measure_text, p_text, score_with_interval
 from stb_evaluator.reports.content import Report
 from stb_evaluator.scores import MACRO, MICRO, UNSIMULATED, ResultRow
+from stb_evaluator.scores.cells import groups_of, score_cell, starred
 from stb_evaluator.scores.trial_facts import KINDS, share_columns
 
 CSV_COLUMNS = (
@@ -110,30 +111,14 @@ def _published_tables(report: Report) -> list[tuple[str, list[list[str]]]]:
     ]
 
 
-def groups_of(rows: Iterable[ResultRow]) -> list[str]:
-    """Groups in their usual order, ``macro`` and ``micro`` last."""
-    found = {row["group"] for row in rows}
-    return sorted(found, key=lambda group: (group in {MACRO, MICRO}, *group_order(group)))
-
-
 def _score_table(rows: Sequence[ResultRow], block: str) -> list[list[str]]:
     mine = [row for row in rows if row["block"] == block]
     groups = groups_of(mine)
     lines: dict[str, dict[str, str]] = {}
     for row in mine:
-        lines.setdefault(row["run"], {})[row["group"]] = score_cell(row)
+        lines.setdefault(row["run"], {})[row["group"]] = score_cell(row, " ± ")
     body = [[run, *(cells.get(group, "") for group in groups)] for run, cells in lines.items()]
     return [["run", *groups], *body]
-
-
-def score_cell(row: ResultRow) -> str:
-    """A score as text; an incomplete one carries a star."""
-    if row["value"] is None:
-        return "?"
-    mark = "" if row["complete"] else "*"
-    if row["block"] == "reference":
-        return f"{score_text(row['value'])} ± {score_text(row['std_rounds'])}{mark}"
-    return score_with_interval(row["value"], row["ci_low"], row["ci_high"]) + mark
 
 
 def _pair_table(rows: Sequence[ResultRow]) -> list[list[str]]:
@@ -178,8 +163,7 @@ def _measure_table(rows: Sequence[ResultRow]) -> list[list[str]]:
 
 
 def _measure_cell(row: ResultRow) -> str:
-    text = measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"])
-    return text if row["complete"] or not text else f"{text}*"
+    return starred(measure_text(row["value"], row["ci_low"], row["ci_high"], row["unit"]), row)
 
 
 def _consumption_table(rows: Sequence[ResultRow]) -> list[list[str]]:
