@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shutil
 import sqlite3
@@ -16,8 +15,9 @@ from typing import Any
 import pytest
 
 from conftest import clean_environment
+from evaluator_makers import on_store
 from preloaded_stb import execute_stb, start_stb
-from stb_core.store import Store, backups, find_damage, open_store
+from stb_core.store import Store, backups, find_damage
 
 pytestmark = [pytest.mark.linux, pytest.mark.slow]
 
@@ -88,15 +88,11 @@ COMMANDS = {
 def looked_at(folder: Path, look: Callable[[Store, Path], Awaitable[Any]]) -> Any:
     """What a look at a store finds, which is opened and sound."""
 
-    async def open_and_look() -> Any:
-        store = await open_store(f"sqlite:///{folder / 'store.db'}")
-        try:
-            assert not await find_damage(store)
-            return await look(store, folder)
-        finally:
-            await store.close()
+    async def check_and_look(store: Store) -> Any:
+        assert not await find_damage(store)
+        return await look(store, folder)
 
-    return asyncio.run(open_and_look())
+    return on_store(f"sqlite:///{folder / 'store.db'}", check_and_look)
 
 
 def prepared(folder: Path, demo: Path) -> Path:

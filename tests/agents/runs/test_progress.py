@@ -54,7 +54,7 @@ async def test_nothing_is_said_where_that_is_not_wanted(
 async def test_a_run_that_is_told_to_stop_while_its_server_starts_says_so(
     sqlite_store: Store, tmp_path: Path
 ) -> None:
-    """Before it holds a lease it ends with the same words and exit code as after."""
+    """Before it holds a claim it ends with the same words and exit code as after."""
     await put_world(sqlite_store)
     args = "run", "-a", "scripted", "-d", "world"
     said: list[str] = []
