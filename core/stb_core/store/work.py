@@ -429,8 +429,11 @@ def _now(*, is_sqlite: bool) -> sa.ColumnElement[float]:
     return sa.literal_column(f"({text})", sa.Float)
 
 
-def _rows_given(*, is_sqlite: bool) -> sa.Subquery:
-    """Items, fences and states that a statement gets as one JSON text, so that its own text is always the same."""
+def _rows_given(*, is_sqlite: bool) -> sa.CTE:
+    """Items, fences and states that a statement gets as one JSON text, so that its own text is always the same.
+
+    They are read once, as a table of their own: else SQLite reads all pieces of a place, and the text for each of them.
+    """
     rows = sa.bindparam("rows", type_=sa.Text)
     if is_sqlite:
         text = (
@@ -443,4 +446,8 @@ def _rows_given(*, is_sqlite: bool) -> sa.Subquery:
             " FROM json_array_elements(CAST(:rows AS json)) AS e"
         )
     columns = sa.text(text).bindparams(rows)
-    return columns.columns(item=sa.Text, fence=sa.BigInteger, state=sa.String).subquery("given")
+    return (
+        columns.columns(item=sa.Text, fence=sa.BigInteger, state=sa.String)
+        .cte("given")
+        .prefix_with("MATERIALIZED")
+    )

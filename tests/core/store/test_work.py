@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -194,3 +195,31 @@ async def test_workers_are_known_while_they_live(store: Store) -> None:
     assert [w.owner for w in await store.work.workers()] == ["one"]
     async with store.reading() as connection:
         assert await connection.scalar(sa.select(schema.work_orders.c.late)) == 3
+
+
+@pytest.mark.usefixtures("items")
+async def test_sqlite_looks_up_the_pieces_that_it_changes(store: Store) -> None:
+    """It does not read all pieces of a run to renew or end the claims of a few."""
+    if not store.is_sqlite:
+        pytest.skip("PostgreSQL decides by its statistics")
+    changes: list[tuple[str, tuple[object, ...]]] = []
+
+    def note(*executed: Any) -> None:
+        if "UPDATE work" in executed[2]:
+            changes.append(executed[2:4])
+
+    claims = await store.work.claim(PLACE, "one", 2)
+    sa.event.listen(sa.Engine, "after_cursor_execute", note)
+    try:
+        await store.work.renew(claims)
+        await store.work.end([claim.ended(DONE) for claim in claims])
+    finally:
+        sa.event.remove(sa.Engine, "after_cursor_execute", note)
+
+    assert len(changes) == 2
+    async with store.reading() as connection:
+        for statement, values in changes:
+            plan = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            reads = [row.detail for row in plan if row.detail.startswith(("SEARCH work", "SCAN work"))]
+            assert len(reads) == 1
+            assert reads[0].endswith("(run=? AND kind=? AND item=?)")
