@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -109,7 +110,6 @@ class Work:
         self._database = database
         self._now = _now(is_sqlite=database.is_sqlite)
         self._rows = _rows_given(is_sqlite=database.is_sqlite)
-        self._statements: dict[str, Any] = {}
 
     # Pieces
 
@@ -174,7 +174,7 @@ class Work:
             after: only those behind this position.
             among: only these, if given.
         """
-        statement = self._claim_among if among is not None else self._claim_any
+        statement = self._claim_any
         given = {
             "run_": place.run,
             "kind_": place.kind,
@@ -183,36 +183,33 @@ class Work:
             "owner_": owner,
         }
         if among is not None:
+            statement = self._claim_among
             given["rows"] = orjson.dumps([[item, 0, ""] for item in among]).decode()
         rows = await self._database.transact(lambda c: c.execute(statement, given).all())
         claims = [Claim(place, row.item, row.position, row.fence, row.tries) for row in rows]
         return sorted(claims, key=lambda claim: claim.position)
 
-    @property
+    @cached_property
     def _claim_any(self) -> sa.Update:
-        return self._claiming("any", ())
+        return self._claiming()
 
-    @property
+    @cached_property
     def _claim_among(self) -> sa.Update:
-        return self._claiming("among", [_t.item.in_(sa.select(self._rows.c.item))])
+        return self._claiming(_t.item.in_(sa.select(self._rows.c.item)))
 
-    def _claiming(self, name: str, more: Sequence[sa.ColumnElement[bool]]) -> sa.Update:
-        if name in self._statements:
-            made: sa.Update = self._statements[name]
-            return made
+    def _claiming(self, *more: sa.ColumnElement[bool]) -> sa.Update:
         run, kind = sa.bindparam("run_", type_=sa.String), sa.bindparam("kind_", type_=sa.String)
         after = sa.bindparam("after_", type_=sa.BigInteger)
-        is_ended = (_t.until < self._now) | (_t.until > self._now + LEASE_S + _CLOCK_STEP_S)
         free = (
             sa.select(_t.item)
             .where(_t.run == run, _t.kind == kind, _t.is_left == sa.literal_column("1"), _t.position > after)
-            .where((_t.state == OPEN) | is_ended, *more)
+            .where((_t.state == OPEN) | ~self._lasts(_t.until), *more)
             .order_by(_t.position)
             .limit(sa.bindparam("n_", type_=sa.Integer))
             .with_for_update(skip_locked=True)
             .cte("free")
         )
-        statement = (
+        return (
             sa.update(schema.work)
             .where(_t.run == run, _t.kind == kind, _t.item.in_(sa.select(free.c.item)))
             .values(
@@ -224,8 +221,10 @@ class Work:
             )
             .returning(_t.item, _t.position, _t.fence, _t.tries)
         )
-        self._statements[name] = statement
-        return statement
+
+    def _lasts(self, until: sa.Column[float]) -> sa.ColumnElement[bool]:
+        """Whether a lease that ends then has not ended yet."""
+        return (until >= self._now) & (until <= self._now + LEASE_S + _CLOCK_STEP_S)
 
     async def renew(self, claims: Sequence[Claim]) -> set[str]:
         """Hold claims of one place for ``LEASE_S`` more; returns the items of those that are still held."""
@@ -361,7 +360,9 @@ class Work:
     async def workers(self, place: WorkPlace | None = None) -> list[WorkerRow]:
         """The processes that do work, of one place or of all, those that began first."""
         statement = sa.select(
-            schema.workers, self._is_alive.label("is_alive"), (self._now - _w.started_at).label("seconds")
+            schema.workers,
+            self._lasts(_w.until).label("is_alive"),
+            (self._now - _w.started_at).label("seconds"),
         )
         if place:
             statement = statement.where(_w.run == place.run, _w.kind == place.kind)
@@ -376,13 +377,9 @@ class Work:
             for row in rows
         ]
 
-    @property
-    def _is_alive(self) -> sa.ColumnElement[bool]:
-        return (_w.until >= self._now) & (_w.until <= self._now + LEASE_S + _CLOCK_STEP_S)
-
     def alive_within(self, connection: sa.Connection, run: str) -> set[str]:
         """The marks of the processes that do work of a run and are there, within the caller's transaction."""
-        owners = connection.scalars(sa.select(_w.owner).where(_w.run == run, self._is_alive))
+        owners = connection.scalars(sa.select(_w.owner).where(_w.run == run, self._lasts(_w.until)))
         return {owner for owner in owners if not _is_gone(owner)}
 
     async def beat(self, owner: str, done: int, place: WorkPlace, part: str, late: int) -> str:
