@@ -22,7 +22,7 @@ import orjson
 
 from stb_core.errors import ConflictError, FormatError, NotFoundError, StoreError
 from stb_core.store import Store, migrations, open_store
-from stb_core.store.database import sqlite_url
+from stb_core.store.database import open_read_only, sqlite_url
 from stb_core.store.soundness import find_code, find_damage_of_file
 from stb_core.store.table_copy import (
     TableChecksum,
@@ -189,7 +189,7 @@ def read_manifest(path: Path) -> BackupManifest:
     if not path.is_file():
         raise NotFoundError(f"There is no back-up {path}.", hint="Check the path.")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        with open_read_only(path) as file:
             (text,) = file.execute("SELECT document FROM stb_backup").fetchone()
         found: dict[str, Any] = orjson.loads(text)
         tables = {

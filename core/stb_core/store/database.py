@@ -205,6 +205,17 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
+@contextmanager
+def open_read_only(path: Path) -> Generator[sqlite3.Connection]:
+    """An SQLite file, opened so that nothing in it can be changed.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        yield file
+
+
 def open_engine(url: str) -> AsyncEngine:
     """The engine of a database URL; nothing is opened yet.
 

@@ -7,9 +7,7 @@ trigger or a computed column could make rows without end.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import JSON
 
 from stb_core.store import schema
-from stb_core.store.database import Database
+from stb_core.store.database import Database, open_read_only
 from stb_core.values import Status, StopReason, Trajectory
 
 _WORDS: dict[tuple[str, str], Callable[[str], object]] = {
@@ -44,7 +42,7 @@ def find_damage_of_file(path: Path) -> str:
     Raises:
         sqlite3.Error: it is not an SQLite file, or so damaged that it cannot be looked at.
     """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+    with open_read_only(path) as file:
         return _said(file.execute("PRAGMA integrity_check(1)").fetchone()[0])
 
 
@@ -54,7 +52,7 @@ def find_code(path: Path) -> str:
     Raises:
         sqlite3.Error: as above.
     """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+    with open_read_only(path) as file:
         entries = file.execute("SELECT type, name FROM sqlite_master").fetchall()
         odd = [f"the {kind} {name}" for kind, name in entries if kind not in {"table", "index"}]
         for kind, name in entries:
@@ -72,7 +70,7 @@ def find_wrong_value(path: Path) -> str:
     Raises:
         sqlite3.Error: as above.
     """
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+    with open_read_only(path) as file:
         file.text_factory = bytes
         try:
             file.execute("SELECT name FROM sqlite_master").fetchall()

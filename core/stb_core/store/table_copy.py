@@ -7,9 +7,7 @@ live. What is left to do of a run, and what it has cost, is found anew from the 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import JSON
 
 from stb_core.store import schema
+from stb_core.store.database import open_read_only
 from stb_core.values import Fingerprint
 
 _CHUNK = 500
@@ -108,7 +107,7 @@ def sums_of_file(path: Path, columns: Mapping[str, Sequence[str]]) -> dict[str, 
         sqlite3.Error: a table or a column is not there, or the file is damaged.
     """
     found = {}
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+    with open_read_only(path) as file:
         for table, names in columns.items():
             summing = ChecksumBuilder(names)
             listed = ", ".join(f'"{name}"' for name in names)
