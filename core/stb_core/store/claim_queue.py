@@ -116,6 +116,11 @@ class ClaimQueue:
             self._held[again.item] = again
         return again
 
+    async def is_any_left(self) -> bool:
+        """Whether any of the pieces was left when this process joined: it may have read the log long before."""
+        left = await self._work.left(self._place)
+        return bool(left if self._named is None else left.intersection(self._named))
+
     async def count_open(self) -> int:
         """How many of the named pieces nobody does; call it when the queue was stopped."""
         await self._tasks.wait_until_done()

@@ -129,6 +129,10 @@ class Questions(Protocol[Job]):
         """Whether other processes may have asked some of these questions."""
         ...
 
+    async def is_any_left(self) -> bool:
+        """Whether a question is left; other processes may have asked all of them meanwhile."""
+        ...
+
     async def next(self) -> Asked[Job] | None:
         """A question to ask now; None when there is none left."""
         ...
@@ -171,6 +175,10 @@ class ListedQuestions(Generic[Job]):
         self.n_jobs = len(jobs)
         self._left = deque(jobs)
 
+    async def is_any_left(self) -> bool:
+        """See ``Questions``."""
+        return bool(self._left)
+
     async def next(self) -> Asked[Job] | None:
         """See ``Questions``."""
         return Asked(self._left.popleft()) if self._left else None
@@ -212,6 +220,10 @@ class ClaimedQuestions(Generic[Job]):
     def is_shared(self) -> bool:
         """Whether other processes have asked some of these questions."""
         return self._queue.is_shared
+
+    async def is_any_left(self) -> bool:
+        """See ``Questions``."""
+        return await self._queue.is_any_left()
 
     async def next(self) -> Asked[Job] | None:
         """See ``Questions``."""
@@ -256,6 +268,10 @@ class _QuestionsAgain(Generic[Job]):
         self.is_joining, self.is_shared = questions.is_joining, questions.is_shared
         self.give_back, self.fail = questions.give_back, questions.fail
         self.again, self.count = questions.again, questions.count
+
+    async def is_any_left(self) -> bool:
+        """See ``Questions``."""
+        return bool(self._left)
 
     async def next(self) -> Asked[Job] | None:
         """See ``Questions``."""

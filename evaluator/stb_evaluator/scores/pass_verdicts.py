@@ -119,7 +119,7 @@ async def fill_verdicts(
     Any number of times, and in any number of processes at once: the judge is asked only for what is missing. Each
     verdict is on disk before it is counted. A judge that fails many times in a row is not asked any more; the verdicts
     that are then missing are counted as ``unavailable``, and the next call asks for them. So are those that
-    ``allowance`` does not pay for, counted as ``unasked``. ``before`` is called before the first question is asked.
+    ``allowance`` does not pay for, counted as ``unasked``. ``before`` is called before the first question is asked, if one is left.
     With ``copy_rounds`` a judge is asked once about an answer, and the other rounds are copies of that verdict: at no
     cost, and marked.
     """
@@ -151,7 +151,7 @@ async def fill_verdicts(
         async with claim_questions(
             reader.store, reader.run.run, jobs, missing, verdict, connections=connections
         ) as questions:
-            if before:
+            if before and await questions.is_any_left():
                 await before(questions)
             cases = await _load_cases(reader, jobs)
             given = await judge_all(

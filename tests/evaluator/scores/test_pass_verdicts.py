@@ -5,6 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
 
 from evaluator_makers import make_run, trajectory
 from llm_server import LLMServer, text
@@ -19,6 +24,7 @@ from stb_core.values.verdicts import SOPR, Judgement, Status, Verdict
 from stb_evaluator.judges.judge import Case, ModelJudge
 from stb_evaluator.judges.panel import panel_of_one
 from stb_evaluator.judges.rubrics import load_rubric
+from stb_evaluator.scores import pass_verdicts
 from stb_evaluator.scores.pass_verdicts import fill_verdicts
 from stb_evaluator.scores.run_reader import RunReader
 
@@ -107,6 +113,31 @@ async def test_a_verdict_that_another_session_gave_first_counts(store: Store) ->
     assert (tally.judged, tally.dropped) == (2, 2)
     assert [mark.status for mark in table.marks.values()] == [Status.UNSOLVED] * 2
     assert await statuses(store, run, judge) == {("1", 0): Status.UNSOLVED, ("2", 0): Status.UNSOLVED}
+
+
+async def test_a_scoring_that_comes_late_does_not_look_at_its_judge(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has given all verdicts after this one had read the log: nothing is left to ask."""
+    run = await make_run(store, [trajectory("1"), trajectory("2")])
+    judge, claim = CountingJudge(), pass_verdicts.claim_questions
+    looked: list[str] = []
+
+    @asynccontextmanager
+    async def claim_after_another(*args: Any, **options: Any) -> AsyncGenerator[Any]:
+        monkeypatch.setattr(pass_verdicts, "claim_questions", claim)
+        await fill_verdicts(RunReader(store, run), judge, rounds=1, before=lambda _: look("first"))
+        async with claim(*args, **options) as questions:
+            yield questions
+
+    async def look(who: str) -> None:
+        looked.append(who)
+
+    monkeypatch.setattr(pass_verdicts, "claim_questions", claim_after_another)
+    tally = await fill_verdicts(RunReader(store, run), judge, rounds=1, before=lambda _: look("late"))
+
+    assert looked == ["first"]
+    assert (tally.judged, judge.asked.total()) == (0, 2)
 
 
 async def test_more_rounds_add_to_those_that_are_there(sqlite_store: Store) -> None:
