@@ -189,7 +189,7 @@ async def _ask_undisputed(
     _, anchors = load_undisputed()
     item = f"{UNDISPUTED} {judge.name} {judge.rubric}"
     place = WorkPlace(run.run, ANCHORS)
-    async with claim_once(store.work, place, item, again=not questions.is_joining) as is_mine:
+    async with claim_once(store.work, place, item, since=questions.began_at) as is_mine:
         if is_mine:
             number = len(await load_sessions(store, judge, UNDISPUTED))
             await ask_anchors(store, judge, UNDISPUTED, anchors, number, connections=connections, tally=tally)

@@ -38,6 +38,8 @@ class ClaimQueue:
         self.owner = processes.make_mark()
         self.others: Sequence[WorkerRow] = ()
         """Processes that began to do the same before this one, and still do."""
+        self.began_at = 0.0
+        """When the first of them began, or this one if there is none, by the clock of the database."""
         self._last = max(items.values(), default=0)
         self._named: deque[str] | None = deque(sorted(items, key=items.__getitem__)) if named else None
         self._after = self._reached = -1
@@ -243,6 +245,8 @@ class ClaimQueue:
         names = [one.owner for one in workers]
         earlier = workers[: names.index(self.owner)] if self.owner in names else workers
         self.others = [one for one in earlier if one.part == self._part and one.is_alive and not one.is_gone]
+        mine = [one for one in workers if one.owner == self.owner]
+        self.began_at = min((one.began_at for one in [*self.others, *mine]), default=0.0)
 
     async def close(self) -> None:
         """Give back what is held, and leave."""
@@ -293,7 +297,7 @@ async def open_queue(
 
 
 @asynccontextmanager
-async def claim_once(work: Work, place: WorkPlace, item: str, *, again: bool) -> AsyncGenerator[bool]:
+async def claim_once(work: Work, place: WorkPlace, item: str, *, since: float) -> AsyncGenerator[bool]:
     """Whether this process is to do what is done once among processes that do the same work.
 
     Where another one does it, this waits until it has. If the block fails, another process may do it.
@@ -302,11 +306,12 @@ async def claim_once(work: Work, place: WorkPlace, item: str, *, again: bool) ->
         work: of the store.
         place: whose work it is.
         item: what is done.
-        again: whether it is done although it was done before.
+        since: when they began, by the clock of the database (``ClaimQueue.began_at``). What was done before that is
+            done again.
     """
 
     async def still_left() -> list[str]:
-        return [item] if again else []
+        return [] if await work.is_done_since(place, item, since) else [item]
 
     async with open_queue(work, place, {item: 0}, still_left, slots=1, part=item, named=True) as queue:
         claim = await queue.next()

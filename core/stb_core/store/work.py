@@ -88,6 +88,8 @@ class WorkerRow:
     pid: int
     slots: int
     done: int
+    began_at: float
+    """By the clock of the database."""
     seconds: float
     """Since it began."""
     is_alive: bool
@@ -267,6 +269,13 @@ class Work:
         rows = [(one.claim.item, one.claim.fence, one.state) for one in ended]
         return self._change(connection, ended[0].claim.place, rows, values, _t.state == CLAIMED)
 
+    async def is_done_since(self, place: WorkPlace, item: str, moment: float) -> bool:
+        """Whether a piece has ended that was claimed, or renewed, after a moment by the clock of the database."""
+        async with self._database.reading() as connection:
+            where = _t.run == place.run, _t.kind == place.kind, _t.item == item, _t.is_left == 0
+            until = await connection.scalar(sa.select(_t.until).where(*where))
+        return until is not None and until - LEASE_S >= moment
+
     async def left(self, place: WorkPlace) -> set[str]:
         """The pieces that are open or claimed."""
         async with self._database.reading() as connection:
@@ -371,6 +380,7 @@ class Work:
         return [
             WorkerRow(
                 *(row.owner, row.run, row.kind, row.part, row.machine, row.pid, row.slots, row.done),
+                row.started_at,
                 max(0.0, row.seconds),
                 bool(row.is_alive),
             )

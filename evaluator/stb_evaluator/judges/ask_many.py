@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections import Counter, defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -120,8 +121,8 @@ class Questions(Protocol[Job]):
     """All that is to be asked."""
 
     @property
-    def is_joining(self) -> bool:
-        """Whether another process asked the same judge before this one began, and still does."""
+    def began_at(self) -> float:
+        """When the first process began to ask the same judge that still does, by the clock of the database."""
         ...
 
     @property
@@ -169,7 +170,8 @@ class Asked(Generic[Job]):
 class ListedQuestions(Generic[Job]):
     """Questions that no other process asks at the same time, or that cost nothing."""
 
-    is_joining = is_shared = False
+    is_shared = False
+    began_at = math.inf
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.n_jobs = len(jobs)
@@ -212,9 +214,9 @@ class ClaimedQuestions(Generic[Job]):
         self._queue = queue
 
     @property
-    def is_joining(self) -> bool:
-        """Whether another process asked the same judge before this one began, and still does."""
-        return bool(self._queue.others)
+    def began_at(self) -> float:
+        """See ``Questions``."""
+        return self._queue.began_at
 
     @property
     def is_shared(self) -> bool:
@@ -265,7 +267,7 @@ class _QuestionsAgain(Generic[Job]):
     def __init__(self, questions: Questions[Job], refused: Sequence[Asked[Job]]) -> None:
         self.n_jobs = len(refused)
         self._left = deque(refused)
-        self.is_joining, self.is_shared = questions.is_joining, questions.is_shared
+        self.began_at, self.is_shared = questions.began_at, questions.is_shared
         self.give_back, self.fail = questions.give_back, questions.fail
         self.again, self.count = questions.again, questions.count
 

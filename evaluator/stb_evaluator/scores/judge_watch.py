@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ class JudgeWatch:
         metric: str,
         *,
         run: str,
-        is_joining: bool = False,
+        since: float = math.inf,
         connections: int,
         allowance: Allowance | None = None,
     ) -> None:
@@ -90,7 +91,7 @@ class JudgeWatch:
             judge: that is asked.
             metric: by which it is to judge.
             run: whose answers it is to judge.
-            is_joining: whether other processes have begun to ask it about that run, and still do.
+            since: when the first of the processes that ask it about that run began, see ``claim_once``.
             connections: concurrent requests.
             allowance: what it may cost.
 
@@ -101,9 +102,7 @@ class JudgeWatch:
             return
         self._asked.add((judge.name, judge.rubric))
         item = f"{EARLIER} {judge.name} {judge.rubric}"
-        async with claim_once(
-            self._store.work, WorkPlace(run, ANCHORS), item, again=not is_joining
-        ) as is_mine:
+        async with claim_once(self._store.work, WorkPlace(run, ANCHORS), item, since=since) as is_mine:
             anchors = await choose_earlier(self._store, judge, metric)
             sessions = [*await load_sessions(self._store, judge, EARLIER)]
             now: AnchorSession = {}

@@ -74,7 +74,7 @@ async def judge_run(
                     judge,
                     metric,
                     run=reader.run.run,
-                    is_joining=questions.is_joining,
+                    since=questions.began_at,
                     connections=judges.connections,
                     allowance=judges.allowance(opened),
                 )

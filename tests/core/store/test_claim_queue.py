@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 from collections import Counter
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 import sqlalchemy as sa
@@ -154,7 +156,7 @@ async def test_what_is_done_once_is_done_by_one(store: Store) -> None:
     asked: list[bool] = []
 
     async def ask(*, again: bool) -> None:
-        async with claim_once(store.work, PLACE, "anchors", again=again) as is_mine:
+        async with claim_once(store.work, PLACE, "anchors", since=math.inf if again else 0.0) as is_mine:
             asked.append(is_mine)
             await asyncio.sleep(0.02)
 
@@ -162,9 +164,29 @@ async def test_what_is_done_once_is_done_by_one(store: Store) -> None:
     await ask(again=False)
     await ask(again=True)
     with pytest.raises(ZeroDivisionError):
-        async with claim_once(store.work, PLACE, "anchors", again=True):
+        async with claim_once(store.work, PLACE, "anchors", since=math.inf):
             _ = 1 / 0
     await ask(again=False)
 
     assert sorted(asked[:3]) == [False, False, True]
     assert asked[3:] == [False, True, True]
+
+
+async def test_what_one_has_done_is_not_done_again_by_those_who_began_with_it(store: Store) -> None:
+    """Whoever comes first does it, also for the process that began first; a later one does it again."""
+    said: list[bool] = []
+
+    def queue() -> AbstractAsyncContextManager[ClaimQueue]:
+        return open_queue(store.work, PLACE, ITEMS, none_left, slots=1, named=True)
+
+    async def ask(one: ClaimQueue) -> None:
+        async with claim_once(store.work, PLACE, "anchors", since=one.began_at) as is_mine:
+            said.append(is_mine)
+
+    async with queue() as first, queue() as second:
+        await ask(second)
+        await ask(first)
+    async with queue() as later:
+        await ask(later)
+
+    assert (second.began_at, said) == (first.began_at, [True, False, True])
